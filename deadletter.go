@@ -1,0 +1,64 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// DeadLetter is a task that will not run again by itself, kept whole.
+type DeadLetter struct {
+	ID        string              // of the letter: one for each piece of work and generation
+	Task      string              // task ID of the last delivery
+	Queue     string              // queue ID
+	Kind      string              // empty for a task without one
+	HandoffID string              // empty for a foreign task
+	Target    string              // URL that the task was delivered to
+	Header    map[string][]string // the task's own headers, without credentials and without the service's
+	Payload   []byte              // as the producer wrote it, inflated
+	Reasons   []Reason            // every one that applied, the decisive one first
+	Attempts  int                 // executions begun
+	FirstAt   time.Time           // when it was first claimed
+	BuriedAt  time.Time           // when it was buried
+	LastErr   string              // text of the last error; the handler's own words
+	Snoozes   int
+	Redriven  string // letter ID that this work was redriven from, if any
+}
+
+// DeadLetterStore keeps what will not run again. Use [NewMemoryDeadLetters] in
+// one process and redisstore.NewDeadLetters across processes. Every method
+// must be safe for concurrent use and honour its context. An implementer
+// proves itself with handofftest.TestDeadLetterStore.
+type DeadLetterStore interface {
+	// Put keeps a letter durably before it returns nil. A letter with the
+	// same ID is replaced.
+	Put(ctx context.Context, letter DeadLetter) error
+
+	// List returns letters newest first (by BuriedAt, then ID).
+	List(ctx context.Context, query DeadLetterQuery) (DeadLetterPage, error)
+
+	// Get returns one letter, or ErrNoDeadLetter.
+	Get(ctx context.Context, id string) (DeadLetter, error)
+
+	// Delete removes one letter. One that is not there is no error.
+	Delete(ctx context.Context, id string) error
+
+	// CountByKind returns how many letters there are of each kind.
+	CountByKind(ctx context.Context) (map[string]int, error)
+}
+
+// DeadLetterQuery says which letters to list.
+type DeadLetterQuery struct {
+	Kind   string // only of this kind; empty: all
+	Cursor string // DeadLetterPage.Next of the page before; empty: the newest
+	Limit  int    // at most this many; default 100, at most 1000
+}
+
+// DeadLetterPage is one page of letters.
+type DeadLetterPage struct {
+	Letters []DeadLetter
+	Next    string // cursor of the next page; empty: this is the last
+}
+
+// ErrNoDeadLetter is returned for a letter that is not in the store.
+var ErrNoDeadLetter = errors.New("handoff: no such dead letter")

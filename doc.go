@@ -1,0 +1,3 @@
+// Package handoff hands typed payloads to Google Cloud Tasks and receives them
+// in plain functions.
+package handoff

@@ -1,0 +1,117 @@
+package handoff
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+)
+
+// Store is the memory of the fence that keeps one piece of work from running
+// twice. Use [NewMemoryStore] within one process and redisstore.New across
+// processes. Every method must be atomic for its key and safe for concurrent
+// use, and must honour its context. An implementer proves itself with
+// handofftest.TestStore.
+//
+// A Store keeps one record for a key:
+//
+//	absent ─▶ running ─▶ idle ─▶ running … ─▶ burying ─▶ done
+//	                                    └───────────────▶ done
+//
+// It counts attempts, hands out fencing tokens, and remembers the highest
+// generation. The record never goes back to absent before its window ends.
+//
+// Any error other than [ErrLeaseLost] means that the Store could not say:
+// the router answers [Unavailable] and does not run the handler.
+type Store interface {
+	// Claim begins an execution for l.Owner, holding l.Key for l.TTL, unless
+	// another delivery holds it or the work is over. See [ClaimStatus] for
+	// the answers. Repeated by the same owner while it still holds the lease,
+	// it gives its first answer again, counts nothing and renews the lease.
+	//
+	// A claim of a lower generation than the record's is ClaimDone. One of a
+	// higher generation finds the work begun afresh: attempts start again
+	// from one, the fencing token goes on growing; a running lease is still
+	// ClaimBusy.
+	Claim(ctx context.Context, l Lease) (Claim, error)
+
+	// Renew extends leases to their TTL from now, all in one round trip where
+	// it can. The answer has one entry a lease, in order: true if it is still
+	// held, false if it is lost. An error means that nothing is known of any.
+	Renew(ctx context.Context, leases []Lease) ([]bool, error)
+
+	// Complete marks the work as done for l.Window. It returns ErrLeaseLost,
+	// and changes nothing, if the owner does not hold the lease. Repeated by
+	// the owner that completed it, it succeeds again.
+	Complete(ctx context.Context, l Lease) error
+
+	// Release ends the lease and keeps the record. Unless counted, it gives
+	// the attempt back. A burying record stays burying. It returns
+	// ErrLeaseLost, and changes nothing, if the owner does not hold the lease.
+	Release(ctx context.Context, l Lease, counted bool) error
+
+	// Bury marks a running record as burying and keeps note with it until
+	// Complete. From then on no claim runs the handler. It returns
+	// ErrLeaseLost, and changes nothing, if the owner does not hold the
+	// lease. Repeated, the last note stays.
+	Bury(ctx context.Context, l Lease, note []byte) error
+}
+
+// Lease is one delivery's hold on a key.
+type Lease struct {
+	Key        string        // fence key: 22 characters of URL-safe base64 from this package, any string from others
+	Owner      string        // random, made for this one delivery
+	Generation int           // how often the work was snoozed
+	TTL        time.Duration // how long a claim or renewal holds, over zero
+	Window     time.Duration // how long the record lives after each change, at least; never under TTL
+}
+
+// ClaimStatus is what a Store answers to a claim.
+type ClaimStatus int
+
+// The answers to a claim.
+const (
+	ClaimAcquired ClaimStatus = iota + 1 // run it
+	ClaimBusy                            // another owner holds the lease
+	ClaimDone                            // it completed, was buried, or a newer generation exists
+	ClaimBurying                         // its burial was cut short: finish it with Note, do not run it
+)
+
+// Claim is the answer to a claim.
+type Claim struct {
+	Status  ClaimStatus
+	Attempt int           // acquired: executions begun, this one included; burying: executions begun
+	Token   int64         // acquired or burying: the fencing token, growing with every claim of the key: max(last + 1, Unix time in µs)
+	First   time.Time     // acquired or burying: when the first execution of this generation was claimed, to the µs
+	Crashed bool          // acquired: the execution before ended by its lease running out
+	Note    []byte        // burying: what Bury kept
+	Left    time.Duration // busy: how long the lease still holds
+}
+
+// The fence remembers work this long, at least (reference §8.3 for the day
+// that a task name may stay reserved).
+const (
+	keyedWindow   = 24 * time.Hour
+	unkeyedMargin = time.Hour // beyond the expiry of a task
+	foreignWindow = time.Hour
+	noTTLWindow   = 24 * time.Hour // slides with every attempt
+)
+
+// fenceKey hashes parts into the 128 bits that name a piece of work in a
+// Store. The domain and the length before each part keep ("a","bc") and
+// ("ab","c"), or a key and an ID that read alike, apart.
+func fenceKey(domain string, parts ...string) string {
+	sum := digest(domain, parts...)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func digest(domain string, parts ...string) [sha256.Size]byte {
+	var buf [512]byte
+	b := append(buf[:0], domain...)
+	for _, p := range parts {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return sha256.Sum256(b)
+}

@@ -1,0 +1,341 @@
+// Package wire is the one place where the headers of a Cloud Tasks dispatch
+// and handoff's own headers are named, written and read. The router, the
+// client and the emulator all speak through it, so they cannot drift apart.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// User agents of the service (reference §9.2, §11.3).
+const (
+	UserAgentHTTP      = "Google-Cloud-Tasks"
+	UserAgentAppEngine = "AppEngine-Google; (+http://code.google.com/appengine)"
+)
+
+// Family is a set of dispatch headers: one is sent to HTTP targets, the
+// other to App Engine targets (reference §9.4, §11.3).
+type Family struct {
+	QueueName        string
+	TaskName         string
+	RetryCount       string
+	ExecutionCount   string
+	ETA              string
+	PreviousResponse string
+	RetryReason      string
+}
+
+// The two header families, in the casing that the service documents.
+var (
+	HTTP      = family("X-CloudTasks-")
+	AppEngine = family("X-AppEngine-")
+)
+
+// AppEngineFailFast accompanies App Engine dispatches only.
+const AppEngineFailFast = "X-AppEngine-FailFast"
+
+func family(prefix string) Family {
+	return Family{
+		QueueName:        prefix + "QueueName",
+		TaskName:         prefix + "TaskName",
+		RetryCount:       prefix + "TaskRetryCount",
+		ExecutionCount:   prefix + "TaskExecutionCount",
+		ETA:              prefix + "TaskETA",
+		PreviousResponse: prefix + "TaskPreviousResponse",
+		RetryReason:      prefix + "TaskRetryReason",
+	}
+}
+
+// Dispatch is what the service says of one dispatch.
+type Dispatch struct {
+	Queue          string // queue ID, never the full path
+	Task           string // task ID, never the full path
+	RetryCount     int    // dispatches before this one
+	ExecutionCount int    // responses before this one, by the target's own rule (§9.4, §11.3)
+	ETA            time.Time
+
+	// Retried says whether this is a retry: only then are the next two sent.
+	Retried          bool
+	PreviousResponse int // 0 is a real value: App Engine sends it after a timeout
+	RetryReason      string
+}
+
+// Write puts d on h as the service does.
+func (f Family) Write(h http.Header, d Dispatch) {
+	h.Set(f.QueueName, d.Queue)
+	h.Set(f.TaskName, d.Task)
+	h.Set(f.RetryCount, strconv.Itoa(d.RetryCount))
+	h.Set(f.ExecutionCount, strconv.Itoa(d.ExecutionCount))
+	h.Set(f.ETA, FormatETA(d.ETA))
+	if d.Retried {
+		h.Set(f.PreviousResponse, strconv.Itoa(d.PreviousResponse))
+		h.Set(f.RetryReason, d.RetryReason)
+	}
+}
+
+// Longest identifiers of the service (reference §2).
+const (
+	maxQueueID = 100
+	maxTaskID  = 500
+)
+
+// Read parses the headers of a dispatch. The queue and task names are
+// required; counts and times that are absent read as zero, because real
+// dispatches have been seen without them (reference §9.4). What is present
+// must be well formed and may appear once.
+func (f Family) Read(h http.Header) (Dispatch, error) {
+	r := reader{header: h}
+	d := Dispatch{
+		Queue:          r.identifier(f.QueueName, maxQueueID),
+		Task:           r.identifier(f.TaskName, maxTaskID),
+		RetryCount:     r.count(f.RetryCount),
+		ExecutionCount: r.count(f.ExecutionCount),
+		ETA:            r.eta(f.ETA),
+	}
+	_, d.Retried = r.one(f.PreviousResponse)
+	d.PreviousResponse = r.count(f.PreviousResponse)
+	d.RetryReason, _ = r.one(f.RetryReason)
+	return d, r.err
+}
+
+// handoff's own headers, stamped at enqueue and carried by the task.
+const (
+	headerID          = "Handoff-Id"
+	headerKey         = "Handoff-Key"
+	headerEnqueued    = "Handoff-Enqueued"
+	headerExpires     = "Handoff-Expires"
+	headerDeadline    = "Handoff-Deadline"
+	headerMaxAttempts = "Handoff-Max-Attempts"
+	headerGeneration  = "Handoff-Generation"
+	headerWindow      = "Handoff-Window"
+	prefix            = "Handoff-"
+)
+
+// IsReserved says whether a task header of this name is ours or the
+// service's to set, in any casing (reference §9.2).
+func IsReserved(name string) bool {
+	for _, p := range []string{prefix, "X-CloudTasks-", "X-AppEngine-", "X-Google-"} {
+		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
+			return true
+		}
+	}
+	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") ||
+		strings.EqualFold(name, "User-Agent")
+}
+
+// Stamp is what the enqueue side tells the receiving side about a task.
+// The zero Stamp is that of a task somebody else created.
+type Stamp struct {
+	ID          string        // the handoff ID: one piece of work, however many tasks carry it
+	Key         string        // fence key of keyed work, already hashed; empty otherwise
+	Enqueued    time.Time     // millisecond precision
+	Expires     time.Time     // millisecond precision; zero: never
+	Deadline    time.Duration // dispatch deadline, millisecond precision; 0: not stated
+	MaxAttempts int           // -1: unlimited; 0: not stated
+	Generation  int           // how often it was snoozed
+	Window      time.Duration // how long the fence must remember it, at least; 0: not stated
+}
+
+// Write passes each header of s to set.
+func (s Stamp) Write(set func(name, value string)) {
+	if s.ID != "" {
+		set(headerID, s.ID)
+	}
+	if s.Key != "" {
+		set(headerKey, s.Key)
+	}
+	if !s.Enqueued.IsZero() {
+		set(headerEnqueued, strconv.FormatInt(s.Enqueued.UnixMilli(), 10))
+	}
+	if !s.Expires.IsZero() {
+		set(headerExpires, strconv.FormatInt(s.Expires.UnixMilli(), 10))
+	}
+	if s.Deadline != 0 {
+		set(headerDeadline, strconv.FormatInt(s.Deadline.Milliseconds(), 10))
+	}
+	if s.MaxAttempts != 0 {
+		set(headerMaxAttempts, strconv.Itoa(s.MaxAttempts))
+	}
+	if s.Generation != 0 {
+		set(headerGeneration, strconv.Itoa(s.Generation))
+	}
+	if s.Window != 0 {
+		set(headerWindow, strconv.FormatInt(s.Window.Milliseconds(), 10))
+	}
+}
+
+const maxOwnIdentifier = 128
+
+// ReadStamp parses handoff's own headers; absent ones leave their field zero.
+func ReadStamp(h http.Header) (Stamp, error) {
+	r := reader{header: h}
+	s := Stamp{
+		ID:         r.optionalIdentifier(headerID),
+		Key:        r.optionalIdentifier(headerKey),
+		Enqueued:   r.millis(headerEnqueued),
+		Expires:    r.millis(headerExpires),
+		Deadline:   r.duration(headerDeadline),
+		Generation: r.count(headerGeneration),
+		Window:     r.duration(headerWindow),
+	}
+	if v, ok := r.one(headerMaxAttempts); ok && v != "-1" {
+		s.MaxAttempts = r.count(headerMaxAttempts)
+	} else if ok {
+		s.MaxAttempts = -1
+	}
+	return s, r.err
+}
+
+// FormatETA writes t as the service does: decimal Unix seconds with a
+// microsecond fraction (reference §9.4).
+func FormatETA(t time.Time) string {
+	us := t.UnixMicro()
+	return fmt.Sprintf("%d.%06d", us/1e6, us%1e6)
+}
+
+// ParseETA reads decimal Unix seconds of any precision. Digits beyond the
+// nanosecond are dropped.
+func ParseETA(s string) (time.Time, error) {
+	whole, frac, _ := strings.Cut(s, ".")
+	if whole == "" || len(whole) > 11 || len(frac) > 30 || !digits(whole) || !digits(frac) {
+		return time.Time{}, errors.New("not decimal Unix seconds")
+	}
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return time.Time{}, errors.New("not decimal Unix seconds")
+	}
+	if len(frac) > 9 {
+		frac = frac[:9]
+	}
+	var ns int64
+	for i := range 9 {
+		ns *= 10
+		if i < len(frac) {
+			ns += int64(frac[i] - '0')
+		}
+	}
+	return time.Unix(sec, ns), nil
+}
+
+// reader takes headers one by one and keeps the first thing wrong.
+type reader struct {
+	header http.Header
+	err    error
+}
+
+func (r *reader) fail(name, why string) {
+	if r.err == nil {
+		// The value itself stays out: it may be anything, from anyone.
+		r.err = fmt.Errorf("header %s %s", name, why)
+	}
+}
+
+func (r *reader) one(name string) (string, bool) {
+	values := r.header[http.CanonicalHeaderKey(name)]
+	switch len(values) {
+	case 0:
+		return "", false
+	case 1:
+		return values[0], true
+	}
+	r.fail(name, "appears more than once")
+	return "", false
+}
+
+func (r *reader) identifier(name string, most int) string {
+	v, ok := r.one(name)
+	switch {
+	case !ok || v == "":
+		r.fail(name, "is missing")
+	case len(v) > most:
+		r.fail(name, fmt.Sprintf("is longer than %d bytes", most))
+	case !identifier(v):
+		r.fail(name, "holds more than letters, digits, '-' and '_'")
+	}
+	return v
+}
+
+func (r *reader) optionalIdentifier(name string) string {
+	if _, ok := r.header[http.CanonicalHeaderKey(name)]; !ok {
+		return ""
+	}
+	return r.identifier(name, maxOwnIdentifier)
+}
+
+func (r *reader) count(name string) int {
+	v, ok := r.one(name)
+	if !ok || v == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil || n < 0 || !digits(v) {
+		r.fail(name, "is not a count")
+		return 0
+	}
+	return int(n)
+}
+
+// maxMillis keeps every accepted number inside time.Duration and inside the
+// years that JSON can carry.
+const maxMillis = 9_000_000_000_000
+
+func (r *reader) number(name string) (int64, bool) {
+	v, ok := r.one(name)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || !digits(v) || n > maxMillis {
+		r.fail(name, "is not a number of milliseconds")
+		return 0, false
+	}
+	return n, true
+}
+
+func (r *reader) millis(name string) time.Time {
+	if n, ok := r.number(name); ok {
+		return time.UnixMilli(n)
+	}
+	return time.Time{}
+}
+
+func (r *reader) duration(name string) time.Duration {
+	n, _ := r.number(name)
+	return time.Duration(n) * time.Millisecond
+}
+
+func (r *reader) eta(name string) time.Time {
+	v, ok := r.one(name)
+	if !ok || v == "" {
+		return time.Time{}
+	}
+	t, err := ParseETA(v)
+	if err != nil {
+		r.fail(name, "is "+err.Error())
+	}
+	return t
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func identifier(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
