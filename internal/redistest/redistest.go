@@ -8,13 +8,9 @@
 package redistest
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -24,12 +20,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 const (
-	readyDeadline = 20 * time.Second // generous: a loaded machine with -race, an append-only file to load
-	portAttempts  = 5                // a port that was free can be taken before the server binds it
+	// readyDeadline is generous: a loaded machine, -race, an append-only file to load.
+	readyDeadline = 20 * time.Second
+	// portAttempts: a port that was free can be taken before the server binds it.
+	portAttempts = 5
 )
 
 // Start runs a redis-server until the end of the test and returns its address.
@@ -48,7 +47,7 @@ type Server struct {
 	t    testing.TB
 	bin  string
 	dir  string
-	port int
+	port string
 	args []string
 
 	process *process // nil while the server is down
@@ -59,22 +58,21 @@ func Run(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, bin: binary(t), dir: t.TempDir(), args: args}
 	t.Cleanup(s.stop)
+	var err error
 	for range portAttempts {
 		s.port = freePort(t)
-		err := s.start()
-		if err == nil {
-			return s
-		}
-		if !errors.Is(err, errPortTaken) {
-			t.Fatal(err)
+		if err = s.start(); !errors.Is(err, errPortTaken) {
+			break
 		}
 	}
-	t.Fatalf("redistest: %d free ports in a row were taken before redis-server had bound them", portAttempts)
-	return nil
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // Addr is the server's host:port. It stays the same over [Server.Restart].
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
 
 // Kill ends the server at once (SIGKILL): connections break, and what was not yet
 // on disk is lost.
@@ -105,41 +103,83 @@ func (s *Server) stop() {
 	}
 }
 
-var errPortTaken = errors.New("redistest: port taken")
+var errPortTaken = errors.New("redistest: the port was taken before redis-server had bound it")
 
 // start runs the server on s.port and returns when it answers.
 func (s *Server) start() error {
 	log := filepath.Join(s.dir, "log")
 	// No snapshots and no rewrites: both fork a child, which would outlive a killed parent.
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
+	p, err := startProcess(log, s.bin, append([]string{
+		"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir,
 		"--save", "", "--auto-aof-rewrite-percentage", "0",
-	}, s.args...)
-	p, err := startProcess(log, s.bin, args...)
+	}, s.args...)...)
 	if err != nil {
 		return err
 	}
-	ready := time.NewTimer(readyDeadline)
-	defer ready.Stop()
-	poll := time.NewTicker(5 * time.Millisecond)
-	defer poll.Stop()
-	for {
+	ctx, cancel := context.WithTimeout(context.Background(), readyDeadline)
+	defer cancel()
+	client := connect(s.Addr())
+	defer client.Close()
+	for !answers(ctx, client, p.server.Process.Pid) {
 		select {
 		case <-p.exited:
+			p.kill()
 			said, _ := os.ReadFile(log)
-			if bytes.Contains(said, []byte("Address already in use")) {
+			if strings.Contains(string(said), "Address already in use") {
 				return errPortTaken
 			}
 			return fmt.Errorf("redistest: redis-server ended at its start:\n%s", said)
-		case <-ready.C:
+		case <-ctx.Done():
 			p.kill()
 			said, _ := os.ReadFile(log)
 			return fmt.Errorf("redistest: redis-server not ready after %v:\n%s", readyDeadline, said)
-		case <-poll.C:
-			if answers(s.Addr(), p.cmd.Process.Pid) {
-				s.process = p
-				return nil
-			}
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
+	s.process = p
+	return nil
+}
+
+// answers reports whether the server is up and is the one we started: while ours
+// fails to bind a port, whoever has it may well be a Redis.
+func answers(ctx context.Context, client *redis.Client, pid int) bool {
+	// The client logs every refused connection.
+	probe, err := net.Dial("tcp", client.Options().Addr)
+	if err != nil {
+		return false
+	}
+	_ = probe.Close()
+	info, err := client.Info(ctx, "server").Result()
+	return err == nil && strings.Contains(info, fmt.Sprintf("\r\nprocess_id:%d\r\n", pid))
+}
+
+func connect(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr:       addr,
+		MaxRetries: -1, // the callers poll
+		// A handshake that only Redis Enterprise answers.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+}
+
+func binary(t testing.TB) string {
+	t.Helper()
+	bin, err := exec.LookPath("redis-server")
+	if err != nil {
+		if os.Getenv("HANDOFF_REQUIRE_REDIS") == "1" {
+			t.Fatalf("redistest: HANDOFF_REQUIRE_REDIS is set, and %v", err)
+		}
+		t.Skipf("redistest: needs redis-server: %v", err)
+	}
+	return bin
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("redistest: find a free port: %v", err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
