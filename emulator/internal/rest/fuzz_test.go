@@ -1,0 +1,54 @@
+package rest_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// FuzzTranscoder: whatever comes in, the answer is JSON, an error is one of
+// the client's, and what reached the service encodes again.
+func FuzzTranscoder(f *testing.F) {
+	const q = "/v2/" + queueName
+	f.Add("GET", q, "", "")
+	f.Add("GET", q+"/tasks", "pageSize=25&responseView=2&$alt=json;enum-encoding=int", "")
+	f.Add("PATCH", q, "updateMask=rateLimits.maxDispatchesPerSecond%2Cstate", `{"rateLimits":{"maxDispatchesPerSecond":1}}`)
+	f.Add("POST", q+"/tasks", "", `{"task":{"httpRequest":{"url":"http://w","body":"aGk=","headers":{"a":"b"}},"scheduleTime":"2030-01-01T00:00:00Z"}}`)
+	f.Add("POST", q+"/tasks:batchCreate", "", `{"requests":[{"task":{}},{"x":1}]}`)
+	f.Add("POST", q+":pause", "", "")
+	f.Add("GET", "/v1/operations/a/%2F", "", "")
+	f.Add("POST", q+"/tasks", "", `{"task":{"httpRequest":{},"httpRequest":{}}}`)
+	f.Fuzz(func(t *testing.T, verb, path, query, body string) {
+		if verb == "" || strings.ContainsAny(verb, " \t\r\n") {
+			return
+		}
+		u, err := url.ParseRequestURI("/" + strings.TrimLeft(path, "/"))
+		if err != nil {
+			return
+		}
+		u.RawQuery = query
+		s := &services{answer: func(string) (proto.Message, error) { return nil, nil }}
+		s.answer = func(string) (proto.Message, error) { return s.calls[len(s.calls)-1].request, nil }
+		r := &http.Request{Method: verb, URL: u, Header: http.Header{}, Body: http.NoBody}
+		if body != "" {
+			r = httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Method, r.URL = verb, u
+		}
+		rec := httptest.NewRecorder()
+		serve(t, s, nil).ServeHTTP(rec, r)
+		if !json.Valid(rec.Body.Bytes()) {
+			t.Fatalf("not JSON: %q", rec.Body)
+		}
+		if rec.Code >= 500 {
+			t.Fatalf("status %d: %s", rec.Code, rec.Body)
+		}
+		if rec.Code == http.StatusOK && len(s.calls) != 1 {
+			t.Fatalf("%d calls made", len(s.calls))
+		}
+	})
+}

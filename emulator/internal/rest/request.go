@@ -1,0 +1,87 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// fill writes a request into message: the body first, then the query, and
+// the path last, because the path decides when they disagree.
+func (b *binding) fill(message protoreflect.Message, vars []variable, q query, body []byte) error {
+	if err := b.fillBody(message, body); err != nil {
+		return err
+	}
+	if err := b.fillQuery(message, q); err != nil {
+		return err
+	}
+	for _, v := range vars {
+		fields, err := resolve(message.Descriptor(), v.name)
+		if err != nil {
+			return err
+		}
+		parent, field := descend(message, fields)
+		parent.Set(field, protoreflect.ValueOfString(v.value))
+	}
+	return nil
+}
+
+// fillBody reads the JSON body. An empty one is an empty message: Google's
+// own samples send zero bytes where the annotation says "*"
+// (reference §3.1, §9.8).
+func (b *binding) fillBody(message protoreflect.Message, body []byte) error {
+	switch {
+	case b.body.field != nil:
+		message = message.Mutable(b.body.field).Message()
+	case !b.body.whole:
+		return nil
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	// The library's error texts are unstable on purpose and quote the
+	// payload, so only the fact of an error is used.
+	if protojson.Unmarshal(body, message.Interface()) != nil {
+		return explain(body, message.Descriptor(), b.body.field)
+	}
+	return nil
+}
+
+func (b *binding) fillQuery(message protoreflect.Message, q query) error {
+	for _, p := range q.params {
+		fields, err := resolve(message.Descriptor(), p.name)
+		if err != nil || b.body.whole || slices.Contains(b.bound, fields[0].Name()) {
+			return unknownParameter(p.name)
+		}
+		parent, field := descend(message, fields)
+		if err := setParameter(parent, field, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// descend follows fields, making messages on the way, and returns the
+// message that holds the last one.
+func descend(message protoreflect.Message, fields []protoreflect.FieldDescriptor) (protoreflect.Message, protoreflect.FieldDescriptor) {
+	last := len(fields) - 1
+	for _, f := range fields[:last] {
+		message = message.Mutable(f).Message()
+	}
+	return message, fields[last]
+}
+
+// incoming is the request's context with its headers as gRPC metadata, so
+// that an interceptor sees the same on both transports.
+func incoming(r *http.Request) context.Context {
+	md := make(metadata.MD, len(r.Header))
+	for name, values := range r.Header {
+		md[strings.ToLower(name)] = values
+	}
+	return metadata.NewIncomingContext(r.Context(), md)
+}

@@ -1,0 +1,203 @@
+// Package rest serves gRPC services as Google's REST/JSON, in process.
+//
+// There is no generated code and no second hop: the paths come from the
+// google.api.http annotations of the linked-in descriptors, and a request is
+// decoded straight into the message that the service's own gRPC handler asks
+// for. Answers and errors have the shape that Google's clients, gcloud and
+// curl scripts read (reference §1.3).
+//
+// Streaming methods are not served.
+package rest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// DefaultMaxBody is the request body limit when [Config.MaxBody] is zero.
+const DefaultMaxBody = 32 << 20
+
+// Config says what a transcoder serves.
+type Config struct {
+	_ [0]func()
+
+	// Services are the gRPC services to serve. At least one is needed.
+	Services []Service
+
+	// Rules are bindings beyond the annotations, as the http.rules of a
+	// service configuration: each names its method in Selector. The mixins
+	// (Locations, Operations) need them, their own annotations being those
+	// of no product in particular.
+	Rules []*annotations.HttpRule
+
+	// Routes are REST methods without an RPC behind them.
+	Routes []Route
+
+	// Interceptor wraps every call of a service, as a gRPC server's would.
+	// Defaults to none.
+	Interceptor grpc.UnaryServerInterceptor
+
+	// MaxBody limits a request's body, in bytes. Defaults to
+	// [DefaultMaxBody].
+	MaxBody int64
+
+	// Logger is told of panics. Defaults to [slog.Default].
+	Logger *slog.Logger
+}
+
+// Service is a gRPC service and what implements it.
+type Service struct {
+	Desc *grpc.ServiceDesc
+	Impl any
+}
+
+// Route is a REST method that has no RPC. It answers every HTTP verb.
+type Route struct {
+	// Path is a google.api.http path template.
+	Path string
+
+	// Envelope is the member of the answer that holds the message; empty
+	// means that the message is the answer.
+	Envelope string
+
+	// Handle answers a request. vars are the template's variables, body is
+	// the request's body, at most [Config.MaxBody] bytes. Errors carry gRPC
+	// statuses.
+	Handle func(r *http.Request, vars map[string]string, body []byte) (proto.Message, error)
+}
+
+// Handler is a transcoder. It is safe for concurrent use.
+type Handler struct {
+	bindings    []*binding
+	interceptor grpc.UnaryServerInterceptor
+	maxBody     int64
+	logger      *slog.Logger
+}
+
+// New returns a transcoder for cfg. It fails when cfg names a service that
+// is not linked in, or a binding that does not fit its messages; all such
+// problems are reported together.
+func New(cfg Config) (*Handler, error) {
+	h := &Handler{interceptor: cfg.Interceptor, maxBody: cfg.MaxBody, logger: cfg.Logger}
+	if h.maxBody == 0 {
+		h.maxBody = DefaultMaxBody
+	}
+	if h.logger == nil {
+		h.logger = slog.Default()
+	}
+	var errs []error
+	if len(cfg.Services) == 0 {
+		errs = append(errs, errors.New("rest: Config.Services is empty: there is nothing to serve"))
+	}
+	for _, s := range cfg.Services {
+		bindings, err := serviceBindings(s, cfg.Rules)
+		h.bindings = append(h.bindings, bindings...)
+		errs = append(errs, err)
+	}
+	for _, r := range cfg.Routes {
+		b, err := routeBinding(r)
+		h.bindings = append(h.bindings, b)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http compares it
+			panic(p)
+		}
+		h.logger.Error("rest: panic", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		writeError(w, status.Error(codes.Internal, "Internal error encountered."))
+	}()
+
+	b, vars := h.find(r)
+	if b == nil {
+		writeError(w, status.Error(codes.NotFound, "Method not found."))
+		return
+	}
+	query, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	body, err := h.readBody(r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	answer, err := h.call(b, r, vars, query, body)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	writeMessage(w, answer, b.envelope, query.numericEnums)
+}
+
+// find returns the binding that r asks for and the path's variables, or nil.
+func (h *Handler) find(r *http.Request) (*binding, []variable) {
+	path := r.URL.EscapedPath()
+	for _, b := range h.bindings {
+		if b.verb != "" && b.verb != r.Method {
+			continue
+		}
+		if vars, ok := b.template.match(path); ok {
+			return b, vars
+		}
+	}
+	return nil, nil
+}
+
+func (h *Handler) readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, h.maxBody+1))
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, "The request body could not be read.")
+	}
+	if int64(len(body)) > h.maxBody {
+		return nil, status.Errorf(codes.InvalidArgument, "Request payload size exceeds the limit: %d bytes.", h.maxBody)
+	}
+	return body, nil
+}
+
+// call runs the bound method. Where the annotation names no body, the
+// request's is ignored: clients send none.
+func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query, body []byte) (proto.Message, error) {
+	if b.route != nil {
+		named := make(map[string]string, len(vars))
+		for _, v := range vars {
+			named[v.name] = v.value
+		}
+		return b.route(r, named, body)
+	}
+	decode := func(request any) error {
+		return b.fill(request.(proto.Message).ProtoReflect(), vars, query, bytes.TrimSpace(body))
+	}
+	answer, err := b.handler(b.impl, incoming(r), decode, h.interceptor)
+	if err != nil {
+		return nil, err
+	}
+	message, ok := answer.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("rest: %s answered a %T, want a message", b.template, answer)
+	}
+	return message, nil
+}
