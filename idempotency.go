@@ -5,6 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -22,7 +26,13 @@ import (
 // It counts attempts, hands out fencing tokens, and remembers the highest
 // generation. The record never goes back to absent before its window ends.
 //
-// Any error other than [ErrLeaseLost] means that the Store could not say:
+// A claim takes the lease, and holds it until it is released or completed, or
+// until it ran out and another claim took it. So a late call by an owner whom
+// nobody has replaced is welcome: it tells the truth about the work. A Store
+// may also count such a lease as lost the moment it runs out.
+//
+// Every method refuses a lease that [Lease.Validate] refuses, and does nothing
+// with it. Any error other than [ErrLeaseLost] means that the Store could not say:
 // the router answers [Unavailable] and does not run the handler.
 type Store interface {
 	// Claim begins an execution for l.Owner, holding l.Key for l.TTL, unless
@@ -31,9 +41,9 @@ type Store interface {
 	// it gives its first answer again, counts nothing and renews the lease.
 	//
 	// A claim of a lower generation than the record's is ClaimDone. One of a
-	// higher generation finds the work begun afresh: attempts start again
-	// from one, the fencing token goes on growing; a running lease is still
-	// ClaimBusy.
+	// higher generation finds the work begun afresh, whatever became of the
+	// older one: attempts start again from one, the fencing token goes on
+	// growing; a running lease is still ClaimBusy.
 	Claim(ctx context.Context, l Lease) (Claim, error)
 
 	// Renew extends leases to their TTL from now, all in one round trip where
@@ -46,25 +56,53 @@ type Store interface {
 	// the owner that completed it, it succeeds again.
 	Complete(ctx context.Context, l Lease) error
 
-	// Release ends the lease and keeps the record. Unless counted, it gives
-	// the attempt back. A burying record stays burying. It returns
-	// ErrLeaseLost, and changes nothing, if the owner does not hold the lease.
+	// Release ends the lease and keeps the record. Unless counted, it is as if
+	// the execution had never begun: the next claim gets its attempt, and its
+	// Crashed, again, but a new token. A burying record stays burying and
+	// keeps its attempts. It returns ErrLeaseLost, and changes nothing, if the
+	// owner does not hold the lease. Repeated by the owner that released it,
+	// it succeeds again.
 	Release(ctx context.Context, l Lease, counted bool) error
 
 	// Bury marks a running record as burying and keeps note with it until
-	// Complete. From then on no claim runs the handler. It returns
-	// ErrLeaseLost, and changes nothing, if the owner does not hold the
-	// lease. Repeated, the last note stays.
+	// Complete. From then on no claim of this generation is acquired. It
+	// returns ErrLeaseLost, and changes nothing, if the owner does not hold
+	// the lease. Repeated, the last note stays.
 	Bury(ctx context.Context, l Lease, note []byte) error
 }
 
 // Lease is one delivery's hold on a key.
 type Lease struct {
-	Key        string        // fence key: 22 characters of URL-safe base64 from this package, any string from others
-	Owner      string        // random, made for this one delivery
+	Key        string        // fence key: 22 characters of URL-safe base64 from this package, any but the empty string from others
+	Owner      string        // random, made for this one delivery; not empty
 	Generation int           // how often the work was snoozed
 	TTL        time.Duration // how long a claim or renewal holds, over zero
-	Window     time.Duration // how long the record lives after each change, at least; never under TTL
+	Window     time.Duration // how long the record lives after the latest change, at least; never under TTL
+}
+
+// Validate returns everything that is wrong with the lease, or nil. It is for
+// implementers of [Store].
+func (l Lease) Validate() error {
+	if l.Key != "" && l.Owner != "" && l.Generation >= 0 && l.TTL > 0 && l.Window >= l.TTL {
+		return nil
+	}
+	var errs []error
+	if l.Key == "" {
+		errs = append(errs, errors.New("handoff: Lease.Key is empty: every piece of work needs its own"))
+	}
+	if l.Owner == "" {
+		errs = append(errs, errors.New("handoff: Lease.Owner is empty: every delivery needs its own"))
+	}
+	if l.Generation < 0 {
+		errs = append(errs, fmt.Errorf("handoff: Lease.Generation is %d, must be 0 or more", l.Generation))
+	}
+	if l.TTL <= 0 {
+		errs = append(errs, fmt.Errorf("handoff: Lease.TTL is %v, must be over 0", l.TTL))
+	}
+	if l.Window < l.TTL {
+		errs = append(errs, fmt.Errorf("handoff: Lease.Window is %v, must be the TTL of %v or more", l.Window, l.TTL))
+	}
+	return errors.Join(errs...)
 }
 
 // ClaimStatus is what a Store answers to a claim.
@@ -81,7 +119,7 @@ const (
 // Claim is the answer to a claim.
 type Claim struct {
 	Status  ClaimStatus
-	Attempt int           // acquired: executions begun, this one included; burying: executions begun
+	Attempt int           // acquired: executions begun, this one included; burying: executions begun when it was buried
 	Token   int64         // acquired or burying: the fencing token, growing with every claim of the key: max(last + 1, Unix time in µs)
 	First   time.Time     // acquired or burying: when the first execution of this generation was claimed, to the µs
 	Crashed bool          // acquired: the execution before ended by its lease running out
@@ -114,4 +152,223 @@ func digest(domain string, parts ...string) [sha256.Size]byte {
 		b = append(b, p...)
 	}
 	return sha256.Sum256(b)
+}
+
+// MemoryStore is a [Store] in the memory of one process, for tests, for local
+// development, and for a service that runs as a single process and may forget
+// what was done when it restarts. It is safe for concurrent use.
+//
+// Records go when their window ends; memory is bounded by the work of one
+// window. It starts no goroutine and needs no closing. Leases and windows are
+// measured by the monotonic clock, and by the bubble's inside testing/synctest.
+type MemoryStore struct {
+	mu      sync.Mutex
+	records map[string]*record
+	sweepAt int   // number of records at which the expired ones are removed
+	token   int64 // the last fencing token of all keys, so that tokens grow across windows too
+}
+
+var _ Store = (*MemoryStore)(nil)
+
+type phase uint8
+
+const (
+	phaseRunning phase = iota
+	phaseIdle
+	phaseBurying
+	phaseDone
+)
+
+type record struct {
+	phase      phase
+	crashed    bool   // the execution before the one that attempt counts ran out of its lease
+	owner      string // who holds the lease, or held it last
+	generation int
+	attempt    int
+	token      int64
+	first      time.Time
+	leaseEnd   time.Time // zero once the lease was given up
+	expires    time.Time
+	note       []byte
+}
+
+const minSweep = 1024
+
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{records: make(map[string]*record), sweepAt: minSweep}
+}
+
+// Claim implements [Store].
+func (s *MemoryStore) Claim(ctx context.Context, l Lease) (Claim, error) {
+	if err := checkCall(ctx, l); err != nil {
+		return Claim{}, fmt.Errorf("handoff: claim: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	r := s.find(l.Key, now)
+	switch {
+	case r == nil:
+		r = s.insert(l.Key, now)
+		s.begin(r, l, now)
+	case l.Generation < r.generation, l.Generation == r.generation && r.phase == phaseDone:
+		return Claim{Status: ClaimDone}, nil
+	case r.heldBy(l.Owner) && l.Generation == r.generation:
+		// A repeat: the first answer stands.
+	case now.Before(r.leaseEnd):
+		return Claim{Status: ClaimBusy, Left: r.leaseEnd.Sub(now)}, nil
+	case l.Generation > r.generation:
+		s.begin(r, l, now)
+	case r.phase == phaseBurying:
+		r.token = s.nextToken(now)
+	default:
+		r.crashed = r.crashed || r.phase == phaseRunning
+		r.phase = phaseRunning
+		r.attempt++
+		r.token = s.nextToken(now)
+	}
+	r.owner = l.Owner
+	r.hold(l, now)
+
+	c := Claim{Status: ClaimAcquired, Attempt: r.attempt, Token: r.token, First: r.first, Crashed: r.crashed}
+	if r.phase == phaseBurying {
+		c.Status, c.Crashed, c.Note = ClaimBurying, false, slices.Clone(r.note)
+	}
+	return c, nil
+}
+
+// Renew implements [Store].
+func (s *MemoryStore) Renew(ctx context.Context, leases []Lease) ([]bool, error) {
+	if err := checkCall(ctx, leases...); err != nil {
+		return nil, fmt.Errorf("handoff: renew: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	held := make([]bool, len(leases))
+	for i, l := range leases {
+		if r := s.find(l.Key, now); r.heldBy(l.Owner) {
+			r.hold(l, now)
+			held[i] = true
+		}
+	}
+	return held, nil
+}
+
+// Complete implements [Store].
+func (s *MemoryStore) Complete(ctx context.Context, l Lease) error {
+	return s.change(ctx, "complete", l, func(r *record) error {
+		repeat := r.phase == phaseDone && r.owner == l.Owner
+		if !r.heldBy(l.Owner) && !repeat {
+			return ErrLeaseLost
+		}
+		r.phase, r.leaseEnd, r.note = phaseDone, time.Time{}, nil
+		return nil
+	})
+}
+
+// Release implements [Store].
+func (s *MemoryStore) Release(ctx context.Context, l Lease, counted bool) error {
+	return s.change(ctx, "release", l, func(r *record) error {
+		switch {
+		case r.phase == phaseDone || r.owner != l.Owner:
+			return ErrLeaseLost
+		case r.phase == phaseRunning:
+			r.phase = phaseIdle
+			if counted {
+				r.crashed = false
+			} else {
+				r.attempt--
+			}
+		}
+		r.leaseEnd = time.Time{}
+		return nil
+	})
+}
+
+// Bury implements [Store].
+func (s *MemoryStore) Bury(ctx context.Context, l Lease, note []byte) error {
+	return s.change(ctx, "bury", l, func(r *record) error {
+		if !r.heldBy(l.Owner) {
+			return ErrLeaseLost
+		}
+		r.phase, r.note = phaseBurying, slices.Clone(note)
+		return nil
+	})
+}
+
+// change applies fn to a record that is there and lets it live for the window.
+func (s *MemoryStore) change(ctx context.Context, verb string, l Lease, fn func(*record) error) error {
+	err := checkCall(ctx, l)
+	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now := time.Now()
+		err = ErrLeaseLost
+		if r := s.find(l.Key, now); r != nil {
+			if err = fn(r); err == nil {
+				r.expires = now.Add(l.Window)
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("handoff: %s: %w", verb, err)
+	}
+	return nil
+}
+
+// begin makes r the first execution of a generation.
+func (s *MemoryStore) begin(r *record, l Lease, now time.Time) {
+	token := s.nextToken(now)
+	*r = record{generation: l.Generation, attempt: 1, token: token, first: time.UnixMicro(now.UnixMicro())}
+}
+
+func (s *MemoryStore) nextToken(now time.Time) int64 {
+	s.token = max(s.token+1, now.UnixMicro())
+	return s.token
+}
+
+// find returns the record of a key, nil if its window has ended.
+func (s *MemoryStore) find(key string, now time.Time) *record {
+	if r := s.records[key]; r != nil && now.Before(r.expires) {
+		return r
+	}
+	return nil
+}
+
+// insert makes a new record. Whenever the records have doubled it removes the
+// expired ones, which costs each insert a constant share.
+func (s *MemoryStore) insert(key string, now time.Time) *record {
+	if len(s.records) >= s.sweepAt {
+		for k, r := range s.records {
+			if !now.Before(r.expires) {
+				delete(s.records, k)
+			}
+		}
+		s.sweepAt = max(minSweep, 2*len(s.records))
+	}
+	r := new(record)
+	s.records[key] = r
+	return r
+}
+
+func (r *record) heldBy(owner string) bool {
+	return r != nil && r.owner == owner && !r.leaseEnd.IsZero()
+}
+
+func (r *record) hold(l Lease, now time.Time) {
+	r.leaseEnd, r.expires = now.Add(l.TTL), now.Add(l.Window)
+}
+
+func checkCall(ctx context.Context, leases ...Lease) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, l := range leases {
+		if err := l.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
