@@ -108,14 +108,14 @@ type outcome struct {
 
 func (o *outcome) Skipf(format string, args ...any) {
 	o.said = "skipped: " + fmt.Sprintf(format, args...)
-	o.TB.SkipNow()
+	o.SkipNow()
 }
 
 func (o *outcome) Fatal(args ...any) { o.Fatalf("%s", fmt.Sprint(args...)) }
 
 func (o *outcome) Fatalf(format string, args ...any) {
 	o.said = "failed: " + fmt.Sprintf(format, args...)
-	o.TB.SkipNow()
+	o.SkipNow()
 }
 
 func TestWithoutRedis(t *testing.T) {

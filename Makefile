@@ -1,0 +1,59 @@
+# The tools' versions are pinned here and nowhere else; .ci/run reads them by running
+# these targets. golangci-lint carries staticcheck in the version of its own go.mod.
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
+
+BIN := $(CURDIR)/bin
+
+# Every module of this repository: the one for users, and those they must never see.
+ALL_MODULES := $(patsubst %/,%,$(dir $(shell git ls-files --cached --others --exclude-standard -- go.mod '*/go.mod')))
+
+.PHONY: all
+all: test lint ## Test and lint: what to run before a commit
+
+.PHONY: help
+help: ## Print this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: test
+test: ## Run the tests of every module, with the race detector, in random order
+	@for m in $(ALL_MODULES); do echo "go test: $$m" && (cd $$m && go test -race -shuffle=on ./...) || exit 1; done
+
+.PHONY: lint
+lint: bin/golangci-lint ## Vet and lint every module
+	@for m in $(ALL_MODULES); do echo "lint: $$m" && (cd $$m && go vet ./... && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+.PHONY: tidy
+tidy: ## Tidy every module
+	@for m in $(ALL_MODULES); do (cd $$m && go mod tidy) || exit 1; done
+
+.PHONY: api
+api: ## Write the exported API and what it costs to import into api/
+	@mkdir -p api
+	@go run ./internal/tools/api api
+	@internal/tools/consumer-modules > api/consumer-modules.txt
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (5s)
+	@internal/tools/fuzz $(or $(FUZZTIME),5s)
+
+.PHONY: vuln
+vuln: bin/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
+	@for m in $(ALL_MODULES); do (cd $$m && $(BIN)/govulncheck ./...) || exit 1; done
+
+.PHONY: ci
+ci: ## Run what CI runs
+	@.ci/run
+
+.PHONY: modules
+modules: # the list for .ci/run
+	@echo $(ALL_MODULES)
+
+# Rebuilt when this file changes, since it holds the versions.
+bin/golangci-lint: Makefile
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@touch $@
+
+bin/govulncheck: Makefile
+	GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@touch $@
