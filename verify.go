@@ -1,6 +1,14 @@
 package handoff
 
-import "net/http"
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/brillconsulting/handoff/internal/oidc"
+)
 
 // Caller is who sent a delivery, as its [Verifier] established.
 type Caller struct {
@@ -19,4 +27,323 @@ type Caller struct {
 // they are logged. It must be safe for concurrent use.
 type Verifier interface {
 	Verify(r *http.Request) (Caller, error)
+}
+
+// OIDCConfig says which tokens are good. Audiences and Callers are required.
+type OIDCConfig struct {
+	_ [0]func()
+
+	// Audiences are the values of HTTPTarget.Audience that this service
+	// answers to, compared exactly. Several let it change its name without a
+	// gap. Anybody with a Google account can have a token made for any
+	// audience, so an audience alone proves nothing (reference §16.2).
+	Audiences []string
+
+	// Callers are the emails of the service accounts that may deliver,
+	// compared exactly. Several let callers rotate without a gap. Keep an
+	// account for this purpose alone: whoever may act as it and create tasks
+	// in its project can call every handler (reference §15.2).
+	Callers []string
+
+	// Keys has the public keys that tokens are signed by. Defaults to
+	// Google's, RemoteKeys(GoogleKeys). Verifiers that share a KeySource
+	// share its fetches.
+	Keys *KeySource
+}
+
+// OIDC is the [Verifier] of the tokens that Cloud Tasks sends to HTTP
+// targets. See [NewOIDC].
+type OIDC struct{ verifier *oidc.Verifier }
+
+// NewOIDC returns a Verifier of the OIDC tokens that Cloud Tasks sends to HTTP
+// targets. It fetches nothing before the first delivery. An error names
+// everything that is wrong with config.
+//
+// A token is accepted if all of this holds: it is the only one of the request,
+// under the scheme Bearer in that casing, and at most 8 KiB long; it is signed
+// by RS256 with a key of config.Keys; its issuer is https://accounts.google.com
+// or accounts.google.com; its audience is one of config.Audiences and its
+// email, which must be verified, one of config.Callers; it has not expired,
+// without any leeway; it was issued no more than 30 s from now, and for no
+// longer than 1 h 5 min. A claim that decides must appear once. Not checked,
+// because a good token of a listed account needs no more: sub, azp, and claims
+// that Google's tokens do not have.
+//
+// The token does not say which task it is for. Whoever gets hold of one can
+// send anything until it expires, within the hour (reference §10.2).
+//
+// A token presented again costs a hash, not a signature check: good ones are
+// remembered by their SHA-256, at most 8,192, until they expire or the keys
+// that they were checked with are no longer fresh.
+//
+// An OIDC is safe for concurrent use.
+func NewOIDC(config OIDCConfig) (*OIDC, error) {
+	errs := config.problems()
+	keys := config.Keys
+	if keys == nil {
+		keys = RemoteKeys(GoogleKeys)
+	}
+	if keys.err != nil {
+		errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Keys: %w", keys.err))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return &OIDC{oidc.New(config.policy(), keys.source)}, nil
+}
+
+func (c OIDCConfig) policy() oidc.Policy {
+	return oidc.Policy{Audiences: c.Audiences, Callers: c.Callers}
+}
+
+func (c OIDCConfig) problems() []error {
+	var errs []error
+	if len(c.Audiences) == 0 {
+		errs = append(errs, errors.New("handoff: OIDCConfig.Audiences is empty; list what HTTPTarget.Audience says, such as the service's URL"))
+	}
+	for i, audience := range c.Audiences {
+		if audience == "" {
+			errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Audiences[%d] is empty", i))
+		}
+	}
+	if len(c.Callers) == 0 {
+		errs = append(errs, errors.New("handoff: OIDCConfig.Callers is empty; list the emails of the service accounts that deliver"))
+	}
+	for i, email := range c.Callers {
+		name, domain, _ := strings.Cut(email, "@")
+		if name == "" || domain == "" || email != strings.ToLower(strings.TrimSpace(email)) {
+			errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Callers[%d] is %q; it must be the email of a service account, in lower case", i, email))
+		}
+	}
+	return errs
+}
+
+// Verify returns the service account whose good token r carries. The error
+// wraps [ErrUnauthenticated], [ErrForbidden] if the token is good and the
+// account is not on the list, or [ErrUnavailable] if the keys cannot be
+// fetched. It waits for keys at most as long as r's context lasts.
+func (v *OIDC) Verify(r *http.Request) (Caller, error) {
+	return callerOf(v.verifier.Verify(r.Context(), r.Header))
+}
+
+func callerOf(id oidc.Identity, err error) (Caller, error) {
+	if err != nil {
+		return Caller{}, reject(err)
+	}
+	return Caller{Email: id.Email, Subject: id.Subject, Audience: id.Audience}, nil
+}
+
+// GoogleKeys is where Google publishes the keys that it signs ID tokens with.
+const GoogleKeys = oidc.Google
+
+// KeySource has the public keys that tokens are checked with. It is safe for
+// concurrent use.
+type KeySource struct {
+	source *oidc.Source
+	err    error // for NewOIDC to report
+}
+
+// RemoteKeys returns the keys published as a JWKS at url: [GoogleKeys], or an
+// emulator's, such as http://localhost:8123/oauth2/v3/certs. Plain http is
+// accepted for localhost and for host names without a dot, as containers use
+// them. [NewOIDC] reports a url that will not do.
+//
+// Keys are fetched at the first delivery and then in the background before
+// they expire, by the answer's own Cache-Control, but for at least a minute
+// and at most a day. One fetch runs at a time, however many deliveries wait for
+// it, and each ends within 10 s; no goroutine lives between fetches. While
+// fetching fails, the last keys serve for another day; after that, and before
+// there are any, deliveries are [Unavailable]. A token that names an unknown
+// key, and is otherwise what it should be, causes a fetch at most once a
+// minute: after a rotation that was not published ahead, good tokens can be
+// refused for as long, and Cloud Tasks tries them again.
+func RemoteKeys(url string) *KeySource {
+	if err := oidc.CheckURL(url); err != nil {
+		return &KeySource{err: fmt.Errorf("RemoteKeys(%q): %w", url, err)}
+	}
+	return &KeySource{source: oidc.Remote(oidc.FetchFrom(url, oidc.NewTransport()))}
+}
+
+// StaticKeys returns the keys of a JWKS that never changes: that of a test, or
+// of an in-process emulator. [NewOIDC] reports one that cannot be read.
+func StaticKeys(jwks []byte) *KeySource {
+	keys, err := oidc.ParseKeys(jwks)
+	if err != nil {
+		return &KeySource{err: fmt.Errorf("StaticKeys: %w", err)}
+	}
+	return &KeySource{source: oidc.Static(keys)}
+}
+
+// DangerouslyTrustPlatform returns a Verifier for a private Cloud Run service
+// or Cloud Function whose platform checks the token itself and hands it on with
+// SIGNATURE_REMOVED_BY_GOOGLE in place of its signature (reference §15.3).
+//
+// It is safe only if nothing reaches the container but through Google's IAM
+// check: the service requires authentication, allUsers and
+// allAuthenticatedUsers are not among its invokers, and every account with
+// run.invoker may run every task. On a public service anybody can write that
+// text behind claims of their own choosing and run any handler. Nothing in the
+// request tells the two apart, so this cannot check it for you.
+//
+// The claims are held to config all the same, which stops honest mistakes and
+// nobody else. A token that has its signature is refused; where the platform
+// does either, use AnyOf(NewOIDC, DangerouslyTrustPlatform). A request with
+// X-Serverless-Authorization is refused, because the platform then did not
+// look at Authorization.
+//
+// It is an error if config.Keys is set, or outside Cloud Run and Cloud
+// Functions, which K_SERVICE in the environment tells.
+func DangerouslyTrustPlatform(config OIDCConfig) (Verifier, error) {
+	errs := config.problems()
+	if config.Keys != nil {
+		errs = append(errs, errors.New("handoff: OIDCConfig.Keys is set; DangerouslyTrustPlatform checks no signature, use NewOIDC for that"))
+	}
+	if os.Getenv("K_SERVICE") == "" {
+		errs = append(errs, errors.New("handoff: DangerouslyTrustPlatform outside Cloud Run and Cloud Functions: K_SERVICE is not set; use NewOIDC"))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return trusting{oidc.NewTrusting(config.policy())}, nil
+}
+
+type trusting struct{ verifier *oidc.Trusting }
+
+func (v trusting) Verify(r *http.Request) (Caller, error) {
+	return callerOf(v.verifier.Verify(r.Header))
+}
+
+// AppEngineConfig is the configuration of [NewAppEngine].
+type AppEngineConfig struct {
+	_ [0]func()
+
+	// DangerouslyAssumeAppEngine builds the Verifier anywhere, for the
+	// emulator. Whoever can reach the endpoint can then run any task.
+	DangerouslyAssumeAppEngine bool
+}
+
+// NewAppEngine returns a Verifier for App Engine targets. Their tasks carry no
+// token: the X-AppEngine-QueueName header proves them, because App Engine
+// takes such headers off every request from outside, save those of the app's
+// own administrators (reference §11.3). Nothing else does, so it is an error to
+// build this where GAE_ENV and GAE_APPLICATION do not say App Engine.
+func NewAppEngine(config AppEngineConfig) (Verifier, error) {
+	if config.DangerouslyAssumeAppEngine || (os.Getenv("GAE_ENV") != "" && os.Getenv("GAE_APPLICATION") != "") {
+		return appEngine{}, nil
+	}
+	return nil, errors.New("handoff: NewAppEngine outside App Engine: GAE_ENV and GAE_APPLICATION are not set, so anybody could send X-AppEngine headers; " +
+		"use NewOIDC, or set DangerouslyAssumeAppEngine to run against the emulator")
+}
+
+type appEngine struct{}
+
+func (appEngine) Verify(r *http.Request) (Caller, error) {
+	if len(r.Header["X-Appengine-Queuename"]) != 1 {
+		return Caller{}, &rejection{ReasonNotAppEngine, ErrUnauthenticated, errors.New("not one X-AppEngine-QueueName header")}
+	}
+	return Caller{AppEngine: true}, nil
+}
+
+// AnyOf returns a Verifier that accepts what any of the given ones accepts,
+// asked in order, for a service that serves several kinds of caller. If none
+// does, the error of the one that came furthest is returned: unavailable
+// before forbidden before unauthenticated, so that a token that might be good
+// is tried again; among equals a flaw found rather than a token missing; else
+// the first. It panics if there is none, or one is nil.
+func AnyOf(verifiers ...Verifier) Verifier {
+	if len(verifiers) == 0 {
+		panic("handoff: AnyOf of no Verifier")
+	}
+	for i, v := range verifiers {
+		if v == nil {
+			panic(fmt.Sprintf("handoff: AnyOf: Verifier %d is nil", i))
+		}
+	}
+	return anyOf(append([]Verifier(nil), verifiers...))
+}
+
+type anyOf []Verifier
+
+func (all anyOf) Verify(r *http.Request) (Caller, error) {
+	var furthest error
+	for _, v := range all {
+		caller, err := v.Verify(r)
+		if err == nil {
+			return caller, nil
+		}
+		if furthest == nil || distance(err) > distance(furthest) {
+			furthest = err
+		}
+	}
+	return Caller{}, furthest
+}
+
+// distance is how far a verifier came before it said no.
+func distance(err error) int {
+	switch rejectionOutcome(err) {
+	case Unavailable:
+		return 3
+	case Forbidden:
+		return 2
+	}
+	switch reasonOf(err) {
+	case ReasonNoToken, ReasonSignatureRemoved, ReasonSignatureKept, ReasonNotAppEngine:
+		return 0 // what it looks for is not there
+	}
+	return 1
+}
+
+// Why a Verifier of this package refused a delivery.
+const (
+	ReasonNoToken          Reason = oidc.NoToken          // no Authorization header
+	ReasonTwoTokens        Reason = oidc.TwoTokens        // more than one
+	ReasonTooLong          Reason = oidc.TooLong          // a token over 8 KiB
+	ReasonTokenMalformed   Reason = oidc.Malformed        // not a token of Google's shape
+	ReasonAlgorithm        Reason = oidc.Algorithm        // not signed by RS256
+	ReasonSignatureRemoved Reason = oidc.SignatureRemoved // the platform checked and removed it: see DangerouslyTrustPlatform
+	ReasonSignatureKept    Reason = oidc.SignatureKept    // DangerouslyTrustPlatform found a signature
+	ReasonIssuer           Reason = oidc.Issuer           // not issued by Google
+	ReasonAudience         Reason = oidc.Audience         // not for us
+	ReasonTokenExpired     Reason = oidc.Expired          // the token, not the task
+	ReasonNotYetValid      Reason = oidc.NotYetValid      // issued in the future
+	ReasonLifetime         Reason = oidc.Lifetime         // lives too long
+	ReasonEmail            Reason = oidc.Email            // no verified email
+	ReasonKey              Reason = oidc.Key              // signed by a key that is not published
+	ReasonSignature        Reason = oidc.Signature        // the signature is not good
+	ReasonCaller           Reason = oidc.Caller           // a good token of a service account that is not listed
+	ReasonKeysUnavailable  Reason = oidc.KeysUnavailable  // the keys cannot be fetched
+	ReasonNotAppEngine     Reason = "not-app-engine"      // no X-AppEngine headers
+	ReasonRejected         Reason = "rejected"            // a Verifier of somebody else said no
+)
+
+// rejection is why a Verifier of this package said no.
+type rejection struct {
+	reason Reason
+	kind   error // ErrUnauthenticated, ErrForbidden or ErrUnavailable
+	err    error
+}
+
+func (e *rejection) Error() string   { return e.kind.Error() + ": " + e.err.Error() }
+func (e *rejection) Unwrap() []error { return []error{e.kind, e.err} }
+
+func reject(err error) error {
+	kind, reason := ErrUnauthenticated, ReasonRejected
+	if refusal, ok := errors.AsType[*oidc.Refusal](err); ok {
+		reason = Reason(refusal.Reason)
+	}
+	switch reason {
+	case ReasonCaller:
+		kind = ErrForbidden
+	case ReasonKeysUnavailable:
+		kind = ErrUnavailable
+	}
+	return &rejection{reason, kind, err}
+}
+
+// reasonOf returns why a Verifier said no, in a word.
+func reasonOf(err error) Reason {
+	if e, ok := errors.AsType[*rejection](err); ok {
+		return e.reason
+	}
+	return ReasonRejected
 }

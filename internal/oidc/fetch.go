@@ -1,0 +1,174 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Google is where Google publishes the keys that sign service accounts' ID
+// tokens (reference §10.2).
+const Google = "https://www.googleapis.com/oauth2/v3/certs"
+
+// maxJWKS is far above any real set (Google's has about 1 kB).
+const maxJWKS = 1 << 20
+
+// CheckURL refuses a URL that keys must not be fetched from: whoever can
+// change them on their way can sign tokens, so plain HTTP is for the loopback
+// and for the single-label names of a local container network.
+func CheckURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return errors.New("it is not a URL")
+	}
+	switch host := u.Hostname(); {
+	case host == "" || u.User != nil:
+		return errors.New("it must be https://host/path")
+	case u.Scheme == "https":
+	case u.Scheme != "http":
+		return errors.New("its scheme must be https")
+	case net.ParseIP(host).IsLoopback(), net.ParseIP(host) == nil && !strings.Contains(host, "."):
+	default:
+		return errors.New("its scheme must be https: http is for localhost and names without a dot")
+	}
+	return nil
+}
+
+// NewTransport returns what fetches keys. A connection is not kept, because
+// hours pass between fetches: so no goroutine of it is left either.
+func NewTransport() http.RoundTripper {
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+}
+
+// FetchFrom returns a function that gets the JWKS at url, for [Remote].
+func FetchFrom(url string, transport http.RoundTripper) func(context.Context) (*Keys, time.Duration, error) {
+	client := &http.Client{
+		Transport: transport,
+		// The keys are where we were told, or nowhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return func(ctx context.Context) (*Keys, time.Duration, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, 0, err
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			return nil, 0, err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return nil, 0, fmt.Errorf("GET %s: status %d", url, res.StatusCode)
+		}
+		body, err := io.ReadAll(io.LimitReader(res.Body, maxJWKS+1))
+		if err != nil {
+			return nil, 0, fmt.Errorf("GET %s: %w", url, err)
+		}
+		if len(body) > maxJWKS {
+			return nil, 0, fmt.Errorf("GET %s: more than %d bytes", url, maxJWKS)
+		}
+		keys, err := ParseKeys(body)
+		if err != nil {
+			return nil, 0, fmt.Errorf("GET %s: %w", url, err)
+		}
+		return keys, freshness(res.Header), nil
+	}
+}
+
+// freshness returns how long a private cache may use an answer that it asked
+// for just now (RFC 9111 §4.2): max-age, or else Expires, less Age. It is zero
+// if the answer does not say, says it badly, or forbids it.
+func freshness(h http.Header) time.Duration {
+	var life time.Duration
+	cc := directives(h.Values("Cache-Control"))
+	maxAge, ok := cc["max-age"]
+	_, noStore := cc["no-store"]
+	_, noCache := cc["no-cache"]
+	switch {
+	case noStore || noCache:
+		return 0
+	case ok:
+		life = seconds(maxAge)
+	default:
+		// A bad Expires, most of all "0", means already expired (§5.3).
+		expires, err1 := http.ParseTime(h.Get("Expires"))
+		date, err2 := http.ParseTime(h.Get("Date"))
+		if err1 != nil || err2 != nil {
+			return 0
+		}
+		life = expires.Sub(date)
+	}
+	// Of a list of ages the first counts, and a bad one is ignored (§5.1).
+	age, _, _ := strings.Cut(h.Get("Age"), ",")
+	return max(0, life-seconds(strings.Trim(age, " \t")))
+}
+
+// seconds reads delta-seconds (§1.2.2): digits only, and whatever is too large
+// is as long as can be. Anything else is zero.
+func seconds(s string) time.Duration {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if errors.Is(err, strconv.ErrRange) {
+		n = 1 << 31
+	}
+	return time.Duration(min(n, 1<<31)) * time.Second
+}
+
+// directives splits Cache-Control field lines (§5.2): names in any case, an
+// optional value as token or quoted string, in which a comma separates
+// nothing. Of a directive that is repeated the first counts (§4.2.1).
+func directives(lines []string) map[string]string {
+	found := make(map[string]string)
+	for _, line := range lines {
+		for line != "" {
+			var directive string
+			directive, line = cutUnquoted(line)
+			name, value, _ := strings.Cut(directive, "=")
+			name = strings.ToLower(strings.Trim(name, " \t"))
+			if _, ok := found[name]; !ok && name != "" {
+				found[name] = unquote(strings.Trim(value, " \t"))
+			}
+		}
+	}
+	return found
+}
+
+// cutUnquoted splits s at its first comma outside a quoted string.
+func cutUnquoted(s string) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == ',' && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+// unquote takes the quotes off. The values read here are digits, so a
+// backslash inside is left to make them invalid.
+func unquote(s string) string {
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}

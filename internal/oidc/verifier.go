@@ -1,0 +1,222 @@
+package oidc
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+const (
+	// Leeway is how far ahead of ours the issuer's clock may be. There is
+	// none for expiry: tokens are made at dispatch and live for an hour.
+	Leeway = 30 * time.Second
+
+	// MaxLifetime is an hour, which is what Google's ID tokens live
+	// (reference §10.2), and some slack.
+	MaxLifetime = time.Hour + 5*time.Minute
+)
+
+// Identity is what a good token proves.
+type Identity struct {
+	Email, Subject, Audience string
+}
+
+// Policy is which tokens are good. The zero Policy accepts none.
+type Policy struct {
+	Audiences []string // exact
+	Callers   []string // exact emails
+}
+
+// accepts is a Policy made for lookups. The values are the policy's own
+// strings, so that nothing of a token is kept in memory by a slice of it.
+type accepts struct {
+	audiences, callers map[string]string
+}
+
+func (p Policy) compile() accepts {
+	return accepts{audiences: lookup(p.Audiences), callers: lookup(p.Callers)}
+}
+
+func lookup(list []string) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, s := range list {
+		m[s] = s
+	}
+	return m
+}
+
+// Verifier checks tokens of one policy against the keys of one source. Its
+// memory of good tokens is its own: a new policy means a new Verifier and so
+// starts with none.
+type Verifier struct {
+	accepts accepts
+	source  *Source
+	memory  memory
+}
+
+// New returns a Verifier.
+func New(p Policy, s *Source) *Verifier {
+	return &Verifier{accepts: p.compile(), source: s}
+}
+
+// Verify says who sent the request with the header h. The error is a *[Refusal].
+func (v *Verifier) Verify(ctx context.Context, h http.Header) (Identity, error) {
+	token, refusal := Bearer(h)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	now := time.Now()
+	d := digestOf(token)
+	if known, ok := v.memory.get(d); ok && now.Before(known.until) {
+		// Asking for the keys here also has them refreshed ahead of expiry.
+		if s, err := v.source.current(ctx, now); err == nil && s.keys == known.keys {
+			return known.identity, nil
+		}
+	}
+	id, until, keys, refusal := v.verify(ctx, token, now)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	if now.Before(until) {
+		v.memory.put(d, verified{identity: id, keys: keys, until: until})
+	}
+	return id, nil
+}
+
+// verify is the long way: what needs no key, then the key, then the signature,
+// and only then the caller. A stranger must not learn from 403 instead of 401
+// whose token would be welcome.
+func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Identity, time.Time, *Keys, *Refusal) {
+	fail := func(r *Refusal) (Identity, time.Time, *Keys, *Refusal) { return Identity{}, time.Time{}, nil, r }
+	p, refusal := parse(token)
+	if refusal != nil {
+		return fail(refusal)
+	}
+	if p.removed {
+		return fail(refuse(SignatureRemoved, "the platform already verified this token and removed its signature; "+
+			"see DangerouslyTrustPlatform"))
+	}
+	if refusal = v.accepts.plausible(&p.claims, now); refusal != nil {
+		return fail(refusal)
+	}
+	snap, refusal := v.keysFor(ctx, p, now)
+	if refusal != nil {
+		return fail(refusal)
+	}
+	id, refusal := v.accepts.prove(snap.keys, token, &p.claims)
+	if refusal != nil {
+		return fail(refusal)
+	}
+	until := time.Unix(p.claims.Expires.value, 0)
+	if snap.fresh.Before(until) {
+		until = snap.fresh
+	}
+	return id, until, snap.keys, nil
+}
+
+// keysFor returns a set of keys that has the one the token names.
+func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snapshot, *Refusal) {
+	unavailable := func(err error) *Refusal {
+		return &Refusal{Reason: KeysUnavailable, Text: "the keys cannot be fetched", Err: err}
+	}
+	snap, err := v.source.current(ctx, now)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if snap.keys.ids[p.header.Kid.value] {
+		return snap, nil
+	}
+	// A refresh is worth spending only on a token that could be good.
+	if _, listed := v.accepts.callers[p.claims.Email.value]; listed {
+		if snap, err = v.source.beyond(ctx, snap, now); err != nil {
+			return nil, unavailable(err)
+		}
+		if snap.keys.ids[p.header.Kid.value] {
+			return snap, nil
+		}
+	}
+	return nil, refuse(Key, "the token is signed by a key that the issuer does not publish")
+}
+
+// plausible checks the claims that need no key. None of them is believed yet.
+func (a accepts) plausible(c *claims, now time.Time) *Refusal {
+	if iss := c.Issuer.value; iss != "https://accounts.google.com" && iss != "accounts.google.com" {
+		return refuse(Issuer, "the token's issuer is not Google")
+	}
+	if _, ok := a.audiences[c.Audience.value]; !ok {
+		return refuse(Audience, "the token's audience is not on the list")
+	}
+	if !c.EmailVerified.value || c.Email.value == "" {
+		return refuse(Email, "the token has no verified email")
+	}
+	exp, iat, nbf := c.Expires.value, c.IssuedAt.value, c.NotBefore.value
+	soon := now.Add(Leeway).Unix()
+	switch {
+	case exp <= now.Unix():
+		return refuse(Expired, "the token has expired")
+	case iat > soon || nbf > soon:
+		return refuse(NotYetValid, "the token is from the future")
+	case iat <= 0 || exp-iat > int64(MaxLifetime/time.Second):
+		return refuse(Lifetime, "the token lives longer than Google's do")
+	}
+	return nil
+}
+
+// exact lists the claims that decided, in the only spelling that Google uses.
+var exact = [...]string{"iss", "aud", "email", "email_verified", "exp", "iat"}
+
+// prove checks the signature, and after it the caller.
+func (a accepts) prove(keys *Keys, token string, c *claims) (Identity, *Refusal) {
+	audience := a.audiences[c.Audience.value]
+	payload, ok := keys.check(token, audience)
+	if !ok {
+		return Identity{}, refuse(Signature, "the token's signature is not good")
+	}
+	// encoding/json took any spelling for these names; this map has them as
+	// they were signed.
+	for _, name := range exact {
+		if _, ok := payload.Claims[name]; !ok {
+			return Identity{}, refuse(Malformed, "the token's claims are misspelt")
+		}
+	}
+	email, ok := a.callers[c.Email.value]
+	if !ok {
+		return Identity{}, &Refusal{Reason: Caller, Text: "the token's service account is not on the list"}
+	}
+	return Identity{Email: email, Subject: c.Subject.value, Audience: audience}, nil
+}
+
+// Trusting checks tokens whose signature the platform checked and removed. It
+// has no way of knowing that it was the platform.
+type Trusting struct{ accepts accepts }
+
+// NewTrusting returns a Trusting.
+func NewTrusting(p Policy) *Trusting { return &Trusting{accepts: p.compile()} }
+
+// Verify says who sent the request with the header h. The error is a *[Refusal].
+func (t *Trusting) Verify(h http.Header) (Identity, error) {
+	// Cloud Run checks this header in preference to Authorization, which then
+	// nobody has checked (reference §15.3).
+	if len(h["X-Serverless-Authorization"]) > 0 {
+		return Identity{}, refuse(TwoTokens, "X-Serverless-Authorization is what the platform checked, not Authorization")
+	}
+	token, refusal := Bearer(h)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	p, refusal := parse(token)
+	if refusal != nil {
+		return Identity{}, refusal
+	}
+	if !p.removed {
+		return Identity{}, refuse(SignatureKept, "the platform did not remove the token's signature: check it with NewOIDC, alone or in AnyOf")
+	}
+	if refusal = t.accepts.plausible(&p.claims, time.Now()); refusal != nil {
+		return Identity{}, refusal
+	}
+	email, ok := t.accepts.callers[p.claims.Email.value]
+	if !ok {
+		return Identity{}, refuse(Caller, "the token's service account is not on the list")
+	}
+	return Identity{Email: email, Subject: p.claims.Subject.value, Audience: t.accepts.audiences[p.claims.Audience.value]}, nil
+}
