@@ -1,0 +1,104 @@
+package emulator
+
+import (
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Defaults of the service (reference §6.6, §8.3, §8.9).
+const (
+	defaultTaskWindow  = 24 * time.Hour
+	defaultQueueWindow = 7 * 24 * time.Hour
+	defaultRetention   = 31 * 24 * time.Hour
+	defaultHistory     = 1000
+)
+
+// Config configures a server. The zero Config is a server in memory that
+// dispatches over the network, with the service's own limits and windows.
+type Config struct {
+	_ [0]func()
+
+	// GRPCAddr is a TCP address to serve the gRPC API on, such as
+	// "127.0.0.1:8123", or "127.0.0.1:0" for a free port. Defaults to none:
+	// the API is reached in memory, through ClientOptions and Conn.
+	GRPCAddr string
+
+	// HTTPAddr is a TCP address to serve the REST API and the token keys
+	// on. Defaults to none.
+	HTTPAddr string
+
+	// Handler receives every dispatch, in this process and without a socket,
+	// whatever host the URL of the task names. It can also be set later, by
+	// SetHandler. Defaults to none: dispatches go through Transport.
+	Handler http.Handler
+
+	// Transport carries the dispatches. Defaults to one for the network
+	// that keeps connections open. Redirects are never followed.
+	Transport http.RoundTripper
+
+	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least
+	// 2048 bits. Defaults to a key that all servers of the process share.
+	SigningKey *rsa.PrivateKey
+
+	// TaskWindow is how long the name of a task stays reserved after the
+	// task is gone. Defaults to 24 h, the "up to" of the service; its beta
+	// states 1 h to 9 days. Negative: not at all.
+	TaskWindow time.Duration
+
+	// QueueWindow is how long the name of a queue stays reserved after the
+	// queue was deleted. Defaults to 7 days, the longest that the service
+	// states. Negative: not at all.
+	QueueWindow time.Duration
+
+	// Retention is the age at which a task is deleted, run or not. Defaults
+	// to 31 days.
+	Retention time.Duration
+
+	// History is the number of ended tasks of each queue whose attempts are
+	// remembered for [Server.Attempts]. Defaults to 1000. Negative: none.
+	History int
+
+	// Logger is told of every attempt, of failed ones at level Info, of
+	// others at Debug, and of panics of Handler at Error. Tokens, headers and
+	// bodies are never logged. Defaults to silence.
+	Logger *slog.Logger
+}
+
+// check reports everything that is wrong with cfg.
+func (cfg *Config) check() error {
+	var errs []error
+	if cfg.Handler != nil && cfg.Transport != nil {
+		errs = append(errs, errors.New("emulator: Config.Handler and Config.Transport are both set: dispatches can go one way only"))
+	}
+	if cfg.Retention < 0 {
+		errs = append(errs, fmt.Errorf("emulator: Config.Retention is %v: it must be positive, or 0 for 31 days", cfg.Retention))
+	}
+	if k := cfg.SigningKey; k != nil && k.N.BitLen() < 2048 {
+		errs = append(errs, fmt.Errorf("emulator: Config.SigningKey has %d bits: it must have 2048 or more", k.N.BitLen()))
+	}
+	return errors.Join(errs...)
+}
+
+// complete fills in the defaults.
+func (cfg *Config) complete() {
+	cfg.TaskWindow = orDefault(cfg.TaskWindow, defaultTaskWindow)
+	cfg.QueueWindow = orDefault(cfg.QueueWindow, defaultQueueWindow)
+	cfg.Retention = orDefault(cfg.Retention, defaultRetention)
+	cfg.History = orDefault(cfg.History, defaultHistory)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// orDefault reads a setting of which zero is the default and a negative
+// number is none.
+func orDefault[T time.Duration | int](v, def T) T {
+	if v == 0 {
+		return def
+	}
+	return max(v, 0)
+}

@@ -1,0 +1,20 @@
+// Package emulator is Google Cloud Tasks in your process: the real gRPC API
+// with queues, schedules, rate limits, retries and signed HTTP dispatches, and
+// all its state in memory. It is what miniredis is to Redis. It is for
+// development and tests.
+//
+//	srv := emulator.RunT(t, emulator.Config{Handler: myHandler})
+//	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
+//
+// It keeps the rules that Google documents and those that were recorded from
+// the real service; where neither says anything, README.md lists what was
+// chosen.
+//
+// # Time
+//
+// There is no clock to inject and nothing to fast-forward: the server uses
+// package time. In production time that means real delays. Inside a
+// testing/synctest bubble, where the server needs no socket when its Handler
+// is set, it means virtual ones: a task scheduled for tomorrow that fails
+// three times is over in milliseconds.
+package emulator

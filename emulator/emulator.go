@@ -1,0 +1,97 @@
+package emulator
+
+import (
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/service"
+	"github.com/brillconsulting/handoff/emulator/internal/token"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+)
+
+// Server is a Cloud Tasks in this process. Its methods may be called
+// concurrently.
+type Server struct {
+	engine  *engine.Engine
+	service *service.Service
+	tokens  *token.Minter
+	handler *dispatch.Handler
+	network *http.Transport // ours to close; nil if Config.Transport is used
+
+	grpc     *grpc.Server
+	memory   *bufconn.Listener
+	conn     *grpc.ClientConn // over memory
+	http     *http.Server
+	grpcAddr net.Addr // nil if there is no such listener
+	httpAddr net.Addr
+	serving  sync.WaitGroup
+
+	closed sync.Once
+}
+
+// New starts a server. It fails with everything that is wrong with cfg at
+// once, or when an address cannot be listened on. Call Close when done.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.complete()
+	minter, err := token.NewMinter(cfg.SigningKey)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
+	if cfg.Transport == nil {
+		s.network = dispatch.NewTransport()
+		s.handler.Fallback = s.network
+	}
+	if cfg.Handler != nil {
+		s.SetHandler(cfg.Handler)
+	}
+	dispatcher := &dispatch.Dispatcher{Transport: s.handler, Tokens: minter, Log: cfg.Logger}
+	s.engine = engine.New(engine.Config{
+		Dispatch:    dispatcher.Dispatch,
+		TaskWindow:  cfg.TaskWindow,
+		QueueWindow: cfg.QueueWindow,
+		Retention:   cfg.Retention,
+		History:     cfg.History,
+	})
+	s.service = service.New(s.engine)
+	if err := s.listen(cfg); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// SetHandler directs every dispatch from now on into h, as Config.Handler
+// does. It is for handlers that themselves need the server, its keys or its
+// address, to be made.
+func (s *Server) SetHandler(h http.Handler) { s.handler.Set(h) }
+
+// Close stops the server: calls in progress fail, attempts in flight are
+// cancelled. It returns when every goroutine of the server has ended, so a
+// Handler that ignores the end of its request's context delays it.
+func (s *Server) Close() {
+	s.closed.Do(func() {
+		if s.grpc != nil {
+			s.grpc.Stop()
+		}
+		if s.http != nil {
+			s.http.Close()
+		}
+		s.engine.Close()
+		s.handler.Wait()
+		if s.conn != nil {
+			s.conn.Close()
+		}
+		if s.network != nil {
+			s.network.CloseIdleConnections()
+		}
+		s.serving.Wait()
+	})
+}

@@ -1,0 +1,79 @@
+package emulator
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/names"
+)
+
+// Queues returns all queues in the order of their names.
+func (s *Server) Queues() []*cloudtaskspb.Queue { return s.service.Queues() }
+
+// Tasks returns the tasks of a queue that have not ended, bodies included,
+// in order of creation. queue is a full name, or a queue ID if only one queue
+// has it. There are none in a queue that does not exist.
+func (s *Server) Tasks(queue string) []*cloudtaskspb.Task {
+	if q := s.find(queue); q != nil {
+		return s.service.Tasks(q)
+	}
+	return nil
+}
+
+// Attempt is one dispatch of a task.
+type Attempt struct {
+	Schedule time.Time // when it was due
+	Dispatch time.Time // when it began
+	Response time.Time // when the answer was there; zero while or when there is none
+	Status   int       // HTTP status of the answer; 0 while or when there is none
+	Timeout  bool      // no answer came by the dispatch deadline
+	Err      string    // why no answer came; "" while it runs
+}
+
+// Attempts returns the attempts of a task, given by its full name, oldest
+// first: the last hundred of a task that has not ended, and those of the
+// tasks that ended last (see Config.History).
+func (s *Server) Attempts(task string) []Attempt {
+	queue, id, _ := names.SplitTask(task)
+	q := s.find(queue)
+	if q == nil {
+		return nil
+	}
+	var attempts []Attempt
+	for _, r := range q.Attempts(id) {
+		attempts = append(attempts, Attempt{
+			Schedule: r.Schedule,
+			Dispatch: r.Dispatch,
+			Response: r.Response,
+			Status:   r.Status,
+			Timeout:  r.Timeout,
+			Err:      r.Failure,
+		})
+	}
+	return attempts
+}
+
+// Wait returns when everything has settled: no attempt is running, and no
+// task is left but in queues that are paused. A task that is scheduled for
+// tomorrow, or is retried until then, is waited for; inside a
+// testing/synctest bubble that takes no time. The error is ctx's.
+func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
+
+func (s *Server) find(queue string) *engine.Queue {
+	if q := s.engine.Queue(queue); q != nil {
+		return q
+	}
+	var found *engine.Queue
+	for _, q := range s.engine.Queues() {
+		if strings.HasSuffix(q.Name(), "/queues/"+queue) {
+			if found != nil {
+				return nil
+			}
+			found = q
+		}
+	}
+	return found
+}

@@ -1,0 +1,79 @@
+// Package dispatch turns attempts of tasks into HTTP requests like those of
+// the service, and their answers into outcomes (reference §9, §10, §11).
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/token"
+)
+
+// Dispatcher sends attempts to their targets.
+type Dispatcher struct {
+	Transport http.RoundTripper
+	Tokens    *token.Minter
+	Log       *slog.Logger
+}
+
+// NewTransport returns the transport for targets reached over sockets: one
+// for all, with as many idle connections as a queue may have attempts in
+// flight, so that a busy queue does not open one per task.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConns = 0 // no limit
+	t.MaxIdleConnsPerHost = 5000
+	t.DisableCompression = true // Accept-Encoding is ours to write, and bodies are not read
+	return t
+}
+
+// The service holds no part of a response body (reference §9.5). So much is
+// read to keep the connection; after more it is closed.
+const drained = 256 << 10
+
+// Dispatch makes one attempt. Redirects are not followed: a 3xx is a failed
+// attempt, as recorded from the service (reference §9.5).
+func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome {
+	out := d.attempt(ctx, a)
+	level := slog.LevelDebug
+	if !out.OK() {
+		level = slog.LevelInfo
+	}
+	if d.Log.Enabled(ctx, level) {
+		d.Log.LogAttrs(ctx, level, "attempt",
+			slog.String("queue", a.Queue.GetName()), slog.String("task", a.TaskID),
+			slog.Int("retry", a.Retries), slog.Int("status", out.Status),
+			slog.Bool("timeout", out.Timeout), slog.String("failure", out.Failure))
+	}
+	return out
+}
+
+func (d *Dispatcher) attempt(ctx context.Context, a *engine.Attempt) engine.Outcome {
+	req, err := d.request(ctx, a)
+	if err != nil {
+		return engine.Outcome{Failure: err.Error()}
+	}
+	resp, err := d.Transport.RoundTrip(req)
+	if err != nil {
+		return noAnswer(ctx, err)
+	}
+	// A response cut off in the middle is no response: the worker may have
+	// failed while it wrote.
+	_, err = io.CopyN(io.Discard, resp.Body, drained)
+	resp.Body.Close()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return noAnswer(ctx, err)
+	}
+	return engine.Outcome{Status: resp.StatusCode}
+}
+
+func noAnswer(ctx context.Context, err error) engine.Outcome {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return engine.Outcome{Timeout: true, Failure: "no answer by the dispatch deadline"}
+	}
+	return engine.Outcome{Failure: err.Error()}
+}

@@ -1,0 +1,124 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+// Handler is an http.RoundTripper that answers from an http.Handler in the
+// same process, without a socket. As over a connection, the handler learns
+// of a missed deadline by its context, and a panic costs the response.
+// Until it is given a handler it leaves the requests to Fallback.
+type Handler struct {
+	Fallback http.RoundTripper
+	Log      *slog.Logger
+
+	handler atomic.Pointer[http.Handler]
+	running sync.WaitGroup
+}
+
+// Set gives the handler that answers from now on.
+func (h *Handler) Set(handler http.Handler) { h.handler.Store(&handler) }
+
+var errClosed = errors.New("connection closed without a response")
+
+// RoundTrip runs the handler in a goroutine of its own. When the context of
+// req ends, so does the handler's, but only the handler can end itself.
+func (h *Handler) RoundTrip(req *http.Request) (*http.Response, error) {
+	handler := h.handler.Load()
+	if handler == nil {
+		return h.Fallback.RoundTrip(req)
+	}
+	// The caller's deadline does not cross a connection, only its end does.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	stop := context.AfterFunc(req.Context(), cancel)
+	w := &recorder{header: make(http.Header), done: make(chan struct{})}
+	h.running.Go(func() {
+		defer cancel()
+		defer stop()
+		h.serve(*handler, w, inbound(ctx, req))
+	})
+	select {
+	case <-w.done:
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+	// Without a status the handler ended by runtime.Goexit, as t.FailNow does.
+	if w.aborted || w.status == 0 {
+		return nil, errClosed
+	}
+	return &http.Response{
+		Status:     http.StatusText(w.status),
+		StatusCode: w.status,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     w.header,
+		Body:       http.NoBody, // nobody reads the body of a dispatch's response
+		Request:    req,
+	}, nil
+}
+
+// Wait returns when every handler has returned.
+func (h *Handler) Wait() { h.running.Wait() }
+
+func (h *Handler) serve(handler http.Handler, w *recorder, req *http.Request) {
+	defer close(w.done)
+	defer func() {
+		if p := recover(); p != nil {
+			w.aborted = true
+			if p != http.ErrAbortHandler {
+				h.Log.Error("emulator: handler panicked", "panic", p, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	handler.ServeHTTP(w, req)
+	w.WriteHeader(http.StatusOK) // if it has written none
+}
+
+// inbound is req as a server would have read it.
+func inbound(ctx context.Context, req *http.Request) *http.Request {
+	in := req.WithContext(ctx)
+	in.RequestURI = req.URL.RequestURI()
+	u := *req.URL
+	u.Scheme, u.Host, u.Fragment, u.RawFragment = "", "", "", ""
+	in.URL = &u
+	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
+	in.RemoteAddr = "127.0.0.1:0"
+	in.GetBody = nil
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	return in
+}
+
+// recorder is the handler's side of the response. It is the handler's
+// alone until done is closed.
+type recorder struct {
+	header  http.Header
+	status  int // of the response; 0 until it is written
+	aborted bool
+	done    chan struct{}
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) {
+	// A 1xx announces the response, it is not one.
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return len(p), nil
+}
+
+// Flush sends the header, as a server's would.
+func (w *recorder) Flush() { w.WriteHeader(http.StatusOK) }

@@ -1,0 +1,205 @@
+// Package engine is the heart of the emulator: queues of tasks and the
+// scheduler that dispatches them. It knows the service's rules about time,
+// rates, retries and names (sections of the behaviour reference are cited
+// where they apply) and nothing about gRPC or HTTP.
+//
+// Every queue is on its own: one lock, one timer, one agenda. Nothing on the
+// way of a task is shared between queues, nothing runs for a task that
+// waits, and an idle queue costs no goroutine.
+package engine
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+// Why an operation was refused. The texts that clients see are the
+// caller's business.
+var (
+	ErrQueueMissing = errors.New("emulator: no such queue")
+	ErrQueueExists  = errors.New("emulator: queue exists")
+	ErrQueueRecent  = errors.New("emulator: queue existed recently")
+	ErrTaskMissing  = errors.New("emulator: no such task")
+	ErrTaskGone     = errors.New("emulator: task existed recently")
+	ErrTaskExists   = errors.New("emulator: task exists")
+	ErrTaskRecent   = errors.New("emulator: a task of this name existed recently")
+	ErrClosed       = errors.New("emulator: closed")
+)
+
+// Config is what an engine is told. All fields are required but the windows.
+type Config struct {
+	// Dispatch makes one attempt and returns when it is over. It must
+	// honour its context, which also carries the dispatch deadline.
+	Dispatch func(context.Context, *Attempt) Outcome
+
+	TaskWindow  time.Duration // how long a task name stays reserved; 0: not at all
+	QueueWindow time.Duration // how long a queue name does; 0: not at all
+	Retention   time.Duration // how old a task may grow
+	History     int           // finished tasks a queue remembers the attempts of
+}
+
+// Engine holds the queues. Its methods and those of its queues may be
+// called concurrently.
+type Engine struct {
+	cfg    Config
+	queues sync.Map // full name: *Queue
+
+	mu     sync.Mutex // creating, deleting, closing
+	gone   map[string]time.Time
+	closed bool
+
+	ctx     context.Context // of all attempts
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+	settled settled
+}
+
+// New returns an engine without queues.
+func New(cfg Config) *Engine {
+	e := &Engine{cfg: cfg, gone: make(map[string]time.Time)}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.settled.changed = make(chan struct{})
+	return e
+}
+
+// Queue returns the queue of this full name, nil when there is none.
+func (e *Engine) Queue(name string) *Queue {
+	if q, ok := e.queues.Load(name); ok {
+		return q.(*Queue)
+	}
+	return nil
+}
+
+// Queues returns all queues in the order of their names.
+func (e *Engine) Queues() []*Queue {
+	var all []*Queue
+	for _, q := range e.queues.Range {
+		all = append(all, q.(*Queue))
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
+	return all
+}
+
+// Create makes a running queue, or reports ErrQueueExists or ErrQueueRecent.
+func (e *Engine) Create(config *cloudtaskspb.Queue) (*Queue, error) {
+	name := config.GetName()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if q := e.Queue(name); q != nil {
+		return q, ErrQueueExists
+	}
+	if end, ok := e.gone[name]; ok {
+		if time.Since(end) < e.cfg.QueueWindow {
+			return nil, ErrQueueRecent
+		}
+		delete(e.gone, name)
+	}
+	q := newQueue(e, config)
+	e.queues.Store(name, q)
+	return q, nil
+}
+
+// Delete removes a queue with all its tasks. Attempts in flight run on and
+// change nothing any more (what the service does with them is unknown).
+func (e *Engine) Delete(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	q := e.Queue(name)
+	if q == nil {
+		return ErrQueueMissing
+	}
+	e.queues.Delete(name)
+	q.close()
+	if e.cfg.QueueWindow > 0 {
+		e.gone[name] = time.Now()
+	}
+	e.settled.announce()
+	return nil
+}
+
+// Close stops the scheduler, cancels the attempts in flight and returns
+// when they have ended.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	for _, q := range e.Queues() {
+		q.close()
+	}
+	e.cancel()
+	e.workers.Wait()
+}
+
+// settled lets Wait sleep until something has changed. While nobody waits
+// it costs an atomic load an attempt.
+type settled struct {
+	waiting atomic.Int32
+	mu      sync.Mutex
+	changed chan struct{}
+}
+
+func (s *settled) announce() {
+	if s.waiting.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Wait returns when every task has settled: no attempt is running, and no
+// task is left but in queues that do not dispatch.
+func (e *Engine) Wait(ctx context.Context) error {
+	e.settled.waiting.Add(1)
+	defer e.settled.waiting.Add(-1)
+	for {
+		e.settled.mu.Lock()
+		changed := e.settled.changed
+		e.settled.mu.Unlock()
+		if e.quiet() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// quiet looks at every queue twice. A task that moves from a queue not yet
+// seen to one already seen would escape one look; between two looks that
+// find everything at rest, with no activity begun in between, everything
+// was at rest at once.
+func (e *Engine) quiet() bool {
+	first, ok := e.look()
+	if !ok {
+		return false
+	}
+	second, ok := e.look()
+	return ok && first == second
+}
+
+func (e *Engine) look() (activity uint64, atRest bool) {
+	for _, q := range e.queues.Range {
+		q := q.(*Queue)
+		q.mu.Lock()
+		activity += q.activity
+		rest := q.atRest()
+		q.mu.Unlock()
+		if !rest {
+			return 0, false
+		}
+	}
+	return activity, true
+}

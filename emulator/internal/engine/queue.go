@@ -1,0 +1,253 @@
+package engine
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+// Queue is one queue: its tasks, its limits, its scheduler.
+type Queue struct {
+	engine *Engine
+	name   string // projects/P/locations/L/queues/Q
+	id     string // Q
+
+	mu       sync.Mutex
+	config   *cloudtaskspb.Queue // replaced, never changed
+	settings settings
+	state    cloudtaskspb.Queue_State
+	purged   int64 // Unix nanoseconds, 0 if never
+	closed   bool
+
+	tasks    store
+	agenda   agenda
+	graves   graves
+	finished history
+
+	bucket   bucket
+	inFlight int // attempts that count against the concurrency limit
+	running  int // all attempts, those of RunTask included
+	activity uint64
+
+	timer  *time.Timer
+	wakeAt int64 // what the timer is set to, 0 while it is not
+	oldest int64 // no task was created before; see expire
+}
+
+func newQueue(e *Engine, config *cloudtaskspb.Queue) *Queue {
+	name := config.GetName()
+	q := &Queue{
+		engine:   e,
+		name:     name,
+		id:       name[strings.LastIndexByte(name, '/')+1:],
+		config:   config,
+		settings: settingsOf(config),
+		state:    cloudtaskspb.Queue_RUNNING,
+		tasks:    newStore(),
+		finished: history{most: e.cfg.History},
+	}
+	q.bucket = newBucket(q.settings.rate, q.settings.burst, 0)
+	return q
+}
+
+// Name is the full name of the queue.
+func (q *Queue) Name() string { return q.name }
+
+// Status is the state of a queue at one moment.
+type Status struct {
+	Config *cloudtaskspb.Queue // read only
+	State  cloudtaskspb.Queue_State
+	Purged time.Time // zero if never
+	Tasks  int       // waiting and running
+}
+
+// Status returns the state of the queue now.
+func (q *Queue) Status() Status {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.status()
+}
+
+func (q *Queue) status() Status {
+	s := Status{Config: q.config, State: q.state, Tasks: q.tasks.n}
+	if q.purged != 0 {
+		s.Purged = time.Unix(0, q.purged)
+	}
+	return s
+}
+
+// Update replaces the configuration by what change makes of it. Tasks that
+// already wait follow the new one from here on. change must return a new
+// message, not a changed one.
+func (q *Queue) Update(change func(*cloudtaskspb.Queue) (*cloudtaskspb.Queue, error)) (Status, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return Status{}, ErrQueueMissing
+	}
+	config, err := change(q.config)
+	if err != nil {
+		return Status{}, err
+	}
+	now := time.Now().UnixNano()
+	before := q.settings
+	q.config, q.settings = config, settingsOf(config)
+	if q.settings.rate != before.rate || q.settings.burst != before.burst {
+		q.bucket.reset(q.settings.rate, q.settings.burst, now)
+	}
+	q.start(now)
+	return q.status(), nil
+}
+
+// Pause stops the dispatch; attempts in flight go on. Pausing a paused
+// queue is success (the service's answer is unknown, reference §3.3).
+func (q *Queue) Pause() (Status, error) { return q.setState(cloudtaskspb.Queue_PAUSED) }
+
+// Resume starts the dispatch again, from PAUSED or DISABLED.
+func (q *Queue) Resume() (Status, error) { return q.setState(cloudtaskspb.Queue_RUNNING) }
+
+func (q *Queue) setState(state cloudtaskspb.Queue_State) (Status, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return Status{}, ErrQueueMissing
+	}
+	q.state = state
+	q.activity++
+	q.start(time.Now().UnixNano())
+	q.engine.settled.announce()
+	return q.status(), nil
+}
+
+// Purge removes every task at once; their names stay reserved (reference
+// §6.5). Attempts in flight run on and change nothing any more.
+func (q *Queue) Purge() (Status, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return Status{}, ErrQueueMissing
+	}
+	now := time.Now().UnixNano()
+	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
+		q.drop(t, now)
+	}
+	q.purged = now
+	q.start(now)
+	q.engine.settled.announce()
+	return q.status(), nil
+}
+
+// atRest says whether nothing runs and nothing will by itself.
+func (q *Queue) atRest() bool {
+	return q.running == 0 && (q.agenda.n == 0 || q.state != cloudtaskspb.Queue_RUNNING)
+}
+
+func (q *Queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	if q.timer != nil {
+		q.timer.Stop()
+	}
+}
+
+// Add puts a task into the queue, due at its schedule time, or at once if
+// that is not set or past. With no ID it is given a random one. It reports
+// ErrTaskExists, or ErrTaskRecent for the name of a task that ended less
+// than the window ago.
+func (q *Queue) Add(id string, m *cloudtaskspb.Task, due time.Time) (Task, error) {
+	given := id != ""
+	key := []byte(id)
+	if !given {
+		key = randomID()
+	}
+	data, err := encode(key, m)
+	if err != nil {
+		return Task{}, err
+	}
+	hash := q.tasks.hash(key)
+
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return Task{}, ErrQueueMissing
+	}
+	now := time.Now().UnixNano()
+	if q.tasks.find(key, hash) != nil {
+		return Task{}, ErrTaskExists
+	}
+	if given && q.graves.holds(hash, now, int64(q.engine.cfg.TaskWindow)) {
+		return Task{}, ErrTaskRecent
+	}
+	t := &task{data: data, created: now, due: max(now, due.UnixNano()), pos: -1}
+	if q.tasks.n == 0 {
+		q.oldest = now
+	}
+	q.tasks.add(t, hash)
+	q.agenda.push(t)
+	q.activity++
+	added := t.copy()
+	q.start(now)
+	return added, nil
+}
+
+// Get returns a copy of a task, ErrTaskGone if it ended recently, or
+// ErrTaskMissing.
+func (q *Queue) Get(id string) (Task, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	key := []byte(id)
+	hash := q.tasks.hash(key)
+	if t := q.tasks.find(key, hash); t != nil {
+		return t.copy(), nil
+	}
+	if q.graves.holds(hash, time.Now().UnixNano(), int64(q.engine.cfg.TaskWindow)) {
+		return Task{}, ErrTaskGone
+	}
+	return Task{}, ErrTaskMissing
+}
+
+// List returns up to n tasks with a sequence number of from or more, in
+// order of creation, and where the next page begins, 0 if there is none. The
+// page is cut short when its messages exceed so many bytes.
+func (q *Queue) List(from uint64, n, bytes int) (page []Task, next uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for t := q.tasks.from(from); t != nil; t = q.tasks.from(t.seq + 1) {
+		if len(page) == n || bytes < 0 {
+			return page, t.seq
+		}
+		page = append(page, t.copy())
+		bytes -= len(t.data)
+	}
+	return page, 0
+}
+
+// Remove deletes a task. An attempt in flight runs on and changes nothing
+// any more.
+func (q *Queue) Remove(id string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	key := []byte(id)
+	t := q.tasks.find(key, q.tasks.hash(key))
+	if t == nil {
+		return ErrTaskMissing
+	}
+	now := time.Now().UnixNano()
+	q.drop(t, now)
+	q.start(now)
+	q.engine.settled.announce()
+	return nil
+}
+
+// drop takes a task out of the queue and leaves its name reserved.
+func (q *Queue) drop(t *task, now int64) {
+	hash := q.tasks.hash(t.id())
+	q.agenda.remove(t)
+	q.tasks.remove(t, hash)
+	q.graves.bury(hash, now, int64(q.engine.cfg.TaskWindow))
+	q.finished.add(t)
+	t.gone = true
+}

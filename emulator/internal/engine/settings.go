@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+// What the service fills in for fields that are not set (reference §6.1).
+const (
+	DefaultRate        = 500.0
+	DefaultConcurrent  = 1000
+	DefaultMaxAttempts = 100
+	DefaultMinBackoff  = 100 * time.Millisecond
+	DefaultMaxBackoff  = time.Hour
+	DefaultDoublings   = 16
+)
+
+// DefaultBurst is the bucket size that the service picks for a rate. The
+// formula fits every value seen; those between are unproven (reference §22).
+func DefaultBurst(rate float64) int32 { return max(10, int32(rate/5)) }
+
+// settings are the numbers of a queue's configuration.
+type settings struct {
+	rate       float64
+	burst      int32
+	concurrent int
+	retry      Retry
+}
+
+func settingsOf(q *cloudtaskspb.Queue) settings {
+	limits := q.GetRateLimits()
+	return settings{
+		rate:       limits.GetMaxDispatchesPerSecond(),
+		burst:      limits.GetMaxBurstSize(),
+		concurrent: int(limits.GetMaxConcurrentDispatches()),
+		retry:      retryOf(q.GetRetryConfig()),
+	}
+}
+
+// retryOf reads a retry configuration; what is not set has the default of
+// a queue. A task's own configuration replaces the queue's as a whole: how
+// the service merges them is unknown (reference §7.3).
+func retryOf(c *cloudtaskspb.RetryConfig) Retry {
+	r := Retry{
+		MaxAttempts: c.GetMaxAttempts(),
+		MaxDuration: c.GetMaxRetryDuration().AsDuration(),
+		MinBackoff:  DefaultMinBackoff,
+		MaxBackoff:  DefaultMaxBackoff,
+		Doublings:   c.GetMaxDoublings(),
+	}
+	if r.MaxAttempts == 0 {
+		r.MaxAttempts = DefaultMaxAttempts
+	}
+	if c.GetMinBackoff() != nil {
+		r.MinBackoff = c.GetMinBackoff().AsDuration()
+	}
+	if c.GetMaxBackoff() != nil {
+		r.MaxBackoff = c.GetMaxBackoff().AsDuration()
+	}
+	if r.Doublings == 0 {
+		r.Doublings = DefaultDoublings
+	}
+	return r
+}

@@ -1,0 +1,152 @@
+package service
+
+import (
+	"math"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// Limits of the service (reference §6.2, §12.1).
+const (
+	maxRate       = 500
+	maxConcurrent = 5000
+)
+
+// completeQueue checks a queue's configuration and fills in what was left
+// to the service; what only the service sets is overwritten.
+func completeQueue(q *cloudtaskspb.Queue) error {
+	q.State, q.PurgeTime = 0, nil
+	if q.RateLimits == nil {
+		q.RateLimits = new(cloudtaskspb.RateLimits)
+	}
+	if err := completeRateLimits(q.RateLimits); err != nil {
+		return err
+	}
+	if q.RetryConfig == nil {
+		q.RetryConfig = new(cloudtaskspb.RetryConfig)
+	}
+	if err := checkRetryConfig(q.RetryConfig); err != nil {
+		return err
+	}
+	completeRetryConfig(q.RetryConfig)
+	if ratio := q.GetStackdriverLoggingConfig().GetSamplingRatio(); !(ratio >= 0 && ratio <= 1) {
+		return invalid("StackdriverLoggingConfig.samplingRatio must be between 0.0 and 1.0.")
+	}
+	return checkHTTPTarget(q.GetHttpTarget())
+}
+
+func completeRateLimits(l *cloudtaskspb.RateLimits) error {
+	rate, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxConcurrentDispatches()
+	switch {
+	case rate < 0 || math.IsNaN(rate):
+		return invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
+	case rate > maxRate:
+		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to 500.")
+	case concurrent < 0:
+		return invalid("RateLimits.maxConcurrentDispatches cannot be negative.")
+	case concurrent > maxConcurrent:
+		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to 5000.")
+	}
+	// Zero is "unset": these fields have no presence (reference §6.2).
+	if rate == 0 {
+		l.MaxDispatchesPerSecond = engine.DefaultRate
+	}
+	if concurrent == 0 {
+		l.MaxConcurrentDispatches = engine.DefaultConcurrent
+	}
+	l.MaxBurstSize = engine.DefaultBurst(l.MaxDispatchesPerSecond)
+	return nil
+}
+
+// checkRetryConfig is for queues and for tasks with their own.
+func checkRetryConfig(c *cloudtaskspb.RetryConfig) error {
+	for _, f := range []struct {
+		name  string
+		value *durationpb.Duration
+	}{
+		{"maxRetryDuration", c.GetMaxRetryDuration()},
+		{"minBackoff", c.GetMinBackoff()},
+		{"maxBackoff", c.GetMaxBackoff()},
+	} {
+		if f.value == nil {
+			continue
+		}
+		if f.value.CheckValid() != nil || f.value.AsDuration() == math.MaxInt64 {
+			return invalid("RetryConfig.%s is not a valid duration.", f.name)
+		}
+		if f.value.AsDuration() < 0 {
+			return invalid("RetryConfig.%s cannot be negative.", f.name)
+		}
+	}
+	least, most := engine.DefaultMinBackoff, engine.DefaultMaxBackoff
+	if c.GetMinBackoff() != nil {
+		least = c.GetMinBackoff().AsDuration()
+	}
+	if c.GetMaxBackoff() != nil {
+		most = c.GetMaxBackoff().AsDuration()
+	}
+	switch {
+	case c.GetMaxAttempts() < -1:
+		return invalid("RetryConfig.maxAttempts must be greater or equal to -1.")
+	case c.GetMaxDoublings() < 0:
+		return invalid("RetryConfig.maxDoublings cannot be negative.")
+	case least > most:
+		return invalid("RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff.")
+	}
+	return nil
+}
+
+// completeRetryConfig fills in the defaults of a queue. Backoffs keep their
+// fractions of a second, as the default of 0.1 s needs, although "truncated
+// to the second" is said of them (reference §7.2).
+func completeRetryConfig(c *cloudtaskspb.RetryConfig) {
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = engine.DefaultMaxAttempts
+	}
+	if d := c.MaxRetryDuration; d != nil {
+		c.MaxRetryDuration = durationpb.New(d.AsDuration().Truncate(time.Second))
+	}
+	if c.MinBackoff == nil {
+		c.MinBackoff = durationpb.New(engine.DefaultMinBackoff)
+	}
+	if c.MaxBackoff == nil {
+		c.MaxBackoff = durationpb.New(engine.DefaultMaxBackoff)
+	}
+	if c.MaxDoublings == 0 {
+		c.MaxDoublings = engine.DefaultDoublings
+	}
+}
+
+// checkHTTPTarget checks queue-level overrides (reference §9.8).
+func checkHTTPTarget(t *cloudtaskspb.HttpTarget) error {
+	if t == nil {
+		return nil
+	}
+	o := t.GetUriOverride()
+	if o != nil && o.Host != nil && o.GetHost() == "" {
+		return invalid("UriOverride.host must not be empty.")
+	}
+	if o != nil && o.Port != nil && (o.GetPort() < 0 || o.GetPort() > 65535) {
+		return invalid("UriOverride.port must be between 1 and 65535, or 0 to clear it.")
+	}
+	if token := t.GetOidcToken(); token != nil {
+		if token.GetServiceAccountEmail() == "" {
+			return errAccountMissing
+		}
+		if token.GetAudience() == "" {
+			return invalid("audience must be set.")
+		}
+	}
+	if token := t.GetOauthToken(); token != nil {
+		if token.GetServiceAccountEmail() == "" {
+			return errAccountMissing
+		}
+		if token.GetScope() == "" {
+			return invalid("scope must be set.")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+// Package service implements google.cloud.tasks.v2.CloudTasks and its two
+// mixin services on an engine: validation with the service's own codes and
+// texts, defaults, views, paging and masks.
+package service
+
+import (
+	"math"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+)
+
+// Service is the v2 API. Its methods may be called concurrently and are
+// the RPCs, documented in [cloudtaskspb.CloudTasksServer].
+type Service struct {
+	cloudtaskspb.UnimplementedCloudTasksServer
+
+	engine *engine.Engine
+	pages  pager
+}
+
+// New returns the API of an engine.
+func New(e *engine.Engine) *Service {
+	return &Service{engine: e, pages: newPager()}
+}
+
+// Queues returns all queues, as the API shows them.
+func (s *Service) Queues() []*cloudtaskspb.Queue {
+	var all []*cloudtaskspb.Queue
+	for _, q := range s.engine.Queues() {
+		all = append(all, queueView(q.Status()))
+	}
+	return all
+}
+
+// Tasks returns all tasks of a queue, as the full view of the API shows them.
+func (s *Service) Tasks(q *engine.Queue) []*cloudtaskspb.Task {
+	tasks, _ := q.List(0, math.MaxInt, math.MaxInt)
+	all := make([]*cloudtaskspb.Task, 0, len(tasks))
+	for _, t := range tasks {
+		all = append(all, taskView(q.Name(), t, engine.Decode(t.Message), true))
+	}
+	return all
+}

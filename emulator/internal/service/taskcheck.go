@@ -1,0 +1,180 @@
+package service
+
+import (
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Limits of a task (reference §8.4 to §8.6, §9).
+const (
+	maxAhead       = 720 * time.Hour
+	maxURL         = 2083
+	maxHeaderBytes = 80 << 10
+	maxTaskBytes   = 1<<20 - 7
+
+	minDeadline          = 15 * time.Second
+	maxHTTPDeadline      = 30 * time.Minute
+	maxAppEngineDeadline = 24*time.Hour + 15*time.Second
+)
+
+// completeTask checks a task and returns what is stored of it: what its
+// caller set, without the fields that only the service sets and the headers
+// that it computes. The parts are shared with asked, which is not changed.
+func completeTask(q *engine.Queue, asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
+	stored := &cloudtaskspb.Task{RetryConfig: asked.GetRetryConfig()}
+	if err := checkSchedule(asked.GetScheduleTime(), now); err != nil {
+		return nil, err
+	}
+	if err := checkRetryConfig(asked.GetRetryConfig()); err != nil {
+		return nil, err
+	}
+	limit, limitText := maxHTTPDeadline, "[15s, 30m]"
+	switch m := asked.GetMessageType().(type) {
+	case *cloudtaskspb.Task_HttpRequest:
+		r, err := completeHTTPRequest(m.HttpRequest)
+		if err != nil {
+			return nil, err
+		}
+		stored.MessageType = &cloudtaskspb.Task_HttpRequest{HttpRequest: r}
+	case *cloudtaskspb.Task_AppEngineHttpRequest:
+		limit, limitText = maxAppEngineDeadline, "[15s, 24h15s]"
+		stored.MessageType = m
+	default:
+		return nil, errNoPayload
+	}
+	if d := asked.GetDispatchDeadline(); d != nil {
+		v := d.AsDuration().Truncate(time.Millisecond)
+		if d.CheckValid() != nil || v < minDeadline || v > limit {
+			return nil, invalid("Task.dispatchDeadline must be between %s.", limitText)
+		}
+		stored.DispatchDeadline = durationpb.New(v)
+	}
+	return stored, nil
+}
+
+func checkSchedule(at *timestamppb.Timestamp, now time.Time) error {
+	if at == nil {
+		return nil
+	}
+	if at.CheckValid() != nil {
+		return invalid("Task.scheduleTime is not a valid timestamp.")
+	}
+	if t := at.AsTime(); t.Sub(now) > maxAhead {
+		return invalid("The Task.scheduleTime, %s, is too far in the future. Schedule time must be no more than 720h in the future.",
+			t.In(pacific()).Format(time.RFC3339))
+	}
+	return nil
+}
+
+// pacific is the zone in which the service prints times.
+func pacific() *time.Location {
+	if zone, err := time.LoadLocation("America/Los_Angeles"); err == nil {
+		return zone
+	}
+	return time.FixedZone("PST", -8*60*60) // no time zone database here
+}
+
+func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest, error) {
+	switch {
+	case r.GetUrl() == "":
+		return nil, errURLRequired
+	case !strings.HasPrefix(r.Url, "http://") && !strings.HasPrefix(r.Url, "https://"):
+		return nil, errURLScheme
+	case len(r.Url) > maxURL:
+		return nil, invalid("HttpRequest.url must be at most 2083 characters long.")
+	}
+	switch r.GetHttpMethod() {
+	case cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED, cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT, cloudtaskspb.HttpMethod_PATCH:
+	default:
+		if _, known := cloudtaskspb.HttpMethod_name[int32(r.HttpMethod)]; !known {
+			return nil, invalid("Invalid value for HttpRequest.httpMethod: %d.", r.HttpMethod)
+		}
+		if len(r.GetBody()) > 0 {
+			return nil, invalid("HttpRequest.body is only allowed with the methods POST, PUT and PATCH.")
+		}
+	}
+	if t := r.GetOidcToken(); t != nil && t.GetServiceAccountEmail() == "" {
+		return nil, errAccountMissing
+	}
+	if t := r.GetOauthToken(); t != nil && t.GetServiceAccountEmail() == "" {
+		return nil, errAccountMissing
+	}
+	headers, err := keptHeaders(r.GetHeaders(), isComputedHTTP)
+	if err != nil {
+		return nil, err
+	}
+	return &cloudtaskspb.HttpRequest{
+		Url:                 r.Url,
+		HttpMethod:          r.HttpMethod,
+		Headers:             headers,
+		Body:                r.Body,
+		AuthorizationHeader: r.AuthorizationHeader,
+	}, nil
+}
+
+// keptHeaders returns the headers without those that the service computes,
+// which it ignores (reference §9.2; that they are dropped at create rather
+// than at dispatch is a choice).
+func keptHeaders(headers map[string]string, computed func(string) bool) (map[string]string, error) {
+	size, drop := 0, false
+	for name, value := range headers {
+		size += len(name) + len(value)
+		drop = drop || computed(name)
+	}
+	if size > maxHeaderBytes {
+		return nil, invalid("The total size of the headers must be less than 80KB.")
+	}
+	if !drop {
+		return headers, nil
+	}
+	kept := make(map[string]string, len(headers))
+	for name, value := range headers {
+		if !computed(name) {
+			kept[name] = value
+		}
+	}
+	return kept, nil
+}
+
+// isComputedHTTP says whether the service ignores this header of an HTTP
+// task. X-CloudTasks-* is not in the list of v2, but the betas' lists have it.
+func isComputedHTTP(name string) bool {
+	return isComputed(name) || strings.EqualFold(name, "User-Agent") || hasPrefixFold(name, "X-CloudTasks-")
+}
+
+func isComputed(name string) bool {
+	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") ||
+		hasPrefixFold(name, "X-Google-") || hasPrefixFold(name, "X-AppEngine-")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// checkSize counts a task as the service does: the whole stored message,
+// with its name, its times and the headers that the service adds (reference
+// §8.6). The exact count is made only near the limit.
+func checkSize(queue, id string, stored *cloudtaskspb.Task, due, now time.Time) error {
+	const near = 8 << 10 // more than all the service adds
+	if proto.Size(stored) < maxTaskBytes-near {
+		return nil
+	}
+	if id == "" {
+		id = "00000000000000000000" // a generated one is as long
+	}
+	whole := taskView(queue, engine.Task{ID: id, Created: now, Schedule: due}, stored, true)
+	whole.View = 0
+	if r := whole.GetHttpRequest(); r != nil && r.HttpMethod == 0 {
+		r.HttpMethod = cloudtaskspb.HttpMethod_POST
+	}
+	if proto.Size(whole) > maxTaskBytes {
+		return errTaskTooLarge
+	}
+	return nil
+}

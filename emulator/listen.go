@@ -1,0 +1,126 @@
+package emulator
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+)
+
+const (
+	// maxMessage lets a batch of a hundred of the largest tasks in.
+	maxMessage   = 128 << 20
+	memoryBuffer = 64 << 10
+	// memoryTarget is neither resolved nor dialled: the dialer ignores it.
+	memoryTarget = "passthrough:///emulator"
+)
+
+func (s *Server) listen(cfg Config) error {
+	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.intercept))
+	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)
+
+	s.memory = bufconn.Listen(memoryBuffer)
+	s.serving.Go(func() { _ = s.grpc.Serve(s.memory) })
+	conn, err := grpc.NewClient(memoryTarget, s.dialOptions()...)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	s.conn = conn
+
+	if cfg.GRPCAddr != "" {
+		l, err := net.Listen("tcp", cfg.GRPCAddr)
+		if err != nil {
+			return fmt.Errorf("emulator: Config.GRPCAddr: %w", err)
+		}
+		s.grpcAddr = l.Addr()
+		s.serving.Go(func() { _ = s.grpc.Serve(l) })
+	}
+	if cfg.HTTPAddr != "" {
+		l, err := net.Listen("tcp", cfg.HTTPAddr)
+		if err != nil {
+			return fmt.Errorf("emulator: Config.HTTPAddr: %w", err)
+		}
+		s.httpAddr = l.Addr()
+		s.http = &http.Server{Handler: s.HTTPHandler(), ReadHeaderTimeout: time.Minute}
+		s.serving.Go(func() { _ = s.http.Serve(l) })
+	}
+	return nil
+}
+
+func (s *Server) dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return s.memory.DialContext(ctx)
+		}),
+	}
+}
+
+// ClientOptions are the options with which Google's own client reaches this
+// server in memory:
+//
+//	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
+//
+// Close the client before the server.
+func (s *Server) ClientOptions() []option.ClientOption {
+	opts := []option.ClientOption{option.WithEndpoint(memoryTarget), option.WithoutAuthentication()}
+	for _, o := range s.dialOptions() {
+		opts = append(opts, option.WithGRPCDialOption(o))
+	}
+	return opts
+}
+
+// Conn is a gRPC connection to this server in memory, for clients that are
+// made from one. It is closed with the server.
+func (s *Server) Conn() *grpc.ClientConn { return s.conn }
+
+// GRPCAddr is the address that the gRPC API listens on, "" if it was not
+// asked to.
+func (s *Server) GRPCAddr() string { return addr(s.grpcAddr) }
+
+// HTTPAddr is the address that the REST API and the keys are served on, ""
+// if they were not asked to be.
+func (s *Server) HTTPAddr() string { return addr(s.httpAddr) }
+
+func addr(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// maxDeadline is the longest deadline that the service lets a call have
+// (reference §1.2).
+const maxDeadline = 30 * time.Second
+
+// intercept is around every call, over gRPC and over REST.
+func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) > maxDeadline {
+		return nil, status.Errorf(codes.InvalidArgument,
+			"The request deadline is %s. The deadline cannot be more than 30s in the future.", deadline.Format(time.RFC3339Nano))
+	}
+	return handler(ctx, req)
+}
+
+// HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
+// your own.
+func (s *Server) HTTPHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /oauth2/v3/certs", s.serveKeys)
+	return mux
+}
+
+func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_, _ = w.Write(s.JWKS())
+}
