@@ -113,6 +113,9 @@ const (
 	headerMaxAttempts = "Handoff-Max-Attempts"
 	headerGeneration  = "Handoff-Generation"
 	headerWindow      = "Handoff-Window"
+	headerScheduled   = "Handoff-Scheduled"
+	headerRedriven    = "Handoff-Redriven"
+	headerOldKey      = "Handoff-Old-Key"
 	prefix            = "Handoff-"
 )
 
@@ -128,6 +131,9 @@ func IsReserved(name string) bool {
 		strings.EqualFold(name, "User-Agent")
 }
 
+// IsStamp says whether a header of this name, in canonical form, is one of ours.
+func IsStamp(name string) bool { return strings.HasPrefix(name, prefix) }
+
 // Stamp is what the enqueue side tells the receiving side about a task.
 // The zero Stamp is that of a task somebody else created.
 type Stamp struct {
@@ -139,7 +145,24 @@ type Stamp struct {
 	MaxAttempts int           // -1: unlimited; 0: not stated
 	Generation  int           // how often it was snoozed
 	Window      time.Duration // how long the fence must remember it, at least; 0: not stated
+	Scheduled   time.Time     // when it was first due, millisecond precision; zero: when it was enqueued
+	Redriven    string        // ID of the dead letter that it was redriven from; empty otherwise
+	OldKey      string        // fence key that the redriven work had: a note, not a key
 }
+
+// Lifetime is how long after it was due the task expires; 0: never.
+func (s Stamp) Lifetime() time.Duration {
+	switch {
+	case s.Expires.IsZero():
+		return 0
+	case s.Scheduled.IsZero():
+		return s.Expires.Sub(s.Enqueued)
+	}
+	return s.Expires.Sub(s.Scheduled)
+}
+
+// StampedID returns the handoff ID among the headers of a stored task.
+func StampedID(header map[string]string) string { return header[headerID] }
 
 // Write passes each header of s to set.
 func (s Stamp) Write(set func(name, value string)) {
@@ -167,6 +190,15 @@ func (s Stamp) Write(set func(name, value string)) {
 	if s.Window != 0 {
 		set(headerWindow, strconv.FormatInt(s.Window.Milliseconds(), 10))
 	}
+	if !s.Scheduled.IsZero() {
+		set(headerScheduled, strconv.FormatInt(s.Scheduled.UnixMilli(), 10))
+	}
+	if s.Redriven != "" {
+		set(headerRedriven, s.Redriven)
+	}
+	if s.OldKey != "" {
+		set(headerOldKey, s.OldKey)
+	}
 }
 
 const maxOwnIdentifier = 128
@@ -182,6 +214,9 @@ func ReadStamp(h http.Header) (Stamp, error) {
 		Deadline:   r.duration(headerDeadline),
 		Generation: r.count(headerGeneration),
 		Window:     r.duration(headerWindow),
+		Scheduled:  r.millis(headerScheduled),
+		Redriven:   r.letterID(headerRedriven),
+		OldKey:     r.optionalIdentifier(headerOldKey),
 	}
 	if v, ok := r.one(headerMaxAttempts); ok && v != "-1" {
 		s.MaxAttempts = r.count(headerMaxAttempts)
@@ -265,6 +300,17 @@ func (r *reader) optionalIdentifier(name string) string {
 		return ""
 	}
 	return r.identifier(name, maxOwnIdentifier)
+}
+
+// letterID reads the ID of a dead letter: an identifier and its generation,
+// parted by a dot.
+func (r *reader) letterID(name string) string {
+	v, ok := r.one(name)
+	if work, generation, _ := strings.Cut(v, "."); ok && (len(v) > maxOwnIdentifier || !identifier(work) || !digits(generation)) {
+		r.fail(name, "is not the ID of a dead letter")
+		return ""
+	}
+	return v
 }
 
 func (r *reader) count(name string) int {

@@ -1,0 +1,244 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/brillconsulting/handoff/internal/create"
+)
+
+// ClientConfig says where a [Client] enqueues. Project, Location and Target
+// are required.
+type ClientConfig struct {
+	_ [0]func()
+
+	// Project and Location name where the queues are, such as "my-project"
+	// and "europe-west1".
+	Project, Location string
+
+	// Target is where tasks are delivered: an [HTTPTarget] or an
+	// [AppEngineTarget].
+	Target Target
+
+	// Policy is for whatever neither a call's options nor the payload's own
+	// Policy decide. Defaults to the defaults of [Policy].
+	Policy Policy
+
+	// CompressOver is the size of a payload's JSON, in bytes, over which it
+	// travels compressed by gzip, if that makes it smaller. Handlers see no
+	// difference; a receiver other than a [Router] might. The router's MaxBody
+	// bounds the JSON, the service the compressed task. Defaults to 16 KiB;
+	// negative: never.
+	CompressOver int
+
+	// Options go to the underlying Cloud Tasks client: credentials, endpoint,
+	// an emulator's ClientOptions. Without any, CLOUD_TASKS_EMULATOR_HOST
+	// (host:port of gRPC) is honoured: then there is no TLS and nobody is
+	// authenticated. That client's own telemetry is left as it is, which is
+	// on; option.WithTelemetryDisabled saves it.
+	Options []option.ClientOption
+
+	// Instrument is called around the enqueueing of each task, for traces and
+	// metrics. It may add headers, such as W3C trace context, to e.Header. The
+	// context that it returns is used for the call (not in a batch, whose
+	// calls carry many tasks). The function that it returns, nil or not, is
+	// called once with how it ended.
+	Instrument func(ctx context.Context, e Enqueuing) (context.Context, func(Receipt, error))
+
+	// Logger takes the one thing that no error says: that the server has no
+	// batch call, so that a batch is created one by one. Defaults to
+	// slog.Default.
+	Logger *slog.Logger
+}
+
+// Enqueuing is what [ClientConfig].Instrument sees of a task before it is
+// created.
+type Enqueuing struct {
+	ID          string
+	Kind        string // empty for an [EnqueueRequest] task
+	Queue       string
+	ScheduledAt time.Time
+	Size        int               // bytes of the body as it travels
+	Header      map[string]string // headers to add
+}
+
+// Client enqueues tasks. It is safe for concurrent use; one is enough for a
+// process. Close it when done.
+type Client struct {
+	config   ClientConfig
+	policy   Policy
+	tasks    *cloudtasks.Client
+	creator  create.Creator
+	queues   string   // resource name that a queue ID is appended to
+	profiles sync.Map // reflect.Type of a payload → *profile
+}
+
+const defaultCompressOver = 16 << 10
+
+// NewClient checks the whole configuration, returns every problem at once, and
+// connects in the background.
+func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
+	opts, err := dialOptions(config.Options)
+	if err := errors.Join(config.check(), err); err != nil {
+		return nil, err
+	}
+	tasks, err := cloudtasks.NewClient(ctx, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: new client: %w", err)
+	}
+	config.Logger = first(config.Logger, slog.Default())
+	config.CompressOver = first(config.CompressOver, defaultCompressOver)
+	config.Target = config.Target.resolved()
+	c := &Client{
+		config: config,
+		policy: config.Policy.over(defaultPolicy),
+		tasks:  tasks,
+		queues: "projects/" + config.Project + "/locations/" + config.Location + "/queues/",
+	}
+	c.creator = create.Creator{Client: tasks, WithoutBatch: func() {
+		config.Logger.Info("handoff: the server does not know BatchCreateTasks; creating tasks one by one")
+	}}
+	return c, nil
+}
+
+func (config *ClientConfig) check() error {
+	var errs []error
+	if config.Project == "" || strings.ContainsAny(config.Project, "/ ") {
+		errs = append(errs, fmt.Errorf("handoff: ClientConfig.Project is %q; it must be a project ID", config.Project))
+	}
+	if config.Location == "" || strings.ContainsAny(config.Location, "/ ") {
+		errs = append(errs, fmt.Errorf("handoff: ClientConfig.Location is %q; it must be a location ID, such as \"europe-west1\"", config.Location))
+	}
+	if config.Target == nil {
+		errs = append(errs, errors.New("handoff: ClientConfig.Target is nil; use an HTTPTarget or an AppEngineTarget"))
+	} else {
+		errs = append(errs, config.Target.check("ClientConfig.Target"), config.Policy.check("handoff: ClientConfig.Policy", config.Target.appEngine()))
+	}
+	return errors.Join(errs...)
+}
+
+const emulatorVariable = "CLOUD_TASKS_EMULATOR_HOST"
+
+func dialOptions(given []option.ClientOption) ([]option.ClientOption, error) {
+	host := os.Getenv(emulatorVariable)
+	if len(given) > 0 || host == "" {
+		return given, nil
+	}
+	if strings.Contains(host, "/") {
+		return nil, fmt.Errorf("handoff: %s is %q; it must be host:port without a scheme", emulatorVariable, host)
+	}
+	return []option.ClientOption{
+		option.WithEndpoint(host),
+		option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+	}, nil
+}
+
+// Close closes the connection. Calls in progress fail.
+func (c *Client) Close() error {
+	if err := c.tasks.Close(); err != nil {
+		return fmt.Errorf("handoff: close: %w", err)
+	}
+	return nil
+}
+
+// Receipt says what became of an enqueue.
+type Receipt struct {
+	// ID is the handoff ID that the task carries, and [Info].ID in its
+	// handler. It is empty for a duplicate: the task that exists has its own.
+	ID string
+
+	Name        string // full resource name of the task; empty if it was not created
+	Queue       string // queue ID
+	ScheduledAt time.Time
+
+	// Duplicate says that a task of this name exists already or did lately,
+	// so none was created. Only tasks with a name (Key, IdempotencyKey, Name,
+	// Redrive) have duplicates.
+	Duplicate bool
+}
+
+var (
+	// ErrUnknown is wrapped by the error of an enqueue whose answer was lost:
+	// the task may exist or not. Enqueueing again is safe for work with a
+	// [Key], and may run other work twice.
+	ErrUnknown = create.ErrUnknown
+
+	// ErrNotSent is wrapped by the error of an enqueue that ended before the
+	// task was sent: it does not exist.
+	ErrNotSent = create.ErrNotSent
+)
+
+// Enqueue creates a task that carries p. When it returns without an error, the
+// service has stored the task durably.
+//
+// Creates that fail on the way are tried again until ctx ends, or for a minute
+// if ctx has no deadline; the receiving router recognises the copies that this
+// may leave. An error that wraps neither [ErrUnknown] nor [ErrNotSent] is
+// certain: there is no task. It is a mistake in the call or the payload, or
+// the service's refusal, whose gRPC status can be had from the error.
+func (c *Client) Enqueue(ctx context.Context, p Payload, opts ...Option) (Receipt, error) {
+	call, err := newCall(opts)
+	if err != nil {
+		return Receipt{}, err
+	}
+	d, err := c.draft(p, call, time.Now())
+	if err != nil {
+		return Receipt{}, err
+	}
+	return c.create(ctx, d)
+}
+
+// create carries out a draft.
+func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
+	ctx, err := c.begin(ctx, d)
+	if err != nil {
+		return d.end(create.Created{}, err)
+	}
+	return d.end(c.creator.Task(ctx, d.req, !d.once))
+}
+
+// begin lets Instrument add its headers, and then checks what only the whole
+// task shows. Whoever calls it calls d.end.
+func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
+	if c.config.Instrument != nil {
+		header, body := create.Parts(d.req.Task)
+		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+		ctx, d.observe = c.config.Instrument(ctx, e)
+		for name, value := range e.Header {
+			canonical, err := create.Header(name, value)
+			if err != nil {
+				return ctx, fmt.Errorf("ClientConfig.Instrument: %w", err)
+			}
+			header[canonical] = value
+		}
+	}
+	return ctx, create.Size(d.req.Parent, d.req.Task)
+}
+
+// end settles a draft by what the service said.
+func (d *draft) end(created create.Created, err error) (Receipt, error) {
+	switch {
+	case err != nil:
+		err = fmt.Errorf("handoff: enqueue %s on queue %q: %w", first(d.kind, "request"), d.receipt.Queue, err)
+	case created.Duplicate:
+		d.receipt.ID, d.receipt.Name, d.receipt.Duplicate = "", created.Name, true
+	default:
+		d.receipt.Name = created.Name
+	}
+	if d.observe != nil {
+		d.observe(d.receipt, err)
+	}
+	return d.receipt, err
+}
