@@ -84,6 +84,12 @@ func (o Outcome) Final() bool {
 // buried. It is safe as a metric label.
 type Reason string
 
+// Why a delivery could not be taken now.
+const (
+	ReasonStore           Reason = "store"             // the Store is out of reach
+	ReasonDeadLetterStore Reason = "dead-letter-store" // it refused a letter
+)
+
 // Why a task was buried.
 const (
 	ReasonPermanent   Reason = "permanent"   // the handler returned Permanent

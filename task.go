@@ -171,7 +171,7 @@ type infoKey struct{}
 // InfoFromContext returns what is known of the task that ctx runs. It is the
 // zero Info in a context that does not come from a [Router].
 func InfoFromContext(ctx context.Context) Info {
-	if run, ok := ctx.Value(infoKey{}).(*running); ok {
+	if run, ok := ctx.Value(infoKey{}).(*current); ok {
 		return run.info
 	}
 	return Info{}
@@ -180,14 +180,8 @@ func InfoFromContext(ctx context.Context) Info {
 // PayloadFromContext returns the decoded payload of the task that ctx runs,
 // for middleware given to [Router.Use]; nil elsewhere.
 func PayloadFromContext(ctx context.Context) any {
-	if run, ok := ctx.Value(infoKey{}).(*running); ok {
+	if run, ok := ctx.Value(infoKey{}).(*current); ok {
 		return run.payload
 	}
 	return nil
-}
-
-// running is the one context value of a delivery.
-type running struct {
-	info    Info
-	payload any
 }

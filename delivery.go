@@ -1,0 +1,380 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/body"
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// delivery is one request on its way through the pipeline.
+type delivery struct {
+	router *Router
+	req    *http.Request
+	around func(ctx context.Context) error // the Use middleware around the handler; nil if there is none
+	result Delivery
+
+	verified func() // what OnVerified asked for; may be nil
+
+	task        current
+	stamp       wire.Stamp
+	decodeError error  // why the payload cannot be run
+	decodeWhy   Reason // the same in a word
+	body        []byte
+	freeBody    func()
+
+	lease Lease
+	claim Claim
+	hold  *hold // nil until the claim is acquired
+	ends  time.Time
+	ctx   context.Context // from the claim to the answer
+
+	mu          sync.Mutex // guards what Shutdown touches
+	cancel      context.CancelCauseFunc
+	interrupted bool
+}
+
+// current is the one context value of a delivery.
+type current struct {
+	info    Info
+	payload any
+	handler *handler // nil if the kind has none here
+}
+
+// storeTimeout bounds each call of the Store and the dead-letter store: a
+// worker that waits longer for them serves nobody.
+const storeTimeout = 5 * time.Second
+
+// process takes the delivery through the pipeline, one step a line. A step
+// that ends it sets the outcome and says false.
+func (d *delivery) process() {
+	if !d.router.enter(d) {
+		d.end(Interrupted, nil)
+		return
+	}
+	defer d.router.leave(d)
+	if !d.verify() || !d.parse() {
+		return
+	}
+	if d.verified != nil {
+		d.verified()
+	}
+	if !d.route() {
+		return
+	}
+	defer d.close()
+	if !d.read() || !d.acquire() || !d.admit() {
+		return
+	}
+	d.perform()
+}
+
+func (d *delivery) close() {
+	d.freeBody()
+	if d.cancel != nil {
+		d.cancel(nil)
+	}
+}
+
+func (d *delivery) end(o Outcome, err error) {
+	d.result.Outcome, d.result.Err = o, err
+	d.result.LeaseLost = d.result.LeaseLost || o == Lost
+}
+
+// refuse ends a delivery that never came as far as a claim.
+func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
+	d.end(o, err)
+	d.result.Reason = first(reason, Reason(o.String()))
+	d.router.refused.log(d.req.Context(), o, d.result.Reason, err)
+	return false
+}
+
+// verify establishes the caller before a header or a byte of the body is
+// believed.
+func (d *delivery) verify() bool {
+	caller, err := d.router.config.Verifier.Verify(d.req)
+	if err != nil {
+		return d.refuse(rejectionOutcome(err), reasonOf(err), err)
+	}
+	d.task.info.Caller = caller
+	return true
+}
+
+// parse reads the service's headers and our own.
+func (d *delivery) parse() bool {
+	req := d.req
+	family := &wire.HTTP
+	if d.task.info.Caller.AppEngine {
+		family = &wire.AppEngine
+	}
+	dispatch, err := family.Read(req.Header)
+	if err == nil {
+		d.stamp, err = wire.ReadStamp(req.Header)
+	}
+	if err == nil && req.Method != http.MethodPost && req.Method != http.MethodPut && req.Method != http.MethodPatch {
+		err = fmt.Errorf("method %s carries no payload", req.Method)
+	}
+	if err != nil {
+		return d.refuse(Malformed, "", fmt.Errorf("handoff: not a Cloud Tasks delivery: %w", err))
+	}
+	info := &d.task.info
+	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Generation
+	info.Kind = path.Base(req.URL.Path)
+	info.Queue, info.Task = dispatch.Queue, dispatch.Task
+	info.ScheduledAt, info.EnqueuedAt, info.ExpiresAt = dispatch.ETA, d.stamp.Enqueued, d.stamp.Expires
+	info.RetryCount, info.PreviousResponse = dispatch.RetryCount, dispatch.PreviousResponse
+	return true
+}
+
+func (d *delivery) foreign() bool { return d.stamp.ID == "" }
+
+func (d *delivery) expired() bool {
+	return !d.stamp.Expires.IsZero() && d.result.Received.After(d.stamp.Expires)
+}
+
+// route finds the handler. An unknown kind is retried, because a rolling
+// deploy may bring it, until the task expires.
+func (d *delivery) route() bool {
+	info := &d.task.info
+	h := d.router.handlers[info.Kind]
+	if h == nil && !d.expired() {
+		return d.refuse(UnknownKind, "", fmt.Errorf("handoff: no handler for this kind on queue %q", info.Queue))
+	}
+	d.task.handler, d.result.Known = h, h != nil
+	switch {
+	case d.stamp.MaxAttempts != 0:
+		info.MaxAttempts = d.stamp.MaxAttempts
+	case d.foreign():
+		info.MaxAttempts = d.router.config.ForeignMaxAttempts
+	case h != nil:
+		info.MaxAttempts = h.policy.Retry.MaxAttempts
+	}
+	return true
+}
+
+// read takes in the body under its limit and decodes it. That it does not
+// decode is decided on in admit, under the claim.
+func (d *delivery) read() bool {
+	var err error
+	d.body, d.freeBody, err = body.Read(d.req, d.router.config.MaxBody)
+	switch {
+	case errors.Is(err, body.ErrTooLarge):
+		return d.refuse(TooLarge, "", fmt.Errorf("handoff: RouterConfig.MaxBody is %d: %w", d.router.config.MaxBody, err))
+	case errors.Is(err, body.ErrEncoding):
+		d.decodeWhy, d.decodeError = ReasonUndecodable, fmt.Errorf("handoff: %w", err)
+	case err != nil:
+		return d.refuse(Malformed, "", fmt.Errorf("handoff: reading the body: %w", err))
+	case d.task.handler != nil:
+		d.task.payload, d.decodeWhy, d.decodeError = d.task.handler.decode(d.body)
+	}
+	return true
+}
+
+// acquire claims the task: duplicates and simultaneous deliveries end here.
+func (d *delivery) acquire() bool {
+	store := d.router.config.Store
+	d.lease = Lease{
+		Key:        d.fenceKey(),
+		Owner:      strconv.FormatUint(rand.Uint64(), 36),
+		Generation: d.stamp.Generation,
+		TTL:        d.router.config.Lease,
+		Window:     d.window(),
+	}
+	ctx, cancel := context.WithTimeout(d.cancellable(), storeTimeout)
+	defer cancel()
+	sent := time.Now()
+	claim, err := store.Claim(ctx, d.lease)
+	if err != nil {
+		d.disown()
+		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
+	}
+	d.claim = claim
+	info := &d.task.info
+	info.Attempt, info.FencingToken = claim.Attempt, claim.Token
+	if d.router.config.DangerouslyRunUnfenced {
+		info.Attempt = info.RetryCount + 1
+	}
+	switch claim.Status {
+	case ClaimDone:
+		d.end(Duplicate, nil)
+		return false
+	case ClaimBusy:
+		d.end(Busy, nil)
+		return false
+	}
+	d.hold = &hold{lease: d.lease, sent: sent, cancel: d.cancel}
+	return true
+}
+
+// disown takes back a claim whose answer never came: if it was made after
+// all, nobody else could run the task until the lease ends.
+func (d *delivery) disown() {
+	r, lease := d.router, d.lease
+	r.cleanups.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		defer cancel()
+		_ = r.config.Store.Release(ctx, lease, false) // not held, or out of reach: the lease runs out by itself
+	})
+}
+
+func (d *delivery) fenceKey() string {
+	switch {
+	case d.stamp.Key != "":
+		return d.stamp.Key
+	case d.foreign():
+		return fenceKey("task", d.task.info.Queue, d.task.info.Task)
+	}
+	return fenceKey("id", d.stamp.ID)
+}
+
+// window is how long the fence must remember this work (see [Store]).
+func (d *delivery) window() time.Duration {
+	window := d.stamp.Window
+	switch {
+	case d.foreign():
+		window = max(window, foreignWindow)
+	case d.stamp.Expires.IsZero():
+		window = max(window, noTTLWindow)
+	default:
+		window = max(window, time.Until(d.stamp.Expires)+unkeyedMargin)
+	}
+	if d.stamp.Key != "" {
+		window = max(window, keyedWindow)
+	}
+	return max(window, d.router.config.Lease)
+}
+
+// admit buries, under the claim and unrun, what can never succeed.
+func (d *delivery) admit() bool {
+	if d.claim.Status == ClaimBurying {
+		d.finishBurial()
+		return false
+	}
+	var reasons []Reason
+	var err error
+	if d.expired() {
+		reasons = append(reasons, ReasonExpired)
+		err = fmt.Errorf("handoff: expired %s before it could run", d.result.Received.Sub(d.stamp.Expires).Round(time.Second))
+	}
+	if d.decodeError != nil {
+		reasons, err = append(reasons, d.decodeWhy), first(err, d.decodeError)
+	}
+	if info := &d.task.info; d.claim.Crashed && info.MaxAttempts > 0 && info.Attempt > info.MaxAttempts {
+		reasons = append(reasons, ReasonCrashed)
+		err = first(err, fmt.Errorf("handoff: attempt %d ended with its worker", info.MaxAttempts))
+	}
+	if len(reasons) == 0 {
+		return true
+	}
+	d.task.info.Attempt-- // this one did not begin
+	d.bury(reasons, err)
+	return false
+}
+
+// perform runs the handler under its deadline and with its lease kept, and
+// settles what came of it.
+func (d *delivery) perform() {
+	ctx, stop := d.runContext()
+	defer stop()
+	d.router.keeper.add(d.hold)
+	defer d.router.keeper.remove(d.hold)
+
+	// A handler that ends by runtime.Goexit or http.ErrAbortHandler takes this
+	// goroutine with it; its claim is settled on the way out.
+	settled := false
+	defer func() {
+		if !settled {
+			d.settle(errors.New("handoff: the handler abandoned its goroutine"))
+		}
+	}()
+	d.result.Started = time.Now()
+	err := d.call(ctx)
+	d.result.Ended = time.Now()
+	settled = true
+	d.settle(err)
+}
+
+// The share of the dispatch deadline that is kept for settling and answering,
+// before Cloud Tasks hangs up.
+const maxMargin = 5 * time.Second
+
+func (d *delivery) runContext() (context.Context, context.CancelFunc) {
+	deadline := first(d.stamp.Deadline, defaultDeadline)
+	limit := deadline - min(deadline/10, maxMargin)
+	if most := d.router.config.MaxRun; most > 0 {
+		limit = min(limit, most)
+	}
+	d.ends = d.result.Received.Add(deadline)
+	d.task.info.Deadline = d.result.Received.Add(limit)
+
+	return context.WithDeadline(context.WithValue(d.ctx, infoKey{}, &d.task), d.task.info.Deadline)
+}
+
+// cancellable returns the request's context, to be ended by interrupt or a
+// lost lease as well.
+func (d *delivery) cancellable() context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ctx, d.cancel = context.WithCancelCause(d.req.Context())
+	if d.interrupted {
+		d.cancel(ErrInterrupted)
+	}
+	return d.ctx
+}
+
+// interrupt tells the handler that the process must end. Called by Shutdown.
+func (d *delivery) interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.interrupted = true
+	if d.cancel != nil {
+		d.cancel(ErrInterrupted)
+	}
+}
+
+func (d *delivery) wasInterrupted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.interrupted
+}
+
+// call runs the Use middleware and the handler. A panic becomes an error,
+// except the one by which net/http is asked to abort the connection.
+func (d *delivery) call(ctx context.Context) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+			panic(p)
+		}
+		err = fmt.Errorf("handoff: the handler panicked: %v", p)
+		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
+	}()
+	if d.around != nil {
+		return d.around(ctx)
+	}
+	return d.task.handler.run(ctx, d.task.payload)
+}
+
+// attrs are the log attributes that name the task, followed by more.
+func (d *delivery) attrs(more ...any) []any {
+	info := &d.task.info
+	return append([]any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}, more...)
+}
+
+// retryAfter is the Retry-After of a throttled delivery, in whole seconds.
+func retryAfter(err error) string {
+	in, _ := errors.AsType[*intent](err)
+	return strconv.Itoa(int((in.wait + time.Second - 1) / time.Second))
+}

@@ -1,0 +1,107 @@
+package handoff
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+)
+
+// Handle registers fn for the tasks whose payload is a T: its Kind and its
+// Aliases, if it has any. The payload arrives decoded and valid; what else is
+// known of the task is in [InfoFromContext]. What fn returns decides what
+// becomes of the task: nil is done, an error is retried with backoff, and
+// [Permanent], [Drop], [Snooze] and [RetryAfter] say otherwise. A panic is an
+// error.
+//
+// ctx ends at the dispatch deadline, when the caller hangs up, when the lease
+// is lost ([ErrLeaseLost]) or when a shutdown runs out of patience
+// ([ErrInterrupted]); [context.Cause] says which. The lease is renewed until
+// fn returns, so an fn that ignores ctx blocks its task, never doubles it.
+//
+// Call Handle before the router serves. It panics if the kind is not valid or
+// already has a handler, naming the kind and both places.
+func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error) {
+	where := "an unknown place"
+	if _, file, line, ok := runtime.Caller(1); ok {
+		where = fmt.Sprintf("%s:%d", file, line)
+	}
+	zero := zeroPayload[T](where)
+	r.register(&handler{
+		kind:   zero.Kind(),
+		where:  where,
+		policy: policyOf(zero).over(defaultPolicy),
+		decode: decode[T],
+		run:    func(ctx context.Context, payload any) error { return fn(ctx, payload.(T)) },
+	}, aliasesOf(zero))
+}
+
+// handler is a Handle call without its type parameter.
+type handler struct {
+	kind   string
+	where  string
+	policy Policy
+	decode func(body []byte) (payload any, reason Reason, err error)
+	run    func(ctx context.Context, payload any) error
+}
+
+func decode[T Payload](body []byte) (any, Reason, error) {
+	var payload T
+	if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+		return nil, ReasonUndecodable, errors.New("handoff: the body is null")
+	}
+	if err := json.Unmarshal(body, &payload); err != nil {
+		return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", payload, withoutValue(err))
+	}
+	if err := validate(payload); err != nil {
+		return payload, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
+	}
+	return payload, "", nil
+}
+
+// withoutValue keeps what encoding/json says of the shape of a body and drops
+// what it quotes from it: payloads stay out of logs and dead-letter errors.
+func withoutValue(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("field %q needs a %s (offset %d)", e.Field, e.Type, e.Offset)
+	}
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("syntax error at offset %d", e.Offset)
+	}
+	return errors.New("its own unmarshaller refused it")
+}
+
+func zeroPayload[T Payload](where string) T {
+	var zero T
+	switch t := reflect.TypeFor[T](); t.Kind() {
+	case reflect.Interface:
+		panic(fmt.Sprintf("handoff: Handle at %s: payload type %s is an interface; use the concrete type", where, t))
+	case reflect.Pointer:
+		zero = reflect.New(t.Elem()).Interface().(T)
+	}
+	return zero
+}
+
+func aliasesOf(p any) []string {
+	if with, ok := p.(interface{ Aliases() []string }); ok {
+		return with.Aliases()
+	}
+	return nil
+}
+
+// register is the only place of the package that panics on purpose: a kind
+// that cannot work is a mistake in the program, found at start-up.
+func (r *Router) register(h *handler, aliases []string) {
+	for _, kind := range append([]string{h.kind}, aliases...) {
+		if err := checkKind(kind); err != nil {
+			panic(fmt.Sprintf("%v (Handle at %s)", err, h.where))
+		}
+		if other, taken := r.handlers[kind]; taken {
+			panic(fmt.Sprintf("handoff: kind %q has two handlers: %s and %s", kind, other.where, h.where))
+		}
+		r.handlers[kind] = h
+	}
+}

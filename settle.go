@@ -1,0 +1,307 @@
+package handoff
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// settle turns what the handler returned into an outcome and tells the Store,
+// on a context that outlives the request: the caller may be gone, the work
+// that was done must still be marked.
+func (d *delivery) settle(err error) {
+	outcome := OutcomeOf(err)
+	if outcome == Failed && d.wasInterrupted() {
+		outcome = Interrupted
+	}
+	if d.router.keeper.remove(d.hold) || outcome == Lost {
+		d.settleLost(err)
+		return
+	}
+	switch outcome {
+	case Done, Dropped:
+		d.complete(outcome, err)
+	case Snoozed:
+		d.snooze(err)
+	case Dead:
+		d.bury([]Reason{ReasonPermanent}, err)
+	case Busy, Interrupted:
+		d.release(outcome, err, false)
+	default: // Failed, Throttled
+		d.fail(outcome, err)
+	}
+}
+
+// fail ends an attempt that counts; the last one is buried.
+func (d *delivery) fail(outcome Outcome, err error) {
+	if d.task.info.LastAttempt() {
+		d.bury([]Reason{ReasonExhausted}, err)
+		return
+	}
+	d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
+	d.release(outcome, err, true)
+}
+
+// settleLost ends a run whose lease this worker no longer trusts. If nobody
+// else took it meanwhile, work that was done is still marked as done, which is
+// better than running it again; else the newer claim decides.
+func (d *delivery) settleLost(err error) {
+	ctx, cancel := d.settleContext()
+	defer cancel()
+	d.result.LeaseLost = true
+	if err == nil && d.router.config.Store.Complete(ctx, d.lease) == nil {
+		d.end(Done, nil)
+		return
+	}
+	_ = d.router.config.Store.Release(ctx, d.lease, true) // not held any more, or out of reach: then it runs out by itself
+	d.end(Lost, errors.Join(ErrLeaseLost, err))
+	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
+}
+
+func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(d.req.Context()), storeTimeout)
+}
+
+// complete marks the work as done, and answers so even when the Store stays
+// out of reach until the lease or the dispatch deadline is over: a second run
+// would be certain otherwise.
+func (d *delivery) complete(outcome Outcome, err error) {
+	switch cerr := d.mark(); {
+	case cerr == nil:
+		d.end(outcome, err)
+	case errors.Is(cerr, ErrLeaseLost):
+		d.end(Lost, errors.Join(cerr, err))
+		d.router.log.Warn("handoff: lease lost before the work could be marked as done", d.attrs()...)
+	default:
+		d.end(outcome, err)
+		d.router.log.Error("handoff: done, but the Store could not be told; another delivery of this task would run again",
+			d.attrs("error", cerr)...)
+	}
+}
+
+const (
+	markPause    = 50 * time.Millisecond // doubles with every try
+	maxMarkPause = 2 * time.Second
+)
+
+// mark repeats Complete until the Store answers.
+func (d *delivery) mark() error {
+	until := d.router.keeper.giveUp(d.hold)
+	if !d.ends.IsZero() && d.ends.Before(until) {
+		until = d.ends
+	}
+	parent := context.WithoutCancel(d.req.Context())
+	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
+		ctx, cancel := context.WithTimeout(parent, storeTimeout)
+		err := d.router.config.Store.Complete(ctx, d.lease)
+		cancel()
+		if err == nil || errors.Is(err, ErrLeaseLost) || time.Now().Add(pause).After(until) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// release gives the task back to Cloud Tasks for another try.
+func (d *delivery) release(outcome Outcome, err error, counted bool) {
+	ctx, cancel := d.settleContext()
+	defer cancel()
+	switch rerr := d.router.config.Store.Release(ctx, d.lease, counted); {
+	case rerr == nil:
+	case errors.Is(rerr, ErrLeaseLost):
+		outcome, err = Lost, errors.Join(rerr, err)
+	default:
+		// The retry finds the task busy until the lease runs out, and then
+		// takes the attempt for a crash.
+		d.router.log.Warn("handoff: claim could not be released", d.attrs("error", rerr)...)
+	}
+	d.end(outcome, err)
+}
+
+// snooze enqueues the copy for later, then marks this generation as done: in
+// this order a crash in between leaves a copy too many, which the fence stops,
+// and never one too few.
+func (d *delivery) snooze(err error) {
+	switch {
+	case d.router.config.Client == nil:
+		d.fail(Failed, fmt.Errorf("handoff: RouterConfig.Client is nil, so there is no one to create the copy: %w", err))
+		return
+	case d.foreign():
+		d.fail(Failed, fmt.Errorf("handoff: a task that was not enqueued by handoff cannot be snoozed: %w", err))
+		return
+	}
+	in, _ := errors.AsType[*intent](err)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.req.Context()), snoozeTimeout)
+	defer cancel()
+	serr := d.router.config.Client.snooze(ctx, snoozed{
+		queue:  d.task.info.Queue,
+		kind:   d.task.info.Kind,
+		header: taskHeader(d.req.Header),
+		body:   d.body,
+		stamp:  d.stamp,
+		at:     time.Now().Add(in.wait),
+		policy: d.task.handler.policy,
+	})
+	if serr != nil {
+		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
+		d.release(Unavailable, serr, false)
+		return
+	}
+	d.complete(Snoozed, err)
+}
+
+const snoozeTimeout = 10 * time.Second
+
+// burial is the note that the Store keeps while a task is buried, so that
+// whoever finishes the burial writes the same letter.
+type burial struct {
+	Reasons  []Reason  `json:"r"`
+	LastErr  string    `json:"e,omitempty"`
+	Attempts int       `json:"n"`
+	First    time.Time `json:"f"`
+	At       time.Time `json:"t"`
+}
+
+// bury puts the task where nothing is lost, in three steps that may each be
+// the last before a crash: mark as burying, put the letter, complete.
+func (d *delivery) bury(reasons []Reason, err error) {
+	d.result.Reason = reasons[0]
+	if d.router.config.DeadLetters == nil && !mayVanish(reasons) {
+		d.router.log.Error("handoff: payload cannot be decoded, and RouterConfig.DeadLetters is not set; retrying", d.attrs("error", err)...)
+		d.release(Failed, err, false)
+		return
+	}
+	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.task.info.Attempt, First: d.claim.First, At: time.Now()}
+	text, _ := json.Marshal(note) // plain fields: cannot fail
+	ctx, cancel := d.settleContext()
+	defer cancel()
+	switch berr := d.router.config.Store.Bury(ctx, d.lease, text); {
+	case errors.Is(berr, ErrLeaseLost):
+		d.end(Lost, errors.Join(berr, err))
+		return
+	case berr != nil:
+		d.router.log.Warn("handoff: burial could not be noted", d.attrs("error", berr)...)
+		d.release(Unavailable, errors.Join(berr, err), false)
+		return
+	}
+	d.putLetter(note, err)
+}
+
+// mayVanish says whether a task may be acknowledged with no store to keep it:
+// never only because of a payload that another version may still decode.
+func mayVanish(reasons []Reason) bool {
+	for _, r := range reasons {
+		if r != ReasonUndecodable && r != ReasonInvalid {
+			return true
+		}
+	}
+	return false
+}
+
+// finishBurial repeats what another worker began.
+func (d *delivery) finishBurial() {
+	var note burial
+	if err := json.Unmarshal(d.claim.Note, &note); err != nil || len(note.Reasons) == 0 {
+		note = burial{Reasons: []Reason{ReasonCrashed}, Attempts: d.claim.Attempt, First: d.claim.First, At: time.Now()}
+	}
+	d.task.info.Attempt = note.Attempts
+	d.result.Reason = note.Reasons[0]
+	var err error
+	if note.LastErr != "" {
+		err = errors.New(note.LastErr)
+	}
+	d.putLetter(note, err)
+}
+
+func (d *delivery) putLetter(note burial, err error) {
+	letter := d.letter(note)
+	ctx, cancel := d.settleContext()
+	defer cancel()
+	if store := d.router.config.DeadLetters; store != nil {
+		if perr := store.Put(ctx, letter); perr != nil {
+			d.router.log.Error("handoff: the dead-letter store refused", d.attrs("error", perr)...)
+			d.result.Reason = ReasonDeadLetterStore
+			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays burying
+			return
+		}
+	}
+	d.router.log.Error("handoff: task died", d.attrs("reasons", note.Reasons, "error", err)...)
+	if d.router.config.OnDead != nil {
+		d.router.config.OnDead(ctx, letter)
+	}
+	d.complete(Dead, err)
+}
+
+func (d *delivery) letter(note burial) DeadLetter {
+	req, info := d.req, &d.task.info
+	work := first(info.ID, d.lease.Key)
+	return DeadLetter{
+		ID:        work + "." + strconv.Itoa(info.Snoozes),
+		HandoffID: info.ID,
+		Task:      info.Task,
+		Queue:     info.Queue,
+		Kind:      info.Kind,
+		Target:    target(req),
+		Header:    taskHeader(req.Header),
+		Payload:   append([]byte(nil), d.body...),
+		Reasons:   note.Reasons,
+		Attempts:  note.Attempts,
+		FirstAt:   note.First,
+		BuriedAt:  note.At,
+		LastErr:   note.LastErr,
+		Snoozes:   info.Snoozes,
+		Redriven:  d.stamp.Redriven,
+	}
+}
+
+// maxErrorText keeps a handler's error short enough for any store.
+const maxErrorText = 2048
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText]
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// target is the URL that the task was delivered to, as far as it can be seen
+// behind a proxy that ends TLS.
+func target(req *http.Request) string {
+	scheme := "http"
+	if req.TLS != nil || req.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + req.Host + req.URL.RequestURI()
+}
+
+// onTheWay are headers that the transport and the platform add to a request.
+// They do not belong to the task, and Authorization belongs to nobody's store.
+var onTheWay = map[string]bool{
+	"Authorization": true, "X-Serverless-Authorization": true, "Cookie": true,
+	"Accept-Encoding": true, "Content-Encoding": true, "Transfer-Encoding": true, "Connection": true,
+	"Forwarded": true, "Via": true, "X-Forwarded-For": true, "X-Forwarded-Proto": true, "X-Forwarded-Host": true,
+	"X-Cloud-Trace-Context": true,
+}
+
+// taskHeader returns the headers that the producer put on the task, our stamp
+// among them.
+func taskHeader(h http.Header) http.Header {
+	own := make(http.Header)
+	for name, values := range h {
+		if wire.IsStamp(name) || !onTheWay[name] && !wire.IsReserved(name) {
+			own[name] = values
+		}
+	}
+	return own
+}
