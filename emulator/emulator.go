@@ -25,6 +25,7 @@ type Server struct {
 	grpc     *grpc.Server
 	memory   *bufconn.Listener
 	conn     *grpc.ClientConn // over memory
+	web      http.Handler
 	http     *http.Server
 	grpcAddr net.Addr // nil if there is no such listener
 	httpAddr net.Addr

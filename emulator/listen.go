@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
@@ -44,14 +43,11 @@ func (s *Server) listen(cfg Config) error {
 		s.grpcAddr = l.Addr()
 		s.serving.Go(func() { _ = s.grpc.Serve(l) })
 	}
+	if s.web, err = s.newHTTPHandler(cfg.Logger); err != nil {
+		return err
+	}
 	if cfg.HTTPAddr != "" {
-		l, err := net.Listen("tcp", cfg.HTTPAddr)
-		if err != nil {
-			return fmt.Errorf("emulator: Config.HTTPAddr: %w", err)
-		}
-		s.httpAddr = l.Addr()
-		s.http = &http.Server{Handler: s.HTTPHandler(), ReadHeaderTimeout: time.Minute}
-		s.serving.Go(func() { _ = s.http.Serve(l) })
+		return s.listenHTTP(cfg.HTTPAddr, cfg.Logger)
 	}
 	return nil
 }
@@ -109,18 +105,4 @@ func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 			"The request deadline is %s. The deadline cannot be more than 30s in the future.", deadline.Format(time.RFC3339Nano))
 	}
 	return handler(ctx, req)
-}
-
-// HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
-// your own.
-func (s *Server) HTTPHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /oauth2/v3/certs", s.serveKeys)
-	return mux
-}
-
-func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	_, _ = w.Write(s.JWKS())
 }

@@ -1,0 +1,87 @@
+package emulator
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/emulator/internal/rest"
+)
+
+// bufferMethod is what BufferTask would be called as an RPC. It is none: the
+// service has it over REST only (reference §3.4).
+const bufferMethod = "/google.cloud.tasks.v2.CloudTasks/BufferTask"
+
+// bufferRoutes are the paths of BufferTask: with a task ID, without one as the
+// manual has it, and without one as gcloud asks for it.
+func (s *Server) bufferRoutes() []rest.Route {
+	var routes []rest.Route
+	for _, tasks := range []string{"/tasks/{task_id}:buffer", "/tasks:buffer", "/tasks/:buffer"} {
+		routes = append(routes, rest.Route{
+			Path:     "/v2/{queue=projects/*/locations/*/queues/*}" + tasks,
+			Envelope: "task",
+			Handle:   s.bufferTask,
+		})
+	}
+	return routes
+}
+
+// bufferTask creates a task from a request: its body becomes the task's, the
+// URL is the queue's. Whether the service passes on any of the request's
+// headers is unknown; Content-Type is passed on here, since the body means
+// nothing without it.
+func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte) (proto.Message, error) {
+	call := func(ctx context.Context, _ any) (any, error) {
+		queue, err := s.service.GetQueue(ctx, &cloudtaskspb.GetQueueRequest{Name: vars["queue"]})
+		if err != nil {
+			return nil, err
+		}
+		target, err := bufferURL(queue.GetHttpTarget().GetUriOverride())
+		if err != nil {
+			return nil, err
+		}
+		request := &cloudtaskspb.HttpRequest{Url: target, Body: body}
+		if kind := r.Header.Get("Content-Type"); kind != "" {
+			request.Headers = map[string]string{"Content-Type": kind}
+		}
+		task := &cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: request}}
+		if id := vars["task_id"]; id != "" {
+			task.Name = queue.GetName() + "/tasks/" + id
+		}
+		return s.service.CreateTask(ctx, &cloudtaskspb.CreateTaskRequest{Parent: queue.GetName(), Task: task})
+	}
+	answer, err := s.intercept(r.Context(), vars, &grpc.UnaryServerInfo{Server: s.service, FullMethod: bufferMethod}, call)
+	if err != nil {
+		return nil, err
+	}
+	return answer.(*cloudtaskspb.Task), nil
+}
+
+// bufferURL is the URL of a buffered task. The service's error for a queue
+// that has none is unknown.
+func bufferURL(o *cloudtaskspb.UriOverride) (string, error) {
+	if o.GetHost() == "" {
+		return "", status.Error(codes.InvalidArgument,
+			"BufferTask needs a queue with httpTarget.uriOverride.host: the request has nowhere to put a URL.")
+	}
+	u := url.URL{
+		Scheme:   "https",
+		Host:     o.GetHost(),
+		Path:     o.GetPathOverride().GetPath(),
+		RawQuery: o.GetQueryOverride().GetQueryParams(),
+	}
+	if o.GetScheme() == cloudtaskspb.UriOverride_HTTP {
+		u.Scheme = "http"
+	}
+	if o.GetPort() != 0 {
+		u.Host += ":" + strconv.FormatInt(o.GetPort(), 10)
+	}
+	return u.String(), nil
+}

@@ -1,0 +1,96 @@
+package emulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/rest"
+	"github.com/brillconsulting/handoff/emulator/internal/token"
+)
+
+const (
+	keysPath      = "/oauth2/v3/certs" // as on www.googleapis.com
+	discoveryPath = "/.well-known/openid-configuration"
+)
+
+// HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
+// your own: the REST API, the keys of the dispatches' tokens under
+// /oauth2/v3/certs, and an OpenID Connect discovery document that points to
+// them.
+func (s *Server) HTTPHandler() http.Handler { return s.web }
+
+// newHTTPHandler makes it. No http.ServeMux, which would redirect the paths
+// that it thinks unclean, where Google answers 404.
+func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
+	api, err := rest.New(rest.Config{
+		Services: []rest.Service{
+			{Desc: &cloudtaskspb.CloudTasks_ServiceDesc, Impl: s.service},
+		},
+		Routes:      s.bufferRoutes(),
+		Interceptor: s.intercept,
+		MaxBody:     maxMessage,
+		Logger:      log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("emulator: %w", err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodGet && r.URL.Path == keysPath:
+			serveJSON(w, s.JWKS())
+		case r.Method == http.MethodGet && r.URL.Path == discoveryPath:
+			s.serveDiscovery(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+func (s *Server) listenHTTP(addr string, log *slog.Logger) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("emulator: Config.HTTPAddr: %w", err)
+	}
+	s.httpAddr = l.Addr()
+	s.http = &http.Server{
+		Handler:           s.web,
+		ReadHeaderTimeout: time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
+	}
+	s.serving.Go(func() { _ = s.http.Serve(l) })
+	return nil
+}
+
+// serveDiscovery answers with the members that OpenID Connect Discovery 1.0
+// §3 requires of an issuer that only signs. The issuer is Google's, as in the
+// tokens; the keys are under the address that the caller used.
+func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
+	doc, err := json.Marshal(map[string]any{
+		"issuer":                                token.Issuer,
+		"jwks_uri":                              "http://" + r.Host + keysPath,
+		"response_types_supported":              []string{"id_token"},
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"claims_supported":                      []string{"aud", "azp", "email", "email_verified", "exp", "iat", "iss", "sub"},
+	})
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	serveJSON(w, doc)
+}
+
+// serveJSON answers with a document that may be kept for an hour: token
+// libraries that find no max-age fetch the keys for every token (reference
+// §16.3).
+func serveJSON(w http.ResponseWriter, doc []byte) {
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	_, _ = w.Write(doc)
+}
