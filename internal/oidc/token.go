@@ -1,10 +1,7 @@
 package oidc
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 )
@@ -42,125 +39,113 @@ func Bearer(h http.Header) (string, *Refusal) {
 	return token, nil
 }
 
-// parsed is a token taken apart, with nothing of it believed yet.
+// parsed is a token taken apart, with nothing of it believed yet. What a token
+// lacks is zero, and no claim that is there is.
 type parsed struct {
-	header  header
-	claims  claims
-	removed bool // the signature was removed by the platform
+	alg, typ, kid                string
+	issuer, audience             string
+	email, subject               string
+	emailVerified                string // "true" or "false"
+	expires, issuedAt, notBefore int64
+	removed                      bool // the signature is, by the platform
 }
 
-type header struct {
-	Alg once[string] `json:"alg"`
-	Kid once[string] `json:"kid"`
-	Typ once[string] `json:"typ"`
-
-	// Keys that a token brings along are the attacker's, and demands ("crit")
-	// that nobody here understands must be refused (RFC 7515 §4.1.11). Google
-	// sends neither.
-	Crit json.RawMessage `json:"crit"`
-	JKU  json.RawMessage `json:"jku"`
-	JWK  json.RawMessage `json:"jwk"`
-	X5C  json.RawMessage `json:"x5c"`
-	X5U  json.RawMessage `json:"x5u"`
-}
-
-type claims struct {
-	Issuer        once[string] `json:"iss"`
-	Audience      once[string] `json:"aud"`
-	Subject       once[string] `json:"sub"`
-	Email         once[string] `json:"email"`
-	EmailVerified once[bool]   `json:"email_verified"`
-	Expires       once[int64]  `json:"exp"`
-	IssuedAt      once[int64]  `json:"iat"`
-	NotBefore     once[int64]  `json:"nbf"`
-}
-
-// once is a member that may appear once in its object, in one spelling.
-// encoding/json takes the last of several and matches names in any case, so
-// two readers of one token could see different claims.
-type once[T string | bool | int64] struct {
-	value T
-	set   bool
-}
-
-var errTwice, errNull = errors.New("a member appears twice"), errors.New("a member is null")
-
-func (o *once[T]) UnmarshalJSON(b []byte) error {
-	if o.set {
-		return errTwice
-	}
-	if bytes.Equal(b, []byte("null")) {
-		return errNull
-	}
-	o.set = true
-	return json.Unmarshal(b, &o.value)
-}
-
-// strict refuses the 15 other spellings of a signature whose last character
-// carries bits that count for nothing.
-var strict = base64.RawURLEncoding.Strict()
+// longSegment is more than any segment of a real token has, so that decoding
+// one needs no heap.
+const longSegment = 1 << 10
 
 // parse takes token apart and refuses whatever Google's tokens never are.
-func parse(token string) (*parsed, *Refusal) {
-	head, rest, ok := strings.Cut(token, ".")
-	body, signature, ok2 := strings.Cut(rest, ".")
-	if !ok || !ok2 || head == "" || body == "" || !base64URL(head) || !base64URL(body) || !base64URL(signature) {
-		return nil, refuse(Malformed, "the token is not three segments of unpadded base64url")
+func parse(token string) (parsed, *Refusal) {
+	var p parsed
+	var scratch [longSegment]byte
+	header, rest, ok1 := strings.Cut(token, ".")
+	claims, signature, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 {
+		return p, refuse(Malformed, "the token is not three segments")
 	}
-	p := new(parsed)
-	var scratch [MaxToken]byte
-	if err := object(scratch[:0], head, &p.header); err != nil {
-		return nil, refuse(Malformed, "the token's header cannot be read")
+	if b, ok := decode(scratch[:0], header); !ok || !object(string(b), p.headerMember) {
+		return p, refuse(Malformed, "the token's header is not one of Google's")
 	}
-	if p.header.Alg.value != "RS256" {
+	switch {
+	case p.alg != "RS256":
 		// ES256 tokens are another product's, and short ones crash the token
 		// library (reference §16.5); none and HS256 are attacks.
-		return nil, refuse(Algorithm, "the token is not signed by RS256")
+		return p, refuse(Algorithm, "the token is not signed by RS256")
+	case p.kid == "":
+		return p, refuse(Malformed, "the token names no key")
 	}
-	switch h := &p.header; {
-	case h.Crit != nil, h.JKU != nil, h.JWK != nil, h.X5C != nil, h.X5U != nil:
-		return nil, refuse(Malformed, "the token's header brings keys or demands along")
-	case h.Typ.set && h.Typ.value != "JWT":
-		return nil, refuse(Malformed, "the token is not of type JWT")
-	case h.Kid.value == "":
-		return nil, refuse(Malformed, "the token names no key")
+	if b, ok := decode(scratch[:0], claims); !ok || !object(string(b), p.claim) {
+		return p, refuse(Malformed, "the token's claims are not like Google's")
 	}
-	if err := object(scratch[:0], body, &p.claims); err != nil {
-		return nil, refuse(Malformed, "the token's claims cannot be read")
-	}
-	if signature == removed {
-		p.removed = true
+	if p.removed = signature == removed; p.removed {
 		return p, nil
 	}
-	if _, err := strict.AppendDecode(scratch[:0], []byte(signature)); err != nil || signature == "" {
-		return nil, refuse(Malformed, "the token's signature is not base64url")
+	if _, ok := decode(scratch[:0], signature); !ok {
+		return p, refuse(Malformed, "the token's signature is not base64url")
 	}
 	return p, nil
 }
 
-var errNotObject = errors.New("not a JSON object")
-
-// object decodes one segment. JSON null, which decodes into anything, is
-// refused.
-func object(scratch []byte, segment string, into any) error {
-	b, err := strict.AppendDecode(scratch, []byte(segment))
-	if err != nil {
-		return err
+func (p *parsed) headerMember(name, value string) bool {
+	switch name {
+	case "alg":
+		return setString(&p.alg, value)
+	case "kid":
+		return setString(&p.kid, value)
+	case "typ":
+		return setString(&p.typ, value) && p.typ == "JWT"
+	case "crit", "jku", "jwk", "x5c", "x5u":
+		// Keys that a token brings along are an attacker's, and demands that
+		// nobody here understands must be refused (RFC 7515 §4.1.11).
+		return false
 	}
-	if len(b) == 0 || b[0] != '{' {
-		return errNotObject
-	}
-	return json.Unmarshal(b, into)
+	return !respelt(name, "alg", "kid", "typ", "crit")
 }
 
-// base64URL says whether s is of the alphabet alone. The decoder is laxer: it
-// skips line ends.
-func base64URL(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
-			return false
+func (p *parsed) claim(name, value string) bool {
+	switch name {
+	case "iss":
+		return setString(&p.issuer, value)
+	case "aud":
+		return setString(&p.audience, value)
+	case "sub":
+		return setString(&p.subject, value)
+	case "email":
+		return setString(&p.email, value)
+	case "email_verified":
+		return setBool(&p.emailVerified, value)
+	case "exp":
+		return setTime(&p.expires, value)
+	case "iat":
+		return setTime(&p.issuedAt, value)
+	case "nbf":
+		return setTime(&p.notBefore, value)
+	}
+	return !respelt(name, "iss", "aud", "sub", "email", "email_verified", "exp", "iat", "nbf")
+}
+
+// respelt says whether name is one of names in other letter cases, which the
+// token library would take for it.
+func respelt(name string, names ...string) bool {
+	for _, n := range names {
+		if strings.EqualFold(name, n) {
+			return true
 		}
 	}
-	return true
+	return false
+}
+
+// strict refuses the other spellings of a segment whose last character carries
+// bits that count for nothing.
+var strict = base64.RawURLEncoding.Strict()
+
+// decode undoes base64url without padding. Line ends are refused, which the
+// decoder would skip.
+func decode(into []byte, segment string) ([]byte, bool) {
+	if segment == "" || strings.ContainsAny(segment, "\r\n") {
+		return nil, false
+	}
+	var copied [longSegment]byte
+	b, err := strict.AppendDecode(into, append(copied[:0], segment...))
+	return b, err == nil
 }

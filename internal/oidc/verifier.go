@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -96,18 +97,18 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Ide
 		return fail(refuse(SignatureRemoved, "the platform already verified this token and removed its signature; "+
 			"see DangerouslyTrustPlatform"))
 	}
-	if refusal = v.accepts.plausible(&p.claims, now); refusal != nil {
+	if refusal = v.accepts.plausible(&p, now); refusal != nil {
 		return fail(refusal)
 	}
-	snap, refusal := v.keysFor(ctx, p, now)
+	snap, refusal := v.keysFor(ctx, &p, now)
 	if refusal != nil {
 		return fail(refusal)
 	}
-	id, refusal := v.accepts.prove(snap.keys, token, &p.claims)
+	id, refusal := v.accepts.prove(snap.keys, token, &p)
 	if refusal != nil {
 		return fail(refusal)
 	}
-	until := time.Unix(p.claims.Expires.value, 0)
+	until := time.Unix(p.expires, 0)
 	if snap.fresh.Before(until) {
 		until = snap.fresh
 	}
@@ -123,15 +124,15 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if snap.keys.ids[p.header.Kid.value] {
+	if snap.keys.ids[p.kid] {
 		return snap, nil
 	}
 	// A refresh is worth spending only on a token that could be good.
-	if _, listed := v.accepts.callers[p.claims.Email.value]; listed {
+	if _, listed := v.accepts.callers[p.email]; listed {
 		if snap, err = v.source.beyond(ctx, snap, now); err != nil {
 			return nil, unavailable(err)
 		}
-		if snap.keys.ids[p.header.Kid.value] {
+		if snap.keys.ids[p.kid] {
 			return snap, nil
 		}
 	}
@@ -139,51 +140,39 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 }
 
 // plausible checks the claims that need no key. None of them is believed yet.
-func (a accepts) plausible(c *claims, now time.Time) *Refusal {
-	if iss := c.Issuer.value; iss != "https://accounts.google.com" && iss != "accounts.google.com" {
+func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
+	if p.issuer != "https://accounts.google.com" && p.issuer != "accounts.google.com" {
 		return refuse(Issuer, "the token's issuer is not Google")
 	}
-	if _, ok := a.audiences[c.Audience.value]; !ok {
+	if _, ok := a.audiences[p.audience]; !ok {
 		return refuse(Audience, "the token's audience is not on the list")
 	}
-	if !c.EmailVerified.value || c.Email.value == "" {
+	if p.emailVerified != "true" || p.email == "" {
 		return refuse(Email, "the token has no verified email")
 	}
-	exp, iat, nbf := c.Expires.value, c.IssuedAt.value, c.NotBefore.value
 	soon := now.Add(Leeway).Unix()
 	switch {
-	case exp <= now.Unix():
+	case p.expires <= now.Unix():
 		return refuse(Expired, "the token has expired")
-	case iat > soon || nbf > soon:
+	case p.issuedAt > soon || p.notBefore > soon:
 		return refuse(NotYetValid, "the token is from the future")
-	case iat <= 0 || exp-iat > int64(MaxLifetime/time.Second):
+	case p.issuedAt == 0 || p.expires-p.issuedAt > int64(MaxLifetime/time.Second):
 		return refuse(Lifetime, "the token lives longer than Google's do")
 	}
 	return nil
 }
 
-// exact lists the claims that decided, in the only spelling that Google uses.
-var exact = [...]string{"iss", "aud", "email", "email_verified", "exp", "iat"}
-
 // prove checks the signature, and after it the caller.
-func (a accepts) prove(keys *Keys, token string, c *claims) (Identity, *Refusal) {
-	audience := a.audiences[c.Audience.value]
-	payload, ok := keys.check(token, audience)
-	if !ok {
+func (a accepts) prove(keys *Keys, token string, p *parsed) (Identity, *Refusal) {
+	audience := a.audiences[p.audience]
+	if !keys.check(token, audience) {
 		return Identity{}, refuse(Signature, "the token's signature is not good")
 	}
-	// encoding/json took any spelling for these names; this map has them as
-	// they were signed.
-	for _, name := range exact {
-		if _, ok := payload.Claims[name]; !ok {
-			return Identity{}, refuse(Malformed, "the token's claims are misspelt")
-		}
-	}
-	email, ok := a.callers[c.Email.value]
+	email, ok := a.callers[p.email]
 	if !ok {
-		return Identity{}, &Refusal{Reason: Caller, Text: "the token's service account is not on the list"}
+		return Identity{}, refuse(Caller, "the token's service account is not on the list")
 	}
-	return Identity{Email: email, Subject: c.Subject.value, Audience: audience}, nil
+	return Identity{Email: email, Subject: strings.Clone(p.subject), Audience: audience}, nil
 }
 
 // Trusting checks tokens whose signature the platform checked and removed. It
@@ -211,12 +200,12 @@ func (t *Trusting) Verify(h http.Header) (Identity, error) {
 	if !p.removed {
 		return Identity{}, refuse(SignatureKept, "the platform did not remove the token's signature: check it with NewOIDC, alone or in AnyOf")
 	}
-	if refusal = t.accepts.plausible(&p.claims, time.Now()); refusal != nil {
+	if refusal = t.accepts.plausible(&p, time.Now()); refusal != nil {
 		return Identity{}, refusal
 	}
-	email, ok := t.accepts.callers[p.claims.Email.value]
+	email, ok := t.accepts.callers[p.email]
 	if !ok {
 		return Identity{}, refuse(Caller, "the token's service account is not on the list")
 	}
-	return Identity{Email: email, Subject: p.claims.Subject.value, Audience: t.accepts.audiences[p.claims.Audience.value]}, nil
+	return Identity{Email: email, Subject: p.subject, Audience: t.accepts.audiences[p.audience]}, nil
 }
