@@ -17,8 +17,15 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// get asks over a real connection.
-func get(t *testing.T, method, url, body string) (*http.Response, map[string]any) {
+// answer is a JSON answer that has been read.
+type answer struct {
+	status int
+	header http.Header
+	doc    map[string]any
+}
+
+// ask sends a request over a real connection.
+func ask(t *testing.T, method, url, body string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	assert.NoError(t, err)
@@ -30,7 +37,7 @@ func get(t *testing.T, method, url, body string) (*http.Response, map[string]any
 	assert.NoError(t, err)
 	var doc map[string]any
 	assert.NoError(t, json.Unmarshal(text, &doc))
-	return resp, doc
+	return answer{resp.StatusCode, resp.Header, doc}
 }
 
 // TestRESTClient: Google's own REST client over a real port.
@@ -48,9 +55,9 @@ func TestRESTClient(t *testing.T) {
 	assert.NoError(t, client.DeleteQueue(t.Context(), &cloudtaskspb.DeleteQueueRequest{Name: emails}))
 
 	_, err = client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
-	var answer *googleapi.Error
-	assert.Equal(t, errors.As(err, &answer), true)
-	assert.Status(t, answer.Code, http.StatusNotFound)
+	var refused *googleapi.Error
+	assert.Equal(t, errors.As(err, &refused), true)
+	assert.Status(t, refused.Code, http.StatusNotFound)
 	assert.ErrorContains(t, err, "Queue does not exist.")
 }
 
@@ -58,25 +65,25 @@ func TestKeysAndDiscovery(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0"})
 	base := "http://" + srv.HTTPAddr()
-	resp, doc := get(t, http.MethodGet, base+"/.well-known/openid-configuration", "")
-	assert.Status(t, resp.StatusCode, http.StatusOK)
-	assert.Equal(t, doc["issuer"], any("https://accounts.google.com"))
+	discovery := ask(t, http.MethodGet, base+"/.well-known/openid-configuration", "")
+	assert.Status(t, discovery.status, http.StatusOK)
+	assert.Equal(t, discovery.doc["issuer"], any("https://accounts.google.com"))
 
-	resp, keys := get(t, http.MethodGet, doc["jwks_uri"].(string), "")
-	assert.Status(t, resp.StatusCode, http.StatusOK)
-	assert.Equal(t, resp.Header.Get("Cache-Control"), "public, max-age=3600")
+	keys := ask(t, http.MethodGet, discovery.doc["jwks_uri"].(string), "")
+	assert.Status(t, keys.status, http.StatusOK)
+	assert.Equal(t, keys.header.Get("Cache-Control"), "public, max-age=3600")
 	var want map[string]any
 	assert.NoError(t, json.Unmarshal(srv.JWKS(), &want))
-	assert.Equal(t, keys, want)
+	assert.Equal(t, keys.doc, want)
 }
 
 func TestUnroutedPathsAreGoogleErrors(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0"})
 	for _, path := range []string{"/", "/v2", "/v2//queues", "/v2/../x", "/oauth2/v3/certs/more"} {
-		resp, doc := get(t, http.MethodPost, "http://"+srv.HTTPAddr()+path, "")
-		assert.Status(t, resp.StatusCode, http.StatusNotFound)
-		assert.Equal(t, doc["error"].(map[string]any)["status"], any("NOT_FOUND"))
+		got := ask(t, http.MethodPost, "http://"+srv.HTTPAddr()+path, "")
+		assert.Status(t, got.status, http.StatusNotFound)
+		assert.Equal(t, got.doc["error"].(map[string]any)["status"], any("NOT_FOUND"))
 	}
 }
 
@@ -101,9 +108,9 @@ func TestBufferTaskStores(t *testing.T) {
 		}})
 		assert.NoError(t, err)
 		pause(t, tasks)
-		resp, doc := get(t, http.MethodPost, "http://"+srv.HTTPAddr()+"/v2/"+emails+"/tasks:buffer", "a,b")
-		assert.Status(t, resp.StatusCode, http.StatusOK)
-		name := doc["task"].(map[string]any)["name"].(string)
+		got := ask(t, http.MethodPost, "http://"+srv.HTTPAddr()+"/v2/"+emails+"/tasks:buffer", "a,b")
+		assert.Status(t, got.status, http.StatusOK)
+		name := got.doc["task"].(map[string]any)["name"].(string)
 		task, err := tasks.GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: name, ResponseView: cloudtaskspb.Task_FULL})
 		assert.NoError(t, err)
 		assert.Equal(t, task.GetHttpRequest().GetUrl(), tc.url)

@@ -16,14 +16,14 @@ import (
 const drainTime = 10 * time.Second
 
 type emulatorCmd struct {
-	GRPC   string   `name:"grpc" default:"127.0.0.1:8123" placeholder:"ADDR" help:"Address of the gRPC API (default ${default}). Port 0 picks a free one."`
-	HTTP   string   `name:"http" default:"127.0.0.1:8124" placeholder:"ADDR" help:"Address of the REST API and the token keys (default ${default}). Port 0 picks a free one."`
-	Queues []string `name:"queue" placeholder:"NAME" help:"Queue to create at the start: projects/P/locations/L/queues/Q. Repeatable."`
+	GRPC   string   `default:"127.0.0.1:8123"                                help:"Where the gRPC API listens (${default})."               name:"grpc"        placeholder:"ADDR"`
+	HTTP   string   `default:"127.0.0.1:8124"                                help:"Where REST and the token keys are served (${default})." name:"http"        placeholder:"ADDR"`
+	Queues []string `help:"A queue to create, by its full name. Repeatable." name:"queue"                                                  placeholder:"NAME"`
 }
 
 // Help is shown by handoff emulator --help.
-func (emulatorCmd) Help() string {
-	return `It is ready when it prints its addresses. It keeps everything in memory and forgets it at the end. ` +
+func (*emulatorCmd) Help() string {
+	return `It is ready when it prints its addresses; port 0 picks a free one. It keeps everything in memory and forgets it at the end. ` +
 		`SIGINT or SIGTERM ends it once the attempts in flight have ended, or after 10 seconds; a second one ends it at once.`
 }
 

@@ -13,12 +13,11 @@ import (
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 	"github.com/brillconsulting/handoff/internal/assert"
