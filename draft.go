@@ -25,6 +25,7 @@ type draft struct {
 	receipt Receipt
 	kind    string
 	once    bool                 // do not try again: nothing would recognise a second copy
+	batch   bool                 // it goes with others
 	observe func(Receipt, error) // of ClientConfig.Instrument; may be nil
 }
 

@@ -68,6 +68,7 @@ type Enqueuing struct {
 	ID          string
 	Kind        string // empty for an [EnqueueRequest] task
 	Queue       string
+	Batch       bool // one of an [EnqueueBatch]
 	ScheduledAt time.Time
 	Size        int               // bytes of the body as it travels
 	Header      map[string]string // headers to add
@@ -214,7 +215,7 @@ func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 	if c.config.Instrument != nil {
 		header, body := create.Parts(d.req.Task)
-		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
 		ctx, d.observe = c.config.Instrument(ctx, e)
 		for name, value := range e.Header {
 			canonical, err := create.Header(name, value)
