@@ -7,6 +7,7 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/filter"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -55,9 +56,9 @@ func (s *Service) ListQueues(_ context.Context, req *cloudtaskspb.ListQueuesRequ
 	if err != nil {
 		return nil, err
 	}
-	keep, err := parseFilter(req.GetFilter())
+	keep, err := filter.Parse(req.GetFilter(), (*cloudtaskspb.Queue)(nil).ProtoReflect().Descriptor())
 	if err != nil {
-		return nil, err
+		return nil, invalid("Invalid filter: %v.", err)
 	}
 	now := time.Now()
 	after := ""
