@@ -30,7 +30,9 @@ type Family struct {
 	RetryReason      string
 }
 
-// The two header families, in the casing that the service documents.
+// The two header families, in the form that [http.Header] has them as keys:
+// case means nothing on the wire (reference §9.4), and a key that is ready to
+// use saves each delivery from spelling it out again.
 var (
 	HTTP      = family("X-CloudTasks-")
 	AppEngine = family("X-AppEngine-")
@@ -40,14 +42,15 @@ var (
 const AppEngineFailFast = "X-AppEngine-FailFast"
 
 func family(prefix string) Family {
+	key := func(name string) string { return http.CanonicalHeaderKey(prefix + name) }
 	return Family{
-		QueueName:        prefix + "QueueName",
-		TaskName:         prefix + "TaskName",
-		RetryCount:       prefix + "TaskRetryCount",
-		ExecutionCount:   prefix + "TaskExecutionCount",
-		ETA:              prefix + "TaskETA",
-		PreviousResponse: prefix + "TaskPreviousResponse",
-		RetryReason:      prefix + "TaskRetryReason",
+		QueueName:        key("QueueName"),
+		TaskName:         key("TaskName"),
+		RetryCount:       key("TaskRetryCount"),
+		ExecutionCount:   key("TaskExecutionCount"),
+		ETA:              key("TaskETA"),
+		PreviousResponse: key("TaskPreviousResponse"),
+		RetryReason:      key("TaskRetryReason"),
 	}
 }
 
@@ -97,9 +100,10 @@ func (f Family) Read(h http.Header) (Dispatch, error) {
 		ExecutionCount: r.count(f.ExecutionCount),
 		ETA:            r.eta(f.ETA),
 	}
-	_, d.Retried = r.one(f.PreviousResponse)
-	d.PreviousResponse = r.count(f.PreviousResponse)
-	d.RetryReason, _ = r.one(f.RetryReason)
+	if _, d.Retried = h[f.PreviousResponse]; d.Retried {
+		d.PreviousResponse = r.count(f.PreviousResponse)
+	}
+	d.RetryReason = r.text(f.RetryReason)
 	return d, r.err
 }
 
@@ -229,8 +233,11 @@ func ReadStamp(h http.Header) (Stamp, error) {
 // FormatETA writes t as the service does: decimal Unix seconds with a
 // microsecond fraction (reference §9.4).
 func FormatETA(t time.Time) string {
-	us := t.UnixMicro()
-	return fmt.Sprintf("%d.%06d", us/1e6, us%1e6)
+	s := strconv.FormatInt(t.UnixMicro(), 10)
+	if len(s) < 7 {
+		s = "0000000"[len(s):] + s
+	}
+	return s[:len(s)-6] + "." + s[len(s)-6:]
 }
 
 // ParseETA reads decimal Unix seconds of any precision. Digits beyond the
@@ -270,8 +277,9 @@ func (r *reader) fail(name, why string) {
 	}
 }
 
+// one returns the value of a header by its canonical name.
 func (r *reader) one(name string) (string, bool) {
-	values := r.header[http.CanonicalHeaderKey(name)]
+	values := r.header[name]
 	switch len(values) {
 	case 0:
 		return "", false
@@ -296,7 +304,7 @@ func (r *reader) identifier(name string, most int) string {
 }
 
 func (r *reader) optionalIdentifier(name string) string {
-	if _, ok := r.header[http.CanonicalHeaderKey(name)]; !ok {
+	if _, ok := r.header[name]; !ok {
 		return ""
 	}
 	return r.identifier(name, maxOwnIdentifier)
@@ -309,6 +317,25 @@ func (r *reader) letterID(name string) string {
 	if work, generation, _ := strings.Cut(v, "."); ok && (len(v) > maxOwnIdentifier || !identifier(work) || !digits(generation)) {
 		r.fail(name, "is not the ID of a dead letter")
 		return ""
+	}
+	return v
+}
+
+// maxText is far over the few words that the service writes as a reason
+// (reference §11.3).
+const maxText = 256
+
+func (r *reader) text(name string) string {
+	v, _ := r.one(name)
+	if len(v) > maxText {
+		r.fail(name, fmt.Sprintf("is longer than %d bytes", maxText))
+		return ""
+	}
+	for i := range len(v) {
+		if v[i] < ' ' || v[i] > '~' {
+			r.fail(name, "holds more than printable ASCII")
+			return ""
+		}
 	}
 	return v
 }
