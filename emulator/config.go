@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -39,6 +41,15 @@ type Config struct {
 	// Transport carries the dispatches. Defaults to one for the network
 	// that keeps connections open. Redirects are never followed.
 	Transport http.RoundTripper
+
+	// AppEngine says where the services of App Engine tasks are: base URLs
+	// such as "http://localhost:8080" by SERVICE, SERVICE/VERSION or
+	// SERVICE/VERSION/INSTANCE; the most specific one counts, and "default"
+	// answers for services without one. Not needed where a Handler or a
+	// Transport takes every dispatch: theirs have the Host of the App Engine
+	// service. Without either, attempts of App Engine tasks fail; they never
+	// leave for the real App Engine.
+	AppEngine map[string]string
 
 	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least
 	// 2048 bits. Defaults to a key that all servers of the process share.
@@ -74,6 +85,11 @@ func (cfg *Config) check() error {
 	if cfg.Handler != nil && cfg.Transport != nil {
 		errs = append(errs, errors.New("emulator: Config.Handler and Config.Transport are both set: dispatches can go one way only"))
 	}
+	for service, base := range cfg.AppEngine {
+		if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			errs = append(errs, fmt.Errorf("emulator: Config.AppEngine[%q] is %q: it must be a URL such as http://localhost:8080", service, base))
+		}
+	}
 	if cfg.Retention < 0 {
 		errs = append(errs, fmt.Errorf("emulator: Config.Retention is %v: it must be positive, or 0 for 31 days", cfg.Retention))
 	}
@@ -85,6 +101,7 @@ func (cfg *Config) check() error {
 
 // complete fills in the defaults.
 func (cfg *Config) complete() {
+	cfg.AppEngine = maps.Clone(cfg.AppEngine)
 	cfg.TaskWindow = orDefault(cfg.TaskWindow, defaultTaskWindow)
 	cfg.QueueWindow = orDefault(cfg.QueueWindow, defaultQueueWindow)
 	cfg.Retention = orDefault(cfg.Retention, defaultRetention)

@@ -5,12 +5,13 @@ import (
 	"net/http"
 	"sync"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
 	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/service"
 	"github.com/brillconsulting/handoff/emulator/internal/token"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 )
 
 // Server is a Cloud Tasks in this process. Its methods may be called
@@ -53,7 +54,13 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Handler != nil {
 		s.SetHandler(cfg.Handler)
 	}
-	dispatcher := &dispatch.Dispatcher{Transport: s.handler, Tokens: minter, Log: cfg.Logger}
+	dispatcher := &dispatch.Dispatcher{
+		Transport: s.handler,
+		Tokens:    minter,
+		Log:       cfg.Logger,
+		AppEngine: cfg.AppEngine,
+		AnyHost:   func() bool { return cfg.Transport != nil || s.handler.IsSet() },
+	}
 	s.engine = engine.New(engine.Config{
 		Dispatch:    dispatcher.Dispatch,
 		TaskWindow:  cfg.TaskWindow,

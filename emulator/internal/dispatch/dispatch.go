@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/token"
 )
@@ -18,6 +19,11 @@ type Dispatcher struct {
 	Transport http.RoundTripper
 	Tokens    *token.Minter
 	Log       *slog.Logger
+
+	// AppEngine says where App Engine services are. AnyHost says whether
+	// those without an address may be asked for by their own host.
+	AppEngine appengine.Addresses
+	AnyHost   func() bool
 }
 
 // NewTransport returns the transport for targets reached over sockets: one

@@ -16,24 +16,47 @@ import (
 // cloudPlatform is the default scope of OAuth tokens (reference §10.1).
 const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 
+// Observed on a real dispatch (reference §9.4).
+const acceptEncoding = "gzip,deflate,br"
+
 func (d *Dispatcher) request(ctx context.Context, a *engine.Attempt) (*http.Request, error) {
+	if target := a.Task.GetAppEngineHttpRequest(); target != nil {
+		return d.appEngineRequest(ctx, a, target)
+	}
 	return d.httpRequest(ctx, a, a.Task.GetHttpRequest())
 }
 
+// httpRequest is the dispatch of an HTTP task, under the queue's overrides.
 func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Attempt, target *cloudtaskspb.HttpRequest) (*http.Request, error) {
 	u, err := parseURL(target.GetUrl())
 	if err != nil {
 		return nil, fmt.Errorf("emulator: task URL: %w", err)
 	}
+	own := a.Queue.GetHttpTarget()
+	override(u, own.GetUriOverride())
+	method, body := Method(target.GetHttpMethod()), target.GetBody()
+	if m := own.GetHttpMethod(); m != cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED {
+		if method = m.String(); !allowsBody(method) {
+			body = nil
+		}
+	}
 	header := make(http.Header, len(target.GetHeaders())+12)
 	for name, value := range target.GetHeaders() {
 		header.Set(name, value)
 	}
+	for _, o := range own.GetHeaderOverrides() {
+		if name := o.GetHeader().GetKey(); !IsComputed(name) {
+			header.Set(name, o.GetHeader().GetValue())
+		}
+	}
 	header.Set("User-Agent", wire.UserAgentHTTP)
-	// Observed on a real dispatch (reference §9.4).
-	header.Set("Accept-Encoding", "gzip,deflate,br")
-	if err := d.authorize(header, target); err != nil {
+	header.Set("Accept-Encoding", acceptEncoding)
+	authorization, err := d.authorization(own, target, u)
+	if err != nil {
 		return nil, err
+	}
+	if authorization != "" {
+		header.Set("Authorization", authorization)
 	}
 	wire.HTTP.Write(header, wire.Dispatch{
 		Queue:            a.QueueID,
@@ -44,30 +67,53 @@ func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Attempt, target 
 		Retried:          a.Retries > 0,
 		PreviousResponse: previousHTTP(a.Previous),
 	})
-	return newRequest(ctx, Method(target.GetHttpMethod()), u, header, target.GetBody())
+	return newRequest(ctx, method, u, header, body)
 }
 
-func (d *Dispatcher) authorize(header http.Header, target *cloudtaskspb.HttpRequest) error {
-	if t := target.GetOidcToken(); t != nil {
-		audience := t.GetAudience()
-		if audience == "" {
-			// As written: whether the service normalises it is unknown (reference §10.1).
-			audience = target.GetUrl()
-		}
-		token, err := d.Tokens.OIDC(t.GetServiceAccountEmail(), audience)
-		if err != nil {
-			return err
-		}
-		header.Set("Authorization", "Bearer "+token)
+// IsComputed says whether the service ignores this header of an HTTP task or
+// queue, because it sets it itself (reference §9.2). X-CloudTasks-* is not in
+// the list for tasks of v2, but in those of the betas.
+func IsComputed(name string) bool {
+	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "User-Agent") ||
+		hasPrefixFold(name, "X-Google-") || hasPrefixFold(name, "X-AppEngine-") || hasPrefixFold(name, "X-CloudTasks-")
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// authorization makes the token of a dispatch. The queue's beats the task's
+// (reference §9.7); "" without either.
+func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) (string, error) {
+	oidc, oauth := target.GetOidcToken(), target.GetOauthToken()
+	if own.GetAuthorizationHeader() != nil {
+		oidc, oauth = own.GetOidcToken(), own.GetOauthToken()
 	}
-	if t := target.GetOauthToken(); t != nil {
-		scope := t.GetScope()
+	switch {
+	case oidc != nil:
+		audience := oidc.GetAudience()
+		if audience == "" {
+			audience = defaultAudience(own, target, u)
+		}
+		token, err := d.Tokens.OIDC(oidc.GetServiceAccountEmail(), audience)
+		return "Bearer " + token, err
+	case oauth != nil:
+		scope := oauth.GetScope()
 		if scope == "" {
 			scope = cloudPlatform
 		}
-		header.Set("Authorization", "Bearer "+d.Tokens.OAuth(t.GetServiceAccountEmail(), scope))
+		return "Bearer " + d.Tokens.OAuth(oauth.GetServiceAccountEmail(), scope), nil
 	}
-	return nil
+	return "", nil
+}
+
+// defaultAudience is the target's URI as it was written, or what the queue
+// made of it. Whether the service normalises it is unknown (reference §10.1).
+func defaultAudience(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) string {
+	if own.GetUriOverride() != nil {
+		return u.String()
+	}
+	return target.GetUrl()
 }
 
 // previousHTTP is the previous response as HTTP targets are told: no answer

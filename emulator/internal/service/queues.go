@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/filter"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
@@ -169,6 +170,9 @@ func (s *Service) queue(name string) (*engine.Queue, error) {
 func queueView(s engine.Status) *cloudtaskspb.Queue {
 	q := proto.CloneOf(s.Config)
 	q.State = s.State
+	if r := q.GetAppEngineRoutingOverride(); r != nil {
+		r.Host = appengine.Host(q.GetName(), r)
+	}
 	if !s.Purged.IsZero() {
 		q.PurgeTime = timestamppb.New(s.Purged.Truncate(time.Microsecond))
 	}

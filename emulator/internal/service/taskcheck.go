@@ -1,10 +1,12 @@
 package service
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -26,7 +28,7 @@ const (
 // completeTask checks a task and returns what is stored of it: what its
 // caller set, without the fields that only the service sets and the headers
 // that it computes. The parts are shared with asked, which is not changed.
-func completeTask(q *engine.Queue, asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
+func completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
 	stored := &cloudtaskspb.Task{RetryConfig: asked.GetRetryConfig()}
 	if err := checkSchedule(asked.GetScheduleTime(), now); err != nil {
 		return nil, err
@@ -44,7 +46,11 @@ func completeTask(q *engine.Queue, asked *cloudtaskspb.Task, now time.Time) (*cl
 		stored.MessageType = &cloudtaskspb.Task_HttpRequest{HttpRequest: r}
 	case *cloudtaskspb.Task_AppEngineHttpRequest:
 		limit, limitText = maxAppEngineDeadline, "[15s, 24h15s]"
-		stored.MessageType = m
+		r, err := completeAppEngineRequest(m.AppEngineHttpRequest)
+		if err != nil {
+			return nil, err
+		}
+		stored.MessageType = &cloudtaskspb.Task_AppEngineHttpRequest{AppEngineHttpRequest: r}
 	default:
 		return nil, errNoPayload
 	}
@@ -89,15 +95,9 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 	case len(r.Url) > maxURL:
 		return nil, invalid("HttpRequest.url must be at most 2083 characters long.")
 	}
-	switch r.GetHttpMethod() {
-	case cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED, cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT, cloudtaskspb.HttpMethod_PATCH:
-	default:
-		if _, known := cloudtaskspb.HttpMethod_name[int32(r.HttpMethod)]; !known {
-			return nil, invalid("Invalid value for HttpRequest.httpMethod: %d.", r.HttpMethod)
-		}
-		if len(r.GetBody()) > 0 {
-			return nil, invalid("HttpRequest.body is only allowed with the methods POST, PUT and PATCH.")
-		}
+	if err := checkMethod("HttpRequest", r.GetHttpMethod(), r.GetBody(),
+		cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT, cloudtaskspb.HttpMethod_PATCH); err != nil {
+		return nil, err
 	}
 	if t := r.GetOidcToken(); t != nil && t.GetServiceAccountEmail() == "" {
 		return nil, errAccountMissing
@@ -105,7 +105,7 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 	if t := r.GetOauthToken(); t != nil && t.GetServiceAccountEmail() == "" {
 		return nil, errAccountMissing
 	}
-	headers, err := keptHeaders(r.GetHeaders(), isComputedHTTP)
+	headers, err := keptHeaders(r.GetHeaders(), dispatch.IsComputed)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +116,55 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 		Body:                r.Body,
 		AuthorizationHeader: r.AuthorizationHeader,
 	}, nil
+}
+
+func completeAppEngineRequest(r *cloudtaskspb.AppEngineHttpRequest) (*cloudtaskspb.AppEngineHttpRequest, error) {
+	uri := r.GetRelativeUri()
+	switch {
+	case uri != "" && uri[0] != '/':
+		return nil, invalid("AppEngineHttpRequest.relativeUri must begin with '/'.")
+	case strings.Contains(uri, " "):
+		return nil, invalid("AppEngineHttpRequest.relativeUri must not contain spaces.")
+	case len(uri) > maxURL:
+		return nil, invalid("AppEngineHttpRequest.relativeUri must be at most 2083 characters long.")
+	}
+	if err := checkMethod("AppEngineHttpRequest", r.GetHttpMethod(), r.GetBody(),
+		cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT); err != nil {
+		return nil, err
+	}
+	headers, err := keptHeaders(r.GetHeaders(), isComputedAppEngine)
+	if err != nil {
+		return nil, err
+	}
+	stored := &cloudtaskspb.AppEngineHttpRequest{
+		HttpMethod:  r.GetHttpMethod(),
+		RelativeUri: uri,
+		Headers:     headers,
+		Body:        r.GetBody(),
+	}
+	if routing := r.GetAppEngineRouting(); routing != nil {
+		// The host is the service's to say.
+		stored.AppEngineRouting = &cloudtaskspb.AppEngineRouting{
+			Service: routing.GetService(), Version: routing.GetVersion(), Instance: routing.GetInstance(),
+		}
+	}
+	return stored, nil
+}
+
+func isComputedAppEngine(name string) bool {
+	return dispatch.IsComputed(name) && !strings.EqualFold(name, "User-Agent")
+}
+
+// checkMethod refuses unknown methods and a body with one that has none. The
+// service's texts are unknown.
+func checkMethod(message string, method cloudtaskspb.HttpMethod, body []byte, withBody ...cloudtaskspb.HttpMethod) error {
+	if _, known := cloudtaskspb.HttpMethod_name[int32(method)]; !known {
+		return invalid("Invalid value for %s.httpMethod: %d.", message, method)
+	}
+	if len(body) == 0 || method == cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED || slices.Contains(withBody, method) {
+		return nil
+	}
+	return invalid("%s.body is not allowed with the method %v.", message, method)
 }
 
 // keptHeaders returns the headers without those that the service computes,
@@ -142,21 +191,6 @@ func keptHeaders(headers map[string]string, computed func(string) bool) (map[str
 	return kept, nil
 }
 
-// isComputedHTTP says whether the service ignores this header of an HTTP
-// task. X-CloudTasks-* is not in the list of v2, but the betas' lists have it.
-func isComputedHTTP(name string) bool {
-	return isComputed(name) || strings.EqualFold(name, "User-Agent") || hasPrefixFold(name, "X-CloudTasks-")
-}
-
-func isComputed(name string) bool {
-	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") ||
-		hasPrefixFold(name, "X-Google-") || hasPrefixFold(name, "X-AppEngine-")
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
-}
-
 // checkSize counts a task as the service does: the whole stored message,
 // with its name, its times and the headers that the service adds (reference
 // §8.6). The exact count is made only near the limit.
@@ -170,8 +204,8 @@ func checkSize(queue, id string, stored *cloudtaskspb.Task, due, now time.Time) 
 	}
 	whole := taskView(queue, engine.Task{ID: id, Created: now, Schedule: due}, stored, true)
 	whole.View = 0
-	if r := whole.GetHttpRequest(); r != nil && r.HttpMethod == 0 {
-		r.HttpMethod = cloudtaskspb.HttpMethod_POST
+	if r := whole.GetAppEngineHttpRequest(); r != nil {
+		r.AppEngineRouting = &cloudtaskspb.AppEngineRouting{Host: r.GetAppEngineRouting().GetHost()}
 	}
 	if proto.Size(whole) > maxTaskBytes {
 		return errTaskTooLarge

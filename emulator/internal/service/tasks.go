@@ -29,7 +29,7 @@ func createTask(q *engine.Queue, asked *cloudtaskspb.Task, full bool) (*cloudtas
 		return nil, err
 	}
 	now := time.Now()
-	stored, err := completeTask(q, asked, now)
+	stored, err := completeTask(asked, now)
 	if err != nil {
 		return nil, err
 	}

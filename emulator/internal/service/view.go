@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/internal/wire"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
@@ -38,6 +39,9 @@ func taskView(queue string, t engine.Task, stored *cloudtaskspb.Task, full bool)
 			v.DispatchDeadline = durationpb.New(engine.DefaultDeadline)
 		}
 	}
+	if r := stored.GetAppEngineHttpRequest(); r != nil {
+		v.MessageType = &cloudtaskspb.Task_AppEngineHttpRequest{AppEngineHttpRequest: appEngineView(queue, r, full)}
+	}
 	if !t.First.IsZero() {
 		v.FirstAttempt = &cloudtaskspb.Attempt{DispatchTime: microseconds(t.First)}
 	}
@@ -53,17 +57,43 @@ func httpView(r *cloudtaskspb.HttpRequest, full bool) *cloudtaskspb.HttpRequest 
 	headers["User-Agent"] = wire.UserAgentHTTP
 	v := &cloudtaskspb.HttpRequest{
 		Url:                 r.GetUrl(),
-		HttpMethod:          r.GetHttpMethod(),
+		HttpMethod:          methodView(r.GetHttpMethod()),
 		Headers:             headers,
 		AuthorizationHeader: r.GetAuthorizationHeader(),
-	}
-	if v.HttpMethod == cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED {
-		v.HttpMethod = cloudtaskspb.HttpMethod_POST
 	}
 	if full {
 		v.Body = r.GetBody()
 	}
 	return v
+}
+
+func appEngineView(queue string, r *cloudtaskspb.AppEngineHttpRequest, full bool) *cloudtaskspb.AppEngineHttpRequest {
+	routing := r.GetAppEngineRouting()
+	v := &cloudtaskspb.AppEngineHttpRequest{
+		HttpMethod: methodView(r.GetHttpMethod()),
+		AppEngineRouting: &cloudtaskspb.AppEngineRouting{
+			Service:  routing.GetService(),
+			Version:  routing.GetVersion(),
+			Instance: routing.GetInstance(),
+			Host:     appengine.Host(queue, routing),
+		},
+		RelativeUri: r.GetRelativeUri(),
+		Headers:     appengine.Headers(r),
+	}
+	if v.RelativeUri == "" {
+		v.RelativeUri = "/"
+	}
+	if full {
+		v.Body = r.GetBody()
+	}
+	return v
+}
+
+func methodView(m cloudtaskspb.HttpMethod) cloudtaskspb.HttpMethod {
+	if m == cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED {
+		return cloudtaskspb.HttpMethod_POST
+	}
+	return m
 }
 
 func attemptView(r engine.Record) *cloudtaskspb.Attempt {
