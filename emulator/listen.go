@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/api/option"
+	"google.golang.org/genproto/googleapis/cloud/location"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,6 +28,8 @@ const (
 func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.intercept))
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)
+	longrunningpb.RegisterOperationsServer(s.grpc, s.service)
+	location.RegisterLocationsServer(s.grpc, s.service)
 
 	s.memory = bufconn.Listen(memoryBuffer)
 	s.serving.Go(func() { _ = s.grpc.Serve(s.memory) })

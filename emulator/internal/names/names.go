@@ -10,7 +10,7 @@ type Queue struct{ Project, Location, ID string }
 func SplitLocation(name string) (project, location string, ok bool) {
 	rest, ok1 := strings.CutPrefix(name, "projects/")
 	project, location, ok2 := strings.Cut(rest, "/locations/")
-	ok = ok1 && ok2 && isProject(project) && isLocation(location)
+	ok = ok1 && ok2 && IsProject(project) && isLocation(location)
 	return project, location, ok
 }
 
@@ -42,7 +42,7 @@ func Project(name string) string {
 func InProject(name string) bool {
 	rest, ok := strings.CutPrefix(name, "projects/")
 	project, _, more := strings.Cut(rest, "/")
-	return ok && more && isProject(project)
+	return ok && more && IsProject(project)
 }
 
 // IsQueueID says whether id may name a queue. An underscore may not.
@@ -55,7 +55,8 @@ func IsTaskID(id string) bool {
 	return len(id) <= 500 && all(id, func(c byte) bool { return isAlnum(c) || c == '-' || c == '_' })
 }
 
-func isProject(s string) bool {
+// IsProject says whether s may be the ID of a project.
+func IsProject(s string) bool {
 	return all(s, func(c byte) bool { return isAlnum(c) || c == '-' || c == ':' || c == '.' })
 }
 

@@ -17,7 +17,7 @@ const (
 
 // completeQueue checks a queue's configuration and fills in what was left
 // to the service; what only the service sets is overwritten.
-func completeQueue(q *cloudtaskspb.Queue) error {
+func (s *Service) completeQueue(q *cloudtaskspb.Queue) error {
 	q.State, q.PurgeTime = 0, nil
 	if q.RateLimits == nil {
 		q.RateLimits = new(cloudtaskspb.RateLimits)
@@ -35,7 +35,10 @@ func completeQueue(q *cloudtaskspb.Queue) error {
 	if ratio := q.GetStackdriverLoggingConfig().GetSamplingRatio(); !(ratio >= 0 && ratio <= 1) {
 		return invalid("StackdriverLoggingConfig.samplingRatio must be between 0.0 and 1.0.")
 	}
-	return checkHTTPTarget(q.GetHttpTarget())
+	if err := checkHTTPTarget(q.GetHttpTarget()); err != nil {
+		return err
+	}
+	return s.cmek.excludes(q.GetName(), q.GetHttpTarget())
 }
 
 func completeRateLimits(l *cloudtaskspb.RateLimits) error {

@@ -31,7 +31,7 @@ func (s *Service) CreateQueue(_ context.Context, req *cloudtaskspb.CreateQueueRe
 
 func (s *Service) createQueue(asked *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
 	config := proto.CloneOf(asked)
-	if err := completeQueue(config); err != nil {
+	if err := s.completeQueue(config); err != nil {
 		return nil, err
 	}
 	q, err := s.engine.Create(config)
@@ -116,7 +116,7 @@ func (s *Service) UpdateQueue(_ context.Context, req *cloudtaskspb.UpdateQueueRe
 		if err := merge(config, proto.CloneOf(req.GetQueue()), req.GetUpdateMask(), outputOnly); err != nil {
 			return nil, err
 		}
-		return config, completeQueue(config)
+		return config, s.completeQueue(config)
 	})
 	if err != nil {
 		return nil, engineError(err)
@@ -131,6 +131,7 @@ func (s *Service) DeleteQueue(_ context.Context, req *cloudtaskspb.DeleteQueueRe
 	if err := s.engine.Delete(req.GetName()); err != nil {
 		return nil, errEntityMissing // not the text of the other calls (reference §12.1)
 	}
+	s.policies.drop(req.GetName())
 	return new(emptypb.Empty), nil
 }
 

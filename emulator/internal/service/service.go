@@ -7,16 +7,24 @@ import (
 	"math"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"google.golang.org/genproto/googleapis/cloud/location"
 )
 
-// Service is the v2 API. Its methods may be called concurrently and are
-// the RPCs, documented in [cloudtaskspb.CloudTasksServer].
+// Service is the v2 API and, beside it, google.longrunning.Operations and
+// google.cloud.location.Locations. Its methods may be called concurrently and
+// are the RPCs, documented in [cloudtaskspb.CloudTasksServer].
 type Service struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
+	longrunningpb.UnimplementedOperationsServer
+	location.UnimplementedLocationsServer
 
-	engine *engine.Engine
-	pages  pager
+	engine     *engine.Engine
+	pages      pager
+	operations operations
+	policies   policies
+	cmek       cmek
 }
 
 // New returns the API of an engine.

@@ -20,10 +20,10 @@ func (s *Service) CreateTask(_ context.Context, req *cloudtaskspb.CreateTaskRequ
 	if err != nil {
 		return nil, err
 	}
-	return createTask(q, req.GetTask(), full)
+	return s.createTask(q, req.GetTask(), full)
 }
 
-func createTask(q *engine.Queue, asked *cloudtaskspb.Task, full bool) (*cloudtaskspb.Task, error) {
+func (s *Service) createTask(q *engine.Queue, asked *cloudtaskspb.Task, full bool) (*cloudtaskspb.Task, error) {
 	id, err := taskID(q.Name(), asked.GetName())
 	if err != nil {
 		return nil, err
@@ -32,6 +32,11 @@ func createTask(q *engine.Queue, asked *cloudtaskspb.Task, full bool) (*cloudtas
 	stored, err := completeTask(asked, now)
 	if err != nil {
 		return nil, err
+	}
+	if s.cmek.keys.Load() > 0 {
+		if err := s.cmek.excludes(q.Name(), q.Status().Config.GetHttpTarget()); err != nil {
+			return nil, err
+		}
 	}
 	due := now
 	if asked.GetScheduleTime() != nil {

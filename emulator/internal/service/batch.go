@@ -1,0 +1,172 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/names"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Most items of a batch (reference §3.5).
+const (
+	maxBatchCreate = 100
+	maxBatchDelete = 1000
+)
+
+// BatchCreateTasks creates the tasks before it returns: its operation is done
+// from the start. The tasks are in the order of their requests, without gaps
+// for those that failed (unknown, reference §3.5).
+func (s *Service) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
+	q, err := s.queue(req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	if err := batchSize(len(req.GetRequests()), maxBatchCreate, "requests"); err != nil {
+		return nil, err
+	}
+	for i, r := range req.GetRequests() {
+		if r.GetParent() != req.GetParent() {
+			return nil, invalid("requests[%d].parent must be the same as parent.", i)
+		}
+	}
+	name, err := operationName(q.Name(), req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	return s.operations.once(ctx, name, "create "+q.Name(), func() (*longrunningpb.Operation, error) {
+		return s.batchCreate(name, q, req.GetRequests())
+	})
+}
+
+func (s *Service) batchCreate(name string, q *engine.Queue, requests []*cloudtaskspb.CreateTaskRequest) (*longrunningpb.Operation, error) {
+	start := time.Now()
+	var created []*cloudtaskspb.Task
+	failed := make(map[int32]*rpcstatus.Status)
+	for i, r := range requests {
+		full, err := isFull(r.GetResponseView())
+		var t *cloudtaskspb.Task
+		if err == nil {
+			t, err = s.createTask(q, r.GetTask(), full)
+		}
+		if err != nil {
+			failed[int32(i)] = status.Convert(err).Proto()
+			continue
+		}
+		created = append(created, t)
+	}
+	state := cloudtaskspb.BatchCreateTasksMetadata_SUCCEEDED
+	switch {
+	case len(created) == 0:
+		state = cloudtaskspb.BatchCreateTasksMetadata_FAILED
+	case len(failed) > 0:
+		state = cloudtaskspb.BatchCreateTasksMetadata_PARTIALLY_SUCCEEDED
+	}
+	meta := &cloudtaskspb.BatchCreateTasksMetadata{
+		StartTime: timestamppb.New(start), EndTime: timestamppb.Now(), State: state, FailedRequests: failed,
+	}
+	if len(created) == 0 {
+		return finished(name, meta, nil)
+	}
+	return finished(name, meta, &cloudtaskspb.BatchCreateTasksResponse{Tasks: created})
+}
+
+// BatchDeleteTasks deletes the tasks before it returns.
+func (s *Service) BatchDeleteTasks(ctx context.Context, req *cloudtaskspb.BatchDeleteTasksRequest) (*longrunningpb.Operation, error) {
+	q, err := s.queue(req.GetParent())
+	if err != nil {
+		return nil, err
+	}
+	if err := batchSize(len(req.GetNames()), maxBatchDelete, "names"); err != nil {
+		return nil, err
+	}
+	for i, task := range req.GetNames() {
+		if queue, _, ok := names.SplitTask(task); !ok || queue != req.GetParent() {
+			return nil, invalid("names[%d] must be a task in %s.", i, req.GetParent())
+		}
+	}
+	name, err := operationName(q.Name(), req.GetRequestId())
+	if err != nil {
+		return nil, err
+	}
+	return s.operations.once(ctx, name, "delete "+q.Name(), func() (*longrunningpb.Operation, error) {
+		return batchDelete(name, q, req.GetNames())
+	})
+}
+
+func batchDelete(name string, q *engine.Queue, tasks []string) (*longrunningpb.Operation, error) {
+	start := time.Now()
+	failed := make(map[int32]*rpcstatus.Status)
+	for i, task := range tasks {
+		_, id, _ := names.SplitTask(task)
+		if err := q.Remove(id); err != nil {
+			failed[int32(i)] = status.Convert(engineError(err)).Proto()
+		}
+	}
+	state := cloudtaskspb.BatchDeleteTasksMetadata_SUCCEEDED
+	switch {
+	case len(failed) == len(tasks):
+		state = cloudtaskspb.BatchDeleteTasksMetadata_FAILED
+	case len(failed) > 0:
+		state = cloudtaskspb.BatchDeleteTasksMetadata_PARTIALLY_SUCCEEDED
+	}
+	meta := &cloudtaskspb.BatchDeleteTasksMetadata{
+		StartTime: timestamppb.New(start), EndTime: timestamppb.Now(), State: state, FailedRequests: failed,
+	}
+	if len(failed) == len(tasks) {
+		return finished(name, meta, nil)
+	}
+	return finished(name, meta, new(emptypb.Empty))
+}
+
+func batchSize(n, most int, field string) error {
+	if n == 0 || n > most {
+		return invalid("%s must have between 1 and %d items, not %d.", field, most, n)
+	}
+	return nil
+}
+
+// operationName is the name of the operation of a batch. A request ID is its
+// ID, so that the same request makes the same operation.
+func operationName(queue, requestID string) (string, error) {
+	location, _, _ := names.SplitQueue(queue)
+	if requestID == "" {
+		requestID = strings.ToLower(rand.Text())
+	} else if !names.IsQueueID(requestID) {
+		return "", invalid("request_id must be a UUID.")
+	}
+	return location + "/operations/" + requestID, nil
+}
+
+// finished is an operation that is done: with an answer, or, when nothing of
+// it succeeded, with the documented error.
+func finished(name string, meta, response proto.Message) (*longrunningpb.Operation, error) {
+	op := &longrunningpb.Operation{Name: name, Done: true}
+	var err error
+	if op.Metadata, err = anypb.New(meta); err != nil {
+		return nil, err
+	}
+	if response == nil {
+		op.Result = &longrunningpb.Operation_Error{Error: &rpcstatus.Status{
+			Code: int32(codes.Aborted),
+			Message: fmt.Sprintf("None of the requests succeeded, refer to %s.failed_requests for individual error details",
+				meta.ProtoReflect().Descriptor().Name()),
+		}}
+		return op, nil
+	}
+	answer, err := anypb.New(response)
+	op.Result = &longrunningpb.Operation_Response{Response: answer}
+	return op, err
+}

@@ -1,0 +1,118 @@
+package service
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// How long operations can be found, and a batch that is sent again is
+// recognised: an hour, within so many bytes of them.
+const (
+	operationLife  = time.Hour
+	operationBytes = 16 << 20
+)
+
+// operations remembers the operations of batches, oldest first.
+type operations struct {
+	mu     sync.Mutex
+	byName map[string]*operation
+	order  []*operation // of those that are done
+	bytes  int
+}
+
+type operation struct {
+	name  string
+	scope string        // the call and the queue that it was made for
+	done  chan struct{} // closed when data is there
+	data  []byte        // the encoded longrunningpb.Operation
+	ended time.Time
+}
+
+// once returns the operation of this name. The first caller makes it by run;
+// whoever comes with the same name while it runs or after gets the same one.
+func (o *operations) once(ctx context.Context, name, scope string, run func() (*longrunningpb.Operation, error)) (*longrunningpb.Operation, error) {
+	o.mu.Lock()
+	if o.byName == nil {
+		o.byName = make(map[string]*operation)
+	}
+	o.expire(time.Now())
+	if known := o.byName[name]; known != nil {
+		o.mu.Unlock()
+		if known.scope != scope {
+			return nil, status.Error(codes.AlreadyExists, "The request ID was used for another request.")
+		}
+		select {
+		case <-known.done:
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+		return known.decode()
+	}
+	op := &operation{name: name, scope: scope, done: make(chan struct{})}
+	o.byName[name] = op
+	o.mu.Unlock()
+
+	result, err := run()
+	if err == nil {
+		op.data, err = proto.Marshal(result)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer close(op.done)
+	if err != nil {
+		delete(o.byName, name)
+		return nil, err
+	}
+	op.ended = time.Now()
+	o.order = append(o.order, op)
+	o.bytes += len(op.data)
+	return result, nil
+}
+
+// expire forgets the operations that are too old or too many.
+func (o *operations) expire(now time.Time) {
+	n := 0
+	for n < len(o.order) && (o.bytes > operationBytes || now.Sub(o.order[n].ended) >= operationLife) {
+		o.bytes -= len(o.order[n].data)
+		delete(o.byName, o.order[n].name)
+		n++
+	}
+	clear(o.order[:n])
+	o.order = o.order[n:]
+}
+
+// decode is for operations whose done is closed.
+func (op *operation) decode() (*longrunningpb.Operation, error) {
+	if op.data == nil {
+		return nil, status.Error(codes.Aborted, "The operation failed.")
+	}
+	result := new(longrunningpb.Operation)
+	if err := proto.Unmarshal(op.data, result); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return result, nil
+}
+
+// GetOperation is the one method of google.longrunning.Operations that the
+// service has (reference §1.1).
+func (s *Service) GetOperation(ctx context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
+	s.operations.mu.Lock()
+	s.operations.expire(time.Now())
+	op := s.operations.byName[req.GetName()]
+	s.operations.mu.Unlock()
+	if op == nil {
+		return nil, errEntityMissing
+	}
+	select {
+	case <-op.done:
+		return op.decode()
+	case <-ctx.Done():
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
