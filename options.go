@@ -57,7 +57,7 @@ func (c *call) due(now time.Time) (time.Time, bool, error) {
 	case ahead > create.MaxAhead:
 		return at, false, fmt.Errorf("due at %s, which is %s ahead; the limit is %s (30 days)", at.Format(time.RFC3339), ahead.Round(time.Second), create.MaxAhead)
 	}
-	return at, true, nil
+	return at.Truncate(time.Microsecond), true, nil // all that the service keeps
 }
 
 // In delays the task: it is due d from now. d must be positive and at most

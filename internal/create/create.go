@@ -57,14 +57,18 @@ type Created struct {
 // An error that wraps neither [ErrUnknown] nor [ErrNotSent] means that the
 // service refused it.
 func (c *Creator) Task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, again bool) (Created, error) {
-	if err := ctx.Err(); err != nil {
+	if ctx.Err() != nil {
 		return Created{}, fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 	}
-	var p pacer
-	var maybe bool // an earlier try may have created it
+	return c.task(ctx, req, again, false)
+}
+
+// task is Task where an earlier try may already have created it.
+func (c *Creator) task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, again, maybe bool) (Created, error) {
+	p := start(ctx)
 	for {
 		p.tries++
-		task, err := c.try(ctx, req)
+		task, err := c.try(ctx, &p, req)
 		if err == nil {
 			return Created{Name: task.GetName()}, nil
 		}
@@ -79,19 +83,10 @@ func (c *Creator) Task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest,
 	}
 }
 
-func (c *Creator) try(ctx context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
-	ctx, cancel := clamp(ctx)
+func (c *Creator) try(ctx context.Context, p *pacer, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
+	ctx, cancel := p.clamp(ctx)
 	defer cancel()
 	return c.Client.CreateTask(ctx, req)
-}
-
-// clamp bounds one RPC. It costs nothing where the caller's deadline is
-// nearer.
-func clamp(ctx context.Context) (context.Context, context.CancelFunc) {
-	if end, ok := ctx.Deadline(); ok && time.Until(end) <= Try {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, Try)
 }
 
 // retryable codes pass by themselves.
@@ -108,27 +103,35 @@ func ambiguous(code codes.Code) bool {
 	return false
 }
 
-// pacer spaces the tries of one create. The zero pacer is ready.
+// pacer spaces the tries of one create.
 type pacer struct {
-	backoff gax.Backoff
 	giveUp  time.Time
 	tries   int
+	backoff gax.Backoff
+}
+
+func start(ctx context.Context) pacer {
+	giveUp, ok := ctx.Deadline()
+	if !ok {
+		giveUp = time.Now().Add(Patience)
+	}
+	return pacer{giveUp: giveUp, backoff: gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}}
+}
+
+// clamp bounds one RPC. Where the caller's own deadline is nearer, that one
+// does, and costs nothing.
+func (p *pacer) clamp(ctx context.Context) (context.Context, context.CancelFunc) {
+	left := time.Until(p.giveUp)
+	if _, ok := ctx.Deadline(); ok && left <= Try {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, min(left, Try))
 }
 
 // wait pauses before the next try. It is false when there is no time for one.
 func (p *pacer) wait(ctx context.Context) bool {
-	if p.giveUp.IsZero() {
-		p.backoff = gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}
-		p.giveUp = time.Now().Add(Patience)
-	}
 	pause := p.backoff.Pause()
-	if end, ok := ctx.Deadline(); ok {
-		p.giveUp = end
-	}
-	if time.Now().Add(pause).After(p.giveUp) {
-		return false
-	}
-	return gax.Sleep(ctx, pause) == nil
+	return time.Until(p.giveUp) > pause && gax.Sleep(ctx, pause) == nil
 }
 
 // explain wraps the error of the last try.
