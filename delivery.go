@@ -32,11 +32,10 @@ type delivery struct {
 	body        []byte
 	freeBody    func()
 
-	lease Lease
+	hold  hold // its lease is the one that the router claims by
 	claim Claim
-	hold  *hold // nil until the claim is acquired
-	ends  time.Time
-	ctx   context.Context // from the claim to the answer
+	ends  time.Time       // the dispatch deadline
+	ctx   context.Context // of what goes on now: claim and run end with the caller, settling does not
 
 	mu          sync.Mutex // guards what Shutdown touches
 	cancel      context.CancelCauseFunc
@@ -80,7 +79,9 @@ func (d *delivery) process() {
 
 func (d *delivery) close() {
 	d.freeBody()
-	if d.cancel != nil {
+	if d.hold.cancel != nil {
+		d.router.keeper.remove(&d.hold)
+		d.hold.cancel(nil)
 		d.cancel(nil)
 	}
 }
@@ -181,18 +182,16 @@ func (d *delivery) read() bool {
 
 // acquire claims the task: duplicates and simultaneous deliveries end here.
 func (d *delivery) acquire() bool {
-	store := d.router.config.Store
-	d.lease = Lease{
+	d.hold.lease = Lease{
 		Key:        d.fenceKey(),
 		Owner:      strconv.FormatUint(rand.Uint64(), 36),
 		Generation: d.stamp.Generation,
 		TTL:        d.router.config.Lease,
 		Window:     d.window(),
 	}
-	ctx, cancel := context.WithTimeout(d.cancellable(), storeTimeout)
-	defer cancel()
-	sent := time.Now()
-	claim, err := store.Claim(ctx, d.lease)
+	d.ctx, d.hold.cancel = d.cancellable()
+	d.router.keeper.claiming(&d.hold)
+	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.lease)
 	if err != nil {
 		d.disown()
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
@@ -211,14 +210,14 @@ func (d *delivery) acquire() bool {
 		d.end(Busy, nil)
 		return false
 	}
-	d.hold = &hold{lease: d.lease, sent: sent, cancel: d.cancel}
+	d.router.keeper.acquired(&d.hold)
 	return true
 }
 
 // disown takes back a claim whose answer never came: if it was made after
 // all, nobody else could run the task until the lease ends.
 func (d *delivery) disown() {
-	r, lease := d.router, d.lease
+	r, lease := d.router, d.hold.lease
 	r.cleanups.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
@@ -256,6 +255,7 @@ func (d *delivery) window() time.Duration {
 // admit buries, under the claim and unrun, what can never succeed.
 func (d *delivery) admit() bool {
 	if d.claim.Status == ClaimBurying {
+		d.detach()
 		d.finishBurial()
 		return false
 	}
@@ -276,6 +276,7 @@ func (d *delivery) admit() bool {
 		return true
 	}
 	d.task.info.Attempt-- // this one did not begin
+	d.detach()
 	d.bury(reasons, err)
 	return false
 }
@@ -285,8 +286,6 @@ func (d *delivery) admit() bool {
 func (d *delivery) perform() {
 	ctx, stop := d.runContext()
 	defer stop()
-	d.router.keeper.add(d.hold)
-	defer d.router.keeper.remove(d.hold)
 
 	// A handler that ends by runtime.Goexit or http.ErrAbortHandler takes this
 	// goroutine with it; its claim is settled on the way out.
@@ -321,14 +320,15 @@ func (d *delivery) runContext() (context.Context, context.CancelFunc) {
 
 // cancellable returns the request's context, to be ended by interrupt or a
 // lost lease as well.
-func (d *delivery) cancellable() context.Context {
+func (d *delivery) cancellable() (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(d.req.Context())
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ctx, d.cancel = context.WithCancelCause(d.req.Context())
+	d.cancel = cancel
 	if d.interrupted {
-		d.cancel(ErrInterrupted)
+		cancel(ErrInterrupted)
 	}
-	return d.ctx
+	return ctx, cancel
 }
 
 // interrupt tells the handler that the process must end. Called by Shutdown.

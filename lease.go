@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ const defaultLease = 30 * time.Second
 // asking anyone, so that a worker cut off from its Store stops in time. The
 // clock starts when the claim or renewal was sent, which is before the Store
 // began to count, and a tenth of the lease is left for the handler to stop.
+//
+// And it ends claims that the Store does not answer: a timer each would cost
+// every delivery more than the claim itself.
 type keeper struct {
 	store Store
 	ttl   time.Duration
@@ -33,12 +37,14 @@ type keeper struct {
 	idle    bool // and waits for wake
 }
 
-// hold is one running delivery's lease in the keeper's hands.
+// hold is one delivery's lease in the keeper's hands, from before its claim
+// until it is settled. The keeper's lock guards it.
 type hold struct {
-	lease  Lease
-	sent   time.Time // when the last successful claim or renewal was sent
-	cancel context.CancelCauseFunc
-	lost   bool // guarded by keeper.mu
+	lease   Lease
+	sent    time.Time // when the claim or the last successful renewal was sent
+	claimed bool      // the claim was answered, and acquired
+	lost    bool
+	cancel  context.CancelCauseFunc // of whatever goes on now: the claim, the run, the mark
 }
 
 func newKeeper(store Store, ttl time.Duration, log *slog.Logger) *keeper {
@@ -61,11 +67,18 @@ func (k *keeper) tick() time.Duration     { return k.ttl / 6 }
 func (k *keeper) renewAge() time.Duration { return k.ttl / 3 }
 
 // giveUp is when h may no longer be trusted.
-func (k *keeper) giveUp(h *hold) time.Time { return h.sent.Add(k.ttl - k.ttl/10) }
+func (k *keeper) giveUp(h *hold) time.Time {
+	if !h.claimed {
+		return h.sent.Add(min(storeTimeout, k.ttl-k.ttl/10))
+	}
+	return h.sent.Add(k.ttl - k.ttl/10)
+}
 
-func (k *keeper) add(h *hold) {
+// claiming takes h into care before its claim is sent.
+func (k *keeper) claiming(h *hold) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	h.sent = time.Now()
 	k.held[h] = struct{}{}
 	switch {
 	case !k.started && k.ctx.Err() == nil:
@@ -77,12 +90,28 @@ func (k *keeper) add(h *hold) {
 	}
 }
 
-// remove ends the keeper's care for h and says whether the lease was lost.
-func (k *keeper) remove(h *hold) (lost bool) {
+// acquired notes that the claim succeeded: from now on h is renewed.
+func (k *keeper) acquired(h *hold) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h.claimed = true
+}
+
+// settling says whether the lease was kept to the end of the run. If so, it is
+// kept until remove, and cancel is called in case it is lost before that.
+func (k *keeper) settling(h *hold, cancel context.CancelCauseFunc) (kept bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h.cancel = cancel
+	h.lost = h.lost || !time.Now().Before(k.giveUp(h))
+	return !h.lost
+}
+
+// remove ends the keeper's care for h.
+func (k *keeper) remove(h *hold) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.held, h)
-	return h.lost || time.Now().After(k.giveUp(h))
 }
 
 // close stops the goroutine and waits for it.
@@ -160,7 +189,7 @@ func (k *keeper) due() ([]*hold, []Lease) {
 	var due []*hold
 	var leases []Lease
 	for h := range k.held {
-		if !h.lost && time.Since(h.sent) >= k.renewAge() {
+		if h.claimed && !h.lost && time.Since(h.sent) >= k.renewAge() {
 			due = append(due, h)
 			leases = append(leases, h.lease)
 		}
@@ -196,5 +225,11 @@ func (k *keeper) expire() {
 
 func (k *keeper) lose(h *hold) {
 	h.lost = true
-	h.cancel(ErrLeaseLost)
+	if h.claimed {
+		h.cancel(ErrLeaseLost)
+	} else {
+		h.cancel(errNoAnswer)
+	}
 }
+
+var errNoAnswer = fmt.Errorf("no answer within %s: %w", storeTimeout, context.DeadlineExceeded)

@@ -13,15 +13,13 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// settle turns what the handler returned into an outcome and tells the Store,
-// on a context that outlives the request: the caller may be gone, the work
-// that was done must still be marked.
+// settle turns what the handler returned into an outcome and tells the Store.
 func (d *delivery) settle(err error) {
 	outcome := OutcomeOf(err)
 	if outcome == Failed && d.wasInterrupted() {
 		outcome = Interrupted
 	}
-	if d.router.keeper.remove(d.hold) || outcome == Lost {
+	if !d.detach() || outcome == Lost {
 		d.settleLost(err)
 		return
 	}
@@ -37,6 +35,15 @@ func (d *delivery) settle(err error) {
 	default: // Failed, Throttled
 		d.fail(outcome, err)
 	}
+}
+
+// detach lets what follows outlive the request, for as long as the lease is
+// kept: the caller may be gone, what was done must still be told to the Store.
+// It says whether the lease was kept until now.
+func (d *delivery) detach() (kept bool) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.req.Context()))
+	d.ctx = ctx
+	return d.router.keeper.settling(&d.hold, cancel)
 }
 
 // fail ends an attempt that counts; the last one is buried.
@@ -56,17 +63,17 @@ func (d *delivery) settleLost(err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
-	if err == nil && d.router.config.Store.Complete(ctx, d.lease) == nil {
+	if err == nil && d.router.config.Store.Complete(ctx, d.hold.lease) == nil {
 		d.end(Done, nil)
 		return
 	}
-	_ = d.router.config.Store.Release(ctx, d.lease, true) // not held any more, or out of reach: then it runs out by itself
+	_ = d.router.config.Store.Release(ctx, d.hold.lease, true) // not held any more, or out of reach: then it runs out by itself
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
 	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }
 
 func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(d.req.Context()), storeTimeout)
+	return context.WithTimeout(d.ctx, storeTimeout)
 }
 
 // complete marks the work as done, and answers so even when the Store stays
@@ -91,21 +98,19 @@ const (
 	maxMarkPause = 2 * time.Second
 )
 
-// mark repeats Complete until the Store answers.
+// mark repeats Complete until the Store answers, or the lease or the dispatch
+// deadline is over.
 func (d *delivery) mark() error {
-	until := d.router.keeper.giveUp(d.hold)
-	if !d.ends.IsZero() && d.ends.Before(until) {
-		until = d.ends
-	}
-	parent := context.WithoutCancel(d.req.Context())
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
-		ctx, cancel := context.WithTimeout(parent, storeTimeout)
-		err := d.router.config.Store.Complete(ctx, d.lease)
-		cancel()
-		if err == nil || errors.Is(err, ErrLeaseLost) || time.Now().Add(pause).After(until) {
+		err := d.router.config.Store.Complete(d.ctx, d.hold.lease)
+		if err == nil || errors.Is(err, ErrLeaseLost) || !d.ends.IsZero() && time.Now().Add(pause).After(d.ends) {
 			return err
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-d.ctx.Done():
+			return err
+		}
 	}
 }
 
@@ -113,7 +118,7 @@ func (d *delivery) mark() error {
 func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch rerr := d.router.config.Store.Release(ctx, d.lease, counted); {
+	switch rerr := d.router.config.Store.Release(ctx, d.hold.lease, counted); {
 	case rerr == nil:
 	case errors.Is(rerr, ErrLeaseLost):
 		outcome, err = Lost, errors.Join(rerr, err)
@@ -138,7 +143,7 @@ func (d *delivery) snooze(err error) {
 		return
 	}
 	in, _ := errors.AsType[*intent](err)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.req.Context()), snoozeTimeout)
+	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
 	defer cancel()
 	serr := d.router.config.Client.snooze(ctx, snoozed{
 		queue:  d.task.info.Queue,
@@ -182,7 +187,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 	text, _ := json.Marshal(note) // plain fields: cannot fail
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch berr := d.router.config.Store.Bury(ctx, d.lease, text); {
+	switch berr := d.router.config.Store.Bury(ctx, d.hold.lease, text); {
 	case errors.Is(berr, ErrLeaseLost):
 		d.end(Lost, errors.Join(berr, err))
 		return
@@ -241,7 +246,7 @@ func (d *delivery) putLetter(note burial, err error) {
 
 func (d *delivery) letter(note burial) DeadLetter {
 	req, info := d.req, &d.task.info
-	work := first(info.ID, d.lease.Key)
+	work := first(info.ID, d.hold.lease.Key)
 	return DeadLetter{
 		ID:        work + "." + strconv.Itoa(info.Snoozes),
 		HandoffID: info.ID,
