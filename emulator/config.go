@@ -73,6 +73,12 @@ type Config struct {
 	// remembered for [Server.Attempts]. Defaults to 1000. Negative: none.
 	History int
 
+	// Throttle slows a queue down when its targets answer 429 or 503, as the
+	// service does: the effective rate halves, and recovers, and Retry-After
+	// is kept to. How much exactly the service does is not known, which is
+	// why the default is not to.
+	Throttle bool
+
 	// Logger is told of every attempt, of failed ones at level Info, of
 	// others at Debug, and of panics of Handler at Error. Tokens, headers and
 	// bodies are never logged. Defaults to silence.

@@ -17,11 +17,15 @@ import (
 // Server is a Cloud Tasks in this process. Its methods may be called
 // concurrently.
 type Server struct {
-	engine  *engine.Engine
-	service *service.Service
-	tokens  *token.Minter
-	handler *dispatch.Handler
-	network *http.Transport // ours to close; nil if Config.Transport is used
+	engine     *engine.Engine
+	service    *service.Service
+	tokens     *token.Minter
+	dispatcher *dispatch.Dispatcher
+	handler    *dispatch.Handler
+	network    *http.Transport // ours to close; nil if Config.Transport is used
+
+	callFaults     faults[CallFault]
+	dispatchFaults faults[DispatchFault]
 
 	grpc     *grpc.Server
 	memory   *bufconn.Listener
@@ -54,7 +58,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Handler != nil {
 		s.SetHandler(cfg.Handler)
 	}
-	dispatcher := &dispatch.Dispatcher{
+	s.dispatcher = &dispatch.Dispatcher{
 		Transport: s.handler,
 		Tokens:    minter,
 		Log:       cfg.Logger,
@@ -62,11 +66,12 @@ func New(cfg Config) (*Server, error) {
 		AnyHost:   func() bool { return cfg.Transport != nil || s.handler.IsSet() },
 	}
 	s.engine = engine.New(engine.Config{
-		Dispatch:    dispatcher.Dispatch,
+		Dispatch:    s.dispatch,
 		TaskWindow:  cfg.TaskWindow,
 		QueueWindow: cfg.QueueWindow,
 		Retention:   cfg.Retention,
 		History:     cfg.History,
+		Throttle:    cfg.Throttle,
 	})
 	s.service = service.New(s.engine)
 	if err := s.listen(cfg); err != nil {

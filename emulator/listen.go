@@ -103,10 +103,10 @@ func addr(a net.Addr) string {
 const maxDeadline = 30 * time.Second
 
 // intercept is around every call, over gRPC and over REST.
-func (s *Server) intercept(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) > maxDeadline {
 		return nil, status.Errorf(codes.InvalidArgument,
 			"The request deadline is %s. The deadline cannot be more than 30s in the future.", deadline.Format(time.RFC3339Nano))
 	}
-	return handler(ctx, req)
+	return s.call(ctx, info.FullMethod, func() (any, error) { return handler(ctx, req) })
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
@@ -74,7 +76,21 @@ func (d *Dispatcher) attempt(ctx context.Context, a *engine.Attempt) engine.Outc
 	if err != nil && !errors.Is(err, io.EOF) {
 		return noAnswer(ctx, err)
 	}
-	return engine.Outcome{Status: resp.StatusCode}
+	return engine.Outcome{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+}
+
+// retryAfter reads the header as RFC 9110 §10.2.3 has it: seconds or a date.
+func retryAfter(v string) time.Duration {
+	if v == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(v); err == nil {
+		return max(time.Until(date), 0)
+	}
+	return 0
 }
 
 func noAnswer(ctx context.Context, err error) engine.Outcome {

@@ -42,6 +42,7 @@ type Config struct {
 	QueueWindow time.Duration // how long a queue name does; 0: not at all
 	Retention   time.Duration // how old a task may grow
 	History     int           // finished tasks a queue remembers the attempts of
+	Throttle    bool          // slow a queue down on 429 and 503
 }
 
 // Engine holds the queues. Its methods and those of its queues may be

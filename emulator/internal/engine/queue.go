@@ -27,6 +27,7 @@ type Queue struct {
 	finished history
 
 	bucket   bucket
+	throttle throttle
 	inFlight int // attempts that count against the concurrency limit
 	running  int // all attempts, those of RunTask included
 	activity uint64
@@ -95,10 +96,14 @@ func (q *Queue) Update(change func(*cloudtaskspb.Queue) (*cloudtaskspb.Queue, er
 	before := q.settings
 	q.config, q.settings = config, settingsOf(config)
 	if q.settings.rate != before.rate || q.settings.burst != before.burst {
-		q.bucket.reset(q.settings.rate, q.settings.burst, now)
+		q.resetBucket(now)
 	}
 	q.start(now)
 	return q.status(), nil
+}
+
+func (q *Queue) resetBucket(now int64) {
+	q.bucket.reset(q.throttle.rate(q.settings.rate), q.settings.burst, now)
 }
 
 // Pause stops the dispatch; attempts in flight go on. Pausing a paused

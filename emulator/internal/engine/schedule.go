@@ -55,7 +55,7 @@ func (q *Queue) advance(now int64) *run {
 		if t == nil {
 			break
 		}
-		if at := max(t.due, q.bucket.ready()); at > now {
+		if at := max(t.due, q.bucket.ready(), q.throttle.heldTo); at > now {
 			wake = at
 			break
 		}
@@ -193,6 +193,9 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 	}
 	q.running--
 	r.t.life.end(r, o, now)
+	if q.engine.cfg.Throttle && q.throttle.note(r.throttles(o), o.RetryAfter, now) {
+		q.resetBucket(now)
+	}
 	if !r.t.gone {
 		q.decide(r, o, now)
 	}

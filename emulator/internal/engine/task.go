@@ -50,6 +50,8 @@ type Outcome struct {
 	Status  int    // HTTP status; 0 when no answer came
 	Timeout bool   // no answer by the dispatch deadline
 	Failure string // why there was no answer, otherwise
+
+	RetryAfter time.Duration // as the answer has it; 0 if it has none
 }
 
 // OK says whether the task is done with (reference §7.4).
