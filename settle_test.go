@@ -1,0 +1,338 @@
+package handoff_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// TestWithoutADeadLetterStore: what is meant to end, ends, and is told to
+// OnDead; what only does not decode here is retried.
+func TestWithoutADeadLetterStore(t *testing.T) {
+	t.Parallel()
+	expired := typed("1", "x")
+	expired.stamp.Expires = time.Now().Add(-time.Second)
+	both := expired
+	both.body = "{"
+	undecodable, invalid := typed("1", "x"), typed("1", "invalid")
+	undecodable.body = "{"
+	tests := []struct {
+		name   string
+		task   task
+		status int
+		dead   handoff.Reason
+	}{
+		{"permanent", typed("1", "permanent"), 205, handoff.ReasonPermanent},
+		{"expired", expired, 205, handoff.ReasonExpired},
+		{"expired and undecodable", both, 205, handoff.ReasonExpired},
+		{"undecodable", undecodable, 500, ""},
+		{"invalid", invalid, 500, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var dead []handoff.DeadLetter
+			b := newBench(t, func(c *handoff.RouterConfig) {
+				c.DeadLetters = nil
+				c.OnDead = func(_ context.Context, l handoff.DeadLetter) { dead = append(dead, l) }
+			})
+			handoff.Handle(b.Router, func(context.Context, note) error { return handoff.Permanent(errBoom) })
+			assert.Status(t, b.send(t, tt.task), tt.status)
+			log := b.log.String()
+			assert.Equal(t, strings.Contains(log, "RouterConfig.DeadLetters is not set"), true)
+			if tt.dead == "" {
+				assert.Equal(t, len(dead), 0)
+				assert.Status(t, b.send(t, tt.task), tt.status) // and not a duplicate
+				return
+			}
+			assert.Equal(t, len(dead), 1)
+			assert.Equal(t, dead[0].Reasons[0], tt.dead)
+			assert.Equal(t, string(dead[0].Payload), tt.task.body)
+			assert.Equal(t, strings.Contains(log, "task died"), true)
+			assert.Status(t, b.send(t, tt.task), 208)
+		})
+	}
+}
+
+func TestALetterKeepsTheTaskAndNoCredentials(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	handoff.Handle(b.Router, func(context.Context, note) error { return handoff.Permanent(errBoom) })
+	d := typed("abc", "x")
+	d.header = http.Header{
+		"Authorization": {"Bearer secret"}, "X-Shop": {"42"}, "X-Forwarded-Proto": {"https"}, "Traceparent": {"00-ab-cd-01"},
+	}
+	assert.Status(t, b.send(t, d), 205)
+	letter := b.onlyLetter(t)
+	assert.Equal(t, letter.Header["Handoff-Id"], []string{"abc"})
+	maps.DeleteFunc(letter.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Handoff-") })
+	assert.Equal(t, letter.Header, map[string][]string{"Content-Type": {"application/json"}, "X-Shop": {"42"}, "Traceparent": {"00-ab-cd-01"}})
+	assert.Equal(t, letter.Target, "https://example.com/tasks/note")
+	assert.Equal(t, []string{letter.HandoffID, letter.Kind, letter.Queue, letter.Task, letter.LastErr},
+		[]string{"abc", "note", "emails", "task-abc", "handoff: dead: boom"})
+	if letter.FirstAt.IsZero() || letter.BuriedAt.Before(letter.FirstAt.Add(-time.Second)) {
+		t.Errorf("first %v, buried %v", letter.FirstAt, letter.BuriedAt)
+	}
+}
+
+// refusingLetters is a dead-letter store that is down until told otherwise.
+type refusingLetters struct {
+	handoff.DeadLetterStore
+	down bool
+}
+
+func (l *refusingLetters) Put(ctx context.Context, letter handoff.DeadLetter) error {
+	if l.down {
+		return errors.New("no space left")
+	}
+	return l.DeadLetterStore.Put(ctx, letter)
+}
+
+// TestABurialIsFinishedWithoutASecondRun: the handler gave its verdict once;
+// whatever fails afterwards, it is not asked again.
+func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		spoil func(*bench, *refusingLetters)
+		mend  func(*bench, *refusingLetters)
+		first int
+	}{
+		{
+			"the letter was refused",
+			func(_ *bench, l *refusingLetters) { l.down = true },
+			func(_ *bench, l *refusingLetters) { l.down = false },
+			503,
+		},
+		{
+			"the worker died before the letter",
+			func(b *bench, l *refusingLetters) { l.down = true; b.store.fault("release", down) },
+			func(b *bench, l *refusingLetters) { l.down = false; b.store.fault("release", nil) },
+			503,
+		},
+		{
+			"the worker died before the end",
+			func(b *bench, _ *refusingLetters) { b.store.fault("complete", down); b.store.fault("release", down) },
+			func(b *bench, _ *refusingLetters) { b.store.fault("complete", nil); b.store.fault("release", nil) },
+			205, // the letter is safe
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				letters := &refusingLetters{}
+				b := newBench(t, func(c *handoff.RouterConfig) {
+					letters.DeadLetterStore = c.DeadLetters
+					c.DeadLetters = letters
+				})
+				runs := 0
+				handoff.Handle(b.Router, func(context.Context, note) error {
+					runs++
+					return handoff.Permanent(errBoom)
+				})
+				tt.spoil(b, letters)
+				assert.Status(t, b.send(t, typed("1", "x")), tt.first)
+				tt.mend(b, letters)
+				time.Sleep(time.Minute) // virtual: past the lease of a dead worker
+				assert.Status(t, b.send(t, typed("1", "x")), 205)
+				assert.Status(t, b.send(t, typed("1", "x")), 208)
+				assert.Equal(t, runs, 1)
+				letter := b.onlyLetter(t)
+				assert.Equal(t, letter.Reasons, []handoff.Reason{handoff.ReasonPermanent})
+				assert.Equal(t, letter.LastErr, "handoff: dead: boom")
+				assert.Equal(t, letter.Attempts, 1)
+			})
+		})
+	}
+}
+
+func TestATaskThatKillsItsWorkerIsBuriedAsCrashed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		runs := 0
+		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+			runs++
+			return nil
+		})
+		// A worker that dies in the handler leaves a claim behind and says nothing.
+		d := typed("1", "x")
+		for range d.stamp.MaxAttempts {
+			claimAndVanish(t, b, d)
+			time.Sleep(time.Minute) // virtual: past the lease
+		}
+		assert.Status(t, b.send(t, d), 205)
+		assert.Equal(t, runs, 0)
+		letter := b.onlyLetter(t)
+		assert.Equal(t, letter.Reasons, []handoff.Reason{handoff.ReasonCrashed})
+		assert.Equal(t, letter.Attempts, 3)
+	})
+}
+
+// claimAndVanish claims d as a worker would that is killed right after.
+func claimAndVanish(t *testing.T, b *bench, d task) {
+	t.Helper()
+	lease := captureLease(t, b, d)
+	claim, err := b.store.Store.Claim(t.Context(), lease)
+	assert.NoError(t, err)
+	assert.Equal(t, claim.Status, handoff.ClaimAcquired)
+}
+
+// captureLease returns the lease with which the router would claim d.
+func captureLease(t *testing.T, b *bench, d task) handoff.Lease {
+	t.Helper()
+	spy := &leaseSpy{Store: handoff.NewMemoryStore()}
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		DangerouslyAllowUnauthenticated: true, Store: spy, Logger: slog.New(slog.DiscardHandler),
+	})
+	assert.NoError(t, err)
+	handoff.Handle(router, func(context.Context, note) error { return nil })
+	(&bench{Router: router}).send(t, d)
+	assert.NoError(t, router.Shutdown(t.Context()))
+	return spy.last
+}
+
+type leaseSpy struct {
+	handoff.Store
+	last handoff.Lease
+}
+
+func (s *leaseSpy) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	s.last = l
+	return s.Store.Claim(ctx, l)
+}
+
+// TestTheWindowIsAsLongAsTheWorkMayComeBack checks design: unkeyed until expiry
+// and an hour, keyed a day at least, foreign an hour.
+func TestTheWindowIsAsLongAsTheWorkMayComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		keyed, long, forever := typed("1", "x"), typed("1", "x"), typed("1", "x")
+		keyed.stamp.Key = "k"
+		long.stamp.Key, long.stamp.Window = "k", 72*time.Hour
+		forever.stamp.Expires = time.Time{}
+		for _, tt := range []struct {
+			name string
+			task task
+			want time.Duration
+		}{
+			{"unkeyed", typed("1", "x"), 2 * time.Hour},
+			{"keyed", keyed, 24 * time.Hour},
+			{"every", long, 72 * time.Hour},
+			{"no TTL", forever, 24 * time.Hour},
+			{"foreign", foreign("f", "x"), time.Hour},
+		} {
+			got := captureLease(t, nil, tt.task).Window
+			if got.Round(time.Minute) != tt.want {
+				t.Errorf("%s: window %s, want %s", tt.name, got, tt.want)
+			}
+		}
+	})
+}
+
+// TestTheStoreIsOutOfReach is what each failing call leads to.
+func TestTheStoreIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		method string
+		result error
+		status int
+		runs   int
+		again  int // after the Store is back and the lease is over
+		inAll  int
+	}{
+		{"claim", nil, 503, 0, 200, 1},    // not run, and taken back in the background
+		{"complete", nil, 200, 1, 200, 2}, // done all the same; the mark is missing
+		{"release", errBoom, 500, 1, 500, 2},
+		{"bury", handoff.Permanent(errBoom), 503, 1, 205, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.method, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil)
+				runs := 0
+				handoff.Handle(b.Router, func(context.Context, note) error { runs++; return tt.result })
+				b.store.fault(tt.method, down)
+				assert.Status(t, b.send(t, typed("1", "x")), tt.status)
+				assert.Equal(t, runs, tt.runs)
+				b.store.fault(tt.method, nil)
+				time.Sleep(time.Minute) // virtual
+				assert.Status(t, b.send(t, typed("1", "x")), tt.again)
+				assert.Equal(t, runs, tt.inAll)
+			})
+		})
+	}
+}
+
+func TestAClaimWhoseAnswerNeverCameIsTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+			assert.Equal(t, handoff.InfoFromContext(ctx).Attempt, 1) // the lost claim did not count
+			return nil
+		})
+		lost := &answerLost{Store: b.store.Store}
+		inner := b.store.Store
+		b.store.Store = lost
+		assert.Status(t, b.send(t, typed("1", "x")), 503)
+		synctest.Wait()
+		b.store.Store = inner
+		assert.Status(t, b.send(t, typed("1", "x")), 200) // at once, not when the lease is over
+	})
+}
+
+// answerLost claims, and then loses the answer.
+type answerLost struct{ handoff.Store }
+
+func (s *answerLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	if _, err := s.Store.Claim(ctx, l); err != nil {
+		return handoff.Claim{}, err
+	}
+	return handoff.Claim{}, errors.New("i/o timeout")
+}
+
+func TestAMarkIsRepeatedUntilTheStoreAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		handoff.Handle(b.Router, func(context.Context, note) error { return nil })
+		back := time.Now().Add(10 * time.Second)
+		b.store.fault("complete", func() error {
+			if time.Now().Before(back) {
+				return errStoreDown
+			}
+			return nil
+		})
+		assert.Status(t, b.send(t, typed("1", "x")), 200)
+		assert.Status(t, b.send(t, typed("1", "x")), 208)
+	})
+}
+
+// TestTheCallerMayBeGone: the work was done, so it is marked, on a context that
+// outlives the request.
+func TestTheCallerMayBeGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	ctx, hangUp := context.WithCancel(t.Context())
+	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+		hangUp()
+		<-ctx.Done()
+		return nil
+	})
+	d := typed("1", "x")
+	d.ctx = ctx
+	b.send(t, d)
+	assert.Status(t, b.send(t, typed("1", "x")), 208)
+}
