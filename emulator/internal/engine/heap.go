@@ -75,7 +75,8 @@ func (a *agenda) remove(t *task) {
 // shrink gives chunks back, keeping one empty one against a queue that
 // breathes around a boundary.
 func (a *agenda) shrink() {
-	if spare := len(a.chunks) - (a.n>>agendaBits + 2); spare > 0 {
+	needed := (a.n + agendaChunk - 1) >> agendaBits
+	if spare := len(a.chunks) - needed - 1; spare > 0 {
 		clear(a.chunks[len(a.chunks)-spare:])
 		a.chunks = a.chunks[:len(a.chunks)-spare]
 	}

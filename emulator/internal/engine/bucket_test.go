@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// Over any span of time no more goes through than the burst and what the
+// rate lets grow, and a bucket that is drained all along loses nothing.
+func TestBucketNeverExceeds(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{0.01, 0.25, 1, 1.5, 10, 100, 300, 499.9, 500} {
+		burst := DefaultBurst(rate)
+		b := newBucket(rate, burst, 0)
+		start := int64(1e18)
+		now := start
+		var taken []int64
+		for len(taken) < 2000 {
+			now = max(now, b.ready())
+			if rand.IntN(50) == 0 {
+				now += rand.Int64N(int64(20 * 1e9 / rate)) // leave it alone for a while
+			}
+			b.take(now)
+			taken = append(taken, now)
+		}
+		for i := range taken {
+			for _, span := range []int{1, int(burst), int(burst) + 1, 100, 500} {
+				if j := i + span; j < len(taken) {
+					most := float64(burst) + float64(taken[j]-taken[i])/1e9*rate
+					if got := float64(span + 1); got > most+1e-6 {
+						t.Fatalf("rate %v: %v dispatches in %v, the bucket allows %v", rate, got, time.Duration(taken[j]-taken[i]), most)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestBucketLosesNothing(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{0.25, 1, 1.5, 10, 300, 500} {
+		b := newBucket(rate, 10, 0)
+		now := int64(1e18)
+		start := now
+		const n = 5000
+		for range n {
+			now = max(now, b.ready())
+			b.take(now)
+		}
+		want := float64(n-10) / rate
+		if got := float64(now-start) / 1e9; got < want || got > want*1.000001 {
+			t.Errorf("rate %v: %d dispatches took %v s, want %v", rate, n, got, want)
+		}
+	}
+}
+
+// A new rate keeps what is missing from the bucket, in tokens.
+func TestBucketReset(t *testing.T) {
+	t.Parallel()
+	now := int64(1e18)
+	b := newBucket(1, 10, 0)
+	for range 10 {
+		b.take(now)
+	}
+	b.reset(100, 20, now)
+	took := 0
+	for b.ready() <= now {
+		b.take(now)
+		took++
+	}
+	if took != 10 {
+		t.Errorf("an empty bucket of 10 became one of 20 with %d tokens, want 10", took)
+	}
+	full := newBucket(1, 10, 0)
+	full.reset(100, 20, now)
+	for took = 0; full.ready() <= now; took++ {
+		full.take(now)
+	}
+	if took != 20 {
+		t.Errorf("a full bucket became one with %d of 20 tokens", took)
+	}
+}

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+func storedTask(t *testing.T, id string) *task {
+	t.Helper()
+	data, err := encode([]byte(id), new(cloudtaskspb.Task))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &task{data: data, pos: -1}
+}
+
+// With a hash that nearly always collides the store must still tell tasks
+// apart; with a good one it never gets to show that it can.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	for name, hash := range map[string]func([]byte) uint64{
+		"good hash": hashID,
+		"bad hash":  func(id []byte) uint64 { return uint64(id[len(id)-1]) % 3 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore()
+			s.hash = hash
+			live := map[string]*task{}
+			for i := range 5000 {
+				if rand.IntN(5) < 3 {
+					id := fmt.Sprint("task-", i)
+					tk := storedTask(t, id)
+					s.add(tk, hash([]byte(id)))
+					live[id] = tk
+				}
+				for id, tk := range live {
+					if rand.IntN(5) < 2 {
+						s.remove(tk, hash([]byte(id)))
+						delete(live, id)
+						if s.find([]byte(id), hash([]byte(id))) != nil {
+							t.Fatalf("%s is found after its removal", id)
+						}
+					}
+					break
+				}
+			}
+			for id, tk := range live {
+				if s.find([]byte(id), hash([]byte(id))) != tk {
+					t.Fatalf("%s is not found", id)
+				}
+			}
+			listed := 0
+			for tk := s.from(0); tk != nil; tk = s.from(tk.seq + 1) {
+				listed++
+			}
+			if listed != len(live) || s.n != len(live) {
+				t.Errorf("lists %d, counts %d, want %d", listed, s.n, len(live))
+			}
+		})
+	}
+}
+
+// A straggler holds on to its own row only.
+func TestStoreForgetsRows(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	var all []*task
+	for i := range 10 * rowSize {
+		tk := storedTask(t, fmt.Sprint(i))
+		s.add(tk, s.hash(tk.id()))
+		all = append(all, tk)
+	}
+	straggler := all[3*rowSize]
+	for _, tk := range all {
+		if tk != straggler {
+			s.remove(tk, s.hash(tk.id()))
+		}
+	}
+	rows := 0
+	for _, r := range s.rows {
+		if r != nil {
+			rows++
+		}
+	}
+	if rows != 2 { // its own and the last
+		t.Errorf("keeps %d rows", rows)
+	}
+	if s.from(0) != straggler {
+		t.Error("the straggler is lost")
+	}
+	s.remove(straggler, s.hash(straggler.id()))
+	if s.from(0) != nil || len(s.rows) != 1 {
+		t.Errorf("an empty store keeps %d rows", len(s.rows))
+	}
+}
+
+func TestGraves(t *testing.T) {
+	t.Parallel()
+	const window = int64(24 * time.Hour)
+	var g graves
+	ends := map[uint64]int64{}
+	now := int64(1e18)
+	for i := range uint64(20000) {
+		now += rand.Int64N(window / 2000)
+		g.bury(i, now, window)
+		ends[i] = now
+		probe := rand.Uint64N(i + 1)
+		if got, want := g.holds(probe, now, window), now-ends[probe] < window; got != want {
+			t.Fatalf("a grave of %v: got %v", time.Duration(now-ends[probe]), got)
+		}
+	}
+	held := 0
+	for _, gen := range g.generations {
+		held += len(gen.gone)
+	}
+	alive := 0
+	for _, end := range ends {
+		if now-end < window {
+			alive++
+		}
+	}
+	if held > alive*5/4 {
+		t.Errorf("remembers %d graves, %d of them needed", held, alive)
+	}
+	if g.bury(1, now, 0); g.holds(1, now, 0) {
+		t.Error("without a window a name is held")
+	}
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	h := history{most: 3}
+	for i := range 5 {
+		tk := storedTask(t, fmt.Sprint(i))
+		tk.life = &life{dispatches: int32(i)}
+		h.add(tk)
+	}
+	h.add(storedTask(t, "never dispatched"))
+	var found []string
+	for i := range 5 {
+		if l := h.find(fmt.Sprint(i)); l != nil {
+			found = append(found, fmt.Sprint(i))
+		}
+	}
+	if !slices.Equal(found, []string{"2", "3", "4"}) {
+		t.Errorf("remembers %v", found)
+	}
+}
