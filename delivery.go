@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/body"
+	"github.com/brillconsulting/handoff/internal/lease"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -32,7 +33,7 @@ type delivery struct {
 	body        []byte
 	freeBody    func()
 
-	hold  hold // its lease is the one that the router claims by
+	hold  lease.Hold[Lease]
 	claim Claim
 	ends  time.Time       // the dispatch deadline
 	ctx   context.Context // of what goes on now: claim and run end with the caller, settling does not
@@ -49,9 +50,9 @@ type current struct {
 	handler *handler // nil if the kind has none here
 }
 
-// storeTimeout bounds each call of the Store and the dead-letter store: a
-// worker that waits longer for them serves nobody.
-const storeTimeout = 5 * time.Second
+// storeTimeout bounds calls of the Store and the dead-letter store that the
+// keeper does not watch.
+const storeTimeout = lease.AnswerTime
 
 // process takes the delivery through the pipeline, one step a line. A step
 // that ends it sets the outcome and says false.
@@ -79,9 +80,8 @@ func (d *delivery) process() {
 
 func (d *delivery) close() {
 	d.freeBody()
-	if d.hold.cancel != nil {
-		d.router.keeper.remove(&d.hold)
-		d.hold.cancel(nil)
+	if d.cancel != nil {
+		d.router.keeper.Remove(&d.hold)
 		d.cancel(nil)
 	}
 }
@@ -95,7 +95,7 @@ func (d *delivery) end(o Outcome, err error) {
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
 	d.result.Reason = first(reason, Reason(o.String()))
-	d.router.refused.log(d.req.Context(), o, d.result.Reason, err)
+	d.router.refused.Refused(d.req.Context(), o.String(), string(d.result.Reason), err)
 	return false
 }
 
@@ -182,16 +182,16 @@ func (d *delivery) read() bool {
 
 // acquire claims the task: duplicates and simultaneous deliveries end here.
 func (d *delivery) acquire() bool {
-	d.hold.lease = Lease{
+	d.hold.Lease = Lease{
 		Key:        d.fenceKey(),
 		Owner:      strconv.FormatUint(rand.Uint64(), 36),
 		Generation: d.stamp.Generation,
 		TTL:        d.router.config.Lease,
 		Window:     d.window(),
 	}
-	d.ctx, d.hold.cancel = d.cancellable()
-	d.router.keeper.claiming(&d.hold)
-	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.lease)
+	d.ctx = d.cancellable()
+	d.router.keeper.Claiming(&d.hold, d.cancel)
+	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.Lease)
 	if err != nil {
 		d.disown()
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
@@ -210,18 +210,18 @@ func (d *delivery) acquire() bool {
 		d.end(Busy, nil)
 		return false
 	}
-	d.router.keeper.acquired(&d.hold)
+	d.router.keeper.Acquired(&d.hold)
 	return true
 }
 
 // disown takes back a claim whose answer never came: if it was made after
 // all, nobody else could run the task until the lease ends.
 func (d *delivery) disown() {
-	r, lease := d.router, d.hold.lease
+	r, held := d.router, d.hold.Lease
 	r.cleanups.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		defer cancel()
-		_ = r.config.Store.Release(ctx, lease, false) // not held, or out of reach: the lease runs out by itself
+		_ = r.config.Store.Release(ctx, held, false) // not held, or out of reach: the lease runs out by itself
 	})
 }
 
@@ -320,7 +320,7 @@ func (d *delivery) runContext() (context.Context, context.CancelFunc) {
 
 // cancellable returns the request's context, to be ended by interrupt or a
 // lost lease as well.
-func (d *delivery) cancellable() (context.Context, context.CancelCauseFunc) {
+func (d *delivery) cancellable() context.Context {
 	ctx, cancel := context.WithCancelCause(d.req.Context())
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -328,7 +328,7 @@ func (d *delivery) cancellable() (context.Context, context.CancelCauseFunc) {
 	if d.interrupted {
 		cancel(ErrInterrupted)
 	}
-	return ctx, cancel
+	return ctx
 }
 
 // interrupt tells the handler that the process must end. Called by Shutdown.

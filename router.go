@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/brillconsulting/handoff/internal/lease"
+	"github.com/brillconsulting/handoff/internal/refusals"
 )
 
 // RouterConfig says how a [Router] receives tasks. Verifier and Store are
@@ -88,12 +91,12 @@ type RouterConfig struct {
 type Router struct {
 	config   RouterConfig
 	log      *slog.Logger
-	refused  *refusals
+	refused  *refusals.Log
 	echo     *echo.Echo
 	handlers map[string]*handler
 	run      echo.HandlerFunc // the Use middleware around the handler; nil if there is none
 	use      []echo.MiddlewareFunc
-	keeper   *keeper
+	keeper   *lease.Keeper[Lease]
 	statuses [len(outcomes)]int
 
 	mu       sync.Mutex
@@ -105,6 +108,7 @@ type Router struct {
 
 const (
 	defaultMaxBody = 1 << 20
+	defaultLease   = 30 * time.Second
 	minLease       = time.Second
 )
 
@@ -124,8 +128,8 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	r.log = first(r.log, slog.Default())
 	r.config.MaxBody = first(config.MaxBody, defaultMaxBody)
 	r.config.Lease = first(config.Lease, defaultLease)
-	r.refused = newRefusals(r.log)
-	r.keeper = newKeeper(r.config.Store, r.config.Lease, r.log)
+	r.refused = refusals.New(r.log)
+	r.keeper = lease.New(lease.Config[Lease]{Renew: r.config.Store.Renew, TTL: r.config.Lease, Lost: ErrLeaseLost, Log: r.log})
 	if config.DeadLetters == nil {
 		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that die are logged and gone")
 	}
@@ -308,7 +312,7 @@ func (r *Router) deliver(c echo.Context) error {
 // Cloud Run kills a service 10 s after SIGTERM: give ctx about 8 s.
 func (r *Router) Shutdown(ctx context.Context) error {
 	r.drain()
-	defer r.keeper.close()
+	defer r.keeper.Close()
 	defer r.cleanups.Wait()
 	select {
 	case <-r.drained:

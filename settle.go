@@ -41,9 +41,9 @@ func (d *delivery) settle(err error) {
 // kept: the caller may be gone, what was done must still be told to the Store.
 // It says whether the lease was kept until now.
 func (d *delivery) detach() (kept bool) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.req.Context()))
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.req.Context())) // it has no parent, so it needs no cancel
 	d.ctx = ctx
-	return d.router.keeper.settling(&d.hold, cancel)
+	return d.router.keeper.Settling(&d.hold, cancel)
 }
 
 // fail ends an attempt that counts; the last one is buried.
@@ -63,11 +63,11 @@ func (d *delivery) settleLost(err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
-	if err == nil && d.router.config.Store.Complete(ctx, d.hold.lease) == nil {
+	if err == nil && d.router.config.Store.Complete(ctx, d.hold.Lease) == nil {
 		d.end(Done, nil)
 		return
 	}
-	_ = d.router.config.Store.Release(ctx, d.hold.lease, true) // not held any more, or out of reach: then it runs out by itself
+	_ = d.router.config.Store.Release(ctx, d.hold.Lease, true) // not held any more, or out of reach: then it runs out by itself
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
 	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }
@@ -102,7 +102,7 @@ const (
 // deadline is over.
 func (d *delivery) mark() error {
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
-		err := d.router.config.Store.Complete(d.ctx, d.hold.lease)
+		err := d.router.config.Store.Complete(d.ctx, d.hold.Lease)
 		if err == nil || errors.Is(err, ErrLeaseLost) || !d.ends.IsZero() && time.Now().Add(pause).After(d.ends) {
 			return err
 		}
@@ -118,7 +118,7 @@ func (d *delivery) mark() error {
 func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch rerr := d.router.config.Store.Release(ctx, d.hold.lease, counted); {
+	switch rerr := d.router.config.Store.Release(ctx, d.hold.Lease, counted); {
 	case rerr == nil:
 	case errors.Is(rerr, ErrLeaseLost):
 		outcome, err = Lost, errors.Join(rerr, err)
@@ -187,7 +187,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 	text, _ := json.Marshal(note) // plain fields: cannot fail
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch berr := d.router.config.Store.Bury(ctx, d.hold.lease, text); {
+	switch berr := d.router.config.Store.Bury(ctx, d.hold.Lease, text); {
 	case errors.Is(berr, ErrLeaseLost):
 		d.end(Lost, errors.Join(berr, err))
 		return
@@ -246,7 +246,7 @@ func (d *delivery) putLetter(note burial, err error) {
 
 func (d *delivery) letter(note burial) DeadLetter {
 	req, info := d.req, &d.task.info
-	work := first(info.ID, d.hold.lease.Key)
+	work := first(info.ID, d.hold.Lease.Key)
 	return DeadLetter{
 		ID:        work + "." + strconv.Itoa(info.Snoozes),
 		HandoffID: info.ID,

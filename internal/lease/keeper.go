@@ -1,4 +1,6 @@
-package handoff
+// Package lease keeps the leases of a router's deliveries: renews them, gives
+// them up in time, and ends claims that are never answered.
+package lease
 
 import (
 	"context"
@@ -8,11 +10,21 @@ import (
 	"time"
 )
 
-// defaultLease is short, so that a killed worker's task runs again soon, and
-// renewed, so that a long handler keeps it.
-const defaultLease = 30 * time.Second
+// AnswerTime is how long a claim may wait for its answer: a worker that waits
+// longer for its Store serves nobody.
+const AnswerTime = 5 * time.Second
 
-// keeper renews the leases of all running deliveries of a router together:
+var errNoAnswer = fmt.Errorf("no answer within %s: %w", AnswerTime, context.DeadlineExceeded)
+
+// Config says what to keep. Every field is required.
+type Config[L any] struct {
+	Renew func(ctx context.Context, leases []L) (kept []bool, err error)
+	TTL   time.Duration // of every lease
+	Lost  error         // the cause of the context of a delivery whose lease is lost
+	Log   *slog.Logger
+}
+
+// Keeper renews the leases of all running deliveries of a router together:
 // one goroutine and one Store call a tick, however many there are.
 //
 // It also gives leases up, by this process's own monotonic clock and without
@@ -22,63 +34,62 @@ const defaultLease = 30 * time.Second
 //
 // And it ends claims that the Store does not answer: a timer each would cost
 // every delivery more than the claim itself.
-type keeper struct {
-	store Store
-	ttl   time.Duration
-	log   *slog.Logger
-	ctx   context.Context // ends with close
-	stop  context.CancelFunc
-	wake  chan struct{}
-	ended chan struct{}
+type Keeper[L any] struct {
+	config Config[L]
+	ctx    context.Context // ends with Close
+	stop   context.CancelFunc
+	wake   chan struct{}
+	ended  chan struct{}
 
 	mu      sync.Mutex
-	held    map[*hold]struct{}
+	held    map[*Hold[L]]struct{}
 	started bool // the goroutine exists
 	idle    bool // and waits for wake
 }
 
-// hold is one delivery's lease in the keeper's hands, from before its claim
+// Hold is one delivery's lease in the keeper's hands, from before its claim
 // until it is settled. The keeper's lock guards it.
-type hold struct {
-	lease   Lease
+type Hold[L any] struct {
+	Lease L
+
 	sent    time.Time // when the claim or the last successful renewal was sent
 	claimed bool      // the claim was answered, and acquired
 	lost    bool
 	cancel  context.CancelCauseFunc // of whatever goes on now: the claim, the run, the mark
 }
 
-func newKeeper(store Store, ttl time.Duration, log *slog.Logger) *keeper {
+// New returns a keeper. It starts no goroutine before the first claim.
+func New[L any](config Config[L]) *Keeper[L] {
 	ctx, stop := context.WithCancel(context.Background())
-	return &keeper{
-		store: store,
-		ttl:   ttl,
-		log:   log,
-		ctx:   ctx,
-		stop:  stop,
-		wake:  make(chan struct{}, 1),
-		ended: make(chan struct{}),
-		held:  make(map[*hold]struct{}),
+	return &Keeper[L]{
+		config: config,
+		ctx:    ctx,
+		stop:   stop,
+		wake:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+		held:   make(map[*Hold[L]]struct{}),
 	}
 }
 
 // A lease is renewed at a third of its life; looking twice as often leaves
 // room for three tries before it is given up.
-func (k *keeper) tick() time.Duration     { return k.ttl / 6 }
-func (k *keeper) renewAge() time.Duration { return k.ttl / 3 }
+func (k *Keeper[L]) tick() time.Duration     { return k.config.TTL / 6 }
+func (k *Keeper[L]) renewAge() time.Duration { return k.config.TTL / 3 }
 
 // giveUp is when h may no longer be trusted.
-func (k *keeper) giveUp(h *hold) time.Time {
+func (k *Keeper[L]) giveUp(h *Hold[L]) time.Time {
 	if !h.claimed {
-		return h.sent.Add(min(storeTimeout, k.ttl-k.ttl/10))
+		return h.sent.Add(min(AnswerTime, k.config.TTL-k.config.TTL/10))
 	}
-	return h.sent.Add(k.ttl - k.ttl/10)
+	return h.sent.Add(k.config.TTL - k.config.TTL/10)
 }
 
-// claiming takes h into care before its claim is sent.
-func (k *keeper) claiming(h *hold) {
+// Claiming takes h into care before its claim is sent. cancel ends the claim,
+// and later the run, if it comes to that.
+func (k *Keeper[L]) Claiming(h *Hold[L], cancel context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.sent = time.Now()
+	h.sent, h.cancel = time.Now(), cancel
 	k.held[h] = struct{}{}
 	switch {
 	case !k.started && k.ctx.Err() == nil:
@@ -90,16 +101,16 @@ func (k *keeper) claiming(h *hold) {
 	}
 }
 
-// acquired notes that the claim succeeded: from now on h is renewed.
-func (k *keeper) acquired(h *hold) {
+// Acquired notes that the claim succeeded: from now on h is renewed.
+func (k *Keeper[L]) Acquired(h *Hold[L]) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h.claimed = true
 }
 
-// settling says whether the lease was kept to the end of the run. If so, it is
-// kept until remove, and cancel is called in case it is lost before that.
-func (k *keeper) settling(h *hold, cancel context.CancelCauseFunc) (kept bool) {
+// Settling says whether the lease was kept to the end of the run. If so, it is
+// kept until Remove, and cancel is called in case it is lost before that.
+func (k *Keeper[L]) Settling(h *Hold[L], cancel context.CancelCauseFunc) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h.cancel = cancel
@@ -107,15 +118,15 @@ func (k *keeper) settling(h *hold, cancel context.CancelCauseFunc) (kept bool) {
 	return !h.lost
 }
 
-// remove ends the keeper's care for h.
-func (k *keeper) remove(h *hold) {
+// Remove ends the keeper's care for h.
+func (k *Keeper[L]) Remove(h *Hold[L]) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.held, h)
 }
 
-// close stops the goroutine and waits for it.
-func (k *keeper) close() {
+// Close stops the goroutine and waits for it.
+func (k *Keeper[L]) Close() {
 	k.stop()
 	k.mu.Lock()
 	started := k.started
@@ -125,7 +136,7 @@ func (k *keeper) close() {
 	}
 }
 
-func (k *keeper) run() {
+func (k *Keeper[L]) run() {
 	defer close(k.ended)
 	timer := time.NewTimer(k.tick())
 	defer timer.Stop()
@@ -151,7 +162,7 @@ func (k *keeper) run() {
 
 // next says how long to wait: a tick, or less if a lease is to be given up
 // before it. With nothing held it notes that the goroutine is about to idle.
-func (k *keeper) next() (wait time.Duration, any bool) {
+func (k *Keeper[L]) next() (wait time.Duration, any bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.held) == 0 {
@@ -167,15 +178,15 @@ func (k *keeper) next() (wait time.Duration, any bool) {
 	return wait, true
 }
 
-func (k *keeper) renew() {
+func (k *Keeper[L]) renew() {
 	due, leases := k.due()
 	if len(due) > 0 {
 		ctx, cancel := context.WithTimeout(k.ctx, k.tick())
 		sent := time.Now()
-		kept, err := k.store.Renew(ctx, leases)
+		kept, err := k.config.Renew(ctx, leases)
 		cancel()
 		if err != nil {
-			k.log.Warn("handoff: leases could not be renewed", "leases", len(due), "error", err)
+			k.config.Log.Warn("handoff: leases could not be renewed", "leases", len(due), "error", err)
 		} else {
 			k.renewed(due, kept, sent)
 		}
@@ -183,21 +194,21 @@ func (k *keeper) renew() {
 	k.expire()
 }
 
-func (k *keeper) due() ([]*hold, []Lease) {
+func (k *Keeper[L]) due() ([]*Hold[L], []L) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var due []*hold
-	var leases []Lease
+	var due []*Hold[L]
+	var leases []L
 	for h := range k.held {
 		if h.claimed && !h.lost && time.Since(h.sent) >= k.renewAge() {
 			due = append(due, h)
-			leases = append(leases, h.lease)
+			leases = append(leases, h.Lease)
 		}
 	}
 	return due, leases
 }
 
-func (k *keeper) renewed(due []*hold, kept []bool, sent time.Time) {
+func (k *Keeper[L]) renewed(due []*Hold[L], kept []bool, sent time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, h := range due {
@@ -212,7 +223,7 @@ func (k *keeper) renewed(due []*hold, kept []bool, sent time.Time) {
 	}
 }
 
-func (k *keeper) expire() {
+func (k *Keeper[L]) expire() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
@@ -223,13 +234,11 @@ func (k *keeper) expire() {
 	}
 }
 
-func (k *keeper) lose(h *hold) {
+func (k *Keeper[L]) lose(h *Hold[L]) {
 	h.lost = true
 	if h.claimed {
-		h.cancel(ErrLeaseLost)
+		h.cancel(k.config.Lost)
 	} else {
 		h.cancel(errNoAnswer)
 	}
 }
-
-var errNoAnswer = fmt.Errorf("no answer within %s: %w", storeTimeout, context.DeadlineExceeded)
