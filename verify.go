@@ -85,6 +85,8 @@ func NewOIDC(config OIDCConfig) (*OIDC, error) {
 	}
 	if keys.err != nil {
 		errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Keys: %w", keys.err))
+	} else if keys.source == nil {
+		errs = append(errs, errors.New("handoff: OIDCConfig.Keys is an empty KeySource; use RemoteKeys or StaticKeys"))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
