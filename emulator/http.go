@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/genproto/googleapis/api/annotations"
 
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 	"github.com/brillconsulting/handoff/emulator/internal/token"
@@ -18,6 +20,19 @@ const (
 	keysPath      = "/oauth2/v3/certs" // as on www.googleapis.com
 	discoveryPath = "/.well-known/openid-configuration"
 )
+
+// mixinRules are the paths that Cloud Tasks gives to its mixins (reference
+// §3.1). Beside them their own annotations hold: Node's REST client asks for
+// /v1/projects/*/locations.
+var mixinRules = []*annotations.HttpRule{
+	mixinRule("google.cloud.location.Locations.ListLocations", "/v2/{name=projects/*}/locations"),
+	mixinRule("google.cloud.location.Locations.GetLocation", "/v2/{name=projects/*/locations/*}"),
+	mixinRule("google.longrunning.Operations.GetOperation", "/v2/{name=projects/*/locations/*/operations/*}"),
+}
+
+func mixinRule(selector, path string) *annotations.HttpRule {
+	return &annotations.HttpRule{Selector: selector, Pattern: &annotations.HttpRule_Get{Get: path}}
+}
 
 // HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
 // your own: the REST API, the keys of the dispatches' tokens under
@@ -31,7 +46,10 @@ func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Services: []rest.Service{
 			{Desc: &cloudtaskspb.CloudTasks_ServiceDesc, Impl: s.service},
+			{Desc: &rest.LocationsServiceDesc, Impl: s.service},
+			{Desc: &longrunningpb.Operations_ServiceDesc, Impl: s.service},
 		},
+		Rules:       mixinRules,
 		Routes:      s.bufferRoutes(),
 		Interceptor: s.intercept,
 		MaxBody:     maxMessage,
