@@ -1,0 +1,109 @@
+package conformance_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"testing/synctest"
+
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"google.golang.org/api/option"
+
+	"github.com/brillconsulting/handoff/emulator"
+)
+
+const (
+	defaultProject = "conformance"
+	defaultPlace   = "us-central1"
+)
+
+// conform runs the rows against the emulator over both transports, and
+// against the real service where a project is named.
+func conform(t *testing.T, rules []rule) {
+	t.Helper()
+	project := os.Getenv("HANDOFF_CONFORMANCE_PROJECT")
+	for name, rest := range map[string]bool{"gRPC": false, "REST": true} {
+		for _, r := range rules {
+			title := "§" + r.section + " " + r.says
+			t.Run(name+"/"+title, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { r.test(emulated(t, rest)) })
+			})
+			if project != "" {
+				t.Run("real/"+name+"/"+title, func(t *testing.T) { r.test(genuine(t, project, rest)) })
+			}
+		}
+	}
+}
+
+// emulated is a bench with an emulator of its own, no socket in it.
+func emulated(t *testing.T, rest bool) *bench {
+	t.Helper()
+	b := &bench{T: t, ctx: t.Context(), project: defaultProject, parent: "projects/" + defaultProject + "/locations/" + defaultPlace,
+		rest: rest, workers: map[string]*worker{}}
+	srv := emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(b.deliver)})
+	b.api = srv.HTTPHandler()
+	if rest {
+		b.connect(cloudtasks.NewRESTClient(b.ctx, option.WithEndpoint("http://emulator"), option.WithHTTPClient(&http.Client{Transport: inProcess{b.api}})))
+	} else {
+		b.connect(cloudtasks.NewClient(b.ctx, srv.ClientOptions()...))
+	}
+	return b
+}
+
+// genuine is a bench on the real service. It has never been exercised.
+func genuine(t *testing.T, project string, rest bool) *bench {
+	t.Helper()
+	place := os.Getenv("HANDOFF_CONFORMANCE_LOCATION")
+	if place == "" {
+		place = defaultPlace
+	}
+	b := &bench{T: t, ctx: t.Context(), project: project, parent: "projects/" + project + "/locations/" + place, rest: rest, real: true}
+	if rest {
+		b.connect(cloudtasks.NewRESTClient(b.ctx))
+	} else {
+		b.connect(cloudtasks.NewClient(b.ctx))
+	}
+	return b
+}
+
+func (b *bench) connect(client *cloudtasks.Client, err error) {
+	b.Helper()
+	b.ok(err)
+	b.client = client
+	b.Cleanup(func() { _ = client.Close() })
+}
+
+// deliver hands a dispatch to the worker it is for.
+func (b *bench) deliver(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	worker := b.workers[r.Host]
+	if worker == nil {
+		worker = b.app
+	}
+	b.mu.Unlock()
+	if worker == nil {
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
+	worker.ServeHTTP(w, r)
+}
+
+// inProcess carries REST calls to a handler without a socket. Like a
+// connection it carries the caller's end, not its deadline.
+type inProcess struct{ handler http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	defer context.AfterFunc(r.Context(), cancel)()
+	in := r.Clone(ctx)
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	rec := httptest.NewRecorder()
+	p.handler.ServeHTTP(rec, in)
+	return rec.Result(), nil
+}
