@@ -37,6 +37,10 @@ type taskServer struct {
 	// nil, the server has no batch call.
 	batch func(ctx context.Context, n int, req *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error)
 
+	// upstream is where tasks are really created, if this server only stands
+	// before another.
+	upstream cloudtaskspb.CloudTasksClient
+
 	// operation answers GetOperation.
 	operation func(ctx context.Context, n int, name string) (*longrunningpb.Operation, error)
 
@@ -95,10 +99,14 @@ func (s *taskServer) CreateTask(ctx context.Context, req *cloudtaskspb.CreateTas
 	s.creates++
 	n := s.creates
 	s.mu.Unlock()
-	if s.script == nil {
-		return s.take(req)
+	take := func() (*cloudtaskspb.Task, error) { return s.take(req) }
+	if s.upstream != nil {
+		take = func() (*cloudtaskspb.Task, error) { return s.upstream.CreateTask(context.WithoutCancel(ctx), req) }
 	}
-	return s.script(ctx, n, req, func() (*cloudtaskspb.Task, error) { return s.take(req) })
+	if s.script == nil {
+		return take()
+	}
+	return s.script(ctx, n, req, take)
 }
 
 // take stores a task as the service does and returns its BASIC view.
