@@ -77,7 +77,7 @@ type Lease struct {
 	Owner      string        // random, made for this one delivery; not empty
 	Generation int           // how often the work was snoozed
 	TTL        time.Duration // how long a claim or renewal holds, over zero
-	Window     time.Duration // how long the record lives after the latest change, at least; never under TTL
+	Window     time.Duration // how long the record lives after the latest change; never under TTL
 }
 
 // Validate returns everything that is wrong with the lease, or nil. It is for

@@ -1,0 +1,264 @@
+package handofftest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// TestStore proves that a [handoff.Store] keeps the contract that the router
+// relies on. It calls newStore once for each of its subtests, one after the
+// other; the stores may share a server, as long as each starts empty.
+//
+// Some subtests let up to 50 ms pass, by the store's clock. Where time does
+// not pass by itself, let newStore return a store with one more method, and
+// the suite calls that instead of waiting:
+//
+//	Advance(d time.Duration) // moves the store's clock forward by d
+//
+// TestStore sees no crash, no failover and no lost connection; these are for
+// the implementer to test.
+func TestStore(t *testing.T, newStore func(t *testing.T) handoff.Store) {
+	t.Helper()
+	for _, sub := range storeTests {
+		t.Run(sub.name, func(t *testing.T) {
+			sub.run(&storeTest{T: t, store: newStore(t)})
+		})
+	}
+}
+
+var storeTests = []struct {
+	name string
+	run  func(*storeTest)
+}{
+	{"first claim", firstClaim},
+	{"busy", busy},
+	{"lease runs out", leaseRunsOut},
+	{"claim repeated", claimRepeated},
+	{"concurrent claims", concurrentClaims},
+	{"many keys at once", manyKeys},
+	{"complete", complete},
+	{"release counted", releaseCounted},
+	{"release uncounted", releaseUncounted},
+	{"release keeps a crash in mind", releaseKeepsCrash},
+	{"renew", renew},
+	{"lease lost", leaseLost},
+	{"wrong owner", wrongOwner},
+	{"generations", generations},
+	{"generation while leased", generationWhileLeased},
+	{"window end", windowEnd},
+	{"window slides", windowSlides},
+	{"bury", bury},
+	{"burial cut short", burialCutShort},
+	{"burying released", buryingReleased},
+	{"burying and generations", buryingAndGenerations},
+	{"context over", contextOver},
+	{"bad lease", badLease},
+	{"hostile strings", hostileStrings},
+}
+
+const (
+	leaseTTL    = time.Minute
+	leaseWindow = time.Hour
+	brief       = 50 * time.Millisecond // a lease that is to run out
+	grain       = 5 * time.Millisecond  // a store may count in milliseconds, and round up
+	patience    = 20 * time.Second      // with a store whose time does not pass
+)
+
+// storeTest is a subtest of TestStore.
+type storeTest struct {
+	*testing.T
+	store handoff.Store
+}
+
+func lease(key, owner string) handoff.Lease {
+	return handoff.Lease{Key: key, Owner: owner, TTL: leaseTTL, Window: leaseWindow}
+}
+
+func lasting(l handoff.Lease, ttl time.Duration) handoff.Lease { l.TTL = ttl; return l }
+func of(generation int, l handoff.Lease) handoff.Lease         { l.Generation = generation; return l }
+
+func (t *storeTest) claim(l handoff.Lease) handoff.Claim {
+	t.Helper()
+	c, err := t.store.Claim(t.Context(), l)
+	t.must("claim", err)
+	return c
+}
+
+func (t *storeTest) acquire(l handoff.Lease) handoff.Claim {
+	t.Helper()
+	c := t.claim(l)
+	t.wantStatus(fmt.Sprintf("the claim of %.20q by %.20q", l.Key, l.Owner), c, handoff.ClaimAcquired)
+	return c
+}
+
+// renewOne is Renew as the other methods are: a lease that is not held is ErrLeaseLost.
+func (t *storeTest) renewOne(l handoff.Lease) error {
+	return renewOne(t.Context(), t.store, l)
+}
+
+func renewOne(ctx context.Context, store handoff.Store, l handoff.Lease) error {
+	held, err := store.Renew(ctx, []handoff.Lease{l})
+	switch {
+	case err != nil:
+		return err
+	case len(held) != 1:
+		return fmt.Errorf("renew of one lease gave %d answers", len(held))
+	case !held[0]:
+		return handoff.ErrLeaseLost
+	}
+	return nil
+}
+
+// calls are all methods, alike.
+func (t *storeTest) calls(ctx context.Context) map[string]func(handoff.Lease) error {
+	return map[string]func(handoff.Lease) error{
+		"claim":    func(l handoff.Lease) error { _, err := t.store.Claim(ctx, l); return err },
+		"renew":    func(l handoff.Lease) error { return renewOne(ctx, t.store, l) },
+		"complete": func(l handoff.Lease) error { return t.store.Complete(ctx, l) },
+		"release":  func(l handoff.Lease) error { return t.store.Release(ctx, l, true) },
+		"bury":     func(l handoff.Lease) error { return t.store.Bury(ctx, l, []byte("note")) },
+	}
+}
+
+// pass returns when d has passed by the store's clock: when a lease of that
+// length, taken now, has run out.
+func (t *storeTest) pass(d time.Duration) {
+	t.Helper()
+	d += grain
+	if store, ok := t.store.(interface{ Advance(time.Duration) }); ok {
+		store.Advance(d)
+		return
+	}
+	probe := fmt.Sprintf("clock %d", time.Now().UnixNano())
+	t.acquire(lasting(lease(probe, "a"), d))
+	end := time.Now().Add(patience)
+	for t.claim(lease(probe, "b")).Status == handoff.ClaimBusy {
+		if time.Now().After(end) {
+			t.Fatalf("a lease of %v has not run out after %v: a store whose time does not pass by itself needs Advance", d, patience)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// together runs call n times at once.
+func (t *storeTest) together(n int, call func(i int) error) {
+	t.Helper()
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var calls sync.WaitGroup
+	for i := range n {
+		calls.Go(func() {
+			<-start
+			errs[i] = call(i)
+		})
+	}
+	close(start)
+	calls.Wait()
+	t.must("concurrent calls", errors.Join(errs...))
+}
+
+func (t *storeTest) must(what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: got error %v, want none", what, err)
+	}
+}
+
+func (t *storeTest) want(what string, got, want any) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func (t *storeTest) wantTime(what string, got, want time.Time) {
+	t.Helper()
+	if !got.Equal(want) {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+}
+
+func (t *storeTest) wantStatus(what string, got handoff.Claim, want handoff.ClaimStatus) {
+	t.Helper()
+	if got.Status != want {
+		t.Fatalf("%s: got %s, want %s", what, statusName(got.Status), statusName(want))
+	}
+}
+
+func statusName(s handoff.ClaimStatus) string {
+	switch s {
+	case handoff.ClaimAcquired:
+		return "acquired"
+	case handoff.ClaimBusy:
+		return "busy"
+	case handoff.ClaimDone:
+		return "done"
+	case handoff.ClaimBurying:
+		return "burying"
+	}
+	return fmt.Sprintf("status %d", s)
+}
+
+func (t *storeTest) wantClaim(what string, got, want handoff.Claim) {
+	t.Helper()
+	if !got.First.Equal(want.First) || !bytes.Equal(got.Note, want.Note) || got.Status != want.Status ||
+		got.Attempt != want.Attempt || got.Token != want.Token || got.Crashed != want.Crashed {
+		t.Fatalf("%s: got %+v, want the first answer, %+v", what, got, want)
+	}
+}
+
+func (t *storeTest) wantGrown(before, after handoff.Claim) {
+	t.Helper()
+	if after.Token <= before.Token {
+		t.Fatalf("the fencing token went from %d to %d, want it to grow with every claim", before.Token, after.Token)
+	}
+}
+
+func (t *storeTest) wantLost(what string, err error) {
+	t.Helper()
+	if !errors.Is(err, handoff.ErrLeaseLost) {
+		t.Fatalf("%s: got %v, want ErrLeaseLost", what, err)
+	}
+}
+
+func (t *storeTest) wantNotHeld(key, owner string) {
+	t.Helper()
+	t.wantLost(fmt.Sprintf("renew of %q by %q", key, owner), t.renewOne(lease(key, owner)))
+}
+
+// wantAllLost makes every call that an owner without the lease may make.
+func (t *storeTest) wantAllLost(key, owner string) {
+	t.Helper()
+	t.wantNotHeld(key, owner)
+	for what, err := range map[string]error{
+		"complete":          t.store.Complete(t.Context(), lease(key, owner)),
+		"release counted":   t.store.Release(t.Context(), lease(key, owner), true),
+		"release uncounted": t.store.Release(t.Context(), lease(key, owner), false),
+		"bury":              t.store.Bury(t.Context(), lease(key, owner), []byte("wrong")),
+	} {
+		t.wantLost(fmt.Sprintf("%s of %q by %q", what, key, owner), err)
+	}
+}
+
+// wantUntouched holds after calls that must do nothing to "held", which "a"
+// has claimed, and to "new", which nobody has.
+func (t *storeTest) wantUntouched() {
+	t.Helper()
+	c := t.claim(lease("held", "z"))
+	t.wantStatus("a claim of a key that was held throughout", c, handoff.ClaimBusy)
+	if c.Left > leaseTTL {
+		t.Fatalf("the lease was renewed by a call that was refused: %v are left", c.Left)
+	}
+	t.must("release", t.store.Release(t.Context(), lease("held", "a"), true))
+	t.want("Attempt of the key that was held", t.acquire(lease("held", "z")).Attempt, 2)
+	c = t.acquire(lease("new", "z"))
+	t.want("Attempt of the key that was not claimed", c.Attempt, 1)
+	t.want("Crashed of the key that was not claimed", c.Crashed, false)
+}

@@ -1,0 +1,13 @@
+package handofftest_test
+
+import (
+	"testing"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/handofftest"
+)
+
+func TestMemoryStore(t *testing.T) {
+	t.Parallel()
+	handofftest.TestStore(t, func(*testing.T) handoff.Store { return handoff.NewMemoryStore() })
+}

@@ -1,0 +1,79 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	//go:embed record.lua
+	recordLua string
+	//go:embed claim_first.lua
+	claimFirstLua string
+	//go:embed claim_again.lua
+	claimAgainLua string
+	//go:embed renew.lua
+	renewLua string
+	//go:embed complete.lua
+	completeLua string
+	//go:embed release.lua
+	releaseLua string
+	//go:embed bury.lua
+	buryLua string
+
+	claimScript    = newScript(claimFirstLua + recordLua + claimAgainLua)
+	renewScript    = newScript(recordLua + renewLua)
+	completeScript = newScript(completeLua)
+	releaseScript  = newScript(recordLua + releaseLua)
+	buryScript     = newScript(recordLua + buryLua)
+)
+
+// script is Lua that Redis runs atomically, known to it by its hash. A server
+// that does not know it, for it restarted, failed over or was told to forget,
+// answers NOSCRIPT and gets the source. redis.Script does the same, but not for
+// a command in a pipeline.
+type script struct {
+	source string
+	hash   string
+}
+
+func newScript(source string) script {
+	sum := sha1.Sum([]byte(source)) // the hash that EVALSHA wants, no secret
+	return script{source: source, hash: hex.EncodeToString(sum[:])}
+}
+
+// call makes the command that runs the script, on keys of one slot.
+func (s *script) call(ctx context.Context, keys []string, args ...string) *redis.Cmd {
+	return command(ctx, "evalsha", s.hash, keys, args)
+}
+
+// load makes the same command for a server that does not know the script.
+func (s *script) load(ctx context.Context, keys []string, args ...string) *redis.Cmd {
+	return command(ctx, "eval", s.source, keys, args)
+}
+
+func isUnknownScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+
+func command(ctx context.Context, name, body string, keys, args []string) *redis.Cmd {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, name, body, len(keys))
+	for _, k := range keys {
+		all = append(all, k)
+	}
+	for _, a := range args {
+		all = append(all, a)
+	}
+	return redis.NewCmd(ctx, all...)
+}
+
+// isReply says whether the error is what Redis answered, and not that it did
+// not answer.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}

@@ -1,0 +1,282 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// Options are the settings of a [Store].
+type Options struct {
+	_ [0]func()
+
+	// Prefix is put before every fence key, to keep apart what shares a
+	// server and to name it in an ACL. Defaults to "handoff:". Up to 8
+	// characters cost nothing; longer ones cost 16 bytes a task and more. All
+	// workers of a queue must have the same.
+	Prefix string
+}
+
+const defaultPrefix = "handoff:"
+
+// Store is a [handoff.Store] in Redis. It is safe for concurrent use. It holds
+// no resources of its own: close the client when the router has shut down.
+type Store struct {
+	trips  trips
+	prefix string
+	err    error
+}
+
+var _ handoff.Store = (*Store)(nil)
+
+// New returns a Store on a client of a single server, of Sentinel or of a
+// Cluster. Nil options are the defaults. New does not connect. With a nil
+// client every call returns an error that says so.
+//
+// Turn on ContextTimeoutEnabled in the client's options. Every call honours
+// its context without it too, but a call that is alone then needs a goroutine
+// to wait in, which costs it half as much again.
+//
+// Calls that come at the same time share round trips, so the client needs no
+// more than a few connections for the Store.
+func New(rdb redis.UniversalClient, options *Options) *Store {
+	s := &Store{prefix: defaultPrefix}
+	if isNil(rdb) {
+		s.err = errNilClient
+		return s
+	}
+	s.trips.rdb, s.trips.direct = rdb, honoursDeadlines(rdb)
+	if options != nil && options.Prefix != "" {
+		s.prefix = options.Prefix
+	}
+	return s
+}
+
+var errNilClient = errors.New("the redis client is nil")
+
+// isNil also finds a nil pointer in the interface, as a forgotten assignment
+// leaves it.
+func isNil(rdb redis.UniversalClient) bool {
+	v := reflect.ValueOf(rdb)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// Claim implements [handoff.Store].
+func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	answer, err := s.run(ctx, l, &claimScript, claimHead(l), window(l))
+	if err != nil {
+		return handoff.Claim{}, fmt.Errorf("redisstore: claim: %w", err)
+	}
+	c, err := parseClaim(answer)
+	if err != nil {
+		return handoff.Claim{}, fmt.Errorf("redisstore: claim: %w", err)
+	}
+	return c, nil
+}
+
+func parseClaim(answer any) (handoff.Claim, error) {
+	switch v := answer.(type) {
+	case int64:
+		switch {
+		case v > 0:
+			return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: v, First: time.UnixMicro(v)}, nil
+		case v < 0:
+			return handoff.Claim{Status: handoff.ClaimBusy, Left: time.Duration(-v) * time.Microsecond}, nil
+		}
+		return handoff.Claim{Status: handoff.ClaimDone}, nil
+	case []any:
+		if len(v) != 6 {
+			break
+		}
+		state, ok1 := v[0].(string)
+		attempt, ok2 := v[1].(int64)
+		token, ok3 := v[2].(int64)
+		first, ok4 := v[3].(int64)
+		crashed, ok5 := v[4].(int64)
+		note, ok6 := v[5].(string)
+		if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) {
+			break
+		}
+		c := handoff.Claim{Status: handoff.ClaimAcquired, Attempt: int(attempt), Token: token, First: time.UnixMicro(first)}
+		if state == "B" {
+			c.Status, c.Note = handoff.ClaimBurying, []byte(note)
+		} else {
+			c.Crashed = crashed == 1
+		}
+		return c, nil
+	}
+	return handoff.Claim{}, unexpected(answer)
+}
+
+// Renew implements [handoff.Store], in one pipeline.
+func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	held, err := s.renew(ctx, leases)
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: renew: %w", err)
+	}
+	return held, nil
+}
+
+func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	for _, l := range leases {
+		if err := s.check(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	if len(leases) == 0 {
+		return nil, ctx.Err()
+	}
+	args := func(l handoff.Lease) []string {
+		return []string{ownerMark(l.Owner), window(l), strconv.FormatInt(micros(l.TTL), 10)}
+	}
+	cmds := make([]*redis.Cmd, len(leases))
+	for i, l := range leases {
+		cmds[i] = renewScript.call(ctx, []string{s.prefix + l.Key}, args(l)...)
+	}
+	if err := s.trips.all(ctx, cmds); err != nil {
+		return nil, err
+	}
+	var unknown []*redis.Cmd
+	for i, l := range leases {
+		if isUnknownScript(cmds[i].Err()) {
+			cmds[i] = renewScript.load(ctx, []string{s.prefix + l.Key}, args(l)...)
+			unknown = append(unknown, cmds[i])
+		}
+	}
+	if len(unknown) > 0 {
+		if err := s.trips.all(ctx, unknown); err != nil {
+			return nil, err
+		}
+	}
+	held := make([]bool, len(leases))
+	for i, cmd := range cmds {
+		ok, err := parseHeld(cmd.Result())
+		if err != nil {
+			return nil, err
+		}
+		held[i] = ok
+	}
+	return held, nil
+}
+
+// Complete implements [handoff.Store].
+func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
+	mark := ownerMark(l.Owner)
+	// Nine digits of the owner are enough to know a repeat: whoever is taken
+	// for one is told of work that is done that it is done.
+	finished := mark[len(mark)-9:]
+	if l.Generation > 0 {
+		finished += strconv.Itoa(l.Generation)
+	}
+	return s.change(ctx, "complete", l, &completeScript, mark, window(l), finished)
+}
+
+// Release implements [handoff.Store].
+func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) error {
+	counts := "0"
+	if counted {
+		counts = "1"
+	}
+	return s.change(ctx, "release", l, &releaseScript, ownerMark(l.Owner), window(l), counts)
+}
+
+// Bury implements [handoff.Store].
+func (s *Store) Bury(ctx context.Context, l handoff.Lease, note []byte) error {
+	return s.change(ctx, "bury", l, &buryScript, ownerMark(l.Owner), window(l), string(note))
+}
+
+// change runs a script that answers 1, or 0 if the lease is lost.
+func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, sc *script, args ...string) error {
+	held, err := parseHeld(s.run(ctx, l, sc, args...))
+	if err == nil && !held {
+		err = handoff.ErrLeaseLost
+	}
+	if err != nil {
+		return fmt.Errorf("redisstore: %s: %w", verb, err)
+	}
+	return nil
+}
+
+func parseHeld(answer any, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	if v, ok := answer.(int64); ok && (v == 0 || v == 1) {
+		return v == 1, nil
+	}
+	return false, unexpected(answer)
+}
+
+// unexpected tells the type only: the answer may be anybody's data.
+func unexpected(answer any) error {
+	return fmt.Errorf("unexpected answer of type %T; is this Redis, and is the key of a handoff record?", answer)
+}
+
+// run carries out one script on the record of a lease.
+func (s *Store) run(ctx context.Context, l handoff.Lease, sc *script, args ...string) (any, error) {
+	if err := s.check(ctx, l); err != nil {
+		return nil, err
+	}
+	keys := []string{s.prefix + l.Key}
+	cmd := sc.call(ctx, keys, args...)
+	err := s.trips.do(ctx, cmd)
+	if isUnknownScript(err) {
+		cmd = sc.load(ctx, keys, args...)
+		err = s.trips.do(ctx, cmd)
+	}
+	if err != nil {
+		return nil, err // and cmd may still be on its way
+	}
+	return cmd.Val(), nil
+}
+
+func (s *Store) check(ctx context.Context, l handoff.Lease) error {
+	if s.err != nil {
+		return s.err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return l.Validate()
+}
+
+// ownerMark is the owner as records keep it: 18 digits, whatever its length.
+func ownerMark(owner string) string {
+	var buf [20]byte
+	return string(appendOwnerMark(buf[:0], owner))
+}
+
+func appendOwnerMark(b []byte, owner string) []byte {
+	const digits = 1_000_000_000_000_000_000
+	sum := sha256.Sum256([]byte(owner))
+	// The leading 1 keeps the zeros; it is cut off.
+	n := len(b)
+	b = strconv.AppendUint(b, digits+binary.BigEndian.Uint64(sum[:])%digits, 10)
+	return append(b[:n], b[n+1:]...)
+}
+
+func claimHead(l handoff.Lease) string {
+	var buf [64]byte
+	b := appendOwnerMark(append(buf[:0], 'R'), l.Owner)
+	b = strconv.AppendInt(append(b, ' '), micros(l.TTL), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(l.Generation), 10)
+	return string(append(b, ' '))
+}
+
+// Redis counts in whole units; rounding up keeps a short time from being none.
+func micros(d time.Duration) int64 {
+	return int64((d-1)/time.Microsecond) + 1
+}
+
+func window(l handoff.Lease) string {
+	return strconv.FormatInt(int64((l.Window-1)/time.Millisecond)+1, 10)
+}
