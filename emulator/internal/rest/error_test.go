@@ -76,6 +76,8 @@ func TestRefusals(t *testing.T) {
 		{"unknown field", "POST", q + "/tasks", `{"tsak":{}}`, invalid, bad + `Unknown name "tsak": Cannot find field.`},
 		{"unknown field below", "POST", q + "/tasks", `{"task":{"httpRequest":{"uri":"x"}}}`, invalid,
 			bad + `Unknown name "uri" at 'task.http_request': Cannot find field.`},
+		{"unknown field below a known one in snake case", "POST", q + "/tasks", `{"task":{"http_request":{"uri":"x"}}}`, invalid,
+			bad + `Unknown name "uri" at 'task.http_request': Cannot find field.`},
 		{"unknown field in a named body", "PATCH", q, `{"paused":true}`, invalid, bad + `Unknown name "paused" at 'queue': Cannot find field.`},
 		{"two unknown fields", "POST", q + "/tasks", `{"a":1,"task":{"b":2}}`, invalid,
 			bad + `Unknown name "a": Cannot find field.` + "\n" + bad + `Unknown name "b" at 'task': Cannot find field.`},
@@ -150,7 +152,9 @@ func TestStatusMapping(t *testing.T) {
 	}
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
 		s := &services{answer: func(string) (proto.Message, error) { return nil, status.Error(code, "text <of it>") }}
-		e := readError(t, do(serve(t, s, nil), "GET", "/v2/"+queueName, ""))
+		rec := do(serve(t, s, nil), "GET", "/v2/"+queueName, "")
+		assert.Equal(t, strings.Contains(rec.Body.String(), "text <of it>"), true) // as people read it, not as \u003c
+		e := readError(t, rec)
 		assert.Status(t, e.Error.Code, want[code].http)
 		assert.Equal(t, e.Error.Status, want[code].name)
 		assert.Equal(t, e.Error.Message, "text <of it>")
