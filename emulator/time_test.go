@@ -30,7 +30,7 @@ func (s *setup) resume() {
 }
 
 // A task a day ahead that fails three times and then succeeds, through the
-// real client over gRPC: about 27 ms of real time for a day.
+// real client over gRPC.
 func TestADayInMilliseconds(t *testing.T) {
 	t.Parallel()
 	began := time.Now()

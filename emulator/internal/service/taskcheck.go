@@ -199,16 +199,21 @@ func checkSize(queue, id string, stored *cloudtaskspb.Task, due, now time.Time) 
 	if proto.Size(stored) < maxTaskBytes-near {
 		return nil
 	}
-	if id == "" {
-		id = "00000000000000000000" // a generated one is as long
-	}
-	whole := taskView(queue, engine.Task{ID: id, Created: now, Schedule: due}, stored, true)
-	whole.View = 0
-	if r := whole.GetAppEngineHttpRequest(); r != nil {
-		r.AppEngineRouting = &cloudtaskspb.AppEngineRouting{Host: r.GetAppEngineRouting().GetHost()}
-	}
-	if proto.Size(whole) > maxTaskBytes {
+	if proto.Size(countedTask(queue, id, stored, due, now)) > maxTaskBytes {
 		return errTaskTooLarge
 	}
 	return nil
+}
+
+// countedTask is the message whose size the service counts.
+func countedTask(queue, id string, stored *cloudtaskspb.Task, due, now time.Time) *cloudtaskspb.Task {
+	if id == "" {
+		id = "00000000000000000000" // a generated one is as long
+	}
+	t := taskView(queue, engine.Task{ID: id, Created: now, Schedule: due}, stored, true)
+	t.View = 0
+	if r := t.GetAppEngineHttpRequest(); r != nil {
+		r.AppEngineRouting = &cloudtaskspb.AppEngineRouting{Host: r.GetAppEngineRouting().GetHost()}
+	}
+	return t
 }
