@@ -1,0 +1,3 @@
+-- Answers the kind of every letter.
+trim()
+return redis.call('HVALS', kinds)

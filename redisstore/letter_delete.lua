@@ -1,0 +1,3 @@
+-- ARGV: ID.
+forget(ARGV[4])
+return 1
