@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	gax "github.com/googleapis/gax-go/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/internal/rpc"
+)
+
+// deleteTasks is how many tasks one call may delete (reference §3.5).
+const deleteTasks = 1000
+
+// DeleteMany deletes tasks, and yields each name with what became of it, in
+// order: nil, [ErrNotFound] for a task that was gone already, [ErrInvalid] for
+// what is not a name, or the service's refusal. It takes a thousand names at a
+// time, of one queue, to BatchDeleteTasks, and follows the operation to its
+// end; where the server has no such call, it deletes several at a time by
+// single ones. It is done when the names are, however many there are.
+//
+// When ctx ends, or the loop is left, no more names are taken. Names that were
+// taken still yield: with ctx's error, they may be deleted or not. Deleting
+// again is safe.
+func (t *Tasks) DeleteMany(ctx context.Context, names iter.Seq[string]) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		var chunk []string
+		flush := func() bool {
+			errs := t.deleteChunk(ctx, chunk)
+			for i, name := range chunk {
+				if !yield(name, errs[i]) {
+					return false
+				}
+			}
+			chunk = chunk[:0]
+			return ctx.Err() == nil
+		}
+		current := ""
+		for name := range names {
+			queue, err := queueOfTask(name)
+			if len(chunk) == deleteTasks || len(chunk) > 0 && queue != current {
+				if !flush() {
+					return
+				}
+			}
+			if err != nil {
+				if !yield(name, err) {
+					return
+				}
+				continue
+			}
+			current = queue
+			chunk = append(chunk, name)
+		}
+		if len(chunk) > 0 {
+			flush()
+		}
+	}
+}
+
+// deleteChunk deletes tasks of one queue and returns an error for each.
+func (t *Tasks) deleteChunk(ctx context.Context, names []string) []error {
+	errs := make([]error, len(names))
+	if !t.a.singly.Load() {
+		err := t.deleteBatch(ctx, names, errs)
+		if status.Code(err) != codes.Unimplemented {
+			for i, name := range names {
+				if err != nil {
+					errs[i] = err
+				}
+				errs[i] = deleteTask.on(ctx, name, errs[i])
+			}
+			return errs
+		}
+		t.a.singly.Store(true)
+	}
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range min(atOnce, len(names)) {
+		workers.Go(func() {
+			for i := range next {
+				errs[i] = deleteTask.on(ctx, names[i], t.delete(ctx, names[i]))
+			}
+		})
+	}
+	for i := range names {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return errs
+}
+
+// deleteBatch makes one batch call and follows its operation. It returns an
+// error if that is all that is known, or fills in errs.
+func (t *Tasks) deleteBatch(ctx context.Context, names []string, errs []error) error {
+	queue, err := queueOfTask(names[0])
+	if err != nil {
+		return err
+	}
+	// The ID makes it one operation however often it is sent.
+	req := &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: names, RequestId: uuid4()}
+	op, err := call(ctx, t.a.v2.BatchDeleteTasks, req, again)
+	if err != nil {
+		return err
+	}
+	failure := follow(ctx, op)
+	if !op.Done() {
+		return failure
+	}
+	meta, err := op.Metadata()
+	if err != nil {
+		return errors.Join(failure, fmt.Errorf("metadata of %s: %w", op.Name(), err))
+	}
+	if failure != nil && len(meta.GetFailedRequests()) == 0 {
+		return failure
+	}
+	for i, s := range meta.GetFailedRequests() {
+		if int(i) < len(errs) {
+			errs[i] = status.ErrorProto(s)
+		}
+	}
+	return nil
+}
+
+// follow waits for the operation and returns its error. The library's own Wait
+// lets a call have the deadline of ctx, which the service may refuse, and polls
+// a second apart at first.
+func follow(ctx context.Context, op *cloudtasks.BatchDeleteTasksOperation) error {
+	pause := gax.Backoff{Initial: 20 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
+	for {
+		err := poll(ctx, op)
+		if op.Done() || err != nil && !resolves(err) {
+			return err
+		}
+		if err := gax.Sleep(ctx, pause.Pause()); err != nil {
+			return err
+		}
+	}
+}
+
+func poll(ctx context.Context, op *cloudtasks.BatchDeleteTasksOperation) error {
+	ctx, cancel := rpc.WithTimeout(ctx)
+	defer cancel()
+	return op.Poll(ctx)
+}
+
+// uuid4 is a random UUID, which request IDs must be (RFC 9562 §5.4).
+func uuid4() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

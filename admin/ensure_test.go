@@ -1,0 +1,381 @@
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+func TestEnsure(t *testing.T) {
+	t.Parallel()
+	a, srv, line := emulated(t)
+	queues, ctx := a.Queues(), t.Context()
+	config := admin.QueueConfig{ID: "emails", MaxDispatchesPerSecond: 50, MaxAttempts: handoff.Unlimited}
+
+	change, err := queues.Ensure(ctx, config)
+	assert.NoError(t, err)
+	assert.Equal(t, change.Applied, true)
+	assert.Equal(t, change.String(), "queue emails: create max_dispatches_per_second 50, max_concurrent_dispatches 500, max_attempts -1, min_backoff 1s, max_backoff 1h0m0s, max_doublings 16")
+	assert.Equal(t, line.made(), map[string]int{"GetQueue": 2, "CreateQueue": 1})
+
+	change, err = queues.Ensure(ctx, config)
+	assert.NoError(t, err)
+	assert.Equal(t, change, admin.Change{Queue: "emails"})
+	assert.Equal(t, change.String(), "queue emails: unchanged")
+	assert.Equal(t, line.made(), map[string]int{"GetQueue": 1})
+
+	config.MaxDispatchesPerSecond, config.MinBackoff = 200, 100*time.Millisecond
+	change, err = queues.Ensure(ctx, config)
+	assert.NoError(t, err)
+	assert.Equal(t, change, admin.Change{
+		Queue:   "emails",
+		Action:  admin.Update,
+		Applied: true,
+		Fields: []admin.FieldChange{
+			{Field: "max_dispatches_per_second", From: 50.0, To: 200.0},
+			{Field: "min_backoff", From: time.Second, To: 100 * time.Millisecond},
+		},
+	})
+	assert.Equal(t, change.String(), "queue emails: update max_dispatches_per_second 50 → 200, min_backoff 1s → 100ms")
+	assert.Equal(t, line.made(), map[string]int{"GetQueue": 1, "UpdateQueue": 1})
+	assert.Equal(t, srv.Queues()[0].GetRateLimits().GetMaxDispatchesPerSecond(), 200)
+	assert.Equal(t, srv.Queues()[0].GetRetryConfig().GetMaxAttempts(), -1)
+}
+
+// everySetting changes one setting at a time from the defaults.
+var everySetting = []struct {
+	key  string
+	mask string
+	set  func(*admin.QueueConfig)
+}{
+	{"max_dispatches_per_second", "rate_limits.max_dispatches_per_second", func(c *admin.QueueConfig) { c.MaxDispatchesPerSecond = 0.25 }},
+	{"max_concurrent_dispatches", "rate_limits.max_concurrent_dispatches", func(c *admin.QueueConfig) { c.MaxConcurrentDispatches = 5000 }},
+	{"max_attempts", "retry_config.max_attempts", func(c *admin.QueueConfig) { c.MaxAttempts = handoff.Unlimited }},
+	{"min_backoff", "retry_config.min_backoff", func(c *admin.QueueConfig) { c.MinBackoff = 10 * time.Second }},
+	{"max_backoff", "retry_config.max_backoff", func(c *admin.QueueConfig) { c.MaxBackoff = time.Minute }},
+	{"max_doublings", "retry_config.max_doublings", func(c *admin.QueueConfig) { c.MaxDoublings = 3 }},
+	{"max_retry_duration", "retry_config.max_retry_duration", func(c *admin.QueueConfig) { c.MaxRetryDuration = time.Hour }},
+	{"logging_sample", "stackdriver_logging_config", func(c *admin.QueueConfig) { c.LoggingSample = 0.5 }},
+	{"http_target", "http_target", func(c *admin.QueueConfig) { c.HTTPTarget = fullOverride() }},
+	{"app_engine", "app_engine_routing_override", func(c *admin.QueueConfig) {
+		c.AppEngine = &admin.AppEngineRouting{Service: "worker", Version: "v2", Instance: "3"}
+	}},
+}
+
+func fullOverride() *admin.HTTPOverride {
+	return &admin.HTTPOverride{
+		Scheme: "https", Host: "worker.example.com", Port: 8443, Path: new("/tasks"), Query: new(""), IfNotExists: true,
+		Method: "PUT", Headers: map[string]string{"X-Tenant": "acme", "Authorization": "secret"},
+		ServiceAccount: "caller@my-project.iam.gserviceaccount.com", Audience: "https://worker.example.com",
+	}
+}
+
+// TestEnsureEverySetting shows that an update names what differs and nothing
+// else, that the service then has it, and that there is a way back to the
+// default.
+func TestEnsureEverySetting(t *testing.T) {
+	t.Parallel()
+	for _, tc := range everySetting {
+		t.Run(tc.key, func(t *testing.T) {
+			t.Parallel()
+			a, _, line := emulated(t)
+			var mask []string
+			line.before = func(method string, _ int, req any) error {
+				if method == "UpdateQueue" {
+					mask = req.(*cloudtaskspb.UpdateQueueRequest).GetUpdateMask().GetPaths()
+				}
+				return nil
+			}
+			plain, changed := admin.QueueConfig{ID: "q"}, admin.QueueConfig{ID: "q"}
+			tc.set(&changed)
+			_, err := a.Queues().Ensure(t.Context(), plain)
+			assert.NoError(t, err)
+			for _, config := range []admin.QueueConfig{changed, plain} {
+				mask = nil
+				change, err := a.Queues().Ensure(t.Context(), config)
+				assert.NoError(t, err)
+				assert.Equal(t, len(change.Fields), 1)
+				assert.Equal(t, change.Fields[0].Field, tc.key)
+				assert.Equal(t, mask, []string{tc.mask})
+
+				again, err := a.Queues().Ensure(t.Context(), config)
+				assert.NoError(t, err)
+				assert.Equal(t, again.Action, admin.Unchanged)
+			}
+		})
+	}
+}
+
+// TestQueueConfigOfAQueue shows that what Get returns can be ensured as it is.
+func TestQueueConfigOfAQueue(t *testing.T) {
+	t.Parallel()
+	a, _, _ := emulated(t)
+	config := admin.QueueConfig{ID: "q"}
+	for _, s := range everySetting {
+		s.set(&config)
+	}
+	queue, err := a.Queues().Create(t.Context(), config)
+	assert.NoError(t, err)
+	assert.Equal(t, queue.Config, config)
+	change, err := a.Queues().Ensure(t.Context(), queue.Config)
+	assert.NoError(t, err)
+	assert.Equal(t, change.Action, admin.Unchanged)
+}
+
+// TestChangesHideSecrets shows that header values, which may be credentials, do
+// not get into the text of a change.
+func TestChangesHideSecrets(t *testing.T) {
+	t.Parallel()
+	a, _, _ := emulated(t)
+	change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "q", HTTPTarget: fullOverride(), AppEngine: &admin.AppEngineRouting{Service: "worker"}})
+	assert.NoError(t, err)
+	assert.Equal(t, change.Applied, true)
+	assert.Equal(t, change.String(), `queue q: create max_dispatches_per_second 100, max_concurrent_dispatches 500, max_attempts 5, min_backoff 1s, max_backoff 1h0m0s, max_doublings 16, `+
+		`http_target {scheme: https, host: worker.example.com, port: 8443, path: "/tasks", query: "", if_not_exists: true, method: PUT, headers: Authorization, X-Tenant, `+
+		`service_account: caller@my-project.iam.gserviceaccount.com, audience: https://worker.example.com}, app_engine {service: worker}`)
+
+	changes, err := a.Queues().Diff(t.Context(), []admin.QueueConfig{{ID: "q", AppEngine: &admin.AppEngineRouting{Version: "v2", Instance: "1"}}})
+	assert.NoError(t, err)
+	assert.ErrorContains(t, errors.New(changes[0].String()), "audience: https://worker.example.com} → none, app_engine {service: worker} → {version: v2, instance: 1}")
+	_, err = a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "q"})
+	assert.NoError(t, err)
+	changes, err = a.Queues().Diff(t.Context(), []admin.QueueConfig{{ID: "q", AppEngine: &admin.AppEngineRouting{Service: "worker"}}})
+	assert.NoError(t, err)
+	assert.Equal(t, changes[0].String(), "queue q: update app_engine none → {service: worker}")
+}
+
+func manyConfigs(n int) []admin.QueueConfig {
+	configs := make([]admin.QueueConfig, n)
+	for i := range configs {
+		configs[i] = admin.QueueConfig{ID: fmt.Sprintf("queue-%d", i), MaxAttempts: 1 + i%7}
+	}
+	return configs
+}
+
+// TestEnsureAllTwice: a thousand queues, which is all that a location has by
+// default. The second time takes one call, the fewest there are.
+func TestEnsureAllTwice(t *testing.T) {
+	t.Parallel()
+	a, srv, line := emulated(t)
+	configs := manyConfigs(1000)
+
+	changes, err := a.Queues().EnsureAll(t.Context(), configs)
+	assert.NoError(t, err)
+	assert.Equal(t, len(srv.Queues()), 1000)
+	for i, change := range changes {
+		assert.Equal(t, change.Queue, configs[i].ID)
+		assert.Equal(t, change.Action, admin.Create)
+		assert.Equal(t, change.Applied, true)
+	}
+	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1, "CreateQueue": 1000, "GetQueue": 1000})
+
+	changes, err = a.Queues().EnsureAll(t.Context(), configs)
+	assert.NoError(t, err)
+	for _, change := range changes {
+		assert.Equal(t, change.Action, admin.Unchanged)
+	}
+	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1})
+
+	configs[7].MaxConcurrentDispatches = 7
+	_, err = a.Queues().EnsureAll(t.Context(), configs)
+	assert.NoError(t, err)
+	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1, "UpdateQueue": 1})
+}
+
+func TestDiffChangesNothing(t *testing.T) {
+	t.Parallel()
+	a, srv, line := emulated(t)
+	_, err := a.Queues().Create(t.Context(), admin.QueueConfig{ID: "old"})
+	assert.NoError(t, err)
+	line.made()
+	changes, err := a.Queues().Diff(t.Context(), []admin.QueueConfig{{ID: "new"}, {ID: "old", MaxAttempts: 9}})
+	assert.NoError(t, err)
+	assert.Equal(t, []string{changes[0].Action.String(), changes[1].String()}, []string{"create", "queue old: update max_attempts 5 → 9"})
+	assert.Equal(t, changes[0].Applied || changes[1].Applied, false)
+	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1})
+	assert.Equal(t, len(srv.Queues()), 1)
+}
+
+func TestEnsureAllOfNothing(t *testing.T) {
+	t.Parallel()
+	a, _, line := emulated(t)
+	changes, err := a.Queues().EnsureAll(t.Context(), nil)
+	assert.NoError(t, err)
+	assert.Equal(t, len(changes), 0)
+	assert.Equal(t, line.made(), map[string]int{})
+}
+
+// TestEnsureAllFailsInPart shows that one failure does not stop the others, and
+// that what was applied and what was not is told.
+func TestEnsureAllFailsInPart(t *testing.T) {
+	t.Parallel()
+	a, srv, _ := emulated(t)
+	queues, ctx := a.Queues(), t.Context()
+	_, err := queues.Create(ctx, admin.QueueConfig{ID: "gone"})
+	assert.NoError(t, err)
+	assert.NoError(t, queues.Delete(ctx, "gone"))
+
+	changes, err := queues.EnsureAll(ctx, []admin.QueueConfig{{ID: "a"}, {ID: "gone"}, {ID: "b"}})
+	assert.ErrorIs(t, err, admin.ErrTombstoned)
+	assert.ErrorContains(t, err, `create queue "gone"`)
+	assert.Equal(t, []bool{changes[0].Applied, changes[1].Applied, changes[2].Applied}, []bool{true, false, true})
+	assert.Equal(t, len(srv.Queues()), 2)
+}
+
+// TestEnsureAllChecksFirst shows that nothing is called when something is
+// wrong, and that all of it is told.
+func TestEnsureAllChecksFirst(t *testing.T) {
+	t.Parallel()
+	a, _, line := emulated(t)
+	_, err := a.Queues().EnsureAll(t.Context(), []admin.QueueConfig{{ID: "a"}, {ID: "b", MaxAttempts: -2, LoggingSample: 3}, {ID: "a"}})
+	assert.ErrorIs(t, err, admin.ErrInvalid)
+	assert.ErrorContains(t, err,
+		`admin: queue 2 of 3, "b": admin: QueueConfig.MaxAttempts is -2`, "QueueConfig.LoggingSample is 3",
+		`admin: queue 3 of 3: admin: QueueConfig.ID is "a"; it must be another than that of queue 1`)
+	assert.Equal(t, line.made(), map[string]int{})
+}
+
+func TestEnsureAllStopsWithItsContext(t *testing.T) {
+	t.Parallel()
+	a, _, line := emulated(t)
+	reason := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	line.before = func(method string, nth int, _ any) error {
+		if method == "CreateQueue" && nth == 20 {
+			cancel(reason)
+		}
+		return nil
+	}
+	changes, err := a.Queues().EnsureAll(ctx, manyConfigs(100))
+	assert.ErrorIs(t, err, reason)
+	assert.ErrorContains(t, err, "changes were not begun: enough")
+	applied := 0
+	for _, change := range changes {
+		if change.Applied {
+			applied++
+		}
+	}
+	if made := line.made()["CreateQueue"]; applied > made || made > 30 {
+		t.Errorf("%d changes are said to be applied, of %d creates", applied, made)
+	}
+}
+
+// TestEnsureWaitsForANewQueue: the service does not find a queue for a minute
+// after it was created.
+func TestEnsureWaitsForANewQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, _, line := emulated(t)
+		line.before = invisibleFor(time.Minute)
+		start := time.Now()
+		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
+		assert.NoError(t, err)
+		assert.Equal(t, change.Applied, true)
+		if took := time.Since(start); took < time.Minute || took > 70*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestEnsureGivesUpOnANewQueue: a queue that only appears to have been created.
+func TestEnsureGivesUpOnANewQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, _, line := emulated(t)
+		line.before = invisibleFor(time.Hour)
+		start := time.Now()
+		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorIs(t, err, admin.ErrNotFound)
+		assert.ErrorContains(t, err, `queue "emails": created, but not found`, "deleted in the last 7 days")
+		assert.Equal(t, change.Applied, true)
+		assert.Equal(t, time.Since(start), 2*time.Minute)
+	})
+}
+
+// invisibleFor lets a queue not be found for a while after its creation.
+func invisibleFor(d time.Duration) func(string, int, any) error {
+	var created time.Time
+	return func(method string, _ int, _ any) error {
+		switch method {
+		case "CreateQueue":
+			if created.IsZero() {
+				created = time.Now()
+			}
+		case "GetQueue":
+			if created.IsZero() || time.Since(created) < d {
+				return status.Error(codes.NotFound, "Queue does not exist. If you just created the queue, wait at least a minute for the queue to initialize.")
+			}
+		}
+		return nil
+	}
+}
+
+// TestEnsureMeetsAnother: the queue was not there when it was looked for, and
+// exists when it is created. Another has just made it, with a setting of its own.
+func TestEnsureMeetsAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, _, line := emulated(t)
+		_, err := a.Queues().Create(t.Context(), admin.QueueConfig{ID: "emails", MaxAttempts: 9})
+		assert.NoError(t, err)
+		line.before = invisibleFor(time.Minute)
+		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
+		assert.NoError(t, err)
+		assert.Equal(t, change.Applied, true)
+		assert.Equal(t, change.String(), "queue emails: update max_attempts 9 → 5")
+	})
+}
+
+// TestNoDoublings: the service may read a zero as a setting that is left out,
+// as the emulator does, or as none (reference §21). Both are seen.
+func TestNoDoublings(t *testing.T) {
+	t.Parallel()
+	a, _, line := emulated(t)
+	config := admin.QueueConfig{ID: "linear", MaxDoublings: handoff.NoDoublings}
+	_, err := a.Queues().Ensure(t.Context(), config)
+	assert.ErrorContains(t, err, "QueueConfig.MaxDoublings is -1; it must be what the service can keep: it made it 16")
+
+	line.after = func(method string, _ int, reply any) error {
+		if method == "GetQueue" {
+			reply.(*cloudtaskspb.Queue).GetRetryConfig().MaxDoublings = 0
+		}
+		return nil
+	}
+	change, err := a.Queues().Ensure(t.Context(), config)
+	assert.NoError(t, err)
+	assert.Equal(t, change.Action, admin.Unchanged)
+}
+
+// TestEnsureSeesWhatTheServiceKept: the service cuts off what it cannot keep,
+// without a word.
+func TestEnsureSeesWhatTheServiceKept(t *testing.T) {
+	t.Parallel()
+	a, _, line := emulated(t)
+	line.after = func(method string, _ int, reply any) error {
+		if slices.Contains([]string{"GetQueue", "UpdateQueue"}, method) {
+			reply.(*cloudtaskspb.Queue).GetRetryConfig().MinBackoff.Nanos = 0
+		}
+		return nil
+	}
+	config := admin.QueueConfig{ID: "emails", MinBackoff: 250 * time.Millisecond}
+	for _, action := range []admin.Action{admin.Create, admin.Update} {
+		change, err := a.Queues().Ensure(t.Context(), config)
+		assert.ErrorIs(t, err, admin.ErrInvalid)
+		assert.ErrorContains(t, err, `admin: ensure queue "emails": admin: QueueConfig.MinBackoff is 250ms; it must be what the service can keep: it made it 0s`)
+		assert.Equal(t, change.Action, action)
+		assert.Equal(t, change.Applied, true)
+	}
+}

@@ -1,0 +1,153 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// What an error of this package may wrap, to be asked for with errors.Is. The
+// service's own error is in the chain too: status.Code and status.Convert of
+// google.golang.org/grpc/status see it, with its details.
+var (
+	// ErrNotFound says that there is no such queue or task. A queue that was
+	// just created may not be found for a minute or more. A task is gone once
+	// it succeeded, was given up or was deleted: the service keeps none.
+	ErrNotFound = errors.New("not found")
+
+	// ErrAlreadyExists says that a queue of this name exists. Ensure it to
+	// change it.
+	ErrAlreadyExists = errors.New("already exists")
+
+	// ErrTombstoned says that a queue of this name was deleted too recently to
+	// be created again. errors.As with a [*TombstonedError] says how long to wait.
+	ErrTombstoned = errors.New("existed too recently")
+
+	// ErrPermission says that the caller is not known to the service, or lacks
+	// a permission; the text says which. The service answers so too for a
+	// project that does not exist.
+	ErrPermission = errors.New("permission denied")
+
+	// ErrInvalid says that a value is not acceptable. errors.As with an
+	// [*InvalidError] says which and why, if it was found before the call; if
+	// it was the service that refused, only its text does.
+	ErrInvalid = errors.New("invalid")
+)
+
+// InvalidError is one value that cannot be. An error may hold several of them:
+// everything that can be known before a call is reported together.
+type InvalidError struct {
+	Field string // such as "QueueConfig.MaxAttempts"; in a file, its key
+	Value any
+	Want  string // what would be right
+}
+
+// Error implements error.
+func (e *InvalidError) Error() string {
+	return fmt.Sprintf("admin: %s is %s; it must be %s", e.Field, text(e.Value), e.Want)
+}
+
+// Is makes it an [ErrInvalid].
+func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
+
+func invalid(field string, value any, want string) error {
+	return &InvalidError{Field: field, Value: value, Want: want}
+}
+
+// TombstonedError is an [ErrTombstoned] with its details.
+type TombstonedError struct {
+	Queue string // ID
+
+	// Wait is how long after its deletion, at most, the name of a queue stays
+	// taken. The service does not say when the queue was deleted, and its
+	// documentation says 3 days in one place and 7 in another: this is the
+	// longer, and trying before is no harm (reference §6.6).
+	Wait time.Duration
+}
+
+// Error implements error.
+func (e *TombstonedError) Error() string {
+	return fmt.Sprintf("a queue named %q existed too recently: use another name, or wait until up to %d days after it was deleted", e.Queue, int(e.Wait.Hours())/24)
+}
+
+// Is makes it an [ErrTombstoned].
+func (e *TombstonedError) Is(target error) bool { return target == ErrTombstoned }
+
+const tombstone = 7 * 24 * time.Hour // reference §6.6
+
+// method is what an error says about a call.
+type method struct {
+	does       string
+	permission string // reference §17
+}
+
+var (
+	createQueue = method{"create queue", "cloudtasks.queues.create"}
+	getQueue    = method{"get queue", "cloudtasks.queues.get"}
+	listQueues  = method{"list queues of", "cloudtasks.queues.list"}
+	updateQueue = method{"update queue", "cloudtasks.queues.update"}
+	pauseQueue  = method{"pause queue", "cloudtasks.queues.pause"}
+	resumeQueue = method{"resume queue", "cloudtasks.queues.resume"}
+	purgeQueue  = method{"purge queue", "cloudtasks.queues.purge"}
+	deleteQueue = method{"delete queue", "cloudtasks.queues.delete"}
+	listTasks   = method{"list tasks of queue", "cloudtasks.tasks.list"}
+	getTask     = method{"get task", "cloudtasks.tasks.get"}
+	deleteTask  = method{"delete task", "cloudtasks.tasks.delete"}
+	runTask     = method{"run task", "cloudtasks.tasks.run"}
+)
+
+// on wraps the error of a call about the named queue or task, or is nil.
+func (m method) on(ctx context.Context, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var cause error // of the end of the caller's own context, which gRPC reports as a status
+	if ctx.Err() != nil {
+		cause = context.Cause(ctx)
+	}
+	prefix := fmt.Sprintf("admin: %s %q", m.does, name)
+	code := status.Code(err)
+	switch {
+	case cause != nil && (code == codes.Canceled || code == codes.DeadlineExceeded):
+		return fmt.Errorf("%s: %w: %w", prefix, cause, err)
+	case code == codes.NotFound:
+		return fmt.Errorf("%s: %w; %s: %w", prefix, ErrNotFound, m.missing(), err)
+	case code == codes.AlreadyExists:
+		return fmt.Errorf("%s: %w; Ensure changes it: %w", prefix, ErrAlreadyExists, err)
+	case code == codes.FailedPrecondition && (m == createQueue || m == updateQueue):
+		return fmt.Errorf("%s: %w: %w", prefix, &TombstonedError{Queue: name, Wait: tombstone}, err)
+	case code == codes.PermissionDenied:
+		return fmt.Errorf("%s: %w: check that the project is right, that its Cloud Tasks API is enabled, and that the caller has %s: %w", prefix, ErrPermission, m.permission, err)
+	case code == codes.Unauthenticated:
+		return fmt.Errorf("%s: %w: the caller has no valid credentials; run gcloud auth application-default login, or set Config.Options: %w", prefix, ErrPermission, err)
+	case code == codes.InvalidArgument:
+		return fmt.Errorf("%s: %w: %w", prefix, ErrInvalid, err)
+	case code == codes.ResourceExhausted && m == runTask:
+		return fmt.Errorf("%s: the service allows some 60 forced runs a minute: %w", prefix, err) // reference §13.1
+	case code == codes.Unimplemented:
+		return fmt.Errorf("%s: this server, an emulator perhaps, does not have the method: %w", prefix, err)
+	}
+	return fmt.Errorf("%s: %w", prefix, err)
+}
+
+// missing says what a NOT_FOUND may mean.
+func (m method) missing() string {
+	switch m.does {
+	case getTask.does, deleteTask.does, runTask.does:
+		return "it succeeded, was given up or deleted, or never was"
+	}
+	return "Ensure creates it, and a new queue may not be found for a minute"
+}
+
+// resolves says whether trying again may help.
+func resolves(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,220 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	gax "github.com/googleapis/gax-go/v2"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/rpc"
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// Tasks manages the tasks of queues. Tasks are given by their full resource
+// names, as in [handoff.Receipt].Name and [Task].Name; [Tasks.Name] makes one.
+// It is safe for concurrent use.
+type Tasks struct{ a *Admin }
+
+// View says how much of a task is read.
+type View int
+
+// The views of a task. Full adds the body, and takes the permission
+// cloudtasks.tasks.fullView (reference §3.2).
+const (
+	Basic View = iota
+	Full
+)
+
+func (v View) message() cloudtaskspb.Task_View {
+	if v == Full {
+		return cloudtaskspb.Task_FULL
+	}
+	return cloudtaskspb.Task_BASIC
+}
+
+// of is m with the permission that v takes.
+func (v View) of(m method) method {
+	if v == Full {
+		m.permission += " and cloudtasks.tasks.fullView"
+	}
+	return m
+}
+
+// Task is a task as the service has it. Its headers and body may hold secrets.
+type Task struct {
+	Name  string // resource name
+	ID    string // its last part
+	Queue string // queue ID
+
+	// HandoffID and Kind are what [handoff.Client.Enqueue] stamped on it; both
+	// are empty for a task that came another way.
+	HandoffID string
+	Kind      string
+
+	CreatedAt   time.Time      // to the second
+	ScheduledAt time.Time      // when it is due next
+	Deadline    time.Duration  // that a dispatch may take; zero: by the target's own rule
+	Retry       *handoff.Retry // its own policy; nil: the queue's
+
+	Method         string
+	URL            string            // of an HTTP task; the relative URI of an App Engine one
+	AppEngine      *AppEngineRouting // nil for an HTTP task
+	Header         http.Header
+	Body           []byte // with Full alone
+	ServiceAccount string // whose token it is dispatched with; empty: none
+	Audience       string // of an OIDC token
+	Scope          string // of an OAuth token
+
+	Execution Execution
+}
+
+func taskOf(m *cloudtaskspb.Task) Task {
+	queue, id, _ := strings.Cut(m.GetName(), "/tasks/")
+	t := Task{
+		Name:        m.GetName(),
+		ID:          id,
+		Queue:       queue[strings.LastIndexByte(queue, '/')+1:],
+		CreatedAt:   timeOf(m.GetCreateTime()),
+		ScheduledAt: timeOf(m.GetScheduleTime()),
+		Deadline:    m.GetDispatchDeadline().AsDuration(),
+		Header:      make(http.Header),
+		Execution:   executionOf(m),
+	}
+	if r := m.GetRetryConfig(); r != nil {
+		t.Retry = &handoff.Retry{
+			MaxAttempts:  int(r.GetMaxAttempts()),
+			MinBackoff:   r.GetMinBackoff().AsDuration(),
+			MaxBackoff:   r.GetMaxBackoff().AsDuration(),
+			MaxDoublings: int(r.GetMaxDoublings()),
+		}
+	}
+	headers, body := create.Parts(m)
+	for name, value := range headers {
+		t.Header[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
+	}
+	t.Body = body
+	if r := m.GetHttpRequest(); r != nil {
+		t.Method, t.URL = methodOf(r.GetHttpMethod()), r.GetUrl()
+		t.ServiceAccount, t.Audience, t.Scope = tokenOf(r.GetOidcToken(), r.GetOauthToken())
+	}
+	if r := m.GetAppEngineHttpRequest(); r != nil {
+		t.Method, t.URL = methodOf(r.GetHttpMethod()), r.GetRelativeUri()
+		t.AppEngine = &AppEngineRouting{
+			Service:  r.GetAppEngineRouting().GetService(),
+			Version:  r.GetAppEngineRouting().GetVersion(),
+			Instance: r.GetAppEngineRouting().GetInstance(),
+		}
+	}
+	if t.HandoffID = wire.StampedID(headers); t.HandoffID != "" {
+		path, _, _ := strings.Cut(t.URL, "?")
+		t.Kind = path[strings.LastIndexByte(path, '/')+1:]
+	}
+	return t
+}
+
+// Name is the resource name of the task of that ID on a queue of the [Admin]'s
+// location.
+func (t *Tasks) Name(queue, id string) string {
+	return t.a.queueName(queue) + "/tasks/" + id
+}
+
+// tasksPage is the largest page there is: list calls are few a minute
+// (reference §3.2, §13.1).
+const tasksPage = 1000
+
+// List yields the tasks of a queue, in no particular order, page by page: it
+// holds one page however many tasks there are. Tasks that come and go
+// meanwhile may be in it or not. The service allows some 600 pages of 1000
+// tasks a minute, and two hours between the first page and the last.
+//
+// An error ends it: [ErrNotFound] for the queue, [ErrPermission].
+func (t *Tasks) List(ctx context.Context, queue string, view View) iter.Seq2[Task, error] {
+	return func(yield func(Task, error) bool) {
+		if err := checkQueueID(queue); err != nil {
+			yield(Task{}, err)
+			return
+		}
+		req := &cloudtaskspb.ListTasksRequest{Parent: t.a.queueName(queue), ResponseView: view.message()}
+		err := pages(ctx, tasksPage, func(ctx context.Context) lister[*cloudtaskspb.Task] { return t.a.v2.ListTasks(ctx, req) },
+			func(task *cloudtaskspb.Task) bool { return yield(taskOf(task), nil) })
+		if err != nil {
+			yield(Task{}, view.of(listTasks).on(ctx, queue, err))
+		}
+	}
+}
+
+// Get returns a task that is not done: [ErrNotFound] is the answer for one that
+// succeeded, was given up or deleted, or never was. [ErrPermission].
+func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {
+	if _, err := queueOfTask(name); err != nil {
+		return Task{}, err
+	}
+	got, err := call(ctx, t.a.v2.GetTask, &cloudtaskspb.GetTaskRequest{Name: name, ResponseView: view.message()})
+	if err != nil {
+		return Task{}, view.of(getTask).on(ctx, name, err)
+	}
+	return taskOf(got), nil
+}
+
+// Delete deletes a task, also one that is being dispatched; its dispatch may go
+// on. [ErrNotFound] says that it is gone already, perhaps by this very call, if
+// its first answer was lost. [ErrPermission].
+func (t *Tasks) Delete(ctx context.Context, name string) error {
+	if _, err := queueOfTask(name); err != nil {
+		return err
+	}
+	return deleteTask.on(ctx, name, t.delete(ctx, name))
+}
+
+func (t *Tasks) delete(ctx context.Context, name string) error {
+	ctx, cancel := rpc.WithTimeout(ctx)
+	defer cancel()
+	return t.a.v2.DeleteTask(ctx, &cloudtaskspb.DeleteTaskRequest{Name: name})
+}
+
+// RunNow dispatches a task at once: before its time, over the limits of its
+// queue, from a paused queue, and even if it is being dispatched already, which
+// the fence of a [handoff.Router] answers with 409. It returns the task as the
+// service shows it then, which may be from before the dispatch. If the run
+// fails, the next is due by the backoff from now.
+//
+// It is called once: an error of the network does not say whether the task was
+// dispatched. Errors: [ErrNotFound], [ErrPermission].
+func (t *Tasks) RunNow(ctx context.Context, name string) (Task, error) {
+	if _, err := queueOfTask(name); err != nil {
+		return Task{}, err
+	}
+	ran, err := call(ctx, t.a.v2.RunTask, &cloudtaskspb.RunTaskRequest{Name: name})
+	if err != nil {
+		return Task{}, runTask.on(ctx, name, err)
+	}
+	return taskOf(ran), nil
+}
+
+// WaitGone waits until a task is gone: it succeeded, was given up or deleted,
+// and the service does not say which; it never was, and then the wait is over
+// at once. It asks often at first and every few seconds in the end, and ends with
+// ctx's error when ctx does, or with [ErrPermission].
+func (t *Tasks) WaitGone(ctx context.Context, name string) error {
+	pause := gax.Backoff{Initial: 100 * time.Millisecond, Max: 5 * time.Second, Multiplier: 1.5}
+	for {
+		_, err := t.Get(ctx, name, Basic)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return nil
+		case err != nil && (ctx.Err() != nil || !resolves(err)):
+			return err
+		}
+		if err := gax.Sleep(ctx, pause.Pause()); err != nil {
+			return getTask.on(ctx, name, err)
+		}
+	}
+}
