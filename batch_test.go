@@ -372,6 +372,14 @@ func TestBatchFollowsTheOperation(t *testing.T) {
 	}
 }
 
+// nextReceipt returns the first pair of a batch.
+func nextReceipt(pairs iter.Seq2[handoff.Receipt, error]) (handoff.Receipt, error) {
+	for receipt, err := range pairs {
+		return receipt, err
+	}
+	return handoff.Receipt{}, errors.New("no pair")
+}
+
 // Where there is no batch call, tasks are created one by one, a bounded number
 // at once, and the batch call is not tried again.
 func TestBatchWithoutTheBatchCall(t *testing.T) {
@@ -398,6 +406,12 @@ func TestBatchWithoutTheBatchCall(t *testing.T) {
 		}
 		checkReceipts(t, server, receipts)
 		assert.Equal(t, most, 64)
+		_, err := nextReceipt(handoff.EnqueueBatch(t.Context(), client, jobs(1)))
+		assert.NoError(t, err)
+		_, batches, _ := server.counts()
+		if batches > 8 { // those that were in flight when the first was refused
+			t.Errorf("%d batch calls", batches)
+		}
 	})
 }
 

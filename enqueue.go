@@ -5,17 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 // ClientConfig says where a [Client] enqueues. Project, Location and Target
@@ -90,7 +88,10 @@ const defaultCompressOver = 16 << 10
 // NewClient checks the whole configuration, returns every problem at once, and
 // connects in the background.
 func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
-	opts, err := dialOptions(config.Options)
+	opts, err := rpc.Options(config.Options)
+	if err != nil {
+		err = fmt.Errorf("handoff: %w", err)
+	}
 	if err := errors.Join(config.check(), err); err != nil {
 		return nil, err
 	}
@@ -127,23 +128,6 @@ func (config *ClientConfig) check() error {
 		errs = append(errs, config.Target.check("ClientConfig.Target"), config.Policy.check("handoff: ClientConfig.Policy", config.Target.appEngine()))
 	}
 	return errors.Join(errs...)
-}
-
-const emulatorVariable = "CLOUD_TASKS_EMULATOR_HOST"
-
-func dialOptions(given []option.ClientOption) ([]option.ClientOption, error) {
-	host := os.Getenv(emulatorVariable)
-	if len(given) > 0 || host == "" {
-		return given, nil
-	}
-	if strings.Contains(host, "/") {
-		return nil, fmt.Errorf("handoff: %s is %q; it must be host:port without a scheme", emulatorVariable, host)
-	}
-	return []option.ClientOption{
-		option.WithEndpoint(host),
-		option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-	}, nil
 }
 
 // Close closes the connection. Calls in progress fail.

@@ -105,8 +105,12 @@ func TestEnqueueOptionsOverTypeOverClient(t *testing.T) {
 	assert.NoError(t, err)
 	_, err = client.Enqueue(t.Context(), job{}, handoff.OnQueue("other"), handoff.In(time.Hour))
 	assert.NoError(t, err)
+	_, err = client.Enqueue(t.Context(), order{ID: "2"})
+	assert.NoError(t, err)
 
 	tasks := server.taken()
+	assert.Equal(t, tasks[2].GetDispatchDeadline().AsDuration(), time.Minute)
+	assert.Equal(t, tasks[2].GetHttpRequest().GetHeaders()["Handoff-Deadline"], "60000")
 	first, second := tasks[0], tasks[1]
 	assert.Equal(t, first.GetScheduleTime().AsTime().UnixNano(), at.UnixNano())
 	assert.Equal(t, first.GetDispatchDeadline().AsDuration(), 30*time.Second)

@@ -130,13 +130,13 @@ func (s *taskServer) take(req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Ta
 }
 
 func (s *taskServer) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
-	if s.batch == nil {
-		return nil, status.Error(codes.Unimplemented, "unknown method BatchCreateTasks")
-	}
 	s.mu.Lock()
 	s.batches++
 	n := s.batches
 	s.mu.Unlock()
+	if s.batch == nil {
+		return nil, status.Error(codes.Unimplemented, "unknown method BatchCreateTasks")
+	}
 	return s.batch(ctx, n, req, func() *longrunningpb.Operation { return s.takeAll(req) })
 }
 

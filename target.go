@@ -104,7 +104,7 @@ func (t HTTPTarget) request(address, method string, header map[string]string, bo
 		Body:       body,
 	}
 	if t.ServiceAccount != "" {
-		r.AuthorizationHeader = oidcToken(t.ServiceAccount, first(t.Audience, origin(address)))
+		r.AuthorizationHeader = oidcToken(t.ServiceAccount, t.Audience)
 	}
 	return &cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: r}}
 }

@@ -16,6 +16,8 @@ import (
 	gax "github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 var (
@@ -25,10 +27,6 @@ var (
 	// ErrNotSent says that the task was never sent, so it does not exist.
 	ErrNotSent = errors.New("the task was not sent")
 )
-
-// Try is the deadline of one RPC. The service refuses deadlines over 30 s
-// (reference §1.2), and a context's own replaces the client's default.
-const Try = 20 * time.Second
 
 // Patience is how long a create is retried if its context has no deadline.
 const Patience = time.Minute
@@ -118,14 +116,12 @@ func start(ctx context.Context) pacer {
 	return pacer{giveUp: giveUp, backoff: gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}}
 }
 
-// clamp bounds one RPC. Where the caller's own deadline is nearer, that one
-// does, and costs nothing.
+// clamp bounds one RPC.
 func (p *pacer) clamp(ctx context.Context) (context.Context, context.CancelFunc) {
-	left := time.Until(p.giveUp)
-	if _, ok := ctx.Deadline(); ok && left <= Try {
-		return ctx, func() {}
+	if _, ok := ctx.Deadline(); !ok && time.Until(p.giveUp) < rpc.Timeout {
+		return context.WithDeadline(ctx, p.giveUp)
 	}
-	return context.WithTimeout(ctx, min(left, Try))
+	return rpc.WithTimeout(ctx)
 }
 
 // wait pauses before the next try. It is false when there is no time for one.
