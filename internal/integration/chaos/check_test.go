@@ -1,0 +1,80 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestTheCheckerBites: each rule, broken in a ledger of a few lines.
+func TestTheCheckerBites(t *testing.T) {
+	t.Parallel()
+	enqueued := event{What: evEnqueued, ID: "w", Out: actOK}
+	start := func(run string, pid, att int, tok int64) event {
+		return event{What: evStart, ID: "w", Run: run, PID: pid, Att: att, Tok: tok}
+	}
+	at := func(what, run string, pid int) event { return event{What: what, ID: "w", Run: run, PID: pid} }
+	good := []event{enqueued, start("a", 1, 1, 10), at(evEffect, "a", 1), at(evEnd, "a", 1), at(evMarked, "a", 1)}
+	tests := []struct {
+		name    string
+		events  []event
+		letters map[string][]string
+		says    string // empty: no violation
+	}{
+		{"all is well", good, nil, ""},
+		{"killed between effect and mark", []event{
+			enqueued, start("a", 1, 1, 10), at(evEffect, "a", 1), {What: evExit, PID: 1},
+			start("b", 2, 2, 20), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, ""},
+		{"told before the newer began", []event{
+			enqueued, start("a", 1, 1, 10), at(evLost, "a", 1),
+			start("b", 2, 2, 20), at(evEnd, "a", 1), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, ""},
+		{"lost", []event{enqueued, start("a", 1, 1, 10), at(evEnd, "a", 1), at(evMarked, "a", 1)}, nil, "lost: ok has no effect"},
+		{"never delivered", []event{enqueued}, nil, "after 0 runs"},
+		{"buried", []event{enqueued, start("a", 1, 1, 10), at(evLetter, "a", 1)}, map[string][]string{"w": {"exhausted"}}, ""},
+		{"two letters", good, map[string][]string{"w": {"exhausted", "crashed"}}, "2 dead letters"},
+		{"a letter of nothing", good, map[string][]string{"x": {"exhausted"}}, "never enqueued"},
+		{"overlap", []event{
+			enqueued, start("a", 1, 1, 10), start("b", 2, 2, 20), at(evEnd, "a", 1), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, "had not ended and was not told"},
+		{"told too late", []event{
+			enqueued, start("a", 1, 1, 10), start("b", 2, 2, 20), at(evLost, "a", 1), at(evEnd, "a", 1), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, "had not ended and was not told"},
+		{"token goes back", []event{
+			enqueued, start("a", 1, 1, 20), at(evEnd, "a", 1), start("b", 1, 2, 10), at(evEffect, "b", 1), at(evEnd, "b", 1), at(evMarked, "b", 1),
+		}, nil, "fencing token 10, the run before it 20"},
+		{"effects out of order", []event{
+			enqueued, start("a", 1, 1, 10), at(evLost, "a", 1), start("b", 2, 2, 20), at(evEffect, "b", 2), at(evEffect, "a", 1), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, "an effect with fencing token 10 came after one with 20"},
+		{"run after the mark", append(append([]event{}, good...), start("b", 2, 2, 20), at(evEnd, "b", 2)), nil, "after marked"},
+		{"a newer generation after the mark", append(append([]event{}, good...),
+			event{What: evStart, ID: "w", Run: "b", PID: 2, Gen: 1, Tok: 20, Att: 1}, at(evEnd, "b", 2)), nil, ""},
+		{"run after the letter", []event{
+			enqueued, start("a", 1, 1, 10), at(evEnd, "a", 1), at(evLetter, "a", 1), start("b", 2, 2, 20), at(evEnd, "b", 2),
+		}, map[string][]string{"w": {"permanent"}}, "after letter"},
+		{"second effect unexplained", []event{
+			enqueued, start("a", 1, 1, 10), at(evEffect, "a", 1), at(evEnd, "a", 1),
+			start("b", 2, 2, 20), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, "nothing explains it"},
+		{"attempt given again", []event{
+			enqueued, start("a", 1, 1, 10), at(evEnd, "a", 1), at(evCounted, "a", 1),
+			start("b", 1, 1, 20), at(evEffect, "b", 1), at(evEnd, "b", 1), at(evMarked, "b", 1),
+		}, nil, "after attempt 1 counted"},
+		{"attempt beyond the limit", []event{
+			enqueued, start("a", 1, maxAttempts+1, 10), at(evEffect, "a", 1), at(evEnd, "a", 1), at(evMarked, "a", 1),
+		}, nil, "is attempt 7 of 6"},
+		{"goroutines left", append(append([]event{}, good...), event{What: evDrained, PID: 1, N: 3}), nil, "3 goroutines are left over"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for i := range tt.events {
+				tt.events[i].T = int64(i + 1)
+			}
+			violations := strings.Join(check(tt.events, tt.letters).violations, "\n")
+			if tt.says == "" && violations != "" || !strings.Contains(violations, tt.says) {
+				t.Errorf("got %q, want %q", violations, tt.says)
+			}
+		})
+	}
+}

@@ -1,0 +1,54 @@
+// Chaos runs many tasks through real worker processes and a real Redis while
+// both are killed, drained, cut off and slowed, and Cloud Tasks delivers
+// twice. Every process writes down what it did; at the end the ledger is held
+// against what handoff promises, and each violation is printed.
+//
+//	go run -C internal/integration/chaos . -tasks 100000
+//
+// It exits 1 if there is a violation. The seed is printed; it decides what the
+// tasks do and in which order things go wrong, not how processes interleave.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	if os.Getenv(envRole) == roleWorker {
+		exitOn(workerMain())
+		return
+	}
+	var c config
+	flag.IntVar(&c.tasks, "tasks", 5000, "how many tasks")
+	flag.IntVar(&c.workers, "workers", 4, "how many worker processes at a time")
+	flag.Uint64Var(&c.seed, "seed", 0, "what goes wrong; 0 picks one")
+	flag.DurationVar(&c.limit, "limit", 10*time.Minute, "how long all of it may take")
+	flag.DurationVar(&c.trouble, "trouble", 8*time.Minute, "how long things go wrong at most")
+	flag.StringVar(&c.sabotage, "sabotage", sabotageNone, fmt.Sprintf("break the fence on purpose: one of %v", sabotages))
+	flag.Parse()
+	if c.seed == 0 {
+		c.seed = rand.Uint64()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	fmt.Printf("seed %d: %d tasks, %d workers\n", c.seed, c.tasks, c.workers)
+	report, err := c.run(ctx)
+	exitOn(err)
+	report.print(os.Stdout)
+	if len(report.violations) > 0 {
+		os.Exit(1)
+	}
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// proxy stands between one worker and Redis, and cuts or slows what passes.
+type proxy struct {
+	listener net.Listener
+	target   string
+	cut      atomic.Bool
+	delay    atomic.Int64 // added to each read, in ns
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	wg    sync.WaitGroup
+}
+
+func startProxy(target string) (*proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{listener: l, target: target, conns: make(map[net.Conn]struct{})}
+	p.wg.Go(p.accept)
+	return p, nil
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		if p.cut.Load() {
+			client.Close()
+			continue
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		p.track(client, server)
+		p.wg.Go(func() { p.copy(server, client) })
+		p.wg.Go(func() { p.copy(client, server) })
+	}
+}
+
+func (p *proxy) track(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+}
+
+func (p *proxy) copy(dst, src net.Conn) {
+	defer p.drop(dst, src)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := src.Read(buf)
+		if d := p.delay.Load(); d > 0 {
+			time.Sleep(time.Duration(d))
+		}
+		if p.cut.Load() {
+			return // what was read is lost on the way
+		}
+		if _, werr := dst.Write(buf[:n]); werr != nil || err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) drop(conns ...io.Closer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+		delete(p.conns, c.(net.Conn))
+	}
+}
+
+// setCut breaks every connection and refuses new ones until it is undone.
+func (p *proxy) setCut(cut bool) {
+	p.cut.Store(cut)
+	if !cut {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		c.Close()
+	}
+}
+
+func (p *proxy) close() {
+	p.listener.Close()
+	p.setCut(true)
+	p.wg.Wait()
+}
