@@ -37,6 +37,10 @@ api: ## Write the exported API and what it costs to import into api/
 fuzz: ## Run every fuzz target for FUZZTIME (5s)
 	@internal/tools/fuzz $(or $(FUZZTIME),5s)
 
+.PHONY: chaos
+chaos: ## Run 100,000 tasks while workers and Redis are killed (ten minutes)
+	@go run -C internal/integration/chaos . -tasks 100000
+
 .PHONY: vuln
 vuln: bin/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
 	@for m in $(ALL_MODULES); do (cd $$m && $(BIN)/govulncheck ./...) || exit 1; done
