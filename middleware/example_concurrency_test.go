@@ -1,0 +1,36 @@
+package middleware_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/middleware"
+)
+
+// One task too many is answered 409: it comes back later, uncounted, and the
+// queue is not slowed.
+func ExampleConcurrency() {
+	router := newRouter()
+	defer router.Shutdown(context.Background())
+	router.Use(middleware.Concurrency(1))
+
+	e := echo.New()
+	router.Mount(e.Group("/tasks"))
+	handoff.Handle(router, func(ctx context.Context, _ WelcomeEmail) error {
+		if handoff.InfoFromContext(ctx).Task == "t1" {
+			fmt.Println("t2 while t1 runs:", deliver(e, "t2"))
+		}
+		return nil
+	})
+
+	fmt.Println("t1:", deliver(e, "t1"))
+	fmt.Println("t2 after t1:", deliver(e, "t2"))
+
+	// Output:
+	// t2 while t1 runs: 409
+	// t1: 200
+	// t2 after t1: 200
+}

@@ -1,0 +1,330 @@
+package middleware_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
+	"github.com/brillconsulting/handoff/middleware"
+)
+
+// journal keeps what is logged, as text and line by line.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
+func (j *journal) lines(t *testing.T) []map[string]any {
+	t.Helper()
+	var lines []map[string]any
+	for line := range strings.Lines(j.String()) {
+		fields := make(map[string]any)
+		assert.NoError(t, json.Unmarshal([]byte(line), &fields))
+		lines = append(lines, fields)
+	}
+	return lines
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func newLogged(t *testing.T, change func(*middleware.LoggerConfig)) (*bench, *journal) {
+	t.Helper()
+	j := new(journal)
+	config := middleware.LoggerConfig{Logger: j.logger()}
+	if change != nil {
+		change(&config)
+	}
+	return newBench(t, middleware.LoggerWithConfig(config)), j
+}
+
+func TestLoggerLines(t *testing.T) {
+	t.Parallel()
+	known := func(attempt int) map[string]any {
+		return map[string]any{"kind": "order", "queue": "orders", "task": "t", "attempt": float64(attempt)}
+	}
+	for name, tc := range map[string]struct {
+		err     error // of the handler
+		change  []func(*http.Request)
+		level   string
+		outcome string
+		status  int
+		reason  string
+		text    string         // in error
+		task    map[string]any // nil: nothing of the task may be said
+		noLag   bool
+	}{
+		"done":      {level: "INFO", outcome: "done", status: 200, task: known(1)},
+		"dropped":   {err: handoff.Drop(nil), level: "INFO", outcome: "dropped", status: 204, task: known(1), text: "dropped"},
+		"failed":    {err: errors.New("no stock"), level: "WARN", outcome: "failed", status: 500, task: known(1), text: "no stock"},
+		"throttled": {err: handoff.RetryAfter(errors.New("slow down"), time.Second), level: "WARN", outcome: "throttled", status: 503, task: known(1), text: "slow down"},
+		"busy":      {err: handoff.ErrBusy, level: "WARN", outcome: "busy", status: 409, task: known(1), text: "busy"},
+		"dead":      {err: handoff.Permanent(errors.New("no such card")), level: "ERROR", outcome: "dead", status: 205, reason: "permanent", task: known(1), text: "no such card"},
+		"undecodable": {
+			change: []func(*http.Request){func(r *http.Request) { r.Body = http.NoBody }}, level: "WARN", outcome: "failed", status: 500,
+			reason: "undecodable", task: known(0), text: "not a middleware_test.order",
+		},
+		"without a schedule": {change: []func(*http.Request){noHeader("X-CloudTasks-TaskETA")}, level: "INFO", outcome: "done", status: 200, task: known(1), noLag: true},
+		"unknown kind": {
+			change: []func(*http.Request){path("/tasks/" + strings.Repeat("x", 1000))}, level: "WARN", outcome: "unknown-kind", status: 404, reason: "unknown-kind",
+			task: map[string]any{"kind": strings.Repeat("x", 64), "queue": "orders", "task": "t", "attempt": 0.0}, text: "no handler",
+		},
+		"too large": {
+			change: []func(*http.Request){func(r *http.Request) { r.ContentLength = 1 << 20 }}, level: "WARN", outcome: "too-large", status: 413, reason: "too-large",
+			task: known(0), text: "MaxBody",
+		},
+		"no token": {change: []func(*http.Request){noHeader("Authorization")}, level: "WARN", outcome: "unauthenticated", status: 401, reason: "no-token", text: "unauthenticated", noLag: true},
+		"stranger": {
+			change: []func(*http.Request){header("Authorization", "Bearer "+oidctest.Shared().Token(oidctest.Claims(map[string]any{"email": "eve@example.com"})))},
+			level:  "WARN", outcome: "forbidden", status: 403, reason: "caller", text: "forbidden", noLag: true,
+		},
+		"malformed": {change: []func(*http.Request){noHeader("X-CloudTasks-TaskName")}, level: "WARN", outcome: "malformed", status: 400, reason: "malformed", text: "X-Cloudtasks-Taskname is missing", noLag: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, j := newLogged(t, nil)
+			handoff.Handle(b.router, func(context.Context, order) error { return tc.err })
+			assert.Status(t, b.send(b.request("t", tc.change...)), tc.status)
+
+			lines := j.lines(t)
+			assert.Equal(t, len(lines), 1)
+			line := lines[0]
+			assert.Equal(t, line["msg"], any("handoff: delivery"))
+			assert.Equal(t, line["level"], any(tc.level))
+			assert.Equal(t, line["outcome"], any(tc.outcome))
+			assert.Equal(t, line["status"], any(float64(tc.status)))
+			if text, _ := line["error"].(string); !strings.Contains(text, tc.text) || (text == "") != (tc.text == "") {
+				t.Errorf("error is %q, want one that says %q", text, tc.text)
+			}
+			if reason, _ := line["reason"].(string); reason != tc.reason {
+				t.Errorf("reason is %q, want %q", reason, tc.reason)
+			}
+			for _, key := range []string{"kind", "queue", "task", "attempt"} {
+				if line[key] != tc.task[key] {
+					t.Errorf("%s is %v, want %v", key, line[key], tc.task[key])
+				}
+			}
+			if line["duration"].(float64) <= 0 {
+				t.Errorf("duration is %v", line["duration"])
+			}
+			if lag, ok := line["lag"].(float64); ok == tc.noLag || ok && time.Duration(lag) < 2*time.Second {
+				t.Errorf("lag is %v", line["lag"])
+			}
+		})
+	}
+}
+
+func TestLoggerSuppressesRefusals(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, j := newLogged(t, nil)
+		handoff.Handle(b.router, func(context.Context, order) error { return nil })
+		anonymous, elsewhere := noHeader("Authorization"), path("/tasks/gone")
+		for range 5 {
+			assert.Status(t, b.send(b.request("t", anonymous)), 401)
+			assert.Status(t, b.send(b.request("t", elsewhere)), 404)
+		}
+		assert.Equal(t, len(j.lines(t)), 2) // one a reason
+		for i := range 3 {
+			assert.Status(t, b.send(b.request("t"+string(rune('a'+i)))), 200)
+		}
+		assert.Equal(t, len(j.lines(t)), 5) // what was run is never left out
+
+		time.Sleep(time.Second)
+		assert.Status(t, b.send(b.request("t", anonymous)), 401)
+		lines := j.lines(t)
+		assert.Equal(t, lines[0]["suppressed"], nil)
+		assert.Equal(t, lines[5]["suppressed"], any(4.0))
+
+		time.Sleep(time.Second)
+		assert.Status(t, b.send(b.request("t", anonymous)), 401)
+		assert.Equal(t, j.lines(t)[6]["suppressed"], nil) // counted once
+	})
+}
+
+// A router that drains answers everybody before it looks at them.
+func TestLoggerSuppressesWhileDraining(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, nil)
+	assert.NoError(t, b.router.Shutdown(t.Context()))
+	for range 3 {
+		assert.Status(t, b.send(b.request("t", noHeader("Authorization"))), 500)
+	}
+	lines := j.lines(t)
+	assert.Equal(t, len(lines), 1)
+	assert.Equal(t, lines[0]["outcome"], any("interrupted"))
+	assert.Equal(t, lines[0]["task"], nil)
+}
+
+func TestLoggerCloudKeys(t *testing.T) {
+	t.Parallel()
+	inSpan := func(next echo.HandlerFunc) echo.HandlerFunc { // as Tracing does
+		return func(c echo.Context) error {
+			span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+			c.SetRequest(c.Request().WithContext(trace.ContextWithSpanContext(c.Request().Context(), span)))
+			return next(c)
+		}
+	}
+	for name, tc := range map[string]struct {
+		inner    []echo.MiddlewareFunc
+		change   func(*http.Request)
+		severity string
+		trace    any
+		span     any
+		sampled  any
+	}{
+		"of the header":        {nil, header("Traceparent", traceparent), "INFO", "projects/shop/traces/" + traceID, spanID, true},
+		"of the span":          {[]echo.MiddlewareFunc{inSpan}, header("Traceparent", traceparent), "INFO", "projects/shop/traces/01000000000000000000000000000000", "0200000000000000", false},
+		"none":                 {nil, func(*http.Request) {}, "INFO", nil, nil, nil},
+		"garbage":              {nil, header("Traceparent", "00-zz-zz-01"), "INFO", nil, nil, nil},
+		"of a stranger's":      {nil, func(r *http.Request) { r.Header.Set("Traceparent", traceparent); r.Header.Del("Authorization") }, "WARNING", nil, nil, nil},
+		"of a payload to bury": {nil, header("Handoff-Expires", "1"), "ERROR", nil, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			j := new(journal)
+			logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: j.logger(), CloudProject: "shop"})
+			b := newBench(t, append([]echo.MiddlewareFunc{logger}, tc.inner...)...)
+			handoff.Handle(b.router, func(context.Context, order) error { return nil })
+			b.send(b.request("t", tc.change))
+			line := j.lines(t)[0]
+			assert.Equal(t, line["severity"], any(tc.severity))
+			assert.Equal(t, line["logging.googleapis.com/trace"], tc.trace)
+			assert.Equal(t, line["logging.googleapis.com/spanId"], tc.span)
+			assert.Equal(t, line["logging.googleapis.com/trace_sampled"], tc.sampled)
+		})
+	}
+}
+
+func TestLoggerWithoutCloudKeys(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, nil)
+	handoff.Handle(b.router, func(context.Context, order) error { return nil })
+	b.send(b.request("t", header("Traceparent", traceparent)))
+	if s := j.String(); strings.Contains(s, "severity") || strings.Contains(s, traceID) {
+		t.Errorf("unasked: %s", s)
+	}
+}
+
+func TestLoggerKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, func(c *middleware.LoggerConfig) { c.CloudProject = "shop" })
+	handoff.Handle(b.router, func(context.Context, order) error { return errors.New("no stock") })
+	sendSecrets(b)
+	if len(j.lines(t)) < 5 {
+		t.Fatalf("too little was logged to tell: %s", j)
+	}
+	noSecrets(t, b, j.String())
+}
+
+// sendSecrets makes deliveries of every sort, each with a token and a payload
+// that must not be seen again.
+func sendSecrets(b *bench) {
+	for _, change := range []func(*http.Request){
+		header("X-Test", "1"),
+		path("/tasks/unknown"),
+		noHeader("X-CloudTasks-TaskName"),
+		header("X-CloudTasks-QueueName", card+"!"),
+		header("X-CloudTasks-TaskRetryCount", card),
+		header("Authorization", "Bearer "+b.token[:len(b.token)-1]),
+		header("Authorization", "Bearer "+b.token+"."+card),
+		header("Authorization", "Basic "+card),
+		header("Content-Encoding", card),
+		header("Handoff-Expires", "1"),
+		header("Handoff-Id", card+"!"),
+		func(r *http.Request) { r.ContentLength = 1 << 20 },
+	} {
+		b.send(b.request("t", change))
+	}
+	broken := b.request("t")
+	broken.Body = http.NoBody
+	b.send(broken)
+	wrong := b.request("t2")
+	wrong.Body = readCloser{strings.NewReader(`{"card":["` + card + `"]}`)}
+	wrong.ContentLength = -1
+	b.send(wrong)
+}
+
+type readCloser struct{ *strings.Reader }
+
+func (readCloser) Close() error { return nil }
+
+func noSecrets(t *testing.T, b *bench, text string) {
+	t.Helper()
+	signature := b.token[strings.LastIndexByte(b.token, '.')+1:]
+	for name, secret := range map[string]string{"payload": card, "token": b.token[:40], "signature": signature[:40]} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the %s is in sight: %s", name, text)
+		}
+	}
+}
+
+func TestLoggerSkipper(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, func(c *middleware.LoggerConfig) {
+		c.Skipper = func(c echo.Context) bool { return c.Request().Header.Get("X-Quiet") != "" }
+	})
+	handoff.Handle(b.router, func(context.Context, order) error { return nil })
+	assert.Status(t, b.send(b.request("t1", header("X-Quiet", "1"))), 200)
+	assert.Status(t, b.send(b.request("t2")), 200)
+	lines := j.lines(t)
+	assert.Equal(t, len(lines), 1)
+	assert.Equal(t, lines[0]["task"], any("t2"))
+}
+
+// A handler that has net/http abort the connection is logged on its way out.
+func TestLoggerAborted(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, nil)
+	handoff.Handle(b.router, func(context.Context, order) error { panic(http.ErrAbortHandler) })
+	func() {
+		defer func() {
+			if p := recover(); p != http.ErrAbortHandler {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		b.send(b.request("t"))
+	}()
+	lines := j.lines(t)
+	assert.Equal(t, len(lines), 1)
+	assert.Equal(t, lines[0]["outcome"], any("failed"))
+	assert.Equal(t, lines[0]["task"], any("t"))
+	assert.Equal(t, lines[0]["status"], any(0.0)) // nothing was answered
+}
+
+func TestLoggerElsewhere(t *testing.T) {
+	t.Parallel()
+	j := new(journal)
+	e := echo.New()
+	e.Use(middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: j.logger()}))
+	e.GET("/healthz", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
+	assert.Status(t, deliver(e, "t1"), http.StatusNotFound)
+	assert.Equal(t, j.String(), "")
+}

@@ -1,0 +1,182 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// MetricsConfig configures [MetricsWithConfig].
+type MetricsConfig struct {
+	_ [0]func()
+
+	// Skipper leaves out the requests it is true for. Defaults to none.
+	Skipper Skipper
+
+	// MeterProvider makes the instruments. Defaults to otel.GetMeterProvider.
+	MeterProvider metric.MeterProvider
+}
+
+// Metrics returns a middleware for the echo group that counts deliveries with
+// the OpenTelemetry metrics API. Its instruments, with their attributes:
+//
+//	handoff.deliveries          counter    kind, outcome
+//	handoff.rejections          counter    kind, reason
+//	handoff.in_flight           up-down    -
+//	handoff.lag                 histogram  kind            s from the scheduled time to the handler's start
+//	messaging.process.duration  histogram  kind, outcome   s in the handler
+//	handoff.enqueue_to_done     histogram  kind            s from the enqueue to the end of the attempt that succeeded
+//	handoff.leases_lost         counter    kind            leases lost while the handler ran
+//	handoff.dead_letters        counter    kind, reason    tasks that died
+//
+// Attributes are named handoff.kind, handoff.outcome and handoff.reason;
+// messaging.process.duration has those of OpenTelemetry's conventions as well.
+// All of them come from closed sets: kind is one that the router has a handler
+// for, "_unknown" for any other, and empty where the caller was not verified.
+// A delivery counts as a rejection if it was refused before its task was
+// claimed; handoff.deliveries counts it too.
+//
+// The module in examples/prometheus shows them to Prometheus.
+func Metrics() echo.MiddlewareFunc { return MetricsWithConfig(MetricsConfig{}) }
+
+// MetricsWithConfig is [Metrics] with a configuration.
+func MetricsWithConfig(config MetricsConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
+
+// ToMiddleware returns the middleware, or what the MeterProvider had to say
+// against an instrument.
+func (config MetricsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+	m, err := newMetrics(meterOf(config.MeterProvider))
+	if err != nil {
+		return nil, err
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if config.Skipper != nil && config.Skipper(c) {
+				return next(c)
+			}
+			ctx := c.Request().Context()
+			m.inFlight.Add(ctx, 1)
+			defer func() { // also when net/http is told to abort, by a panic
+				m.inFlight.Add(ctx, -1)
+				if d, ok := handoff.DeliveryFrom(c); ok {
+					m.count(c.Request().Context(), &d)
+				}
+			}()
+			return next(c)
+		}
+	}, nil
+}
+
+func meterOf(p metric.MeterProvider) metric.Meter {
+	if p == nil {
+		p = otel.GetMeterProvider()
+	}
+	return p.Meter(scope)
+}
+
+type metrics struct {
+	deliveries, rejections, leasesLost, deadLetters metric.Int64Counter
+	inFlight                                        metric.Int64UpDownCounter
+	duration, lag, toDone                           metric.Float64Histogram
+
+	labels cache[label, options]
+}
+
+// The conventions' buckets for durations end at 10 s. A handler may take
+// 30 min, and a task may wait for days.
+var (
+	durationBuckets = metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 30, 60, 300, 900, 1800)
+	waitBuckets     = metric.WithExplicitBucketBoundaries(.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 6*3600, 24*3600, 7*24*3600)
+)
+
+func newMetrics(meter metric.Meter) (*metrics, error) {
+	var m metrics
+	var errs [8]error
+	m.deliveries, errs[0] = meter.Int64Counter("handoff.deliveries", metric.WithUnit("{delivery}"),
+		metric.WithDescription("Deliveries, by how they ended."))
+	m.rejections, errs[1] = meter.Int64Counter("handoff.rejections", metric.WithUnit("{delivery}"),
+		metric.WithDescription("Deliveries refused before their task was claimed, by why."))
+	m.leasesLost, errs[2] = meter.Int64Counter("handoff.leases_lost", metric.WithUnit("{lease}"),
+		metric.WithDescription("Leases lost while the handler ran."))
+	m.deadLetters, errs[3] = meter.Int64Counter("handoff.dead_letters", metric.WithUnit("{letter}"),
+		metric.WithDescription("Tasks that died, by why."))
+	m.inFlight, errs[4] = meter.Int64UpDownCounter("handoff.in_flight", metric.WithUnit("{delivery}"),
+		metric.WithDescription("Deliveries being answered."))
+	m.lag, errs[5] = meter.Float64Histogram("handoff.lag", metric.WithUnit("s"), waitBuckets,
+		metric.WithDescription("From the scheduled time to the handler's start."))
+	m.toDone, errs[6] = meter.Float64Histogram("handoff.enqueue_to_done", metric.WithUnit("s"), waitBuckets,
+		metric.WithDescription("From the enqueue to the end of the attempt that succeeded."))
+	duration, err := newProcessDuration(meter, durationBuckets)
+	m.duration, errs[7] = duration.Inst(), err
+	return &m, errors.Join(errs[:]...)
+}
+
+func (m *metrics) options(l label) options { return m.labels.get(l, label.options) }
+
+func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
+	kind := kindOf(d)
+	byKind := m.options(label{kind: kind})
+	ended := m.options(label{kind: kind, outcome: d.Outcome})
+	m.deliveries.Add(ctx, 1, ended.add...)
+	if refused(d) {
+		m.rejections.Add(ctx, 1, m.options(label{kind: kind, reason: refusalReason(d)}).add...)
+	}
+	if !d.Started.IsZero() && !d.Ended.IsZero() {
+		m.duration.Record(ctx, d.Ended.Sub(d.Started).Seconds(), m.options(label{kind: kind, outcome: d.Outcome, process: true}).record...)
+	}
+	if lag, ok := lagOf(d, d.Started); ok {
+		m.lag.Record(ctx, lag.Seconds(), byKind.record...)
+	}
+	if d.Outcome == handoff.Done && !d.Info.EnqueuedAt.IsZero() {
+		m.toDone.Record(ctx, max(0, d.Ended.Sub(d.Info.EnqueuedAt)).Seconds(), byKind.record...)
+	}
+	if d.LeaseLost {
+		m.leasesLost.Add(ctx, 1, byKind.add...)
+	}
+	if d.Outcome == handoff.Dead {
+		m.deadLetters.Add(ctx, 1, m.options(label{kind: kind, reason: d.Reason}).add...)
+	}
+}
+
+// label is one combination of attributes; its zero fields, other than kind, are
+// not among them.
+type label struct {
+	kind    string
+	outcome handoff.Outcome
+	reason  handoff.Reason
+	process bool // with those of the conventions
+}
+
+func (l label) options() options {
+	attrs := []attribute.KeyValue{kindKey.String(l.kind)}
+	if l.outcome != 0 {
+		attrs = append(attrs, outcomeKey.String(l.outcome.String()))
+	}
+	if l.reason != "" {
+		attrs = append(attrs, reasonKey.String(string(l.reason)))
+	}
+	if l.process {
+		attrs = append(attrs, systemName, processName)
+		if failed(l.outcome) {
+			attrs = append(attrs, errorTypeKey.String(l.outcome.String()))
+		}
+	}
+	return optionsOf(attrs)
+}
+
+// options is what a set of attributes is to the instruments.
+type options struct {
+	add    []metric.AddOption
+	record []metric.RecordOption
+}
+
+func optionsOf(attrs []attribute.KeyValue) options {
+	set := metric.WithAttributeSet(attribute.NewSet(attrs...))
+	return options{add: []metric.AddOption{set}, record: []metric.RecordOption{set}}
+}

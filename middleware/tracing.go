@@ -1,0 +1,187 @@
+package middleware
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// TracingConfig configures [TracingWithConfig].
+type TracingConfig struct {
+	_ [0]func()
+
+	// Skipper leaves out the requests it is true for. Defaults to none.
+	Skipper Skipper
+
+	// TracerProvider makes the spans. Defaults to otel.GetTracerProvider.
+	TracerProvider trace.TracerProvider
+
+	// Propagator reads the trace that the task carries. Defaults to W3C trace
+	// context, not to OpenTelemetry's global propagator, which reads nothing
+	// until it is set. It must be the one of [InstrumentConfig].
+	Propagator propagation.TextMapPropagator
+}
+
+// Tracing returns a middleware for the echo group that makes an OpenTelemetry
+// consumer span of each delivery, named "process <queue>".
+//
+// The first delivery of a task is a child of the span that enqueued it (see
+// [Instrument]). Retries, which may come days later, are new roots that link
+// to it. The trace that a request carries is believed once its caller is
+// verified, so that strangers cannot decide what is sampled: a delivery
+// refused before that is a root span of its own.
+//
+// The span covers the delivery from when its caller is verified to when its
+// task is settled, and is the parent of what the handler traces. It is an
+// error if the task died, or failed other than by being busy or interrupted.
+//
+// Use it instead of another server instrumentation, whose span would believe
+// every request.
+func Tracing() echo.MiddlewareFunc { return TracingWithConfig(TracingConfig{}) }
+
+// TracingWithConfig is [Tracing] with a configuration.
+func TracingWithConfig(config TracingConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
+
+// ToMiddleware returns the middleware. No configuration is an error.
+func (config TracingConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+	t := &tracing{
+		tracer:     tracerOf(config.TracerProvider),
+		propagator: propagatorOf(config.Propagator),
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if config.Skipper != nil && config.Skipper(c) {
+				return next(c)
+			}
+			var span trace.Span // nil until the caller is verified
+			handoff.OnVerified(c, func(ctx context.Context, info handoff.Info) context.Context {
+				ctx, span = t.start(ctx, c.Request().Header, info)
+				return ctx
+			})
+			defer func() { t.end(c, span) }() // also when net/http is told to abort, by a panic
+			return next(c)
+		}
+	}, nil
+}
+
+func tracerOf(p trace.TracerProvider) trace.Tracer {
+	if p == nil {
+		p = otel.GetTracerProvider()
+	}
+	return p.Tracer(scope)
+}
+
+func propagatorOf(p propagation.TextMapPropagator) propagation.TextMapPropagator {
+	if p == nil {
+		return propagation.TraceContext{}
+	}
+	return p
+}
+
+type tracing struct {
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator
+	queues     cache[string, queueSpan]
+}
+
+// start begins the span of a delivery that is what it says. Only the headers
+// tell a first delivery from a retry here: the claim, which counts attempts,
+// is to be within the span.
+func (t *tracing) start(ctx context.Context, header http.Header, info handoff.Info) (context.Context, trace.Span) {
+	ctx = t.propagator.Extract(ctx, carrier{propagation.HeaderCarrier(header)})
+	queue := t.queues.get(info.Queue, spanOf)
+	options := queue.options
+	if info.RetryCount > 0 {
+		options = append(options[:len(options):len(options)], trace.WithNewRoot())
+		if origin := trace.SpanContextFromContext(ctx); origin.IsRemote() {
+			options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
+		}
+	}
+	return t.tracer.Start(ctx, queue.name, options...)
+}
+
+// queueSpan is what the spans of a queue begin as.
+type queueSpan struct {
+	name    string
+	options []trace.SpanStartOption
+}
+
+func spanOf(queue string) queueSpan {
+	return queueSpan{"process " + queue, []trace.SpanStartOption{
+		trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(systemName, processType, processName, destinationKey.String(queue)),
+	}}
+}
+
+// carrier spares the ordinary lookups the work of making the name canonical.
+type carrier struct{ propagation.HeaderCarrier }
+
+func (c carrier) Get(key string) string {
+	switch key {
+	case "traceparent":
+		key = "Traceparent"
+	case "tracestate":
+		key = "Tracestate"
+	}
+	return c.HeaderCarrier.Get(key)
+}
+
+func (t *tracing) end(c echo.Context, span trace.Span) {
+	d, ok := handoff.DeliveryFrom(c)
+	if !ok {
+		return
+	}
+	if span == nil {
+		_, span = t.tracer.Start(c.Request().Context(), "process", trace.WithTimestamp(d.Received),
+			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(systemName, processType, processName))
+	}
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(attributesOf(&d, c.Request())...)
+	if failed(d.Outcome) {
+		span.SetAttributes(errorTypeKey.String(d.Outcome.String()))
+		span.SetStatus(codes.Error, errorText(d.Err))
+	}
+}
+
+func attributesOf(d *handoff.Delivery, req *http.Request) []attribute.KeyValue {
+	attrs := append(make([]attribute.KeyValue, 0, 10), outcomeKey.String(d.Outcome.String()))
+	if d.Reason != "" {
+		attrs = append(attrs, reasonKey.String(string(d.Reason)))
+	}
+	info := &d.Info
+	if info.Task == "" {
+		return attrs
+	}
+	attrs = append(attrs, kindKey.String(kindOf(d)), messageKey.String(info.Task), retriesKey.Int(info.RetryCount))
+	if req.ContentLength > 0 {
+		attrs = append(attrs, bodySizeKey.Int64(req.ContentLength))
+	}
+	if info.ID != "" {
+		attrs = append(attrs, idKey.String(info.ID))
+	}
+	if info.Attempt > 0 {
+		attrs = append(attrs, attemptKey.Int(info.Attempt))
+	}
+	if info.PreviousResponse > 0 {
+		attrs = append(attrs, previousKey.Int(info.PreviousResponse))
+	}
+	return attrs
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
