@@ -13,7 +13,7 @@
 -- one it is an integer to Redis, which keeps it in the fewest bytes.
 local function parse(v)
   local second, state, owner, ttl, generation, micro, rest = string.match(v, '^(%d+)(%a)(%d+) (%d+) (%d+) (%d+)(.*)$')
-  local token = second * 1000000 + micro
+  local token = second * 1000000 + tonumber(micro, 10) -- the Lua of miniredis takes 010 for eight
   local start, first, crashed, attempt, note = string.match(rest, '^ (%d+) (%d+) (%d) (%d+)(.*)$')
   return {
     state = state, owner = owner, ttl = ttl, generation = generation, token = token,
