@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -60,6 +61,9 @@ func setParameter(parent protoreflect.Message, field protoreflect.FieldDescripto
 		for _, v := range p.values {
 			mask.Paths = append(mask.Paths, maskPaths(v)...)
 		}
+		if slices.ContainsFunc(mask.Paths, func(path string) bool { return !fieldPath.MatchString(path) }) {
+			return invalidValue(p.name, field)
+		}
 		parent.Set(field, protoreflect.ValueOfMessage(mask.ProtoReflect()))
 		return nil
 	}
@@ -111,6 +115,10 @@ func isNumber(v string) bool {
 	var n int32
 	return json.Unmarshal([]byte(v), &n) == nil
 }
+
+// fieldPath is what a path of a field mask looks like: anything else has no
+// camelCase spelling, so it could not be sent back.
+var fieldPath = regexp.MustCompile(`^(\*|[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*(\.[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*)*)$`)
 
 // maskPaths splits a field mask in either spelling: Go and gcloud send
 // camelCase, Node sends snake_case.
