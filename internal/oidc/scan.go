@@ -49,11 +49,21 @@ func after(s string, c byte) (string, bool) {
 	return space(s[1:]), true
 }
 
-func space(s string) string { return strings.TrimLeft(s, " \t\r\n") }
+func space(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t' || s[0] == '\r' || s[0] == '\n') {
+		s = s[1:]
+	}
+	return s
+}
 
 // cutValue cuts one JSON value, and the white space after it, off the start of
 // s. What is more than a plain string or number goes by encoding/json.
 func cutValue(s string) (value, rest string, ok bool) {
+	if s != "" && s[0] == '"' { // nearly all are plain strings
+		if end := 2 + strings.IndexByte(s[1:], '"'); plain(s[:end]) {
+			return s[:end], space(s[end:]), true
+		}
+	}
 	end, depth, quoted := 0, 0, false
 	for ; end < len(s); end++ {
 		switch c := s[end]; {
