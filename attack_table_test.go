@@ -37,22 +37,22 @@ type attack struct {
 var stranger = sync.OnceValue(func() *oidctest.Key { return oidctest.NewKey("stranger-key") })
 
 // byToken is an attack by a token.
-func byToken(reason handoff.Reason, make func(key *oidctest.Key) string) attack {
-	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{"Bearer " + make(key)} })
+func byToken(reason handoff.Reason, forge func(key *oidctest.Key) string) attack {
+	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{"Bearer " + forge(key)} })
 }
 
 // byHeaders is an attack by one or more Authorization headers.
-func byHeaders(reason handoff.Reason, make func(key *oidctest.Key) []string) attack {
+func byHeaders(reason handoff.Reason, forge func(key *oidctest.Key) []string) attack {
 	return attack{status: http.StatusUnauthorized, reason: reason, request: func() *http.Request {
 		r := delivering("")
-		r.Header["Authorization"] = make(oidctest.Shared())
+		r.Header["Authorization"] = forge(oidctest.Shared())
 		return r
 	}}
 }
 
 // byGood is an attack by what is made of a good token.
-func byGood(reason handoff.Reason, make func(good string) string) attack {
-	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{make(key.Good())} })
+func byGood(reason handoff.Reason, forge func(good string) string) attack {
+	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{forge(key.Good())} })
 }
 
 // knowing is an attack by somebody who has a good token.
@@ -164,14 +164,16 @@ var attacks = map[string]attack{
 	"two segments":            byGood(handoff.ReasonTokenMalformed, func(good string) string { return "Bearer " + good[:strings.LastIndex(good, ".")] }),
 	"four segments":           byGood(handoff.ReasonTokenMalformed, func(good string) string { return "Bearer " + good + ".AAAA" }),
 	"five, as encrypted ones": byGood(handoff.ReasonTokenMalformed, func(good string) string { return "Bearer " + good + ".AAAA.AAAA" }),
-	"no header":               byGood(handoff.ReasonTokenMalformed, func(good string) string { return "Bearer " + good[strings.Index(good, "."):] }),
-	"null for both":           byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Sign("null", "null") }),
-	"null claims":             byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("null") }),
-	"no claims":               byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("") }),
-	"array claims":            byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("[" + oidctest.Claims(nil) + "]") }),
-	"text claims":             byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token(fmt.Sprintf("%q", oidctest.Claims(nil))) }),
-	"two objects":             byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("{}" + oidctest.Claims(nil)) }),
-	"a byte parcel mark":      byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("\ufeff" + oidctest.Claims(nil)) }),
+	"no header": byGood(handoff.ReasonTokenMalformed, func(good string) string {
+		return "Bearer " + strings.TrimLeft(good, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+	}),
+	"null for both":      byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Sign("null", "null") }),
+	"null claims":        byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("null") }),
+	"no claims":          byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("") }),
+	"array claims":       byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("[" + oidctest.Claims(nil) + "]") }),
+	"text claims":        byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token(fmt.Sprintf("%q", oidctest.Claims(nil))) }),
+	"two objects":        byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("{}" + oidctest.Claims(nil)) }),
+	"a byte parcel mark": byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string { return k.Token("\ufeff" + oidctest.Claims(nil)) }),
 	"deeply nested claims": byToken(handoff.ReasonTokenMalformed, func(k *oidctest.Key) string {
 		return k.Token(`{"aud":` + strings.Repeat("[", 2500) + strings.Repeat("]", 2500) + `}`)
 	}),

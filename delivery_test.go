@@ -339,12 +339,10 @@ func TestAnAbandonedGoroutineReleasesItsClaim(t *testing.T) {
 				return nil
 			})
 			var wg sync.WaitGroup
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			wg.Go(func() {
 				defer func() { _ = recover() }()
 				b.ServeHTTP(httptest.NewRecorder(), typed("1", "x").request())
-			}()
+			})
 			wg.Wait()
 			assert.Status(t, b.send(t, typed("1", "x")), 200)
 		})

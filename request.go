@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -203,9 +204,7 @@ func (r *Request) header(also map[string]string) (map[string]string, error) {
 		}
 		header[canonical] = value
 	}
-	for name, value := range also {
-		header[name] = value
-	}
+	maps.Copy(header, also)
 	if _, ok := header["Authorization"]; ok && r.ServiceAccount != "" {
 		return nil, errors.New("header Authorization would be replaced by the token of Request.ServiceAccount")
 	}

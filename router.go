@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -208,8 +209,8 @@ func (r *Router) Use(middleware ...echo.MiddlewareFunc) {
 		run := ctx.Value(infoKey{}).(*current)
 		return run.handler.run(ctx, run.payload)
 	}
-	for i := len(r.use) - 1; i >= 0; i-- {
-		r.run = r.use[i](r.run)
+	for _, v := range slices.Backward(r.use) {
+		r.run = v(r.run)
 	}
 }
 

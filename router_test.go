@@ -95,7 +95,7 @@ func (v failingVerifier) Verify(*http.Request) (handoff.Caller, error) {
 	return handoff.Caller{}, v.err
 }
 
-type namedPayload struct{ kind string }
+type namedPayload struct{}
 
 func (p namedPayload) Kind() string { return "fixed" }
 

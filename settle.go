@@ -184,7 +184,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 		return
 	}
 	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.task.info.Attempt, First: d.claim.First, At: time.Now()}
-	text, _ := json.Marshal(note) // plain fields: cannot fail
+	text, _ := json.Marshal(note) //nolint:errchkjson // plain fields and the present time
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	switch berr := d.router.config.Store.Bury(ctx, d.hold.Lease, text); {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -243,9 +244,7 @@ func TestDangerouslyTrustPlatform(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := delivering(tc.token)
-			for name, values := range tc.header {
-				r.Header[name] = values
-			}
+			maps.Copy(r.Header, tc.header)
 			caller, err := trusting.Verify(r)
 			if tc.want == nil {
 				assert.NoError(t, err)

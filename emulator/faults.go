@@ -8,9 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 // CallFault is something that goes wrong with API calls.

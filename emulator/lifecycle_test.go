@@ -156,7 +156,7 @@ func TestHandlerPanics(t *testing.T) {
 		logged bool
 	}{
 		"a panic":              {func(http.ResponseWriter) { panic("oops") }, true},
-		"after a 200":          {func(w http.ResponseWriter) { w.WriteHeader(200); panic("oops") }, true},
+		"after a 200":          {func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK); panic("oops") }, true},
 		"http.ErrAbortHandler": {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,7 +36,7 @@ var soak = flag.Duration("soak", time.Second, "how long TestSoak sends random re
 // both transports at once, while a worker answers as it likes. Nothing may
 // panic, answer a 5xx other than 501, or be left running.
 //
-//	go test -race -run TestSoak -soak 10m -timeout 15m ./emulator
+//	go test ./emulator -race -run TestSoak -timeout 15m -soak 10m
 func TestSoak(t *testing.T) {
 	assert.NoLeaks(t)
 	seed := rand.Uint64()

@@ -25,7 +25,7 @@ import (
 // before), its headers, 300 bytes of JSON, a claim in memory, an empty handler.
 // internal/integration/telemetry has the same with OpenTelemetry's SDK.
 func BenchmarkDelivery(b *testing.B) {
-	logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.DiscardHandler)})
 	tracing := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: tracenoop.NewTracerProvider()})
 	metrics := middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: metricnoop.NewMeterProvider()})
 	for _, bm := range []struct {

@@ -40,6 +40,6 @@ func ExampleLogger() {
 	deliver(e, "t1", "X-CloudTasks-TaskRetryCount", "1")
 
 	// Output:
-	// level=WARN msg="handoff: delivery" kind=welcome-email queue=emails task=t1 attempt=1 outcome=failed status=500 error="smtp: connection refused"
-	// level=INFO msg="handoff: delivery" kind=welcome-email queue=emails task=t1 attempt=2 outcome=done status=200
+	// level=WARN msg="handoff: delivery" outcome=failed status=500 kind=welcome-email queue=emails task=t1 attempt=1 error="smtp: connection refused"
+	// level=INFO msg="handoff: delivery" outcome=done status=200 kind=welcome-email queue=emails task=t1 attempt=2
 }

@@ -64,6 +64,7 @@ func (config LoggerConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 
 type logger struct {
 	config LoggerConfig
+	heads  cache[head, slog.Handler]
 
 	mu      sync.Mutex
 	refused map[handoff.Reason]refusal
@@ -86,17 +87,59 @@ func (l *logger) log(c echo.Context) {
 	if !due {
 		return
 	}
-	var buf [16]slog.Attr
-	attrs := appendDelivery(buf[:0], &d)
+	now := time.Now()
+	line := slog.NewRecord(now, level, "handoff: delivery", 0) // 0: a place in this file would be no news, and costs to find
+	info := &d.Info
+	if info.Task != "" { // known once the caller is verified and the headers are read
+		line.AddAttrs(slog.String("task", info.Task), slog.Int("attempt", info.Attempt))
+	}
+	line.AddAttrs(slog.Duration("duration", now.Sub(d.Received)))
+	if lag, ok := lagOf(&d, d.Received); ok {
+		line.AddAttrs(slog.Duration("lag", lag))
+	}
+	if d.Reason != "" {
+		line.AddAttrs(slog.String("reason", string(d.Reason)))
+	}
+	if d.Err != nil {
+		line.AddAttrs(slog.String("error", d.Err.Error()))
+	}
 	if suppressed > 0 {
-		attrs = append(attrs, slog.Int("suppressed", suppressed))
+		line.AddAttrs(slog.Int("suppressed", suppressed))
 	}
 	if l.config.CloudProject != "" {
-		attrs = l.appendCloud(attrs, c.Request(), &d, level)
+		l.addCloud(&line, c.Request(), &d)
 	}
-	line := slog.NewRecord(time.Now(), level, "handoff: delivery", 0) // 0: this line of ours would be no news, and costs to find
-	line.AddAttrs(attrs...)
-	_ = log.Handler().Handle(ctx, line) // as slog.Logger does
+	_ = l.handler(log, &d).Handle(ctx, line) // slog.Logger ignores the error as well
+}
+
+// head is what many lines begin with alike.
+type head struct {
+	log         *slog.Logger
+	kind, queue string
+	outcome     handoff.Outcome
+	status      int
+}
+
+// handler returns the handler of log with the head of the line of d in it. For
+// kinds that have a handler it is kept: most of a line then is written once.
+func (l *logger) handler(log *slog.Logger, d *handoff.Delivery) slog.Handler {
+	h := head{log, d.Info.Kind, d.Info.Queue, d.Outcome, d.Status}
+	if d.Known {
+		return l.heads.get(h, head.handler)
+	}
+	h.kind = h.kind[:min(len(h.kind), maxKind)]
+	return h.handler()
+}
+
+// maxKind is the length of the longest kind that can have a handler.
+const maxKind = 64
+
+func (h head) handler() slog.Handler {
+	attrs := []slog.Attr{slog.String("outcome", h.outcome.String()), slog.Int("status", h.status)}
+	if h.queue != "" { // as with the task
+		attrs = append(attrs, slog.String("kind", h.kind), slog.String("queue", h.queue))
+	}
+	return h.log.Handler().WithAttrs(attrs)
 }
 
 // levelOf follows what an operator has to do: nothing, wait and see, look.
@@ -110,35 +153,6 @@ func levelOf(d *handoff.Delivery) slog.Level {
 	return slog.LevelWarn
 }
 
-// maxKind is the length of the longest kind that can have a handler.
-const maxKind = 64
-
-func appendDelivery(attrs []slog.Attr, d *handoff.Delivery) []slog.Attr {
-	info := &d.Info
-	if info.Task != "" { // known once the caller is verified and the headers are read
-		kind := info.Kind
-		attrs = append(attrs,
-			slog.String("kind", kind[:min(len(kind), maxKind)]),
-			slog.String("queue", info.Queue),
-			slog.String("task", info.Task),
-			slog.Int("attempt", info.Attempt))
-	}
-	attrs = append(attrs,
-		slog.String("outcome", d.Outcome.String()),
-		slog.Int("status", d.Status),
-		slog.Duration("duration", time.Since(d.Received)))
-	if lag, ok := lagOf(d, d.Received); ok {
-		attrs = append(attrs, slog.Duration("lag", lag))
-	}
-	if d.Reason != "" {
-		attrs = append(attrs, slog.String("reason", string(d.Reason)))
-	}
-	if d.Err != nil {
-		attrs = append(attrs, slog.String("error", d.Err.Error()))
-	}
-	return attrs
-}
-
 // lagOf is how long after its scheduled time a delivery was at a moment; not
 // less than zero, since two clocks are compared.
 func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
@@ -148,28 +162,27 @@ func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
 	return max(0, at.Sub(d.Info.ScheduledAt)), true
 }
 
-// The keys are Cloud Logging's special fields of a structured line.
-func (l *logger) appendCloud(attrs []slog.Attr, r *http.Request, d *handoff.Delivery, level slog.Level) []slog.Attr {
+// addCloud adds the special fields of a structured line of Cloud Logging.
+func (l *logger) addCloud(line *slog.Record, r *http.Request, d *handoff.Delivery) {
 	severity := "INFO"
-	switch level {
+	switch line.Level {
 	case slog.LevelWarn:
 		severity = "WARNING"
 	case slog.LevelError:
 		severity = "ERROR"
 	}
-	attrs = append(attrs, slog.String("severity", severity))
+	line.AddAttrs(slog.String("severity", severity))
 	span := trace.SpanContextFromContext(r.Context())
 	if !span.IsValid() && d.Info.Task != "" {
 		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
 		span = trace.SpanContextFromContext(ctx)
 	}
 	if span.IsValid() {
-		attrs = append(attrs,
+		line.AddAttrs(
 			slog.String("logging.googleapis.com/trace", "projects/"+l.config.CloudProject+"/traces/"+span.TraceID().String()),
 			slog.String("logging.googleapis.com/spanId", span.SpanID().String()),
 			slog.Bool("logging.googleapis.com/trace_sampled", span.IsSampled()))
 	}
-	return attrs
 }
 
 type refusal struct {

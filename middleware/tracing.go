@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel"
@@ -100,7 +101,7 @@ func (t *tracing) start(ctx context.Context, header http.Header, info handoff.In
 	queue := t.queues.get(info.Queue, spanOf)
 	options := queue.options
 	if info.RetryCount > 0 {
-		options = append(options[:len(options):len(options)], trace.WithNewRoot())
+		options = append(slices.Clip(options), trace.WithNewRoot())
 		if origin := trace.SpanContextFromContext(ctx); origin.IsRemote() {
 			options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
 		}

@@ -1,12 +1,14 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,7 +33,7 @@ const defaultPrefix = "handoff:"
 // Store is a [handoff.Store] in Redis. It is safe for concurrent use. It holds
 // no resources of its own: close the client when the router has shut down.
 type Store struct {
-	trips  trips
+	nodes  nodes
 	prefix string
 	err    error
 }
@@ -54,7 +56,7 @@ func New(rdb redis.UniversalClient, options *Options) *Store {
 		s.err = errNilClient
 		return s
 	}
-	s.trips.rdb, s.trips.direct = rdb, honoursDeadlines(rdb)
+	s.nodes.init(rdb)
 	if options != nil && options.Prefix != "" {
 		s.prefix = options.Prefix
 	}
@@ -117,55 +119,81 @@ func parseClaim(answer any) (handoff.Claim, error) {
 	return handoff.Claim{}, unexpected(answer)
 }
 
-// Renew implements [handoff.Store], in one pipeline.
+// Renew implements [handoff.Store], in one pipeline for each Redis node. With a
+// node that does not answer, it still renews the leases of the others.
 func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
 	held, err := s.renew(ctx, leases)
 	if err != nil {
-		return nil, fmt.Errorf("redisstore: renew: %w", err)
+		return held, fmt.Errorf("redisstore: renew: %w", err)
 	}
 	return held, nil
 }
 
+// renewal is what became of the leases of one node.
+type renewal struct {
+	leases []int // their places in the call
+	held   []bool
+	err    error
+}
+
 func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
-	for _, l := range leases {
+	byNode := make(map[*node][]int)
+	for i, l := range leases {
 		if err := s.check(ctx, l); err != nil {
 			return nil, err
 		}
-	}
-	if len(leases) == 0 {
-		return nil, ctx.Err()
-	}
-	args := func(l handoff.Lease) []string {
-		return []string{ownerMark(l.Owner), window(l), strconv.FormatInt(micros(l.TTL), 10)}
-	}
-	cmds := make([]*redis.Cmd, len(leases))
-	for i, l := range leases {
-		cmds[i] = renewScript.call(ctx, []string{s.prefix + l.Key}, args(l)...)
-	}
-	if err := s.trips.all(ctx, cmds); err != nil {
-		return nil, err
-	}
-	var unknown []*redis.Cmd
-	for i, l := range leases {
-		if isUnknownScript(cmds[i].Err()) {
-			cmds[i] = renewScript.load(ctx, []string{s.prefix + l.Key}, args(l)...)
-			unknown = append(unknown, cmds[i])
-		}
-	}
-	if len(unknown) > 0 {
-		if err := s.trips.all(ctx, unknown); err != nil {
-			return nil, err
-		}
-	}
-	held := make([]bool, len(leases))
-	for i, cmd := range cmds {
-		ok, err := parseHeld(cmd.Result())
+		n, err := s.nodes.of(ctx, s.prefix+l.Key)
 		if err != nil {
 			return nil, err
 		}
-		held[i] = ok
+		byNode[n] = append(byNode[n], i)
 	}
-	return held, nil
+	answers := make(chan renewal, len(byNode)) // none blocks when ctx has ended
+	for _, places := range byNode {
+		go func() { answers <- s.renewSome(leases, places) }()
+	}
+	held := make([]bool, len(leases))
+	var errs []error
+	for range byNode {
+		select {
+		case answer := <-answers:
+			for i, place := range answer.leases {
+				held[place] = answer.held[i]
+			}
+			errs = append(errs, answer.err)
+		case <-ctx.Done():
+			return held, ctx.Err()
+		}
+	}
+	return held, errors.Join(errs...)
+}
+
+// renewSome is bounded by the client's own timeouts.
+func (s *Store) renewSome(leases []handoff.Lease, places []int) renewal {
+	cmds := s.pipeline(leases, places, renewScript.call)
+	if slices.ContainsFunc(cmds, func(c *redis.Cmd) bool { return isUnknownScript(c.Err()) }) {
+		cmds = s.pipeline(leases, places, renewScript.load) // renewing twice does no harm
+	}
+	r := renewal{leases: places, held: make([]bool, len(places))}
+	for i, cmd := range cmds {
+		held, err := parseHeld(cmd.Result())
+		r.held[i] = held
+		r.err = cmp.Or(r.err, err)
+	}
+	return r
+}
+
+func (s *Store) pipeline(leases []handoff.Lease, places []int, command func(ctx context.Context, keys []string, args ...string) *redis.Cmd) []*redis.Cmd {
+	ctx := context.Background()
+	pipe := s.nodes.rdb.Pipeline()
+	cmds := make([]*redis.Cmd, len(places))
+	for i, place := range places {
+		l := leases[place]
+		cmds[i] = command(ctx, []string{s.prefix + l.Key}, ownerMark(l.Owner), window(l), strconv.FormatInt(micros(l.TTL), 10))
+		_ = pipe.Process(ctx, cmds[i])
+	}
+	_, _ = pipe.Exec(ctx) // the errors are in the commands
+	return cmds
 }
 
 // Complete implements [handoff.Store].
@@ -227,11 +255,15 @@ func (s *Store) run(ctx context.Context, l handoff.Lease, sc *script, args ...st
 		return nil, err
 	}
 	keys := []string{s.prefix + l.Key}
+	node, err := s.nodes.of(ctx, keys[0])
+	if err != nil {
+		return nil, err
+	}
 	cmd := sc.call(ctx, keys, args...)
-	err := s.trips.do(ctx, cmd)
+	err = node.do(ctx, cmd)
 	if isUnknownScript(err) {
 		cmd = sc.load(ctx, keys, args...)
-		err = s.trips.do(ctx, cmd)
+		err = node.do(ctx, cmd)
 	}
 	if err != nil {
 		return nil, err // and cmd may still be on its way

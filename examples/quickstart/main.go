@@ -37,15 +37,15 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	tasks, err := emulator.New(emulator.Config{})
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	book := newLedger(os.Stdout)
-	registerHandlers(router, book)
+	registerHandlers(router)
 	e := echo.New()
 	router.Mount(e.Group("/tasks", book.middleware))
 	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
@@ -175,7 +175,7 @@ func enqueueAll(ctx context.Context, client *handoff.Client, book *ledger) error
 	return nil
 }
 
-func registerHandlers(router *handoff.Router, book *ledger) {
+func registerHandlers(router *handoff.Router) {
 	handoff.Handle(router, func(context.Context, Welcome) error { return nil })
 	handoff.Handle(router, func(context.Context, Invoice) error { return nil })
 	handoff.Handle(router, func(context.Context, Thumbnail) error { return nil })

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -174,7 +175,7 @@ func StoredSize(parent string, t *cloudtaskspb.Task) int {
 		}
 		r.Headers = with(r.Headers, "User-Agent", wire.UserAgentAppEngine)
 		if len(r.Body) > 0 {
-			r.Headers = with(r.Headers, "Content-Length", fmt.Sprint(len(r.Body)))
+			r.Headers = with(r.Headers, "Content-Length", strconv.Itoa(len(r.Body)))
 			if r.Headers["Content-Type"] == "" {
 				r.Headers["Content-Type"] = "application/octet-stream"
 			}

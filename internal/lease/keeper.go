@@ -60,7 +60,7 @@ type Hold[L any] struct {
 
 // New returns a keeper. It starts no goroutine before the first claim.
 func New[L any](config Config[L]) *Keeper[L] {
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:gosec // Close calls stop
 	return &Keeper[L]{
 		config: config,
 		ctx:    ctx,
@@ -147,8 +147,8 @@ func (k *Keeper[L]) run() {
 		case <-timer.C:
 		}
 		k.renew()
-		next, any := k.next()
-		if !any {
+		next, some := k.next()
+		if !some {
 			select {
 			case <-k.ctx.Done():
 				return
@@ -162,7 +162,7 @@ func (k *Keeper[L]) run() {
 
 // next says how long to wait: a tick, or less if a lease is to be given up
 // before it. With nothing held it notes that the goroutine is about to idle.
-func (k *Keeper[L]) next() (wait time.Duration, any bool) {
+func (k *Keeper[L]) next() (wait time.Duration, some bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(k.held) == 0 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"github.com/brillconsulting/handoff/internal/wire"
 )

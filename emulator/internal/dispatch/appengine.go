@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/internal/wire"

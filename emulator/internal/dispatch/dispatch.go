@@ -28,14 +28,16 @@ type Dispatcher struct {
 	AnyHost   func() bool
 }
 
-// NewTransport returns the transport for targets reached over sockets: one
-// for all, with as many idle connections as a queue may have attempts in
-// flight, so that a busy queue does not open one per task.
+// NewTransport returns the transport for targets reached over sockets. It
+// keeps connections for what a target has in flight at ordinary times; those of
+// a burst, at some 20 kB each, are closed after it.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns = 0 // no limit
-	t.MaxIdleConnsPerHost = 5000
+	t.MaxIdleConnsPerHost = 512
+	t.IdleConnTimeout = 10 * time.Second
 	t.DisableCompression = true // Accept-Encoding is ours to write, and bodies are not read
+	t.ReadBufferSize = 2 << 10  // an answer is little more than its status
 	return t
 }
 

@@ -75,7 +75,7 @@ func (h *Handler) serve(handler http.Handler, w *recorder, req *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.aborted = true
-			if p != http.ErrAbortHandler {
+			if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				h.Log.Error("emulator: handler panicked", "panic", p, "stack", string(debug.Stack()))
 			}
 		}

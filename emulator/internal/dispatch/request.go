@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/internal/wire"
 )

@@ -1,6 +1,9 @@
 package engine
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // bucket is the token bucket of a queue (reference §6.2), kept as one
 // number: the time at which it is full again. A bucket that starts full,
@@ -17,17 +20,29 @@ type bucket struct {
 // told apart; it keeps the arithmetic inside an int64.
 const slowestInterval = 1e17
 
-func newBucket(rate float64, burst int32, full int64) bucket {
+func newBucket(rate float64, burst int32) bucket {
 	interval := int64(math.Ceil(min(1e9/rate, slowestInterval)))
 	depth := int64(burst-1) * interval
 	if interval > 0 && depth/interval != int64(burst-1) {
 		depth = math.MaxInt64 / 4
 	}
-	return bucket{interval: interval, depth: depth, full: full}
+	return bucket{interval: interval, depth: depth}
 }
 
 // ready is when the next token is there; a time in the past means now.
 func (b *bucket) ready() int64 { return b.full - b.depth }
+
+// A queue that is behind wakes once for the tokens of so much time, not for
+// each: waking costs more than a dispatch, and over the time of a dispatch
+// nobody can tell.
+const gatherTime = int64(6 * time.Millisecond)
+
+// gather is how much later than ready to wake so that up to this many tasks
+// find their tokens. It is 0 at rates that have no second token in that time.
+func (b *bucket) gather(tasks int) int64 {
+	more := min(gatherTime/b.interval, int64(tasks)-1, b.depth/b.interval)
+	return more * b.interval
+}
 
 // take removes a token, which must be there.
 func (b *bucket) take(now int64) { b.full = max(b.full, now) + b.interval }
@@ -35,7 +50,7 @@ func (b *bucket) take(now int64) { b.full = max(b.full, now) + b.interval }
 // reset changes rate and burst and keeps the missing tokens missing, so
 // that neither a raise nor a cut of the rate makes or unmakes a burst.
 func (b *bucket) reset(rate float64, burst int32, now int64) {
-	next := newBucket(rate, burst, 0)
+	next := newBucket(rate, burst)
 	if missing := b.full - now; missing > 0 && b.interval > 0 {
 		tokens := min(float64(missing)/float64(b.interval), float64(burst))
 		next.full = now + int64(tokens*float64(next.interval))

@@ -12,7 +12,7 @@ func TestBucketNeverExceeds(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0.01, 0.25, 1, 1.5, 10, 100, 300, 499.9, 500} {
 		burst := DefaultBurst(rate)
-		b := newBucket(rate, burst, 0)
+		b := newBucket(rate, burst)
 		start := int64(1e18)
 		now := start
 		var taken []int64
@@ -40,7 +40,7 @@ func TestBucketNeverExceeds(t *testing.T) {
 func TestBucketLosesNothing(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0.25, 1, 1.5, 10, 300, 500} {
-		b := newBucket(rate, 10, 0)
+		b := newBucket(rate, 10)
 		now := int64(1e18)
 		start := now
 		const n = 5000
@@ -59,7 +59,7 @@ func TestBucketLosesNothing(t *testing.T) {
 func TestBucketReset(t *testing.T) {
 	t.Parallel()
 	now := int64(1e18)
-	b := newBucket(1, 10, 0)
+	b := newBucket(1, 10)
 	for range 10 {
 		b.take(now)
 	}
@@ -72,7 +72,7 @@ func TestBucketReset(t *testing.T) {
 	if took != 10 {
 		t.Errorf("an empty bucket of 10 became one of 20 with %d tokens, want 10", took)
 	}
-	full := newBucket(1, 10, 0)
+	full := newBucket(1, 10)
 	full.reset(100, 20, now)
 	for took = 0; full.ready() <= now; took++ {
 		full.take(now)

@@ -1,5 +1,7 @@
 package engine
 
+import "slices"
+
 // graves remembers the tasks that are gone, for as long as their names
 // stay reserved (reference §8.3). A grave is a hash and a time. They lie in
 // generations, so that old ones are dropped a map at a time and nothing has
@@ -34,8 +36,8 @@ func (g *graves) bury(hash uint64, now, window int64) {
 
 // holds says whether a task of this hash ended less than the window ago.
 func (g *graves) holds(hash uint64, now, window int64) bool {
-	for i := len(g.generations) - 1; i >= 0; i-- {
-		if ended, ok := g.generations[i].gone[hash]; ok {
+	for _, old := range slices.Backward(g.generations) {
+		if ended, ok := old.gone[hash]; ok {
 			return now-ended < window
 		}
 	}

@@ -1,5 +1,7 @@
 package engine
 
+import "slices"
+
 // history keeps the attempts of the tasks that ended last, for inspection.
 type history struct {
 	most int
@@ -28,7 +30,7 @@ func (h *history) add(t *task) {
 // find returns the life of the task of this ID that ended last, nil when
 // it is not known (any more).
 func (h *history) find(id string) *life {
-	for i := len(h.ring) - 1; i >= 0; i-- {
+	for i := range slices.Backward(h.ring) {
 		if f := h.ring[(h.next+i)%len(h.ring)]; f.id == id {
 			return f.life
 		}

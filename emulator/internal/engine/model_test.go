@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 // model is a queue as the reference describes it, kept beside the real one:
@@ -269,7 +270,9 @@ func (m *model) idle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if m.paused || m.inFlight >= m.concurrent || m.tokens(now) < 1.001 {
+	// A queue that is behind may gather the tokens of 6 ms before it wakes.
+	gathered := math.Floor(m.rate * 0.006)
+	if m.paused || m.inFlight >= m.concurrent || m.tokens(now) < 1.001+gathered {
 		return
 	}
 	for id, t := range m.tasks {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 

@@ -49,7 +49,7 @@ func newQueue(e *Engine, config *cloudtaskspb.Queue) *Queue {
 		tasks:    newStore(),
 		finished: history{most: e.cfg.History},
 	}
-	q.bucket = newBucket(q.settings.rate, q.settings.burst, 0)
+	q.bucket = newBucket(q.settings.rate, q.settings.burst)
 	return q
 }
 

@@ -57,6 +57,9 @@ func (q *Queue) advance(now int64) *run {
 		}
 		if at := max(t.due, q.bucket.ready(), q.throttle.heldTo); at > now {
 			wake = at
+			if at == q.bucket.ready() {
+				wake += q.bucket.gather(q.agenda.n)
+			}
 			break
 		}
 		q.bucket.take(now)

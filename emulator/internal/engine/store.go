@@ -9,6 +9,8 @@ type store struct {
 	clashes map[string]*task // tasks whose hash was taken by another; all but always nil
 	hash    func(id []byte) uint64
 
+	most int // tasks since the map was made
+
 	rows []*row
 	base uint64 // number of rows dropped from the front
 	next uint64 // the sequence number of the next task
@@ -65,6 +67,7 @@ func (s *store) add(t *task, hash uint64) {
 	s.rows[i].tasks[t.seq%rowSize] = t
 	s.rows[i].live++
 	s.n++
+	s.most = max(s.most, s.n)
 }
 
 func (s *store) remove(t *task, hash uint64) {
@@ -77,6 +80,9 @@ func (s *store) remove(t *task, hash uint64) {
 	s.rows[i].tasks[t.seq%rowSize] = nil
 	s.rows[i].live--
 	s.n--
+	if s.n == 0 && s.most > rowSize {
+		s.byHash, s.most = make(map[uint64]*task), 0 // a map never shrinks
+	}
 	// The last row stays: it has room for the tasks to come.
 	if s.rows[i].live == 0 && i < len(s.rows)-1 {
 		s.rows[i] = nil

@@ -5,9 +5,10 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/filter"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/filter"
 )
 
 var queue = &cloudtaskspb.Queue{

@@ -8,10 +8,11 @@ import (
 	"sync/atomic"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
 // cmek holds the encryption keys of locations. Nothing is encrypted; what is

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
-	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
 // Texts recorded from the service (reference §12).

@@ -8,10 +8,11 @@ import (
 	"sync"
 
 	"cloud.google.com/go/iam/apiv1/iampb"
-	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
 // policies are kept and given back; nothing is ever denied because of one.

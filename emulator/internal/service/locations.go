@@ -5,8 +5,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"google.golang.org/genproto/googleapis/cloud/location"
+
+	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
 // regions are what ListLocations returns, in order: regions in which Cloud

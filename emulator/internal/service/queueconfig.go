@@ -5,8 +5,9 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 // Limits of the service (reference §6.2, §12.1).

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/filter"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 func (s *Service) CreateQueue(_ context.Context, req *cloudtaskspb.CreateQueueRequest) (*cloudtaskspb.Queue, error) {

@@ -8,8 +8,9 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/genproto/googleapis/cloud/location"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 // Service is the v2 API and, beside it, google.longrunning.Operations and

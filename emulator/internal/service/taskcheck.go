@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 // Limits of a task (reference §8.4 to §8.6, §9).

@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
-	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 func (s *Service) CreateTask(_ context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/brillconsulting/handoff/emulator/internal/appengine"
-	"github.com/brillconsulting/handoff/emulator/internal/engine"
-	"github.com/brillconsulting/handoff/internal/wire"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/appengine"
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/internal/wire"
 )
 
 // taskView is a task as the API returns it. Both views have the headers,

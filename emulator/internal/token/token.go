@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -61,7 +62,7 @@ func NewMinter(key *rsa.PrivateKey) (*Minter, error) {
 		}
 	}
 	sum := sha256.Sum256(key.N.Bytes())
-	m := &Minter{key: key, keyID: fmt.Sprintf("%x", sum[:20]), cached: make(map[[2]string]entry)}
+	m := &Minter{key: key, keyID: hex.EncodeToString(sum[:20]), cached: make(map[[2]string]entry)}
 	header, err := json.Marshal(map[string]string{"alg": "RS256", "kid": m.keyID, "typ": "JWT"})
 	if err != nil {
 		return nil, err
