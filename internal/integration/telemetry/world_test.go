@@ -1,0 +1,219 @@
+package telemetry_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/labstack/echo/v4"
+	"go.opentelemetry.io/otel/attribute"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/middleware"
+)
+
+func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
+
+const (
+	location = "projects/shop/locations/europe-west1"
+	account  = "tasks@shop.iam.gserviceaccount.com"
+	origin   = "https://worker.example.com"
+)
+
+// order is a payload; card is what must never leave it.
+type order struct {
+	Card string `json:"card"`
+}
+
+func (order) Kind() string { return "order" }
+func (order) Policy() handoff.Policy {
+	return handoff.Policy{Queue: "orders", Retry: handoff.Retry{MaxAttempts: 3, MinBackoff: time.Second}}
+}
+
+const card = "4111-1111-1111-1111"
+
+// world is both sides of handoff and Cloud Tasks between them, watched by
+// OpenTelemetry's SDK. It lives in a synctest bubble.
+type world struct {
+	tasks    *emulator.Server
+	echo     *echo.Echo
+	router   *handoff.Router
+	client   *handoff.Client
+	store    *store
+	token    string
+	spans    *tracetest.InMemoryExporter
+	provider *sdktrace.TracerProvider
+	reader   *sdkmetric.ManualReader
+	meters   *sdkmetric.MeterProvider
+}
+
+// newWorld samples what carries a sampled trace, and everything else by root.
+func newWorld(t *testing.T, root sdktrace.Sampler) *world {
+	t.Helper()
+	ctx := t.Context()
+	w := &world{
+		tasks:  emulator.RunT(t),
+		echo:   echo.New(),
+		store:  &store{Store: handoff.NewMemoryStore()},
+		spans:  tracetest.NewInMemoryExporter(),
+		reader: sdkmetric.NewManualReader(),
+	}
+	w.provider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(w.spans), sdktrace.WithSampler(sdktrace.ParentBased(root)))
+	w.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(w.reader))
+	_, err := cloudtaskspb.NewCloudTasksClient(w.tasks.Conn()).CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{
+		Parent: location, Queue: &cloudtaskspb.Queue{Name: location + "/queues/orders"},
+	})
+	assert.NoError(t, err)
+	w.token, err = w.tasks.Token(account, origin)
+	assert.NoError(t, err)
+
+	w.client, err = handoff.NewClient(ctx, handoff.ClientConfig{
+		Project:  "shop",
+		Location: "europe-west1",
+		Target:   handoff.HTTPTarget{URL: origin + "/tasks", ServiceAccount: account},
+		Options:  w.tasks.ClientOptions(),
+		Instrument: middleware.InstrumentWithConfig(middleware.InstrumentConfig{
+			TracerProvider: w.provider, MeterProvider: w.meters,
+		}),
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	assert.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, w.client.Close()) })
+
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
+		Audiences: []string{origin}, Callers: []string{account}, Keys: handoff.StaticKeys(w.tasks.JWKS()),
+	})
+	assert.NoError(t, err)
+	w.router, err = handoff.NewRouter(handoff.RouterConfig{
+		Verifier: verifier,
+		Store:    w.store,
+		Client:   w.client,
+		MaxBody:  1000,
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	assert.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, w.router.Shutdown(context.Background())) })
+	w.router.Mount(w.echo.Group("/tasks",
+		middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: w.provider}),
+		middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: w.meters})))
+	w.tasks.SetHandler(w.echo)
+	return w
+}
+
+// store is a memory whose leases can be taken away.
+type store struct {
+	handoff.Store
+	lose bool // answer every renewal with no
+}
+
+func (s *store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	if s.lose {
+		return make([]bool, len(leases)), nil
+	}
+	return s.Store.Renew(ctx, leases)
+}
+
+// request is a dispatch of an order without the detour over Cloud Tasks;
+// change may alter it.
+func (w *world) request(task string, change ...func(*http.Request)) *http.Request {
+	req := httptest.NewRequest(http.MethodPost, "/tasks/order", strings.NewReader(`{"card":"`+card+`"}`))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+w.token)
+	now := time.Now()
+	wire.HTTP.Write(req.Header, wire.Dispatch{Queue: "orders", Task: task, ETA: now.Add(-2 * time.Second)})
+	stamp := wire.Stamp{ID: "id-" + task, Enqueued: now.Add(-3 * time.Second), Expires: now.Add(time.Hour), MaxAttempts: 3}
+	stamp.Write(req.Header.Set)
+	for _, fn := range change {
+		fn(req)
+	}
+	return req
+}
+
+func (w *world) send(req *http.Request) int {
+	rec := httptest.NewRecorder()
+	w.echo.ServeHTTP(rec, req)
+	return rec.Code
+}
+
+func header(name, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set(name, value) }
+}
+
+func noHeader(name string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Del(name) }
+}
+
+func path(p string) func(*http.Request) {
+	return func(r *http.Request) { r.URL.Path = p }
+}
+
+// named returns the spans of a name, in the order they ended.
+func (w *world) named(name string) []tracetest.SpanStub {
+	return slices.DeleteFunc(w.spans.GetSpans(), func(s tracetest.SpanStub) bool { return s.Name != name })
+}
+
+func attributesOf(s tracetest.SpanStub) map[string]any {
+	return toMap(attribute.NewSet(s.Attributes...))
+}
+
+func toMap(set attribute.Set) map[string]any {
+	attrs := make(map[string]any)
+	for _, kv := range set.ToSlice() {
+		attrs[string(kv.Key)] = kv.Value.AsInterface()
+	}
+	return attrs
+}
+
+// point is one series of an instrument.
+type point struct {
+	labels string // encoded, in alphabetical order
+	value  float64
+	count  uint64 // of a histogram, whose value is the sum
+}
+
+// collect returns every series there is, by the name of its instrument.
+func (w *world) collect(t *testing.T) map[string][]point {
+	t.Helper()
+	var data metricdata.ResourceMetrics
+	assert.NoError(t, w.reader.Collect(t.Context(), &data))
+	all := make(map[string][]point)
+	for _, scope := range data.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			all[m.Name] = pointsOf(t, m.Data)
+			slices.SortFunc(all[m.Name], func(a, b point) int { return strings.Compare(a.labels, b.labels) })
+		}
+	}
+	return all
+}
+
+func pointsOf(t *testing.T, data metricdata.Aggregation) []point {
+	t.Helper()
+	encode := func(set attribute.Set) string { return set.Encoded(attribute.DefaultEncoder()) }
+	var points []point
+	switch data := data.(type) {
+	case metricdata.Sum[int64]:
+		for _, p := range data.DataPoints {
+			points = append(points, point{labels: encode(p.Attributes), value: float64(p.Value)})
+		}
+	case metricdata.Histogram[float64]:
+		for _, p := range data.DataPoints {
+			points = append(points, point{encode(p.Attributes), p.Sum, p.Count})
+		}
+	default:
+		t.Fatalf("an aggregation that no instrument has: %T", data)
+	}
+	return points
+}
