@@ -40,10 +40,10 @@ func TestErrors(t *testing.T) {
 	}
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
 		for method, do := range methods {
+			if method == "BatchDeleteTasks" && code == codes.Unimplemented {
+				continue // answered by single deletes: TestDeleteManySingly
+			}
 			t.Run(code.String()+"/"+method, func(t *testing.T) {
-				if method == "BatchDeleteTasks" && code == codes.Unimplemented {
-					t.Skip("is answered by single deletes: TestDeleteManySingly")
-				}
 				line.before = func(string, int, any) error {
 					s, err := status.New(code, text).WithDetails(&errdetails.ErrorInfo{Reason: "SOME_REASON"})
 					assert.NoError(t, err)
