@@ -3,6 +3,7 @@ package dispatch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -157,14 +158,23 @@ func parseURL(raw string) (*url.URL, error) {
 	if err == nil {
 		return u, nil
 	}
-	return url.Parse(encodeURL(raw))
+	if u, err = url.Parse(EncodeURL(raw)); err != nil {
+		// Without the URL, which may hold a secret in its query.
+		var bad *url.Error
+		if errors.As(err, &bad) {
+			err = bad.Err
+		}
+		return nil, err
+	}
+	return u, nil
 }
 
-func encodeURL(raw string) string {
+// EncodeURL encodes what may not stand in a URL as it is.
+func EncodeURL(raw string) string {
 	var b strings.Builder
 	for i := range len(raw) {
 		c := raw[i]
-		bad := c <= ' ' || c == 0x7f || c == '%' && !(i+2 < len(raw) && isHex(raw[i+1]) && isHex(raw[i+2]))
+		bad := c <= ' ' || c >= 0x7f || c == '%' && !(i+2 < len(raw) && isHex(raw[i+1]) && isHex(raw[i+2]))
 		if bad {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {

@@ -136,8 +136,11 @@ func (q *Queue) Purge() (Status, error) {
 	}
 	now := time.Now().UnixNano()
 	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
-		q.drop(t, now)
+		q.end(t, q.tasks.hash(t.id()), now)
+		t.pos = -1
 	}
+	q.agenda = agenda{}
+	q.tasks.clear()
 	q.purged = now
 	q.start(now)
 	q.engine.settled.announce()
@@ -252,6 +255,10 @@ func (q *Queue) drop(t *task, now int64) {
 	hash := q.tasks.hash(t.id())
 	q.agenda.remove(t)
 	q.tasks.remove(t, hash)
+	q.end(t, hash, now)
+}
+
+func (q *Queue) end(t *task, hash uint64, now int64) {
 	q.graves.bury(hash, now, int64(q.engine.cfg.TaskWindow))
 	q.finished.add(t)
 	t.gone = true

@@ -93,6 +93,13 @@ func (s *store) remove(t *task, hash uint64) {
 	}
 }
 
+// clear removes all tasks at once. Sequence numbers go on, at the next row, so
+// that a list that is under way does.
+func (s *store) clear() {
+	base := (s.next + rowSize - 1) >> rowBits
+	*s = store{byHash: make(map[uint64]*task), hash: s.hash, base: base, next: base << rowBits}
+}
+
 // from returns the first task whose sequence number is seq or more.
 func (s *store) from(seq uint64) *task {
 	seq = max(seq, s.base<<rowBits)

@@ -57,10 +57,14 @@ func completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, 
 	}
 	if d := asked.GetDispatchDeadline(); d != nil {
 		v := d.AsDuration().Truncate(time.Millisecond)
-		if d.CheckValid() != nil || v < minDeadline || v > limit {
+		// 0 is App Engine's "by the way the service scales" (reference §8.5).
+		unset := v == 0 && stored.GetAppEngineHttpRequest() != nil
+		if !unset && (d.CheckValid() != nil || v < minDeadline || v > limit) {
 			return nil, invalid("Task.dispatchDeadline must be between %s.", limitText)
 		}
-		stored.DispatchDeadline = durationpb.New(v)
+		if !unset {
+			stored.DispatchDeadline = durationpb.New(v)
+		}
 	}
 	return stored, nil
 }
@@ -93,7 +97,7 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 		return nil, errURLRequired
 	case !strings.HasPrefix(r.Url, "http://") && !strings.HasPrefix(r.Url, "https://"):
 		return nil, errURLScheme
-	case len(r.Url) > maxURL:
+	case isTooLong(r.GetUrl()):
 		return nil, invalid("HttpRequest.url must be at most 2083 characters long.")
 	}
 	if err := checkMethod("HttpRequest", r.GetHttpMethod(), r.GetBody(),
@@ -126,7 +130,7 @@ func completeAppEngineRequest(r *cloudtaskspb.AppEngineHttpRequest) (*cloudtasks
 		return nil, invalid("AppEngineHttpRequest.relativeUri must begin with '/'.")
 	case strings.Contains(uri, " "):
 		return nil, invalid("AppEngineHttpRequest.relativeUri must not contain spaces.")
-	case len(uri) > maxURL:
+	case isTooLong(uri):
 		return nil, invalid("AppEngineHttpRequest.relativeUri must be at most 2083 characters long.")
 	}
 	if err := checkMethod("AppEngineHttpRequest", r.GetHttpMethod(), r.GetBody(),
@@ -166,6 +170,11 @@ func checkMethod(message string, method cloudtaskspb.HttpMethod, body []byte, wi
 		return nil
 	}
 	return invalid("%s.body is not allowed with the method %v.", message, method)
+}
+
+// isTooLong counts a URL as it is after encoding, which at most triples it.
+func isTooLong(url string) bool {
+	return 3*len(url) > maxURL && len(dispatch.EncodeURL(url)) > maxURL
 }
 
 // keptHeaders returns the headers without those that the service computes,
