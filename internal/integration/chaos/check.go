@@ -50,7 +50,7 @@ func check(events []event, letters map[string][]string) *report {
 	}
 	for id := range letters {
 		if _, known := c.acts[id]; !known {
-			c.violate(id, "a dead letter of work that was never enqueued")
+			c.violatef(id, "a dead letter of work that was never enqueued")
 		}
 	}
 	return c.report
@@ -64,7 +64,7 @@ type checker struct {
 	done   map[string][]event               // work → marks and letters, in order
 }
 
-func (c *checker) violate(id, format string, args ...any) {
+func (c *checker) violatef(id, format string, args ...any) {
 	c.report.violations = append(c.report.violations, id+": "+fmt.Sprintf(format, args...))
 }
 
@@ -78,7 +78,7 @@ func (c *checker) read(e event) {
 		return
 	case evDrained:
 		if e.N > 0 {
-			c.violate(fmt.Sprint("worker ", e.PID), "%d goroutines are left over after it drained", e.N)
+			c.violatef(fmt.Sprint("worker ", e.PID), "%d goroutines are left over after it drained", e.N)
 		}
 		return
 	}
@@ -149,7 +149,7 @@ func (c *checker) checkOverlaps(id string, runs []*execution) {
 			if newer.start >= c.gone(older) || older.lost > 0 && older.lost < newer.start {
 				continue
 			}
-			c.violate(id, "run %s began %s after run %s, which had not ended and was not told", newer.run, span(newer.start-older.start), older.run)
+			c.violatef(id, "run %s began %s after run %s, which had not ended and was not told", newer.run, span(newer.start-older.start), older.run)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (c *checker) checkTokens(id string, runs []*execution) {
 	var effects []effect
 	for i, x := range runs {
 		if i > 0 && x.tok <= runs[i-1].tok {
-			c.violate(id, "run %s has fencing token %d, the run before it %d", x.run, x.tok, runs[i-1].tok)
+			c.violatef(id, "run %s has fencing token %d, the run before it %d", x.run, x.tok, runs[i-1].tok)
 		}
 		for _, at := range x.effects {
 			effects = append(effects, effect{at, x.tok})
@@ -169,7 +169,7 @@ func (c *checker) checkTokens(id string, runs []*execution) {
 	slices.SortFunc(effects, func(a, b effect) int { return int(a.at - b.at) })
 	for i := 1; i < len(effects); i++ {
 		if effects[i].tok < effects[i-1].tok {
-			c.violate(id, "an effect with fencing token %d came after one with %d", effects[i].tok, effects[i-1].tok)
+			c.violatef(id, "an effect with fencing token %d came after one with %d", effects[i].tok, effects[i-1].tok)
 		}
 	}
 }
@@ -178,13 +178,13 @@ func (c *checker) checkTokens(id string, runs []*execution) {
 func (c *checker) checkAttempts(id string, runs []*execution) {
 	for i, x := range runs {
 		if x.att > maxAttempts {
-			c.violate(id, "run %s is attempt %d of %d", x.run, x.att, maxAttempts)
+			c.violatef(id, "run %s is attempt %d of %d", x.run, x.att, maxAttempts)
 		}
 		if i == 0 || runs[i-1].gen != x.gen {
 			continue
 		}
 		if before := runs[i-1]; before.counted && x.att <= before.att {
-			c.violate(id, "run %s is attempt %d, after attempt %d counted", x.run, x.att, before.att)
+			c.violatef(id, "run %s is attempt %d, after attempt %d counted", x.run, x.att, before.att)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (c *checker) checkAfterTheEnd(id string, runs []*execution) {
 	for _, over := range c.done[id] {
 		for _, x := range runs {
 			if x.start > over.T && x.gen <= over.Gen && x.run != over.Run {
-				c.violate(id, "run %s of generation %d began %s after %s", x.run, x.gen, span(x.start-over.T), over.What)
+				c.violatef(id, "run %s of generation %d began %s after %s", x.run, x.gen, span(x.start-over.T), over.What)
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func (c *checker) checkEffects(id string, runs []*execution) {
 	var before *execution
 	for _, x := range runs {
 		if len(x.effects) > 1 {
-			c.violate(id, "run %s had %d effects", x.run, len(x.effects))
+			c.violatef(id, "run %s had %d effects", x.run, len(x.effects))
 		}
 		if len(x.effects) == 0 {
 			continue
@@ -214,7 +214,7 @@ func (c *checker) checkEffects(id string, runs []*execution) {
 		if before != nil {
 			why := c.explain(before, x)
 			if why == "" {
-				c.violate(id, "runs %s and %s both had their effect, and nothing explains it", before.run, x.run)
+				c.violatef(id, "runs %s and %s both had their effect, and nothing explains it", before.run, x.run)
 			} else {
 				c.report.repeats[why]++
 			}
@@ -244,7 +244,7 @@ func (c *checker) explain(before, x *execution) string {
 // dead letter with a reason that its act can have.
 func (c *checker) checkEnding(id, act string, runs []*execution, letters []string) {
 	if len(letters) > 1 {
-		c.violate(id, "%d dead letters: %v", len(letters), letters)
+		c.violatef(id, "%d dead letters: %v", len(letters), letters)
 	}
 	effects, dropped := 0, false
 	for _, x := range runs {
@@ -255,14 +255,14 @@ func (c *checker) checkEnding(id, act string, runs []*execution, letters []strin
 	case len(letters) > 0:
 		c.report.endings["dead: "+letters[0]]++
 		if act == actPermanent && letters[0] != "permanent" && letters[0] != "crashed" && letters[0] != "exhausted" {
-			c.violate(id, "%s was buried as %s", act, letters[0])
+			c.violatef(id, "%s was buried as %s", act, letters[0])
 		}
 	case act == actDrop && dropped:
 		c.report.endings["dropped"]++
 	case act == actFailAlways || act == actPermanent || act == actPoison:
-		c.violate(id, "%s left no dead letter", act)
+		c.violatef(id, "%s left no dead letter", act)
 	case effects == 0:
-		c.violate(id, "lost: %s has no effect and no dead letter after %d runs", act, len(runs))
+		c.violatef(id, "lost: %s has no effect and no dead letter after %d runs", act, len(runs))
 	default:
 		c.report.endings["done"]++
 	}

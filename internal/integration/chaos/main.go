@@ -35,15 +35,22 @@ func main() {
 	if c.seed == 0 {
 		c.seed = rand.Uint64()
 	}
+	fmt.Printf("seed %d: %d tasks, %d workers\n", c.seed, c.tasks, c.workers)
+	exitOn(c.runAndPrint())
+}
+
+func (c config) runAndPrint() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	fmt.Printf("seed %d: %d tasks, %d workers\n", c.seed, c.tasks, c.workers)
 	report, err := c.run(ctx)
-	exitOn(err)
-	report.print(os.Stdout)
-	if len(report.violations) > 0 {
-		os.Exit(1)
+	if err != nil {
+		return err
 	}
+	report.print(os.Stdout)
+	if n := len(report.violations); n > 0 {
+		return fmt.Errorf("%d violations", n)
+	}
+	return nil
 }
 
 func exitOn(err error) {

@@ -42,7 +42,7 @@ func (p *proxy) accept() {
 			client.Close()
 			continue
 		}
-		server, err := net.Dial("tcp", p.target)
+		server, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", p.target)
 		if err != nil {
 			client.Close()
 			continue

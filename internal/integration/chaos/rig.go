@@ -13,12 +13,11 @@ import (
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"google.golang.org/api/option"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/redisstore"
+	"google.golang.org/api/option"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 type config struct {
@@ -160,7 +159,7 @@ func (r *rig) createQueues(ctx context.Context) error {
 	for i := range queues {
 		_, err := r.admin.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{
 			Name:       parent + "/queues/" + queueName(i),
-			RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 30},
+			RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 60},
 			RetryConfig: &cloudtaskspb.RetryConfig{
 				MaxAttempts: -1, MinBackoff: durationpb.New(100 * time.Millisecond), MaxBackoff: durationpb.New(time.Second),
 			},

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/brillconsulting/handoff"
+	"github.com/redis/go-redis/v9"
 )
 
 // recordingStore writes what the Store answered into the ledger.
@@ -136,7 +135,7 @@ type markFirst struct{ handoff.Store }
 func (s markFirst) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	claim, err := s.Store.Claim(ctx, l)
 	if err == nil && claim.Status == handoff.ClaimAcquired {
-		err = s.Store.Complete(ctx, l)
+		err = s.Complete(ctx, l)
 	}
 	return claim, err
 }

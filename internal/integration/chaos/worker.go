@@ -17,11 +17,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/labstack/echo/v4"
-	"github.com/redis/go-redis/v9"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/redisstore"
+	"github.com/labstack/echo/v4"
+	"github.com/redis/go-redis/v9"
 )
 
 // What a worker process is told through its environment.

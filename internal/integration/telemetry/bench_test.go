@@ -11,18 +11,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
+	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/middleware"
 	"github.com/labstack/echo/v4"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
-
-	"github.com/brillconsulting/handoff"
-	"github.com/brillconsulting/handoff/internal/assert"
-	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
-	"github.com/brillconsulting/handoff/internal/wire"
-	"github.com/brillconsulting/handoff/middleware"
 )
 
 // BenchmarkOverhead compares a delivery that is watched with one that is not:
@@ -37,7 +36,7 @@ func BenchmarkOverhead(b *testing.B) {
 	always := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSyncer(tracetest.NewNoopExporter()))
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 
-	logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
+	logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.DiscardHandler)})
 	noTracing := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: tracenoop.NewTracerProvider()})
 	sampledOut := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: never})
 	sampled := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: always})

@@ -11,10 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 // value is the one value of an instrument with one series.

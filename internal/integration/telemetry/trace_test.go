@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	maps0 "maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,12 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/brillconsulting/handoff"
-	"github.com/brillconsulting/handoff/internal/assert"
 )
 
 // One task through Cloud Tasks: its first attempt is a child of the span that
@@ -91,9 +91,7 @@ func TestTraceOfATask(t *testing.T) {
 func with(maps ...map[string]any) map[string]any {
 	all := make(map[string]any)
 	for _, m := range maps {
-		for k, v := range m {
-			all[k] = v
-		}
+		maps0.Copy(all, m)
 	}
 	return all
 }

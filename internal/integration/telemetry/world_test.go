@@ -11,18 +11,17 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/middleware"
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-
-	"github.com/brillconsulting/handoff"
-	"github.com/brillconsulting/handoff/emulator"
-	"github.com/brillconsulting/handoff/internal/assert"
-	"github.com/brillconsulting/handoff/internal/wire"
-	"github.com/brillconsulting/handoff/middleware"
 )
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
