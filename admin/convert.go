@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"cmp"
+	"net/textproto"
 	"strings"
 	"time"
 
@@ -90,7 +92,7 @@ func (o *HTTPOverride) uri() *cloudtaskspb.UriOverride {
 	return u
 }
 
-// configOf is what a queue is, so complete that ensuring it changes nothing.
+// configOf is what a queue is, with every setting stated.
 func configOf(id string, q *cloudtaskspb.Queue) QueueConfig {
 	c := QueueConfig{
 		ID:                      id,
@@ -99,13 +101,10 @@ func configOf(id string, q *cloudtaskspb.Queue) QueueConfig {
 		MaxAttempts:             int(q.GetRetryConfig().GetMaxAttempts()),
 		MinBackoff:              q.GetRetryConfig().GetMinBackoff().AsDuration(),
 		MaxBackoff:              q.GetRetryConfig().GetMaxBackoff().AsDuration(),
-		MaxDoublings:            int(q.GetRetryConfig().GetMaxDoublings()),
+		MaxDoublings:            cmp.Or(int(q.GetRetryConfig().GetMaxDoublings()), handoff.NoDoublings),
 		MaxRetryDuration:        q.GetRetryConfig().GetMaxRetryDuration().AsDuration(),
 		LoggingSample:           q.GetStackdriverLoggingConfig().GetSamplingRatio(),
 		HTTPTarget:              overrideOf(q.GetHttpTarget()),
-	}
-	if c.MaxDoublings == 0 {
-		c.MaxDoublings = handoff.NoDoublings
 	}
 	if r := q.GetAppEngineRoutingOverride(); r.GetService()+r.GetVersion()+r.GetInstance() != "" {
 		c.AppEngine = &AppEngineRouting{Service: r.GetService(), Version: r.GetVersion(), Instance: r.GetInstance()}
@@ -116,10 +115,9 @@ func configOf(id string, q *cloudtaskspb.Queue) QueueConfig {
 func overrideOf(t *cloudtaskspb.HttpTarget) *HTTPOverride {
 	u := t.GetUriOverride()
 	o := &HTTPOverride{
-		Host:        u.GetHost(),
-		Port:        int(u.GetPort()),
-		IfNotExists: u.GetUriOverrideEnforceMode() == cloudtaskspb.UriOverride_IF_NOT_EXISTS,
-		Method:      methodOf(t.GetHttpMethod()),
+		Host:   u.GetHost(),
+		Port:   int(u.GetPort()),
+		Method: methodOf(t.GetHttpMethod()),
 	}
 	if scheme := u.GetScheme(); scheme != cloudtaskspb.UriOverride_SCHEME_UNSPECIFIED {
 		o.Scheme = strings.ToLower(scheme.String())
@@ -130,11 +128,12 @@ func overrideOf(t *cloudtaskspb.HttpTarget) *HTTPOverride {
 	if q := u.GetQueryOverride(); q != nil {
 		o.Query = new(q.GetQueryParams())
 	}
+	o.IfNotExists = o.overridesURI() && u.GetUriOverrideEnforceMode() == cloudtaskspb.UriOverride_IF_NOT_EXISTS
 	for _, h := range t.GetHeaderOverrides() {
 		if o.Headers == nil {
 			o.Headers = make(map[string]string)
 		}
-		o.Headers[h.GetHeader().GetKey()] = h.GetHeader().GetValue()
+		o.Headers[textproto.CanonicalMIMEHeaderKey(h.GetHeader().GetKey())] = h.GetHeader().GetValue()
 	}
 	o.ServiceAccount, o.Audience, o.Scope = tokenOf(t.GetOidcToken(), t.GetOauthToken())
 	if o.empty() {

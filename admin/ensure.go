@@ -41,7 +41,9 @@ type Change struct {
 	Fields []FieldChange // of a queue to create, all that it will be
 
 	// Applied says that the service has taken the change. It is false in a dry
-	// run, for [Unchanged], and if an error says that the change failed.
+	// run, for [Unchanged], and if an error says that the change failed; if
+	// that was one of the network, the service may have taken it all the same,
+	// and ensuring again tells.
 	Applied bool
 }
 

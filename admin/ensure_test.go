@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -132,6 +133,33 @@ func TestQueueConfigOfAQueue(t *testing.T) {
 	change, err := a.Queues().Ensure(t.Context(), queue.Config)
 	assert.NoError(t, err)
 	assert.Equal(t, change.Action, admin.Unchanged)
+}
+
+// TestQueueOfAnotherTool: what others wrote in another way is no difference.
+func TestQueueOfAnotherTool(t *testing.T) {
+	t.Parallel()
+	a, srv, _ := emulated(t)
+	client, err := cloudtasks.NewClient(t.Context(), srv.ClientOptions()...)
+	assert.NoError(t, err)
+	defer client.Close()
+	_, err = client.CreateQueue(t.Context(), &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{
+		Name: parent + "/queues/q",
+		HttpTarget: &cloudtaskspb.HttpTarget{
+			UriOverride: &cloudtaskspb.UriOverride{UriOverrideEnforceMode: cloudtaskspb.UriOverride_IF_NOT_EXISTS},
+			HeaderOverrides: []*cloudtaskspb.HttpTarget_HeaderOverride{
+				{Header: &cloudtaskspb.HttpTarget_Header{Key: "x-tenant", Value: "acme"}},
+			},
+		},
+		AppEngineRoutingOverride: &cloudtaskspb.AppEngineRouting{},
+		StackdriverLoggingConfig: &cloudtaskspb.StackdriverLoggingConfig{},
+	}})
+	assert.NoError(t, err)
+	queue, err := a.Queues().Get(t.Context(), "q")
+	assert.NoError(t, err)
+	assert.Equal(t, queue.Config.HTTPTarget, &admin.HTTPOverride{Headers: map[string]string{"X-Tenant": "acme"}})
+	change, err := a.Queues().Ensure(t.Context(), queue.Config)
+	assert.NoError(t, err)
+	assert.Equal(t, change, admin.Change{Queue: "q"})
 }
 
 // TestChangesHideSecrets shows that header values, which may be credentials, do

@@ -34,8 +34,9 @@ type Queue struct {
 	PurgedAt time.Time // tasks created before it were purged; zero: never
 	MaxBurst int       // dispatches at once after a pause in traffic, which the service chooses
 
-	// Config is what the queue is, every setting stated; ensuring it changes
-	// nothing. The TTLs are known only if the statistics are.
+	// Config is what the queue is, every setting stated, to be ensured as it
+	// is. (A minimum backoff of zero, which other tools can set, reads as our
+	// default there.) The TTLs are known only if the statistics are.
 	Config QueueConfig
 
 	// Stats are the queue's statistics, if they were asked for: by

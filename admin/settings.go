@@ -1,42 +1,40 @@
 package admin
 
-import (
-	"reflect"
-	"strings"
-)
+import "reflect"
 
 // setting is one field of a QueueConfig that the service keeps.
 type setting struct {
 	field string // in Go
 	key   string // in files and changes
 	mask  string // in an update mask of v2
-	beta  string // in one of v2beta3, if another
 	value func(*QueueConfig) any
+
+	beta  string // in an update mask of v2beta3, if another
+	stays bool   // as it is, if it is not set
 }
 
 // settings are all of them, in the order of the struct.
 var settings = []setting{
-	{"MaxDispatchesPerSecond", "max_dispatches_per_second", "rate_limits.max_dispatches_per_second", "", func(c *QueueConfig) any { return c.MaxDispatchesPerSecond }},
-	{"MaxConcurrentDispatches", "max_concurrent_dispatches", "rate_limits.max_concurrent_dispatches", "", func(c *QueueConfig) any { return c.MaxConcurrentDispatches }},
-	{"MaxAttempts", "max_attempts", "retry_config.max_attempts", "", func(c *QueueConfig) any { return c.MaxAttempts }},
-	{"MinBackoff", "min_backoff", "retry_config.min_backoff", "", func(c *QueueConfig) any { return c.MinBackoff }},
-	{"MaxBackoff", "max_backoff", "retry_config.max_backoff", "", func(c *QueueConfig) any { return c.MaxBackoff }},
-	{"MaxDoublings", "max_doublings", "retry_config.max_doublings", "", func(c *QueueConfig) any { return c.MaxDoublings }},
-	{"MaxRetryDuration", "max_retry_duration", "retry_config.max_retry_duration", "", func(c *QueueConfig) any { return c.MaxRetryDuration }},
-	{"TaskTTL", "task_ttl", "task_ttl", "", func(c *QueueConfig) any { return c.TaskTTL }},
-	{"TombstoneTTL", "tombstone_ttl", "tombstone_ttl", "", func(c *QueueConfig) any { return c.TombstoneTTL }},
-	{"LoggingSample", "logging_sample", "stackdriver_logging_config", "", func(c *QueueConfig) any { return c.LoggingSample }},
-	{"HTTPTarget", "http_target", "http_target", "", func(c *QueueConfig) any { return c.HTTPTarget }},
-	{"AppEngine", "app_engine", "app_engine_routing_override", "app_engine_http_queue.app_engine_routing_override", func(c *QueueConfig) any { return c.AppEngine }},
+	{field: "MaxDispatchesPerSecond", key: "max_dispatches_per_second", mask: "rate_limits.max_dispatches_per_second", value: func(c *QueueConfig) any { return c.MaxDispatchesPerSecond }},
+	{field: "MaxConcurrentDispatches", key: "max_concurrent_dispatches", mask: "rate_limits.max_concurrent_dispatches", value: func(c *QueueConfig) any { return c.MaxConcurrentDispatches }},
+	{field: "MaxAttempts", key: "max_attempts", mask: "retry_config.max_attempts", value: func(c *QueueConfig) any { return c.MaxAttempts }},
+	{field: "MinBackoff", key: "min_backoff", mask: "retry_config.min_backoff", value: func(c *QueueConfig) any { return c.MinBackoff }},
+	{field: "MaxBackoff", key: "max_backoff", mask: "retry_config.max_backoff", value: func(c *QueueConfig) any { return c.MaxBackoff }},
+	{field: "MaxDoublings", key: "max_doublings", mask: "retry_config.max_doublings", value: func(c *QueueConfig) any { return c.MaxDoublings }},
+	{field: "MaxRetryDuration", key: "max_retry_duration", mask: "retry_config.max_retry_duration", value: func(c *QueueConfig) any { return c.MaxRetryDuration }},
+	{field: "TaskTTL", key: "task_ttl", mask: "task_ttl", value: func(c *QueueConfig) any { return c.TaskTTL }, stays: true},
+	{field: "TombstoneTTL", key: "tombstone_ttl", mask: "tombstone_ttl", value: func(c *QueueConfig) any { return c.TombstoneTTL }, stays: true},
+	{field: "LoggingSample", key: "logging_sample", mask: "stackdriver_logging_config", value: func(c *QueueConfig) any { return c.LoggingSample }},
+	{field: "HTTPTarget", key: "http_target", mask: "http_target", value: func(c *QueueConfig) any { return c.HTTPTarget }},
+	{field: "AppEngine", key: "app_engine", mask: "app_engine_routing_override", value: func(c *QueueConfig) any { return c.AppEngine }, beta: "app_engine_http_queue.app_engine_routing_override"},
 }
 
-// differing returns the settings in which a queue is not as it should be. A
-// TTL that is not set is as it should be.
+// differing returns the settings in which a queue is not as it should be.
 func differing(is, should *QueueConfig) []setting {
 	var differ []setting
 	for _, s := range settings {
 		want := s.value(should)
-		if strings.HasSuffix(s.field, "TTL") && reflect.ValueOf(want).IsZero() {
+		if s.stays && reflect.ValueOf(want).IsZero() {
 			continue
 		}
 		if !reflect.DeepEqual(s.value(is), want) {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -93,7 +94,7 @@ func taskOf(m *cloudtaskspb.Task) Task {
 			MaxAttempts:  int(r.GetMaxAttempts()),
 			MinBackoff:   r.GetMinBackoff().AsDuration(),
 			MaxBackoff:   r.GetMaxBackoff().AsDuration(),
-			MaxDoublings: int(r.GetMaxDoublings()),
+			MaxDoublings: cmp.Or(int(r.GetMaxDoublings()), handoff.NoDoublings),
 		}
 	}
 	headers, body := create.Parts(m)
