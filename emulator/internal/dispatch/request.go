@@ -160,8 +160,7 @@ func parseURL(raw string) (*url.URL, error) {
 	}
 	if u, err = url.Parse(EncodeURL(raw)); err != nil {
 		// Without the URL, which may hold a secret in its query.
-		var bad *url.Error
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*url.Error](err); ok {
 			err = bad.Err
 		}
 		return nil, err
