@@ -52,7 +52,8 @@ type Config struct {
 	AppEngine map[string]string
 
 	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least
-	// 2048 bits. Defaults to a key that all servers of the process share.
+	// 2048 bits. Defaults to a key that all servers of the process share,
+	// made when the first token is.
 	SigningKey *rsa.PrivateKey
 
 	// TaskWindow is how long the name of a task stays reserved after the

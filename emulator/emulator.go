@@ -46,10 +46,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.complete()
-	minter, err := token.NewMinter(cfg.SigningKey)
-	if err != nil {
-		return nil, err
-	}
+	minter := token.NewMinter(cfg.SigningKey)
 	s := &Server{tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
 	if cfg.Transport == nil {
 		s.network = dispatch.NewTransport()

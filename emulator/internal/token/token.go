@@ -34,41 +34,48 @@ const (
 
 // Minter signs tokens with one key.
 type Minter struct {
-	key    *rsa.PrivateKey
-	keyID  string
-	header string
+	signer func() *signer
 
 	mu     sync.RWMutex
 	cached map[[2]string]entry
 }
 
+type signer struct {
+	key    *rsa.PrivateKey
+	keyID  string
+	header string // encoded
+}
+
+// entry is a token, signed by the first who asks for it while the others wait.
 type entry struct {
-	token   string
+	token   func() (string, error)
 	expires time.Time
 }
 
-// shared is the key of every emulator of the process that is not given
-// one: making it takes longer than most tests.
-var shared = sync.OnceValues(func() (*rsa.PrivateKey, error) {
-	return rsa.GenerateKey(rand.Reader, 2048)
+// shared has the key of every emulator of the process that is not given one.
+// It is made when the first token is: that takes longer than most tests, and
+// many need none.
+var shared = sync.OnceValue(func() *signer {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic("emulator: " + err.Error()) // of a size that is refused, and this one is not
+	}
+	return newSigner(key)
 })
 
 // NewMinter returns a minter for key, or for a key of this process.
-func NewMinter(key *rsa.PrivateKey) (*Minter, error) {
-	if key == nil {
-		var err error
-		if key, err = shared(); err != nil {
-			return nil, fmt.Errorf("emulator: making a signing key: %w", err)
-		}
+func NewMinter(key *rsa.PrivateKey) *Minter {
+	m := &Minter{signer: shared, cached: make(map[[2]string]entry)}
+	if key != nil {
+		m.signer = sync.OnceValue(func() *signer { return newSigner(key) })
 	}
+	return m
+}
+
+func newSigner(key *rsa.PrivateKey) *signer {
 	sum := sha256.Sum256(key.N.Bytes())
-	m := &Minter{key: key, keyID: hex.EncodeToString(sum[:20]), cached: make(map[[2]string]entry)}
-	header, err := json.Marshal(map[string]string{"alg": "RS256", "kid": m.keyID, "typ": "JWT"})
-	if err != nil {
-		return nil, err
-	}
-	m.header = encode(header)
-	return m, nil
+	id := hex.EncodeToString(sum[:20])
+	return &signer{key: key, keyID: id, header: encode([]byte(`{"alg":"RS256","kid":"` + id + `","typ":"JWT"}`))}
 }
 
 // OIDC returns a token for a service account and an audience, which may be
@@ -80,19 +87,19 @@ func (m *Minter) OIDC(email, audience string) (string, error) {
 	e, ok := m.cached[key]
 	m.mu.RUnlock()
 	if ok && now.Before(e.expires.Add(-reuse)) {
-		return e.token, nil
-	}
-	token, err := m.Sign(m.Claims(email, audience, now))
-	if err != nil {
-		return "", err
+		return e.token()
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.cached) >= maxCached {
-		clear(m.cached)
+	e, ok = m.cached[key]
+	if !ok || !now.Before(e.expires.Add(-reuse)) {
+		if len(m.cached) >= maxCached {
+			clear(m.cached)
+		}
+		e = entry{sync.OnceValues(func() (string, error) { return m.Sign(m.Claims(email, audience, now)) }), now.Add(lifetime)}
+		m.cached[key] = e
 	}
-	m.cached[key] = entry{token, now.Add(lifetime)}
-	return token, nil
+	m.mu.Unlock()
+	return e.token()
 }
 
 // Claims is what a token of the service says (reference §10.2).
@@ -124,9 +131,10 @@ func (m *Minter) Sign(claims map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("emulator: token claims: %w", err)
 	}
-	signed := m.header + "." + encode(payload)
+	by := m.signer()
+	signed := by.header + "." + encode(payload)
 	sum := sha256.Sum256([]byte(signed))
-	signature, err := rsa.SignPKCS1v15(nil, m.key, crypto.SHA256, sum[:])
+	signature, err := rsa.SignPKCS1v15(nil, by.key, crypto.SHA256, sum[:])
 	if err != nil {
 		return "", fmt.Errorf("emulator: signing a token: %w", err)
 	}
@@ -149,12 +157,13 @@ func (m *Minter) JWKS() []byte {
 		N     string `json:"n"`
 		E     string `json:"e"`
 	}
+	by := m.signer()
 	set := struct {
 		Keys []jwk `json:"keys"`
 	}{[]jwk{{
-		KeyID: m.keyID, Type: "RSA", Alg: "RS256", Use: "sig",
-		N: encode(m.key.N.Bytes()),
-		E: encode(big.NewInt(int64(m.key.E)).Bytes()),
+		KeyID: by.keyID, Type: "RSA", Alg: "RS256", Use: "sig",
+		N: encode(by.key.N.Bytes()),
+		E: encode(big.NewInt(int64(by.key.E)).Bytes()),
 	}}}
 	doc, err := json.Marshal(set)
 	if err != nil {
