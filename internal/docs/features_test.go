@@ -4,6 +4,7 @@ package docs_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
@@ -192,46 +193,50 @@ func TestFeaturesPass(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: they run in their own packages")
 	}
-	byDir := make(map[string][]string)
-	for _, r := range readTable(t, features) {
+	var dirs, named []string
+	rows := readTable(t, features)
+	for _, r := range rows {
 		for _, test := range r.tests {
-			if dir, name := folder(test); !slices.Contains(byDir[dir], name) {
-				byDir[dir] = append(byDir[dir], name)
+			dir, name := folder(test)
+			dirs, named = append(dirs, "./"+dir), append(named, name)
+		}
+	}
+	slices.Sort(dirs)
+	slices.Sort(named)
+	passed, output := run(t, slices.Compact(dirs), slices.Compact(named))
+	for _, r := range rows {
+		for _, test := range r.tests {
+			if !passed[test] {
+				t.Errorf("line %d, %s: %s did not pass", r.line, r.title, test)
 			}
 		}
 	}
-	for dir, tests := range byDir {
-		t.Run(dir, func(t *testing.T) {
-			passed, output := run(t, dir, tests)
-			for _, test := range tests {
-				if !passed[test] {
-					t.Errorf("%s.%s did not pass", dir, test)
-				}
-			}
-			if t.Failed() {
-				t.Log(output)
-			}
-		})
+	if t.Failed() {
+		t.Log(output)
 	}
 }
 
-// run runs tests of one folder and returns those that passed, and what they
-// printed.
-func run(t *testing.T, dir string, tests []string) (passed map[string]bool, output string) {
+const module = "github.com/brillconsulting/handoff"
+
+// run runs tests of folders and returns those that passed, as the table calls
+// them, and what all printed. Vet has seen the folders in their own run.
+func run(t *testing.T, dirs, named []string) (passed map[string]bool, output string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-json", "-run", "^("+strings.Join(tests, "|")+")$", "./"+dir)
+	args := append([]string{"test", "-json", "-vet=off", "-run", "^(" + strings.Join(named, "|") + ")$"}, dirs...)
+	cmd := exec.CommandContext(t.Context(), "go", args...)
 	cmd.Dir = root
 	var stdout, text bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &text
 	_ = cmd.Run() // what failed is in its output
 	passed = make(map[string]bool)
 	for decoder := json.NewDecoder(&stdout); ; {
-		var event struct{ Action, Test, Output string }
+		var event struct{ Action, Package, Test, Output string }
 		if decoder.Decode(&event) != nil {
 			return passed, text.String()
 		}
 		if event.Action == "pass" {
-			passed[event.Test] = true
+			dir := strings.TrimPrefix(strings.TrimPrefix(event.Package, module), "/")
+			passed[cmp.Or(dir, "handoff")+"."+event.Test] = true
 		}
 		text.WriteString(event.Output)
 	}
