@@ -130,5 +130,5 @@ func (l sendLabel) options() options {
 	if l.result != "created" && l.result != "duplicate" {
 		attrs = append(attrs, errorTypeKey.String(l.result))
 	}
-	return optionsOf(attrs)
+	return optionsOf(attrs...)
 }

@@ -85,7 +85,8 @@ type metrics struct {
 	inFlight                                        metric.Int64UpDownCounter
 	duration, lag, toDone                           metric.Float64Histogram
 
-	labels cache[label, options]
+	ends    cache[label, ending]
+	reasons cache[label, options]
 }
 
 // The conventions' buckets for durations end at 10 s. A handler may take
@@ -117,57 +118,53 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	return &m, errors.Join(errs[:]...)
 }
 
-func (m *metrics) options(l label) options { return m.labels.get(l, label.options) }
-
 func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
-	kind := kindOf(d)
-	byKind := m.options(label{kind: kind})
-	ended := m.options(label{kind: kind, outcome: d.Outcome})
-	m.deliveries.Add(ctx, 1, ended.add...)
+	l := label{kind: kindOf(d), outcome: d.Outcome}
+	o := m.ends.get(l, label.ending)
+	m.deliveries.Add(ctx, 1, o.ended.add...)
 	if refused(d) {
-		m.rejections.Add(ctx, 1, m.options(label{kind: kind, reason: refusalReason(d)}).add...)
+		l.reason = refusalReason(d)
+		m.rejections.Add(ctx, 1, m.reasons.get(l, label.why).add...)
 	}
 	if !d.Started.IsZero() && !d.Ended.IsZero() {
-		m.duration.Record(ctx, d.Ended.Sub(d.Started).Seconds(), m.options(label{kind: kind, outcome: d.Outcome, process: true}).record...)
+		m.duration.Record(ctx, d.Ended.Sub(d.Started).Seconds(), o.processed.record...)
 	}
 	if lag, ok := lagOf(d, d.Started); ok {
-		m.lag.Record(ctx, lag.Seconds(), byKind.record...)
+		m.lag.Record(ctx, lag.Seconds(), o.kind.record...)
 	}
 	if d.Outcome == handoff.Done && !d.Info.EnqueuedAt.IsZero() {
-		m.toDone.Record(ctx, max(0, d.Ended.Sub(d.Info.EnqueuedAt)).Seconds(), byKind.record...)
+		m.toDone.Record(ctx, max(0, d.Ended.Sub(d.Info.EnqueuedAt)).Seconds(), o.kind.record...)
 	}
 	if d.LeaseLost {
-		m.leasesLost.Add(ctx, 1, byKind.add...)
+		m.leasesLost.Add(ctx, 1, o.kind.add...)
 	}
 	if d.Outcome == handoff.Dead {
-		m.deadLetters.Add(ctx, 1, m.options(label{kind: kind, reason: d.Reason}).add...)
+		l.reason = d.Reason
+		m.deadLetters.Add(ctx, 1, m.reasons.get(l, label.why).add...)
 	}
 }
 
-// label is one combination of attributes; its zero fields, other than kind, are
-// not among them.
+// label is what the attributes of a delivery are made from.
 type label struct {
 	kind    string
 	outcome handoff.Outcome
-	reason  handoff.Reason
-	process bool // with those of the conventions
+	reason  handoff.Reason // of a refusal or a burial alone
 }
 
-func (l label) options() options {
-	attrs := []attribute.KeyValue{kindKey.String(l.kind)}
-	if l.outcome != 0 {
-		attrs = append(attrs, outcomeKey.String(l.outcome.String()))
+// ending has the attributes that deliveries of one kind and outcome share.
+type ending struct{ ended, processed, kind options }
+
+func (l label) ending() ending {
+	kind, outcome := kindKey.String(l.kind), outcomeKey.String(l.outcome.String())
+	processed := []attribute.KeyValue{kind, outcome, systemName, processName}
+	if failed(l.outcome) {
+		processed = append(processed, errorTypeKey.String(l.outcome.String()))
 	}
-	if l.reason != "" {
-		attrs = append(attrs, reasonKey.String(string(l.reason)))
-	}
-	if l.process {
-		attrs = append(attrs, systemName, processName)
-		if failed(l.outcome) {
-			attrs = append(attrs, errorTypeKey.String(l.outcome.String()))
-		}
-	}
-	return optionsOf(attrs)
+	return ending{ended: optionsOf(kind, outcome), processed: optionsOf(processed...), kind: optionsOf(kind)}
+}
+
+func (l label) why() options {
+	return optionsOf(kindKey.String(l.kind), reasonKey.String(string(l.reason)))
 }
 
 // options is what a set of attributes is to the instruments.
@@ -176,7 +173,7 @@ type options struct {
 	record []metric.RecordOption
 }
 
-func optionsOf(attrs []attribute.KeyValue) options {
+func optionsOf(attrs ...attribute.KeyValue) options {
 	set := metric.WithAttributeSet(attribute.NewSet(attrs...))
 	return options{add: []metric.AddOption{set}, record: []metric.RecordOption{set}}
 }
