@@ -6,8 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/brillconsulting/handoff/internal/create"
 )
 
@@ -79,7 +77,7 @@ type batchItem struct {
 	draft *draft
 	err   error // decided before it was sent: then there is no chunk
 	chunk *chunk
-	task  *create.Item
+	task  create.Item
 }
 
 func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
@@ -128,19 +126,19 @@ func (b *batch) add(p Payload, yield func(Receipt, error) bool) bool {
 
 // put adds an item to the open chunk of its queue, and sends what is full.
 func (b *batch) put(it *batchItem) {
-	queue, size := it.draft.receipt.Queue, proto.Size(it.draft.req)
+	queue, size := it.draft.receipt.Queue, it.draft.size
 	c := b.open[queue]
 	if c != nil && c.bytes+size > create.BatchBytes {
 		b.send(c)
 		c = nil
 	}
 	if c == nil {
-		c = &chunk{queue: queue, done: make(chan struct{})}
+		c = &chunk{queue: queue, items: make([]*create.Item, 0, create.BatchTasks), done: make(chan struct{})}
 		b.open[queue] = c
 	}
-	it.chunk, it.task = c, &create.Item{Req: it.draft.req, ID: it.draft.receipt.ID}
+	it.chunk, it.task = c, create.Item{Req: it.draft.req, ID: it.draft.receipt.ID}
 	it.draft.req = nil // the chunk lets go of it when it is done
-	c.items = append(c.items, it.task)
+	c.items = append(c.items, &it.task)
 	c.bytes += size
 	b.bytes += size
 	if len(c.items) == create.BatchTasks {

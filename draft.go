@@ -26,6 +26,7 @@ type draft struct {
 	kind    string
 	once    bool                 // do not try again: nothing would recognise a second copy
 	batch   bool                 // it goes with others
+	size    int                  // bytes on the wire, at most
 	observe func(Receipt, error) // of ClientConfig.Instrument; may be nil
 }
 

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 
 	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/rpc"
@@ -95,6 +97,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err := errors.Join(config.check(), err); err != nil {
 		return nil, err
 	}
+	opts = append(slices.Clip(opts), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(create.Lean)))
 	tasks, err := cloudtasks.NewClient(ctx, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("handoff: new client: %w", err)
@@ -209,7 +212,10 @@ func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 			header[canonical] = value
 		}
 	}
-	return ctx, create.Size(d.req.Parent, d.req.Task)
+	size, err := create.Size(d.req.Parent, d.req.Task)
+	d.size = size
+	create.Pack(d.req.Task)
+	return ctx, err
 }
 
 // end settles a draft by what the service said.

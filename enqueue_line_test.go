@@ -280,6 +280,29 @@ func TestEnqueueCompressedIsInflated(t *testing.T) {
 	})
 }
 
+// A connection that was made elsewhere has none of our interceptors, which
+// changes nothing.
+func TestEnqueueOverAGivenConnection(t *testing.T) {
+	t.Parallel()
+	srv := emulator.RunT(t)
+	createQueues(t, srv, "q")
+	client := newEmulatedClient(t, []option.ClientOption{option.WithGRPCConn(srv.Conn())})
+	receipt, err := client.Enqueue(t.Context(), job{0}, handoff.In(time.Hour))
+	assert.NoError(t, err)
+	names := map[string]bool{receipt.Name: true}
+	for receipt, err := range handoff.EnqueueBatch(t.Context(), client, jobs(5), handoff.In(time.Hour)) {
+		assert.NoError(t, err)
+		names[receipt.Name] = true
+	}
+	tasks := srv.Tasks("projects/p/locations/l/queues/q")
+	assert.Equal(t, len(tasks), 6)
+	for _, task := range tasks {
+		if !names[task.Name] {
+			t.Errorf("no receipt names %s", task.Name)
+		}
+	}
+}
+
 // Credentials that are missing or wrong, against a server that insists.
 func TestEnqueueWrongCredentials(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", t.TempDir()+"/none.json")

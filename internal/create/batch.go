@@ -144,6 +144,8 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	for i, it := range items {
 		req.Requests[i] = it.Req
 	}
+	made := newNames(items)
+	ctx = context.WithValue(ctx, foundKey{}, found(made.add))
 	op, err := c.start(ctx, p, req)
 	if err != nil {
 		return err
@@ -159,24 +161,43 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	if err != nil {
 		failure = errors.Join(failure, err)
 	}
-	assign(items, tasks, meta, failure)
+	for _, t := range tasks { // none, if Lean has seen them
+		headers, _ := Parts(t)
+		made.add([]byte(wire.StampedID(headers)), []byte(t.GetName()))
+	}
+	assign(items, made, meta, failure)
 	return nil
 }
 
-// assign gives each item its result. Failures are told by index; tasks are
+// names are those of the tasks that a batch call made, by item. Tasks are
 // recognised by their handoff ID, because their order is not documented
-// (reference §3.5). A failure of the whole is that of every item that has no
-// result of its own.
-func assign(items []*Item, tasks []*cloudtaskspb.Task, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
-	names := make(map[string]string, len(tasks))
-	for _, t := range tasks {
-		headers, _ := Parts(t)
-		names[wire.StampedID(headers)] = t.GetName()
-	}
+// (reference §3.5).
+type names struct {
+	items map[string]int // by ID
+	names []string
+}
+
+func newNames(items []*Item) names {
+	n := names{items: make(map[string]int, len(items)), names: make([]string, len(items))}
 	for i, it := range items {
-		name, made := names[it.ID]
+		n.items[it.ID] = i
+	}
+	return n
+}
+
+func (n names) add(id, name []byte) {
+	if i, ok := n.items[string(id)]; ok {
+		n.names[i] = string(name)
+	}
+}
+
+// assign gives each item its result. Failures are told by index. A failure of
+// the whole is that of every item that has no result of its own.
+func assign(items []*Item, made names, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
+	for i, it := range items {
+		name := made.names[i]
 		switch err := status.ErrorProto(meta.GetFailedRequests()[int32(i)]); {
-		case made:
+		case name != "":
 			it.Created, it.Err = Created{Name: name}, nil
 		case status.Code(err) == codes.AlreadyExists && it.Req.Task.Name != "":
 			it.Created, it.Err = Created{Name: it.Req.Task.Name, Duplicate: !it.maybe}, nil

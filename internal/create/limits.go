@@ -117,27 +117,32 @@ func Header(name, value string) (string, error) {
 }
 
 // Size checks the sizes that the service bounds: of the headers, and of the
-// task as it will store it in the queue named parent.
-func Size(parent string, t *cloudtaskspb.Task) error {
+// task as it will store it in the queue named parent. It returns a bound of
+// the latter that costs little.
+func Size(parent string, t *cloudtaskspb.Task) (int, error) {
 	headers, body := Parts(t)
 	size := 0
 	for name, value := range headers {
 		size += len(name) + len(value)
 	}
 	if size >= MaxHeaders {
-		return fmt.Errorf("headers are %d bytes; they must be under %d", size, MaxHeaders)
+		return 0, fmt.Errorf("headers are %d bytes; they must be under %d", size, MaxHeaders)
 	}
-	// Nearly every task is far below the limit; only those near it are worth
-	// the exact count. Each header costs at most 9 bytes of framing, and 8 KiB
-	// are more than all else can come to.
-	if len(body)+size+9*len(headers)+8<<10 <= MaxTask {
-		return nil
+	// 8 KiB are more than all else can come to.
+	bound := len(body) + size + framing*len(headers) + 8<<10
+	if bound <= MaxTask {
+		return bound, nil
 	}
+	// Only tasks near the limit are worth the exact count.
 	if stored := StoredSize(parent, t); stored > MaxTask {
-		return fmt.Errorf("task is %d bytes as stored, %d of them the body; the limit is %d", stored, len(body), MaxTask)
+		return 0, fmt.Errorf("task is %d bytes as stored, %d of them the body; the limit is %d", stored, len(body), MaxTask)
 	}
-	return nil
+	return bound, nil
 }
+
+// framing is the most that the encoding adds to a header: three tags and three
+// lengths under 2 MiB.
+const framing = 3 + 3*3
 
 // Parts returns the headers and the body of a task of either kind.
 func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {

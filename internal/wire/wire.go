@@ -109,7 +109,7 @@ func (f Family) Read(h http.Header) (Dispatch, error) {
 
 // handoff's own headers, stamped at enqueue and carried by the task.
 const (
-	headerID          = "Handoff-Id"
+	HeaderID          = "Handoff-Id" // also read off the answers to creates
 	headerKey         = "Handoff-Key"
 	headerEnqueued    = "Handoff-Enqueued"
 	headerExpires     = "Handoff-Expires"
@@ -166,12 +166,12 @@ func (s Stamp) Lifetime() time.Duration {
 }
 
 // StampedID returns the handoff ID among the headers of a stored task.
-func StampedID(header map[string]string) string { return header[headerID] }
+func StampedID(header map[string]string) string { return header[HeaderID] }
 
 // Write passes each header of s to set.
 func (s Stamp) Write(set func(name, value string)) {
 	if s.ID != "" {
-		set(headerID, s.ID)
+		set(HeaderID, s.ID)
 	}
 	if s.Key != "" {
 		set(headerKey, s.Key)
@@ -211,7 +211,7 @@ const maxOwnIdentifier = 128
 func ReadStamp(h http.Header) (Stamp, error) {
 	r := reader{header: h}
 	s := Stamp{
-		ID:         r.optionalIdentifier(headerID),
+		ID:         r.optionalIdentifier(HeaderID),
 		Key:        r.optionalIdentifier(headerKey),
 		Enqueued:   r.millis(headerEnqueued),
 		Expires:    r.millis(headerExpires),

@@ -1,0 +1,4 @@
+package create
+
+// EachTask is for the fuzz test of the reading of answers.
+var EachTask = eachTask
