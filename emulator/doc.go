@@ -13,8 +13,7 @@
 // # Time
 //
 // There is no clock to inject and nothing to fast-forward: the server uses
-// package time. In production time that means real delays. Inside a
-// testing/synctest bubble, where the server needs no socket when its Handler
-// is set, it means virtual ones: a task scheduled for tomorrow that fails
+// package time, so delays are real. Inside a testing/synctest bubble, where a
+// server with a Handler needs no socket, they are virtual: a task scheduled for tomorrow that fails
 // three times is over in milliseconds.
 package emulator
