@@ -163,9 +163,11 @@ func digest(domain string, parts ...string) [sha256.Size]byte {
 // measured by the monotonic clock, and by the bubble's inside testing/synctest.
 type MemoryStore struct {
 	mu      sync.Mutex
-	records map[string]*record
-	sweepAt int   // number of records at which the expired ones are removed
-	token   int64 // the last fencing token of all keys, so that tokens grow across windows too
+	records map[compact]record
+	notes   map[compact][]byte // of records that are burying
+	start   time.Time          // what the instants in records count from
+	sweepAt int                // number of records at which the expired ones are removed
+	token   int64              // the last fencing token of all keys, so that tokens grow across windows too
 }
 
 var _ Store = (*MemoryStore)(nil)
@@ -179,24 +181,46 @@ const (
 	phaseDone
 )
 
+// record holds no pointer, and neither does its key: a window's worth of
+// records would otherwise be walked by every garbage collection.
 type record struct {
 	phase      phase
-	crashed    bool   // the execution before the one that attempt counts ran out of its lease
-	owner      string // who holds the lease, or held it last
+	crashed    bool    // the execution before the one that attempt counts ran out of its lease
+	leased     bool    // the lease was not given up
+	owner      compact // who holds the lease, or held it last
 	generation int
 	attempt    int
 	token      int64
-	first      time.Time
-	leaseEnd   time.Time // zero once the lease was given up
-	expires    time.Time
-	note       []byte
+	first      int64         // Unix time in µs
+	leaseEnd   time.Duration // this and expires count from MemoryStore.start
+	expires    time.Duration
+}
+
+// compact is a string of up to 31 bytes behind its length, or the digest of a
+// longer one.
+type compact [32]byte
+
+func compacted(s string) (c compact) {
+	if len(s) < len(c) {
+		c[0] = byte(len(s))
+		copy(c[1:], s)
+		return c
+	}
+	c = sha256.Sum256([]byte(s))
+	c[0] = 0xff
+	return c
 }
 
 const minSweep = 1024
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{records: make(map[string]*record), sweepAt: minSweep}
+	return &MemoryStore{
+		records: make(map[compact]record),
+		notes:   make(map[compact][]byte),
+		start:   time.Now(),
+		sweepAt: minSweep,
+	}
 }
 
 // Claim implements [Store].
@@ -207,19 +231,20 @@ func (s *MemoryStore) Claim(ctx context.Context, l Lease) (Claim, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	r := s.find(l.Key, now)
+	at, key := now.Sub(s.start), compacted(l.Key)
+	r, known := s.find(key, at)
 	switch {
-	case r == nil:
-		r = s.insert(l.Key, now)
-		s.begin(r, l, now)
+	case !known:
+		s.sweep(at)
+		r = s.begin(l, now)
 	case l.Generation < r.generation, l.Generation == r.generation && r.phase == phaseDone:
 		return Claim{Status: ClaimDone}, nil
 	case r.heldBy(l.Owner) && l.Generation == r.generation:
 		// A repeat: the first answer stands.
-	case now.Before(r.leaseEnd):
-		return Claim{Status: ClaimBusy, Left: r.leaseEnd.Sub(now)}, nil
+	case r.leased && at < r.leaseEnd:
+		return Claim{Status: ClaimBusy, Left: r.leaseEnd - at}, nil
 	case l.Generation > r.generation:
-		s.begin(r, l, now)
+		r = s.begin(l, now)
 	case r.phase == phaseBurying:
 		r.token = s.nextToken(now)
 	default:
@@ -228,12 +253,13 @@ func (s *MemoryStore) Claim(ctx context.Context, l Lease) (Claim, error) {
 		r.attempt++
 		r.token = s.nextToken(now)
 	}
-	r.owner = l.Owner
-	r.hold(l, now)
+	r.owner, r.leased = compacted(l.Owner), true
+	r.hold(l, at)
+	s.records[key] = r
 
-	c := Claim{Status: ClaimAcquired, Attempt: r.attempt, Token: r.token, First: r.first, Crashed: r.crashed}
+	c := Claim{Status: ClaimAcquired, Attempt: r.attempt, Token: r.token, First: time.UnixMicro(r.first), Crashed: r.crashed}
 	if r.phase == phaseBurying {
-		c.Status, c.Crashed, c.Note = ClaimBurying, false, slices.Clone(r.note)
+		c.Status, c.Crashed, c.Note = ClaimBurying, false, slices.Clone(s.notes[key])
 	}
 	return c, nil
 }
@@ -245,11 +271,13 @@ func (s *MemoryStore) Renew(ctx context.Context, leases []Lease) ([]bool, error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
+	at := time.Since(s.start)
 	held := make([]bool, len(leases))
 	for i, l := range leases {
-		if r := s.find(l.Key, now); r.heldBy(l.Owner) {
-			r.hold(l, now)
+		key := compacted(l.Key)
+		if r, known := s.find(key, at); known && r.heldBy(l.Owner) {
+			r.hold(l, at)
+			s.records[key] = r
 			held[i] = true
 		}
 	}
@@ -259,11 +287,11 @@ func (s *MemoryStore) Renew(ctx context.Context, leases []Lease) ([]bool, error)
 // Complete implements [Store].
 func (s *MemoryStore) Complete(ctx context.Context, l Lease) error {
 	return s.change(ctx, "complete", l, func(r *record) error {
-		repeat := r.phase == phaseDone && r.owner == l.Owner
+		repeat := r.phase == phaseDone && r.owner == compacted(l.Owner)
 		if !r.heldBy(l.Owner) && !repeat {
 			return ErrLeaseLost
 		}
-		r.phase, r.leaseEnd, r.note = phaseDone, time.Time{}, nil
+		r.phase, r.leased = phaseDone, false
 		return nil
 	})
 }
@@ -272,7 +300,7 @@ func (s *MemoryStore) Complete(ctx context.Context, l Lease) error {
 func (s *MemoryStore) Release(ctx context.Context, l Lease, counted bool) error {
 	return s.change(ctx, "release", l, func(r *record) error {
 		switch {
-		case r.phase == phaseDone || r.owner != l.Owner:
+		case r.phase == phaseDone || r.owner != compacted(l.Owner):
 			return ErrLeaseLost
 		case r.phase == phaseRunning:
 			r.phase = phaseIdle
@@ -282,7 +310,7 @@ func (s *MemoryStore) Release(ctx context.Context, l Lease, counted bool) error 
 				r.attempt--
 			}
 		}
-		r.leaseEnd = time.Time{}
+		r.leased = false
 		return nil
 	})
 }
@@ -293,7 +321,8 @@ func (s *MemoryStore) Bury(ctx context.Context, l Lease, note []byte) error {
 		if !r.heldBy(l.Owner) {
 			return ErrLeaseLost
 		}
-		r.phase, r.note = phaseBurying, slices.Clone(note)
+		r.phase = phaseBurying
+		s.notes[compacted(l.Key)] = slices.Clone(note)
 		return nil
 	})
 }
@@ -304,11 +333,15 @@ func (s *MemoryStore) change(ctx context.Context, verb string, l Lease, fn func(
 	if err == nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		now := time.Now()
+		at, key := time.Since(s.start), compacted(l.Key)
 		err = ErrLeaseLost
-		if r := s.find(l.Key, now); r != nil {
-			if err = fn(r); err == nil {
-				r.expires = now.Add(l.Window)
+		if r, known := s.find(key, at); known {
+			if err = fn(&r); err == nil {
+				r.expires = at + l.Window
+				s.records[key] = r
+				if r.phase != phaseBurying {
+					delete(s.notes, key)
+				}
 			}
 		}
 	}
@@ -318,10 +351,9 @@ func (s *MemoryStore) change(ctx context.Context, verb string, l Lease, fn func(
 	return nil
 }
 
-// begin makes r the first execution of a generation.
-func (s *MemoryStore) begin(r *record, l Lease, now time.Time) {
-	token := s.nextToken(now)
-	*r = record{generation: l.Generation, attempt: 1, token: token, first: time.UnixMicro(now.UnixMicro())}
+// begin returns the record of the first execution of a generation.
+func (s *MemoryStore) begin(l Lease, now time.Time) record {
+	return record{generation: l.Generation, attempt: 1, token: s.nextToken(now), first: now.UnixMicro()}
 }
 
 func (s *MemoryStore) nextToken(now time.Time) int64 {
@@ -329,36 +361,31 @@ func (s *MemoryStore) nextToken(now time.Time) int64 {
 	return s.token
 }
 
-// find returns the record of a key, nil if its window has ended.
-func (s *MemoryStore) find(key string, now time.Time) *record {
-	if r := s.records[key]; r != nil && now.Before(r.expires) {
-		return r
-	}
-	return nil
+// find returns the record of a key unless its window has ended.
+func (s *MemoryStore) find(key compact, at time.Duration) (r record, known bool) {
+	r, known = s.records[key]
+	return r, known && at < r.expires
 }
 
-// insert makes a new record. Whenever the records have doubled it removes the
-// expired ones, which costs each insert a constant share.
-func (s *MemoryStore) insert(key string, now time.Time) *record {
-	if len(s.records) >= s.sweepAt {
-		for k, r := range s.records {
-			if !now.Before(r.expires) {
-				delete(s.records, k)
-			}
+// sweep removes the expired records whenever there are twice as many as were
+// left by the last time, which costs each new one a constant share.
+func (s *MemoryStore) sweep(at time.Duration) {
+	if len(s.records) < s.sweepAt {
+		return
+	}
+	for key, r := range s.records {
+		if at >= r.expires {
+			delete(s.records, key)
+			delete(s.notes, key)
 		}
-		s.sweepAt = max(minSweep, 2*len(s.records))
 	}
-	r := new(record)
-	s.records[key] = r
-	return r
+	s.sweepAt = max(minSweep, 2*len(s.records))
 }
 
-func (r *record) heldBy(owner string) bool {
-	return r != nil && r.owner == owner && !r.leaseEnd.IsZero()
-}
+func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
 
-func (r *record) hold(l Lease, now time.Time) {
-	r.leaseEnd, r.expires = now.Add(l.TTL), now.Add(l.Window)
+func (r *record) hold(l Lease, at time.Duration) {
+	r.leaseEnd, r.expires = at+l.TTL, at+l.Window
 }
 
 func checkCall(ctx context.Context, leases ...Lease) error {
