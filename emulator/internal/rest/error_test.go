@@ -101,6 +101,10 @@ func TestRefusals(t *testing.T) {
 		{"wrong parameter", "GET", q + "/tasks?pageSize=ten", "", invalid, "Invalid value at 'pageSize' (TYPE_INT32)"},
 		{"overflowing parameter", "GET", q + "/tasks?pageSize=3000000000", "", invalid, "Invalid value at 'pageSize' (TYPE_INT32)"},
 		{"repeated parameter", "GET", q + "/tasks?pageSize=1&pageSize=2", "", invalid, "Invalid value at 'pageSize' (TYPE_INT32)"},
+		{"a path that is not UTF-8", "GET", q + "%ff", "", invalid, "Invalid value at 'name' (TYPE_STRING)"},
+		{"a parameter that is not UTF-8", "GET", q + "/tasks?pageToken=%ff", "", invalid, "Invalid value at 'pageToken' (TYPE_STRING)"},
+		{"a mask that is not UTF-8", "PATCH", q + "?updateMask=%ff", "{}", invalid, "Invalid value at 'updateMask' (type.googleapis.com/google.protobuf.FieldMask)"},
+		{"a body that is not UTF-8", "POST", q + "/tasks", "{\"task\":{\"name\":\"\xff\"}}", invalid, "Invalid value at 'task.name' (TYPE_STRING)"},
 		{"bad escape in the query", "GET", q + "?a=%zz", "", invalid, "The query string is malformed."},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

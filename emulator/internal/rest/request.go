@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -26,6 +27,9 @@ func (b *binding) fill(message protoreflect.Message, vars []variable, q query, b
 			return err
 		}
 		parent, field := descend(message, fields)
+		if !utf8.ValidString(v.value) { // as a gRPC server refuses it
+			return invalidValue(v.name, field)
+		}
 		parent.Set(field, protoreflect.ValueOfString(v.value))
 	}
 	return nil
@@ -59,6 +63,9 @@ func (b *binding) fillQuery(message protoreflect.Message, q query) error {
 			return unknownParameter(p.name)
 		}
 		parent, field := descend(message, fields)
+		if slices.ContainsFunc(p.values, func(v string) bool { return !utf8.ValidString(v) }) {
+			return invalidValue(p.name, field)
+		}
 		if err := setParameter(parent, field, p); err != nil {
 			return err
 		}
