@@ -21,7 +21,7 @@ test: ## Run the tests of every module, with the race detector, in random order
 
 .PHONY: lint
 lint: bin/golangci-lint ## Vet and lint every module
-	@for m in $(ALL_MODULES); do echo "lint: $$m" && (cd $$m && go vet ./... && $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+	@for m in $(ALL_MODULES); do echo "lint: $$m" && (cd $$m && go vet ./... && $(BIN)/golangci-lint run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
 .PHONY: tidy
 tidy: ## Tidy every module
