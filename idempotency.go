@@ -48,7 +48,8 @@ type Store interface {
 
 	// Renew extends leases to their TTL from now, all in one round trip where
 	// it can. The answer has one entry a lease, in order: true if it is still
-	// held, false if it is lost. An error means that nothing is known of any.
+	// held, false if it is lost. With an error, those that are true are
+	// renewed all the same, and nothing is known of the others.
 	Renew(ctx context.Context, leases []Lease) ([]bool, error)
 
 	// Complete marks the work as done for l.Window. It returns ErrLeaseLost,

@@ -187,9 +187,8 @@ func (k *Keeper[L]) renew() {
 		cancel()
 		if err != nil {
 			k.config.Log.Warn("handoff: leases could not be renewed", "leases", len(due), "error", err)
-		} else {
-			k.renewed(due, kept, sent)
 		}
+		k.renewed(due, kept, sent, err == nil)
 	}
 	k.expire()
 }
@@ -208,16 +207,19 @@ func (k *Keeper[L]) due() ([]*Hold[L], []L) {
 	return due, leases
 }
 
-func (k *Keeper[L]) renewed(due []*Hold[L], kept []bool, sent time.Time) {
+// renewed takes in the answer. Unless it is complete, as with one node of a
+// Cluster out of reach, what was not kept may still be held.
+func (k *Keeper[L]) renewed(due []*Hold[L], kept []bool, sent time.Time, complete bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, h := range due {
 		if _, still := k.held[h]; !still {
 			continue // it settled meanwhile
 		}
-		if i < len(kept) && kept[i] {
+		switch {
+		case i < len(kept) && kept[i]:
 			h.sent = sent
-		} else {
+		case complete:
 			k.lose(h)
 		}
 	}
