@@ -30,8 +30,9 @@ func client(t *testing.T, addr string) *redis.Client {
 func TestServersAreApart(t *testing.T) {
 	t.Parallel()
 	addrs := make([]string, 4)
+	addrs[3] = redistest.Start(t) // here, where it can skip the test
 	var starting sync.WaitGroup
-	for i := range addrs {
+	for i := range 3 {
 		starting.Go(func() { addrs[i] = redistest.Start(t) })
 	}
 	starting.Wait()
@@ -140,6 +141,7 @@ func TestWithoutRedis(t *testing.T) {
 
 func TestBadArgsShowTheServersWords(t *testing.T) {
 	t.Parallel()
+	redistest.Start(t) // skips the test where there is no redis-server
 	o := &outcome{}
 	t.Run("start", func(t *testing.T) {
 		o.TB = t
