@@ -94,10 +94,12 @@ func (s *store) remove(t *task, hash uint64) {
 }
 
 // clear removes all tasks at once. Sequence numbers go on, at the next row, so
-// that a list that is under way does.
+// that a list that is under way does. The hash is not touched: it is read
+// without the queue's lock.
 func (s *store) clear() {
-	base := (s.next + rowSize - 1) >> rowBits
-	*s = store{byHash: make(map[uint64]*task), hash: s.hash, base: base, next: base << rowBits}
+	s.byHash, s.clashes, s.most = make(map[uint64]*task), nil, 0
+	s.base = (s.next + rowSize - 1) >> rowBits
+	s.rows, s.next, s.n = nil, s.base<<rowBits, 0
 }
 
 // from returns the first task whose sequence number is seq or more.

@@ -1,0 +1,43 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+// Purging beside calls that look at the queue is a matter for the race
+// detector: those hash their task's ID before they take the lock.
+func TestPurgeBesideOtherCalls(t *testing.T) {
+	t.Parallel()
+	e := New(Config{
+		Dispatch:  func(context.Context, *Attempt) Outcome { return Outcome{Status: 200} },
+		Retention: time.Hour,
+	})
+	defer e.Close()
+	q, err := e.Create(&cloudtaskspb.Queue{Name: "projects/p/locations/l/queues/q"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for range 2 {
+		callers.Go(func() {
+			for range 100 {
+				if _, err := q.Purge(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		callers.Go(func() {
+			for range 100 {
+				if _, err := q.Add("", new(cloudtaskspb.Task), time.Now().Add(time.Minute)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
