@@ -167,7 +167,7 @@ func TestBatchOfSeveralQueues(t *testing.T) {
 	server := &taskServer{batch: accept}
 	client := server.client(t, nil)
 	var payloads []tenant
-	for i := range 5000 {
+	for i := range 2500 {
 		payloads = append(payloads, tenant{Name: fmt.Sprintf("q%d", i%7), N: i})
 	}
 	payloads[0].Name = "lonely" // its chunk never fills up, and the first pair waits for it
@@ -400,7 +400,7 @@ func TestBatchWithoutTheBatchCall(t *testing.T) {
 		}
 		client := server.client(t, nil)
 		var receipts []handoff.Receipt
-		for receipt, err := range handoff.EnqueueBatch(t.Context(), client, jobs(2000)) {
+		for receipt, err := range handoff.EnqueueBatch(t.Context(), client, jobs(1000)) {
 			assert.NoError(t, err)
 			receipts = append(receipts, receipt)
 		}
@@ -502,7 +502,7 @@ func TestBatchStreams(t *testing.T) {
 	client := server.client(t, nil)
 	taken, yielded, most := 0, 0, 0
 	payloads := func(yield func(job) bool) {
-		for i := range 6_000 {
+		for i := range 4_000 {
 			taken++
 			most = max(most, taken-yielded)
 			if !yield(job{N: i}) {
@@ -514,7 +514,7 @@ func TestBatchStreams(t *testing.T) {
 		assert.NoError(t, err)
 		yielded++
 	}
-	assert.Equal(t, yielded, 6_000)
+	assert.Equal(t, yielded, 4_000)
 	if most > 1600 {
 		t.Errorf("%d payloads were in memory at once", most)
 	}

@@ -12,12 +12,6 @@ import (
 	"time"
 )
 
-// Side is one of the things compared. Run does n operations.
-type Side struct {
-	Name string
-	Run  func(n int)
-}
-
 // Cost is what one operation cost.
 type Cost struct {
 	CPU    float64 // µs of this process, user and system
@@ -25,13 +19,17 @@ type Cost struct {
 	Allocs float64
 }
 
-// Rounds runs the sides in turn, n operations at a time, and returns the costs
-// of each by round. A first round, which warms up, is thrown away.
-func Rounds(rounds, n int, sides ...Side) [][]Cost {
+// Rounds runs the sides in turn, each doing n operations, and returns the costs
+// of each by round. Every other round goes backwards, so that what drifts
+// favours no side. A first round, which warms up, is thrown away.
+func Rounds(rounds, n int, sides ...func(n int)) [][]Cost {
 	costs := make([][]Cost, len(sides))
 	for round := range rounds + 1 {
-		for i, side := range sides {
-			cost := once(n, side.Run)
+		for i := range sides {
+			if round%2 == 1 {
+				i = len(sides) - 1 - i
+			}
+			cost := once(n, sides[i])
 			if round > 0 {
 				costs[i] = append(costs[i], cost)
 			}
