@@ -27,37 +27,44 @@ func bury(t *storeTest) {
 }
 
 func burialCutShort(t *storeTest) {
-	for name, note := range map[string][]byte{
+	notes := map[string][]byte{
 		"nil": nil, "empty": {}, "text": []byte("a note"),
 		"binary": {0, 1, 255, '\r', '\n', 0}, "digits": []byte("1234567890"), "10 kB": bytes.Repeat([]byte("note"), 2500),
-	} {
-		key := "k " + name
-		first := t.acquire(lease(key, "a"))
+	}
+	first, second := map[string]handoff.Claim{}, map[string]handoff.Claim{}
+	for key, note := range notes {
+		first[key] = t.acquire(lease(key, "a"))
 		t.must("release", t.store.Release(t.Context(), lease(key, "a"), true))
 		t.acquire(lease(key, "b"))
 		kept := bytes.Clone(note)
 		t.must("bury", t.store.Bury(t.Context(), lease(key, "b"), kept))
 		clear(kept) // the store must have its own copy
 		t.must("renew", t.renewOne(lasting(lease(key, "b"), brief)))
-		t.pass(brief)
-
-		second := t.claim(lease(key, "c"))
-		t.wantStatus("a claim after a burial was cut short", second, handoff.ClaimBurying)
-		t.want("Attempt", second.Attempt, 2)
-		t.wantTime("First", second.First, first.First)
-		t.wantGrown(first, second)
-		if !bytes.Equal(second.Note, note) {
-			t.Fatalf("Note is %q, want the %q that was buried", second.Note, note)
+	}
+	t.pass(brief)
+	for key, note := range notes {
+		c := t.claim(lease(key, "c"))
+		t.wantStatus("a claim after a burial was cut short", c, handoff.ClaimBurying)
+		t.want("Attempt", c.Attempt, 2)
+		t.wantTime("First", c.First, first[key].First)
+		t.wantGrown(first[key], c)
+		if !bytes.Equal(c.Note, note) {
+			t.Fatalf("Note is %q, want the %q that was buried", c.Note, note)
 		}
 		t.wantAllLost(key, "b")
 		t.wantStatus("a claim while the burial is repeated", t.claim(lease(key, "d")), handoff.ClaimBusy)
-		t.wantClaim("a claim of a burial repeated by its owner", t.claim(lasting(lease(key, "c"), brief)), second)
-		t.pass(brief)
-
-		third := t.claim(lease(key, "e"))
-		t.wantStatus("a claim after a burial was cut short twice", third, handoff.ClaimBurying)
-		t.want("Attempt", third.Attempt, 2)
-		t.wantGrown(second, third)
+		t.wantClaim("a claim of a burial repeated by its owner", t.claim(lasting(lease(key, "c"), brief)), c)
+		second[key] = c
+	}
+	t.pass(brief)
+	for key, note := range notes {
+		c := t.claim(lease(key, "e"))
+		t.wantStatus("a claim after a burial was cut short twice", c, handoff.ClaimBurying)
+		t.want("Attempt", c.Attempt, 2)
+		t.wantGrown(second[key], c)
+		if !bytes.Equal(c.Note, note) {
+			t.Fatalf("Note is %q the second time, want the %q that was buried", c.Note, note)
+		}
 		t.must("complete", t.store.Complete(t.Context(), lease(key, "e")))
 		t.wantStatus("a claim after a burial", t.claim(lease(key, "f")), handoff.ClaimDone)
 	}
