@@ -1,0 +1,36 @@
+package handoff_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// A Router calls its Store by itself. This is what the calls say.
+func ExampleNewMemoryStore() {
+	ctx := context.Background()
+	store := handoff.NewMemoryStore()
+	first := handoff.Lease{Key: "order-7", Owner: "delivery-1", TTL: 30 * time.Second, Window: time.Hour}
+	second := first
+	second.Owner = "delivery-2"
+
+	claim, _ := store.Claim(ctx, first)
+	fmt.Println("acquired:", claim.Status == handoff.ClaimAcquired, "attempt:", claim.Attempt)
+
+	claim, _ = store.Claim(ctx, second)
+	fmt.Println("busy:", claim.Status == handoff.ClaimBusy)
+
+	fmt.Println("not yours:", store.Complete(ctx, second))
+	fmt.Println("yours:", store.Complete(ctx, first))
+
+	claim, _ = store.Claim(ctx, second)
+	fmt.Println("done:", claim.Status == handoff.ClaimDone)
+	// Output:
+	// acquired: true attempt: 1
+	// busy: true
+	// not yours: handoff: complete: handoff: lease lost
+	// yours: <nil>
+	// done: true
+}

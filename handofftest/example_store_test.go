@@ -1,0 +1,26 @@
+package handofftest_test
+
+import (
+	"testing"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/handofftest"
+)
+
+// newStore stands for the constructor of a store of your own.
+func newStore(*testing.T) handoff.Store { return handoff.NewMemoryStore() }
+
+func newDeadLetters(*testing.T) handoff.DeadLetterStore { return handoff.NewMemoryDeadLetters() }
+
+// In a test file of your store's package, as TestMyStore.
+func ExampleTestStore() {
+	_ = func(t *testing.T) {
+		handofftest.TestStore(t, newStore)
+	}
+}
+
+func ExampleTestDeadLetterStore() {
+	_ = func(t *testing.T) {
+		handofftest.TestDeadLetterStore(t, newDeadLetters)
+	}
+}
