@@ -8,9 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
-	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -112,12 +109,6 @@ func (c *Client) draftCopy(s snoozed, stamp wire.Stamp, name string, due time.Ti
 	stamp.Write(func(name, value string) { header[name] = value })
 	task := c.config.Target.request(pr.address, http.MethodPost, header, body)
 	task.RetryConfig = pr.pace
-	if stamp.Deadline != 0 {
-		if err := create.Deadline(stamp.Deadline, c.config.Target.appEngine()); err != nil {
-			return nil, err
-		}
-		task.DispatchDeadline = durationpb.New(stamp.Deadline)
-	}
 	d := &draft{kind: s.kind, receipt: Receipt{ID: stamp.ID, Queue: s.queue, ScheduledAt: due}}
-	return d, c.address(d, task, name, later)
+	return d, c.address(d, task, name, later, stamp.Deadline)
 }

@@ -75,20 +75,21 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	}
 	d := &draft{kind: pr.kind, receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
 	task := c.config.Target.request(pr.address, http.MethodPost, header, body)
-	task.RetryConfig, task.DispatchDeadline = pr.pace, pr.deadline
-	if call.policy.Deadline != 0 {
-		if err := create.Deadline(policy.Deadline, c.config.Target.appEngine()); err != nil {
-			return nil, err
-		}
-		task.DispatchDeadline = durationpb.New(policy.Deadline)
-	}
-	return d, c.address(d, task, name, later)
+	task.RetryConfig = pr.pace
+	return d, c.address(d, task, name, later, policy.Deadline)
 }
 
-// address puts the task on its queue, under its name and at its time.
-func (c *Client) address(d *draft, task *cloudtaskspb.Task, name string, later bool) error {
+// address puts the task on its queue, under its name and at its time, to be
+// dispatched within its deadline if it has one.
+func (c *Client) address(d *draft, task *cloudtaskspb.Task, name string, later bool, deadline time.Duration) error {
 	if d.receipt.Queue == "" {
 		return errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
+	}
+	if deadline != 0 {
+		if err := create.Deadline(deadline, task.GetAppEngineHttpRequest() != nil); err != nil {
+			return err
+		}
+		task.DispatchDeadline = durationpb.New(deadline)
 	}
 	parent := c.queues + d.receipt.Queue
 	if name != "" {
@@ -171,12 +172,10 @@ type profile struct {
 	declared Policy // the type's own
 	policy   Policy // with the client's and all defaults
 	address  string
-	pace     *cloudtaskspb.RetryConfig
-	deadline *durationpb.Duration
+	pace     *cloudtaskspb.RetryConfig // shared by requests, which only read it
 }
 
-// profile looks up the type of p. Messages in a profile are shared by
-// requests, which only read them.
+// profile looks up the type of p.
 func (c *Client) profile(p Payload) (*profile, error) {
 	v := reflect.ValueOf(p)
 	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -207,9 +206,6 @@ func (c *Client) newProfile(kind string, declared Policy) (*profile, error) {
 		return nil, err
 	}
 	pr.pace = pr.policy.Retry.config(Unlimited)
-	if pr.policy.Deadline != 0 {
-		pr.deadline = durationpb.New(pr.policy.Deadline)
-	}
 	var err error
 	pr.address, err = c.config.Target.address("/" + kind)
 	return pr, err

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/wire"
@@ -110,14 +109,8 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	}
 	header, _ := create.Parts(task)
 	stamp.Write(func(name, value string) { header[name] = value })
-	if policy.Deadline != 0 {
-		if err := create.Deadline(policy.Deadline, r.AppEngine != nil); err != nil {
-			return nil, err
-		}
-		task.DispatchDeadline = durationpb.New(policy.Deadline)
-	}
 	d := &draft{receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}, once: r.Unnamed}
-	return d, c.address(d, task, name, later)
+	return d, c.address(d, task, name, later, policy.Deadline)
 }
 
 // task is what the fields of r come to, with the headers of the options.
@@ -134,10 +127,9 @@ func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if (r.Retry != Retry{}) {
-		if err := (Policy{Retry: r.Retry}).check("Request", r.AppEngine != nil); err != nil {
-			return nil, err
-		}
+	retry := Policy{Retry: r.Retry}
+	if err := retry.check("Request", r.AppEngine != nil); err != nil {
+		return nil, err
 	}
 	task := target.request(address, method, header, r.Body)
 	if r.Scope != "" {
@@ -146,8 +138,8 @@ func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
 		}
 	}
 	if (r.Retry != Retry{}) {
-		retry := (Policy{Retry: r.Retry}).over(defaultPolicy).Retry
-		task.RetryConfig = retry.config(retry.MaxAttempts)
+		whole := retry.over(defaultPolicy).Retry
+		task.RetryConfig = whole.config(whole.MaxAttempts)
 	}
 	return task, nil
 }
