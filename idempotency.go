@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -338,7 +339,7 @@ func (s *MemoryStore) change(ctx context.Context, verb string, l Lease, fn func(
 		err = ErrLeaseLost
 		if r, known := s.find(key, at); known {
 			if err = fn(&r); err == nil {
-				r.expires = at + l.Window
+				r.expires = later(at, l.Window)
 				s.records[key] = r
 				if r.phase != phaseBurying {
 					delete(s.notes, key)
@@ -386,8 +387,11 @@ func (s *MemoryStore) sweep(at time.Duration) {
 func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
 
 func (r *record) hold(l Lease, at time.Duration) {
-	r.leaseEnd, r.expires = at+l.TTL, at+l.Window
+	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
 }
+
+// later is at + d without overflow: a lease for ever must not end in the past.
+func later(at, d time.Duration) time.Duration { return at + min(d, math.MaxInt64-at) }
 
 func checkCall(ctx context.Context, leases ...Lease) error {
 	if err := ctx.Err(); err != nil {

@@ -60,6 +60,7 @@ var storeTests = []struct {
 	{"burying and generations", buryingAndGenerations},
 	{"context over", contextOver},
 	{"bad lease", badLease},
+	{"longest lease", longestLease},
 	{"hostile strings", hostileStrings},
 }
 

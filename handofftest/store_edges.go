@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -172,4 +173,18 @@ func hostileStrings(t *storeTest) {
 			}
 		}
 	}
+}
+
+func longestLease(t *storeTest) {
+	const ever = time.Duration(math.MaxInt64)
+	l := lasting(lease("k", "a"), ever)
+	l.Window = ever
+	t.acquire(l)
+	c := t.claim(lease("k", "b"))
+	t.wantStatus("a claim of a key that is leased for the longest time", c, handoff.ClaimBusy)
+	if c.Left < 24*time.Hour {
+		t.Fatalf("Left of the longest lease is %v", c.Left)
+	}
+	t.must("complete", t.store.Complete(t.Context(), l))
+	t.wantStatus("a claim after completion for the longest time", t.claim(lease("k", "b")), handoff.ClaimDone)
 }

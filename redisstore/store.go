@@ -305,10 +305,14 @@ func claimHead(l handoff.Lease) string {
 }
 
 // Redis counts in whole units; rounding up keeps a short time from being none.
+// Lua's numbers are exact to the microsecond for some 280 years from 1970, so
+// for ever is a century.
+const forever = 100 * 365 * 24 * time.Hour
+
 func micros(d time.Duration) int64 {
-	return int64((d-1)/time.Microsecond) + 1
+	return int64((min(d, forever)-1)/time.Microsecond) + 1
 }
 
 func window(l handoff.Lease) string {
-	return strconv.FormatInt(int64((l.Window-1)/time.Millisecond)+1, 10)
+	return strconv.FormatInt(int64((min(l.Window, forever)-1)/time.Millisecond)+1, 10)
 }
