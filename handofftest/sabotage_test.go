@@ -125,7 +125,7 @@ func (s forgetful) Release(ctx context.Context, l handoff.Lease, counted bool) e
 	if err := s.Store.Release(ctx, l, counted); err != nil {
 		return err
 	}
-	l.TTL, l.Window = 1, 1 // the record is gone by the next call
+	l.TTL, l.Window = 1, 1          // the record is gone by the next call
 	_, err := s.Store.Claim(ctx, l) //nolint:staticcheck // the inner one, not its own
 	return err
 }
