@@ -19,6 +19,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
+	"github.com/brillconsulting/handoff/middleware"
 )
 
 // fort is a router behind a real token check, with everything that it gives
@@ -28,7 +29,7 @@ type fort struct {
 	echo     *echo.Echo
 	fetches  atomic.Int32 // of the keys, from a server that publishes forge.key
 	runs     atomic.Int32 // of the handler
-	said     syncBuffer   // logs, errors and responses
+	said     syncBuffer   // logs, metrics, errors and responses
 	delivery handoff.Delivery
 }
 
@@ -59,11 +60,12 @@ func newFort(t testing.TB) *fort {
 		Keys:      handoff.RemoteKeys(keys.URL),
 	})
 	assert.NoError(t, err)
+	logger := slog.New(slog.NewTextHandler(&f.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.Router, err = handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
 		Store:       handoff.NewMemoryStore(),
 		DeadLetters: handoff.NewMemoryDeadLetters(),
-		Logger:      slog.New(slog.NewTextHandler(&f.said, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:      logger,
 		MaxBody:     fortLimit,
 	})
 	assert.NoError(t, err)
@@ -73,13 +75,16 @@ func newFort(t testing.TB) *fort {
 	})
 	t.Cleanup(func() { assert.NoError(t, f.Shutdown(context.Background())) })
 	f.echo = echo.New()
-	f.Mount(f.echo.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			err := next(c)
-			f.delivery, _ = handoff.DeliveryFrom(c)
-			return err
-		}
-	}))
+	f.Mount(f.echo.Group("/tasks",
+		middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: logger}),
+		middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: metricsTo{w: &f.said}}),
+		func(next echo.HandlerFunc) echo.HandlerFunc {
+			return func(c echo.Context) error {
+				err := next(c)
+				f.delivery, _ = handoff.DeliveryFrom(c)
+				return err
+			}
+		}))
 	return f
 }
 
@@ -135,6 +140,9 @@ func TestAttack(t *testing.T) {
 			assert.Equal(t, f.delivery.Reason, a.reason)
 			assert.Equal(t, f.runs.Load(), 1)
 			assert.Equal(t, f.fetches.Load(), 1+a.fetches)
+			if said := f.said.String(); strings.Count(said, "metric handoff.rejections 1 ") != 1 || !strings.Contains(said, ",handoff.reason="+string(a.reason)+"\n") {
+				t.Errorf("not counted once as %q: %s", a.reason, said)
+			}
 			fmt.Fprintf(&f.said, "%v\n", f.delivery.Err)
 			f.silentAbout(t, sent)
 
