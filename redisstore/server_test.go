@@ -118,7 +118,7 @@ func TestFailover(t *testing.T) {
 	promoted := redis.NewClient(&redis.Options{Addr: replica.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1})
 	t.Cleanup(func() { _ = promoted.Close() })
 	host, port := "127.0.0.1", master.Addr()[len("127.0.0.1:"):]
-	assert.NoError(t, promoted.SlaveOf(t.Context(), host, port).Err())
+	assert.NoError(t, promoted.ReplicaOf(t.Context(), host, port).Err())
 
 	life(t, redisstore.New(old, nil), "k", 60, func() {})
 	before, err := redisstore.New(old, nil).Claim(t.Context(), leaseOf("token", "a"))
@@ -132,7 +132,7 @@ func TestFailover(t *testing.T) {
 	_, err = store.Claim(t.Context(), leaseOf("k0", "b"))
 	assert.ErrorContains(t, err, "redisstore: claim: READONLY")
 	master.Kill()
-	assert.NoError(t, promoted.SlaveOf(t.Context(), "NO", "ONE").Err())
+	assert.NoError(t, promoted.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	wantLife(t, store, "k", 60)
 	after, err := store.Claim(t.Context(), leaseOf("token", "b"))
 	assert.NoError(t, err)
