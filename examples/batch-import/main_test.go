@@ -81,9 +81,9 @@ func (w *cancelAfter) Write(p []byte) (int, error) {
 // each time is more than can be in flight, so that it is cut off for certain.
 func TestImportCancelledAndStartedAgain(t *testing.T) {
 	t.Parallel()
-	const rows = 5000
+	const rows = 10_000
 	im, srv, _ := newTestImporter(t, rows)
-	for _, tenth := range []string{" 10%", " 30%", " 50%"} {
+	for _, tenth := range []string{" 10%", " 40%", " 70%"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		im.out = &cancelAfter{text: tenth, cancel: cancel}
 		err := im.importAll(ctx, 0, srv.ClientOptions())
