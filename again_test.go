@@ -18,6 +18,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // deliverStored dispatches a task that a server holds.
@@ -47,8 +48,8 @@ func TestSnoozeCopiesTheTask(t *testing.T) {
 		client := server.client(t, func(c *handoff.ClientConfig) { c.CompressOver = 100 })
 		router, err := handoff.NewRouter(handoff.RouterConfig{
 			DangerouslyAllowUnauthenticated: true,
-			Store:                           handoff.NewMemoryStore(),
-			DeadLetters:                     handoff.NewMemoryDeadLetters(),
+			Store:                           memstore.New(),
+			DeadLetters:                     memstore.NewDeadLetters(),
 			Client:                          client,
 		})
 		assert.NoError(t, err)
@@ -99,8 +100,8 @@ func TestSnoozeAgainFindsItsCopy(t *testing.T) {
 		snooze := func() int {
 			router, err := handoff.NewRouter(handoff.RouterConfig{
 				DangerouslyAllowUnauthenticated: true,
-				Store:                           handoff.NewMemoryStore(), // forgets, as if complete had never come
-				DeadLetters:                     handoff.NewMemoryDeadLetters(),
+				Store:                           memstore.New(), // forgets, as if complete had never come
+				DeadLetters:                     memstore.NewDeadLetters(),
 				Client:                          client,
 			})
 			assert.NoError(t, err)
@@ -133,10 +134,10 @@ func TestRedriveRunsAfresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := new(taskServer)
 		client := server.client(t, nil)
-		letters := handoff.NewMemoryDeadLetters()
+		letters := memstore.NewDeadLetters()
 		router, err := handoff.NewRouter(handoff.RouterConfig{
 			DangerouslyAllowUnauthenticated: true,
-			Store:                           handoff.NewMemoryStore(),
+			Store:                           memstore.New(),
 			DeadLetters:                     letters,
 		})
 		assert.NoError(t, err)

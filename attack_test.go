@@ -19,6 +19,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 )
 
@@ -63,8 +64,8 @@ func newFort(t testing.TB) *fort {
 	logger := slog.New(slog.NewTextHandler(&f.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.Router, err = handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
-		Store:       handoff.NewMemoryStore(),
-		DeadLetters: handoff.NewMemoryDeadLetters(),
+		Store:       memstore.New(),
+		DeadLetters: memstore.NewDeadLetters(),
 		Logger:      logger,
 		MaxBody:     fortLimit,
 	})

@@ -21,6 +21,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // Run them together, since only their relation means something:
@@ -141,8 +142,8 @@ func benchRouter(b *testing.B, v handoff.Verifier) http.Handler {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:                        v,
 		DangerouslyAllowUnauthenticated: v == nil,
-		Store:                           handoff.NewMemoryStore(),
-		DeadLetters:                     handoff.NewMemoryDeadLetters(),
+		Store:                           memstore.New(),
+		DeadLetters:                     memstore.NewDeadLetters(),
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(b, err)

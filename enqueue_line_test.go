@@ -22,6 +22,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // runs counts how often each payload ran.
@@ -44,8 +45,8 @@ func newEmulated(t *testing.T) (*emulator.Server, *runs) {
 	seen := &runs{n: make(map[string]int)}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true,
-		Store:                           handoff.NewMemoryStore(),
-		DeadLetters:                     handoff.NewMemoryDeadLetters(),
+		Store:                           memstore.New(),
+		DeadLetters:                     memstore.NewDeadLetters(),
 	})
 	assert.NoError(t, err)
 	handoff.Handle(router, func(_ context.Context, p job) error { return seen.ran(fmt.Sprint("job ", p.N)) })

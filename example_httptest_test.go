@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 type WelcomeEmail struct {
@@ -25,8 +26,8 @@ func (WelcomeEmail) Kind() string { return "welcome-email" }
 func Example_httptest() {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true, // in a test of what comes after
-		Store:                           handoff.NewMemoryStore(),
-		DeadLetters:                     handoff.NewMemoryDeadLetters(),
+		Store:                           memstore.New(),
+		DeadLetters:                     memstore.NewDeadLetters(),
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -71,7 +72,7 @@ func ExampleNewRouter_incorrect() {
 
 	// Output:
 	// handoff: RouterConfig.Verifier is nil; use NewOIDC, or set DangerouslyAllowUnauthenticated to let everybody in
-	// handoff: RouterConfig.Store is nil; use redisstore.New, or NewMemoryStore within one process, or set DangerouslyRunUnfenced to let tasks run twice
+	// handoff: RouterConfig.Store is nil; use redisstore.New, or memstore.New within one process, or set DangerouslyRunUnfenced to let tasks run twice
 }
 
 // What a handler returns says what becomes of its task, at any depth of

@@ -17,6 +17,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
@@ -57,7 +58,7 @@ func (b *syncBuffer) String() string {
 type bench struct {
 	*handoff.Router
 	store   *faultyStore
-	letters *handoff.MemoryDeadLetters
+	letters *memstore.DeadLetters
 	log     *syncBuffer
 }
 
@@ -66,8 +67,8 @@ type bench struct {
 func newBench(t *testing.T, change func(*handoff.RouterConfig)) *bench {
 	t.Helper()
 	b := &bench{
-		store:   &faultyStore{Store: handoff.NewMemoryStore()},
-		letters: handoff.NewMemoryDeadLetters(),
+		store:   &faultyStore{Store: memstore.New()},
+		letters: memstore.NewDeadLetters(),
 		log:     &syncBuffer{},
 	}
 	config := handoff.RouterConfig{

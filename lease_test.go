@@ -9,6 +9,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 func TestALongHandlerKeepsItsLease(t *testing.T) {
@@ -166,7 +167,7 @@ func TestShutdown(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				store := handoff.NewMemoryStore()
+				store := memstore.New()
 				b := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
 				begun := make(chan struct{})
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {

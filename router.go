@@ -29,7 +29,7 @@ type RouterConfig struct {
 	DangerouslyAllowUnauthenticated bool
 
 	// Store is the memory of the fence. Use redisstore.New, or
-	// [NewMemoryStore] where there is only one process.
+	// memstore.New where there is only one process.
 	Store Store
 
 	// DangerouslyRunUnfenced replaces the Store by one that remembers
@@ -150,7 +150,7 @@ func (r *Router) checkGuards() error {
 	}
 	switch {
 	case c.Store == nil && !c.DangerouslyRunUnfenced:
-		errs = append(errs, errors.New("handoff: RouterConfig.Store is nil; use redisstore.New, or NewMemoryStore within one process, or set DangerouslyRunUnfenced to let tasks run twice"))
+		errs = append(errs, errors.New("handoff: RouterConfig.Store is nil; use redisstore.New, or memstore.New within one process, or set DangerouslyRunUnfenced to let tasks run twice"))
 	case c.Store != nil && c.DangerouslyRunUnfenced:
 		errs = append(errs, errors.New("handoff: RouterConfig.Store and DangerouslyRunUnfenced are both set; remove one"))
 	case c.Store == nil:

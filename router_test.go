@@ -15,6 +15,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
@@ -30,7 +31,7 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 	})
 	assert.ErrorContains(t, err,
 		"RouterConfig.Verifier is nil", "NewOIDC", "DangerouslyAllowUnauthenticated",
-		"RouterConfig.Store is nil", "redisstore.New", "NewMemoryStore", "DangerouslyRunUnfenced",
+		"RouterConfig.Store is nil", "redisstore.New", "memstore.New", "DangerouslyRunUnfenced",
 		"RouterConfig.MaxBody is -1", "RouterConfig.MaxRun is -1s", "RouterConfig.Lease is 1ms", "RouterConfig.ForeignMaxAttempts is -2",
 		"Statuses[failed] is 200", "Statuses[busy] is 302", "Statuses[lost] is 199", "Statuses[done] is 500", "names outcome(99)",
 	)
@@ -41,7 +42,7 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 	}
 	_, err = handoff.NewRouter(handoff.RouterConfig{
 		Verifier: failingVerifier{}, DangerouslyAllowUnauthenticated: true,
-		Store: handoff.NewMemoryStore(), DangerouslyRunUnfenced: true,
+		Store: memstore.New(), DangerouslyRunUnfenced: true,
 	})
 	assert.ErrorContains(t, err, "Verifier and DangerouslyAllowUnauthenticated are both set", "Store and DangerouslyRunUnfenced are both set")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // TestWithoutADeadLetterStore: what is meant to end, ends, and is told to
@@ -191,7 +192,7 @@ func claimAndVanish(t *testing.T, b *bench, d task) {
 // captureLease returns the lease with which the router would claim d.
 func captureLease(t *testing.T, b *bench, d task) handoff.Lease {
 	t.Helper()
-	spy := &leaseSpy{Store: handoff.NewMemoryStore()}
+	spy := &leaseSpy{Store: memstore.New()}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true, Store: spy, Logger: slog.New(slog.DiscardHandler),
 	})

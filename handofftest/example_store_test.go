@@ -5,12 +5,13 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/handofftest"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // newStore stands for the constructor of a store of your own.
-func newStore(*testing.T) handoff.Store { return handoff.NewMemoryStore() }
+func newStore(*testing.T) handoff.Store { return memstore.New() }
 
-func newDeadLetters(*testing.T) handoff.DeadLetterStore { return handoff.NewMemoryDeadLetters() }
+func newDeadLetters(*testing.T) handoff.DeadLetterStore { return memstore.NewDeadLetters() }
 
 // In a test file of your store's package, as TestMyStore.
 func ExampleTestStore() {

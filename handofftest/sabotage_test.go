@@ -13,6 +13,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/handofftest"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // saboteurs break a good Store in one way each. The subtest that each names
@@ -46,7 +47,7 @@ func TestSabotagedStore(t *testing.T) {
 	if name == "" {
 		t.Skip("is to fail: TestStoreBites runs it")
 	}
-	handofftest.TestStore(t, func(*testing.T) handoff.Store { return saboteurs[name].store(handoff.NewMemoryStore()) })
+	handofftest.TestStore(t, func(*testing.T) handoff.Store { return saboteurs[name].store(memstore.New()) })
 }
 
 func TestStoreBites(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 )
 
@@ -69,7 +70,7 @@ func benchmarkDelivery(b *testing.B, group ...echo.MiddlewareFunc) {
 	})
 	assert.NoError(b, err)
 	router, err := handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier, Store: handoff.NewMemoryStore(), Logger: slog.New(slog.DiscardHandler),
+		Verifier: verifier, Store: memstore.New(), Logger: slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(b, err)
 	defer router.Shutdown(context.Background())

@@ -16,6 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
@@ -31,7 +32,7 @@ func (WelcomeEmail) Kind() string { return "welcome-email" }
 func newRouter() *handoff.Router {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true,
-		Store:                           handoff.NewMemoryStore(),
+		Store:                           memstore.New(),
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -90,7 +91,7 @@ func newBench(t *testing.T, group ...echo.MiddlewareFunc) *bench {
 	assert.NoError(t, err)
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier: verifier,
-		Store:    handoff.NewMemoryStore(),
+		Store:    memstore.New(),
 		Logger:   slog.New(slog.DiscardHandler),
 		MaxBody:  1000,
 	})

@@ -12,6 +12,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 )
 
@@ -94,8 +95,8 @@ func (s *shop) open(ctx context.Context, instrument middleware.InstrumentFunc) (
 	}
 	s.router, err = handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
-		Store:       handoff.NewMemoryStore(),
-		DeadLetters: handoff.NewMemoryDeadLetters(),
+		Store:       memstore.New(),
+		DeadLetters: memstore.NewDeadLetters(),
 		Logger:      slog.New(slog.DiscardHandler), // this example is about numbers
 	})
 	if err != nil {

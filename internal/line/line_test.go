@@ -28,6 +28,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/redistest"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
@@ -80,7 +81,7 @@ func everyStore(t *testing.T, test func(t *testing.T, open func(t *testing.T) st
 		}
 	}
 	t.Run("memory", func(t *testing.T) {
-		test(t, func(*testing.T) stores { return stores{handoff.NewMemoryStore(), handoff.NewMemoryDeadLetters()} })
+		test(t, func(*testing.T) stores { return stores{memstore.New(), memstore.NewDeadLetters()} })
 	})
 	t.Run("miniredis", func(t *testing.T) { test(t, onRedis(miniredis.RunT(t).Addr())) })
 	t.Run("redis", func(t *testing.T) { test(t, onRedis(redistest.Start(t))) })
@@ -424,7 +425,7 @@ func TestADayInABubble(t *testing.T) {
 			Audiences: []string{url}, Callers: []string{account}, Keys: handoff.StaticKeys(l.tasks.JWKS()),
 		})
 		assert.NoError(t, err)
-		l.connect(t, stores{handoff.NewMemoryStore(), handoff.NewMemoryDeadLetters()}, verifier, url)
+		l.connect(t, stores{memstore.New(), memstore.NewDeadLetters()}, verifier, url)
 		start := time.Now()
 		var ran []time.Duration
 		handoff.Handle(l.router, func(context.Context, order) error {

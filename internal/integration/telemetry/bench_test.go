@@ -15,6 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 	"github.com/labstack/echo/v4"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -138,7 +139,7 @@ func newDispatcher(b *testing.B, group ...echo.MiddlewareFunc) *dispatcher {
 	})
 	assert.NoError(b, err)
 	router, err := handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier, Store: handoff.NewMemoryStore(), Logger: slog.New(slog.DiscardHandler),
+		Verifier: verifier, Store: memstore.New(), Logger: slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(b, err)
 	b.Cleanup(func() { assert.NoError(b, router.Shutdown(context.Background())) })

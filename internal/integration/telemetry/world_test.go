@@ -15,6 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
@@ -66,7 +67,7 @@ func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 	w := &world{
 		tasks:  emulator.RunT(t),
 		echo:   echo.New(),
-		store:  &store{Store: handoff.NewMemoryStore()},
+		store:  &store{Store: memstore.New()},
 		spans:  tracetest.NewInMemoryExporter(),
 		reader: sdkmetric.NewManualReader(),
 	}

@@ -1,4 +1,4 @@
-package handoff_test
+package memstore_test
 
 import (
 	"context"
@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // A Router calls its Store by itself. This is what the calls say.
-func ExampleNewMemoryStore() {
+func Example() {
 	ctx := context.Background()
-	store := handoff.NewMemoryStore()
+	store := memstore.New()
 	first := handoff.Lease{Key: "order-7", Owner: "delivery-1", TTL: 30 * time.Second, Window: time.Hour}
 	second := first
 	second.Owner = "delivery-2"
@@ -30,7 +31,7 @@ func ExampleNewMemoryStore() {
 	// Output:
 	// acquired: true attempt: 1
 	// busy: true
-	// not yours: handoff: complete: handoff: lease lost
+	// not yours: memstore: complete: handoff: lease lost
 	// yours: <nil>
 	// done: true
 }

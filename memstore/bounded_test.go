@@ -1,4 +1,4 @@
-package handoff_test
+package memstore_test
 
 import (
 	"context"
@@ -10,12 +10,13 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
-// TestMemoryStoreIsBounded: a month of work takes the memory of a few windows.
-func TestMemoryStoreIsBounded(t *testing.T) {
+// TestStoreIsBounded: a month of work takes the memory of a few windows.
+func TestStoreIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := handoff.NewMemoryStore()
+		store := memstore.New()
 		before := heap()
 		for i := range 100_000 {
 			l := handoff.Lease{Key: fmt.Sprint(i), Owner: "a", TTL: time.Second, Window: time.Hour}

@@ -1,0 +1,19 @@
+package memstore_test
+
+import (
+	"testing"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/handofftest"
+	"github.com/brillconsulting/handoff/memstore"
+)
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	handofftest.TestStore(t, func(*testing.T) handoff.Store { return memstore.New() })
+}
+
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	handofftest.TestDeadLetterStore(t, func(*testing.T) handoff.DeadLetterStore { return memstore.NewDeadLetters() })
+}
