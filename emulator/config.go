@@ -51,6 +51,21 @@ type Config struct {
 	// leave for the real App Engine.
 	AppEngine map[string]string
 
+	// InsecureTargets accepts any certificate of a target, such as a worker's
+	// own self-signed one. Defaults to the system's trust. It is about the
+	// network: a Handler has no certificate, a Transport checks its own way.
+	InsecureTargets bool
+
+	// CreateMissingQueues creates the queue of a task where there is none,
+	// with the service's default limits. The service does not, which is the
+	// default: a queue that is missing in production is missed here.
+	CreateMissingQueues bool
+
+	// NoLimits lets queues have rates up to 1,000,000 dispatches a second and
+	// any number of concurrent ones, for load tests. Defaults to the service's
+	// limits: 500 and 5000 (reference §6.2).
+	NoLimits bool
+
 	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least
 	// 2048 bits. Defaults to a key that all servers of the process share,
 	// made when the first token is.
@@ -80,9 +95,9 @@ type Config struct {
 	// why the default is not to.
 	Throttle bool
 
-	// Logger is told of every attempt, of failed ones at level Info, of
-	// others at Debug, and of panics of Handler at Error. Tokens, headers and
-	// bodies are never logged. Defaults to silence.
+	// Logger is told of every attempt and every API call, of failed ones at
+	// level Info, of others at Debug, and of panics of Handler at Error.
+	// Tokens, headers and bodies are never logged. Defaults to silence.
 	Logger *slog.Logger
 }
 
@@ -91,6 +106,9 @@ func (cfg *Config) check() error {
 	var errs []error
 	if cfg.Handler != nil && cfg.Transport != nil {
 		errs = append(errs, errors.New("emulator: Config.Handler and Config.Transport are both set: dispatches can go one way only"))
+	}
+	if cfg.InsecureTargets && (cfg.Handler != nil || cfg.Transport != nil) {
+		errs = append(errs, errors.New("emulator: Config.InsecureTargets is set beside Config.Handler or Config.Transport: it is about certificates, which neither asks for"))
 	}
 	for service, base := range cfg.AppEngine {
 		if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

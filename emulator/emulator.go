@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -17,6 +18,7 @@ import (
 // Server is a Cloud Tasks in this process. Its methods may be called
 // concurrently.
 type Server struct {
+	log        *slog.Logger
 	engine     *engine.Engine
 	service    *service.Service
 	tokens     *token.Minter
@@ -47,9 +49,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.complete()
 	minter := token.NewMinter(cfg.SigningKey)
-	s := &Server{tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
+	s := &Server{log: cfg.Logger, tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
 	if cfg.Transport == nil {
-		s.network = dispatch.NewTransport()
+		s.network = dispatch.NewTransport(cfg.InsecureTargets)
 		s.handler.Fallback = s.network
 	}
 	if cfg.Handler != nil {
@@ -70,7 +72,7 @@ func New(cfg Config) (*Server, error) {
 		History:     cfg.History,
 		Throttle:    cfg.Throttle,
 	})
-	s.service = service.New(s.engine)
+	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits})
 	if err := s.listen(cfg); err != nil {
 		s.Close()
 		return nil, err

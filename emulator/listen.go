@@ -108,5 +108,7 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		return nil, status.Errorf(codes.InvalidArgument,
 			"The request deadline is %s. The deadline cannot be more than 30s in the future.", deadline.Format(time.RFC3339Nano))
 	}
-	return s.call(ctx, info.FullMethod, func() (any, error) { return handler(ctx, req) })
+	resp, err := s.call(ctx, info.FullMethod, func() (any, error) { return handler(ctx, req) })
+	s.logCall(ctx, info.FullMethod, req, resp, err)
+	return resp, err
 }

@@ -31,7 +31,7 @@ const (
 // from the start. The tasks are in the order of their requests, without gaps
 // for those that failed (unknown, reference §3.5).
 func (s *Service) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
-	q, err := s.queue(req.GetParent())
+	q, err := s.queueOfTasks(req.GetParent())
 	if err != nil {
 		return nil, err
 	}

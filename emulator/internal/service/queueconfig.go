@@ -10,10 +10,16 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// Limits of the service (reference §6.2, §12.1).
-const (
-	maxRate       = 500
-	maxConcurrent = 5000
+// limits of a queue's rate.
+type limits struct {
+	rate       float64
+	concurrent int32
+}
+
+var (
+	serviceLimits = limits{500, 5000} // reference §6.2, §12.1
+	// noLimits are those of the arithmetic: a token bucket counts nanoseconds.
+	noLimits = limits{1e6, math.MaxInt32}
 )
 
 // completeQueue checks a queue's configuration and fills in what was left
@@ -23,7 +29,7 @@ func (s *Service) completeQueue(q *cloudtaskspb.Queue) error {
 	if q.RateLimits == nil {
 		q.RateLimits = new(cloudtaskspb.RateLimits)
 	}
-	if err := completeRateLimits(q.RateLimits); err != nil {
+	if err := s.completeRateLimits(q.RateLimits); err != nil {
 		return err
 	}
 	if q.RetryConfig == nil {
@@ -42,17 +48,21 @@ func (s *Service) completeQueue(q *cloudtaskspb.Queue) error {
 	return s.cmek.excludes(q.GetName(), q.GetHttpTarget())
 }
 
-func completeRateLimits(l *cloudtaskspb.RateLimits) error {
+func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
+	most := serviceLimits
+	if s.options.NoLimits {
+		most = noLimits
+	}
 	rate, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxConcurrentDispatches()
 	switch {
 	case rate < 0 || math.IsNaN(rate):
 		return invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
-	case rate > maxRate:
-		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to 500.")
+	case rate > most.rate:
+		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to %.0f.", most.rate)
 	case concurrent < 0:
 		return invalid("RateLimits.maxConcurrentDispatches cannot be negative.")
-	case concurrent > maxConcurrent:
-		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to 5000.")
+	case concurrent > most.concurrent:
+		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to %d.", most.concurrent)
 	}
 	// Zero is "unset": these fields have no presence (reference §6.2).
 	if rate == 0 {

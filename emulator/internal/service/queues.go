@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -167,6 +168,22 @@ func (s *Service) queue(name string) (*engine.Queue, error) {
 		return q, nil
 	}
 	return nil, errQueueLookup(name)
+}
+
+// queueOfTasks looks up the queue that tasks are to be created in, and creates
+// it where that was asked for.
+func (s *Service) queueOfTasks(name string) (*engine.Queue, error) {
+	q, err := s.queue(name)
+	if err == nil || !s.options.CreateMissingQueues {
+		return q, err
+	}
+	if _, ok := names.ParseQueue(name); !ok {
+		return nil, err
+	}
+	if _, err := s.createQueue(&cloudtaskspb.Queue{Name: name}); err != nil && !errors.Is(err, errQueueExists) {
+		return nil, err
+	}
+	return s.queue(name)
 }
 
 func queueView(s engine.Status) *cloudtaskspb.Queue {

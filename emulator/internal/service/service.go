@@ -22,15 +22,22 @@ type Service struct {
 	location.UnimplementedLocationsServer
 
 	engine     *engine.Engine
+	options    Options
 	pages      pager
 	operations operations
 	policies   policies
 	cmek       cmek
 }
 
+// Options are in what a Service differs from the real one.
+type Options struct {
+	CreateMissingQueues bool // for tasks, with default limits
+	NoLimits            bool // rates and concurrency over the service's
+}
+
 // New returns the API of an engine.
-func New(e *engine.Engine) *Service {
-	return &Service{engine: e, pages: newPager()}
+func New(e *engine.Engine, options Options) *Service {
+	return &Service{engine: e, options: options, pages: newPager()}
 }
 
 // Queues returns all queues, as the API shows them.

@@ -17,7 +17,7 @@ func (s *Service) CreateTask(_ context.Context, req *cloudtaskspb.CreateTaskRequ
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.queue(req.GetParent())
+	q, err := s.queueOfTasks(req.GetParent())
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,49 @@
+package emulator
+
+import (
+	"context"
+	"log/slog"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/status"
+)
+
+// logCall tells the logger of an API call: what was asked of which resource,
+// and how it ended. The texts of errors are left out, since they may quote what
+// was sent.
+func (s *Server) logCall(ctx context.Context, method string, req, resp any, err error) {
+	level := slog.LevelDebug
+	if err != nil {
+		level = slog.LevelInfo
+	}
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	if err != nil {
+		resp = nil // it is a nil of its type
+	}
+	s.log.LogAttrs(ctx, level, "call", slog.String("method", method),
+		slog.String("resource", resource(req, resp)), slog.String("code", status.Code(err).String()))
+}
+
+// resource is the name of what a call was about: of the task or queue that it
+// answered with, else of what it asked for.
+func resource(req, resp any) string {
+	switch r := resp.(type) {
+	case *cloudtaskspb.Task:
+		return r.GetName()
+	case *cloudtaskspb.Queue:
+		return r.GetName()
+	}
+	switch r := req.(type) {
+	case interface{ GetName() string }:
+		return r.GetName()
+	case interface{ GetParent() string }:
+		return r.GetParent()
+	case interface{ GetResource() string }:
+		return r.GetResource()
+	case *cloudtaskspb.UpdateQueueRequest:
+		return r.GetQueue().GetName()
+	}
+	return ""
+}
