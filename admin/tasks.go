@@ -152,6 +152,38 @@ func (t *Tasks) List(ctx context.Context, queue string, view View) iter.Seq2[Tas
 	}
 }
 
+// TaskPage is one page of the tasks of a queue.
+type TaskPage struct {
+	Tasks []Task
+	Next  string // token of the next page; empty: this is the last
+}
+
+// Page returns one page of a listing, at the cost of one list call: for a
+// caller that goes on later, or elsewhere, as a web page does. token is
+// [TaskPage].Next of the page before, at most two hours old, or empty for the
+// first. size is 1 to 1000; a page may be shorter than that and not be the last.
+//
+// Errors: [ErrNotFound] for the queue, [ErrInvalid] for a size or a token that
+// cannot be, [ErrPermission].
+func (t *Tasks) Page(ctx context.Context, queue string, view View, size int, token string) (TaskPage, error) {
+	if err := checkQueueID(queue); err != nil {
+		return TaskPage{}, err
+	}
+	if size < 1 || size > tasksPage {
+		return TaskPage{}, invalid("size", size, "1 to 1000")
+	}
+	req := &cloudtaskspb.ListTasksRequest{Parent: t.a.queueName(queue), ResponseView: view.message()}
+	found, next, err := page(ctx, size, token, func(ctx context.Context) lister[*cloudtaskspb.Task] { return t.a.v2.ListTasks(ctx, req) })
+	if err != nil {
+		return TaskPage{}, view.of(listTasks).on(ctx, queue, err)
+	}
+	tasks := make([]Task, len(found))
+	for i, task := range found {
+		tasks[i] = taskOf(task)
+	}
+	return TaskPage{Tasks: tasks, Next: next}, nil
+}
+
 // Get returns a task that is not done: [ErrNotFound] is the answer for one that
 // succeeded, was given up or deleted, or never was. [ErrPermission].
 func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {

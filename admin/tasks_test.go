@@ -165,6 +165,39 @@ func TestTaskList(t *testing.T) {
 	}
 }
 
+// TestTaskPage: each page is one call, and goes on where the one before ended.
+func TestTaskPage(t *testing.T) {
+	t.Parallel()
+	a, srv, line := emulated(t)
+	names := createTasks(t, srv, "emails", 25, time.Hour)
+	line.made()
+	seen := make(map[string]bool)
+	token, sizes := "", []int(nil)
+	for {
+		page, err := a.Tasks().Page(t.Context(), "emails", admin.Basic, 10, token)
+		assert.NoError(t, err)
+		for _, task := range page.Tasks {
+			seen[task.Name] = true
+		}
+		sizes = append(sizes, len(page.Tasks))
+		if token = page.Next; token == "" {
+			break
+		}
+	}
+	assert.Equal(t, sizes, []int{10, 10, 5})
+	assert.Equal(t, len(seen), len(names))
+	assert.Equal(t, line.made(), map[string]int{"ListTasks": 3})
+
+	for _, size := range []int{0, -1, 1001} {
+		_, err := a.Tasks().Page(t.Context(), "emails", admin.Basic, size, "")
+		assert.ErrorIs(t, err, admin.ErrInvalid)
+	}
+	_, err := a.Tasks().Page(t.Context(), "emails", admin.Basic, 10, "made up")
+	assert.ErrorIs(t, err, admin.ErrInvalid)
+	_, err = a.Tasks().Page(t.Context(), "missing", admin.Basic, 10, "")
+	assert.ErrorIs(t, err, admin.ErrNotFound)
+}
+
 // endless is a queue with any number of tasks.
 type endless struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
