@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -111,6 +113,9 @@ func (cfg *Config) check() error {
 		errs = append(errs, errors.New("emulator: Config.InsecureTargets is set beside Config.Handler or Config.Transport: it is about certificates, which neither asks for"))
 	}
 	for service, base := range cfg.AppEngine {
+		if parts := strings.Split(service, "/"); len(parts) > 3 || slices.Contains(parts, "") {
+			errs = append(errs, fmt.Errorf("emulator: Config.AppEngine[%q]: the key must be SERVICE, SERVICE/VERSION or SERVICE/VERSION/INSTANCE", service))
+		}
 		if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			errs = append(errs, fmt.Errorf("emulator: Config.AppEngine[%q] is %q: it must be a URL such as http://localhost:8080", service, base))
 		}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc/status"
 
+	"github.com/brillconsulting/handoff/admin"
 	"github.com/brillconsulting/handoff/emulator"
 )
 
@@ -16,9 +20,20 @@ import (
 const drainTime = 10 * time.Second
 
 type emulatorCmd struct {
-	GRPC   string   `default:"127.0.0.1:8123"                                help:"Where the gRPC API listens (${default})."               name:"grpc"        placeholder:"ADDR"`
-	HTTP   string   `default:"127.0.0.1:8124"                                help:"Where REST and the token keys are served (${default})." name:"http"        placeholder:"ADDR"`
-	Queues []string `help:"A queue to create, by its full name. Repeatable." name:"queue"                                                  placeholder:"NAME"`
+	GRPC string `default:"127.0.0.1:8123" help:"Where the gRPC API listens (${default})."               name:"grpc" placeholder:"ADDR"`
+	HTTP string `default:"127.0.0.1:8124" help:"Where REST and the token keys are served (${default})." name:"http" placeholder:"ADDR"`
+
+	Queue    []string `help:"A queue to create, by its full name, with the service's defaults. Repeatable."          placeholder:"NAME"`
+	Queues   string   `help:"A file of queues to create, in YAML, in --location of --project."                       placeholder:"FILE"`
+	Project  string   `help:"Project of the queues in the file."                                                     placeholder:"ID"`
+	Location string   `help:"Location of the queues in the file, such as europe-west1."                              placeholder:"ID"`
+	Missing  bool     `help:"Create the queue of a task where there is none."                                        name:"create-missing-queues"`
+	NoLimits bool     `help:"Accept rates and concurrency over the service's limits, for load tests."`
+
+	AppEngine map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default answers for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
+	Insecure  bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
+
+	Log bool `help:"Log every API call and every dispatch to stderr, a line each, never bodies, headers or tokens."`
 }
 
 // Help is shown by handoff emulator --help.
@@ -29,12 +44,15 @@ func (*emulatorCmd) Help() string {
 
 // Run serves until ctx ends, then drains.
 func (c *emulatorCmd) Run(ctx context.Context) error {
-	srv, err := emulator.New(emulator.Config{GRPCAddr: c.GRPC, HTTPAddr: c.HTTP})
-	if err != nil {
+	queues, invalid := c.check()
+	srv, err := emulator.New(c.config())
+	if srv != nil {
+		defer srv.Close()
+	}
+	if err := errors.Join(invalid, err); err != nil {
 		return err
 	}
-	defer srv.Close()
-	if err := createQueues(ctx, srv, c.Queues); err != nil {
+	if err := c.createQueues(ctx, srv, queues); err != nil {
 		return err
 	}
 	fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
@@ -46,19 +64,82 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// createQueues creates the queues that were asked for and reports all that
-// could not be.
-func createQueues(ctx context.Context, srv *emulator.Server, names []string) error {
+func (c *emulatorCmd) config() emulator.Config {
+	cfg := emulator.Config{
+		GRPCAddr:            c.GRPC,
+		HTTPAddr:            c.HTTP,
+		AppEngine:           c.AppEngine,
+		InsecureTargets:     c.Insecure,
+		CreateMissingQueues: c.Missing,
+		NoLimits:            c.NoLimits,
+	}
+	if c.Log {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return cfg
+}
+
+var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
+
+// check reads the file of queues and reports everything that is wrong with it
+// and with what emulator.New does not get to see.
+func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
+	var errs []error
+	for _, name := range c.Queue {
+		if !queueName.MatchString(name) {
+			errs = append(errs, fmt.Errorf("--queue %s: it must be a full name: projects/PROJECT/locations/LOCATION/queues/QUEUE", name))
+		}
+	}
+	if c.Queues == "" {
+		if c.Project != "" || c.Location != "" {
+			errs = append(errs, errors.New("--project and --location say where the queues of --queues are, which is missing"))
+		}
+		return nil, errors.Join(errs...)
+	}
+	if c.Project == "" || c.Location == "" {
+		errs = append(errs, errors.New("--queues needs --project and --location: the names in the file are queue IDs"))
+	}
+	file, err := os.Open(c.Queues)
+	if err != nil {
+		return nil, errors.Join(append(errs, fmt.Errorf("--queues: %w", err))...)
+	}
+	defer file.Close()
+	queues, err := admin.Load(file)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("--queues %s: %w", c.Queues, err))
+	}
+	return queues, errors.Join(errs...)
+}
+
+// createQueues creates the queues of the flags and of the file, and reports
+// all that could not be.
+func (c *emulatorCmd) createQueues(ctx context.Context, srv *emulator.Server, file []admin.QueueConfig) error {
 	client := cloudtaskspb.NewCloudTasksClient(srv.Conn())
 	var errs []error
-	for _, name := range names {
+	for _, name := range c.Queue {
 		// UpdateQueue creates what is not there, whatever its location.
 		_, err := client.UpdateQueue(ctx, &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{Name: name}})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--queue %s: %s", name, status.Convert(err).Message()))
 		}
 	}
+	if len(file) > 0 {
+		errs = append(errs, c.ensure(ctx, srv, file))
+	}
 	return errors.Join(errs...)
+}
+
+// ensure makes the queues of the file as it would be done with the service.
+func (c *emulatorCmd) ensure(ctx context.Context, srv *emulator.Server, queues []admin.QueueConfig) error {
+	a, err := admin.New(ctx, admin.Config{Project: c.Project, Location: c.Location, Options: srv.ClientOptions()})
+	if err != nil {
+		return fmt.Errorf("--queues: %w", err)
+	}
+	defer func() { _ = a.Close() }()
+	if _, err := a.Queues().EnsureAll(ctx, queues); err != nil {
+		return fmt.Errorf("--queues %s: %w", c.Queues, err)
+	}
+	return nil
 }
 
 // drain lets the attempts in flight end and starts no more.

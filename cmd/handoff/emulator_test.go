@@ -239,8 +239,9 @@ func TestBadArguments(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"emulator", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", "emails", "--queue", "a_b"}, "--queue emails: "},
-		{[]string{"emulator", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", "projects/p/locations/l/queues/a_b"}, "Queue name must be formatted"},
+		{[]string{"emulator", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", "projects/p/locations/l/queues/a_b"}, "--queue projects/p/locations/l/queues/a_b: "},
+		{[]string{"emulator", "--project", "p"}, "--queues"},
+		{[]string{"emulator", "--queues", "none.yaml", "--project", "p", "--location", "l"}, "--queues: open none.yaml"},
 		{[]string{"emulator", "--colour"}, "unknown flag --colour"},
 		{[]string{"emulate"}, "emulate"},
 		{nil, "expected"},

@@ -1,0 +1,167 @@
+package main_test
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// file writes a file of queues.
+func file(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "queues.yaml")
+	assert.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+// worker is a target that passes on which paths were asked for, on which host.
+func worker(t *testing.T, start func(*httptest.Server)) (url string, got <-chan string) {
+	t.Helper()
+	paths := make(chan string, 10)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.Path }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	start(srv)
+	t.Cleanup(srv.Close)
+	return srv.URL, paths
+}
+
+func expect(t *testing.T, got <-chan string, want string) {
+	t.Helper()
+	select {
+	case path := <-got:
+		assert.Equal(t, path, want)
+	case <-time.After(time.Minute):
+		t.Fatalf("nobody asked for %s", want)
+	}
+}
+
+func httpTask(url string) *cloudtaskspb.CreateTaskRequest {
+	return &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: &cloudtaskspb.Task{
+		MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: url, Body: []byte("correct-horse")}},
+	}}
+}
+
+func TestQueuesOfAFile(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--project", "p", "--location", "l", "--queues", file(t, `
+queues:
+  - name: emails
+    max_dispatches_per_second: 50
+    max_concurrent_dispatches: 7
+    max_attempts: 9
+    min_backoff: 2s
+  - name: webhooks
+`))
+	client := p.client(t)
+	q, err := client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
+	assert.NoError(t, err)
+	assert.Equal(t, q.GetRateLimits().GetMaxDispatchesPerSecond(), 50)
+	assert.Equal(t, q.GetRateLimits().GetMaxConcurrentDispatches(), 7)
+	assert.Equal(t, q.GetRetryConfig().GetMaxAttempts(), 9)
+	assert.Equal(t, q.GetRetryConfig().GetMinBackoff().AsDuration(), 2*time.Second)
+	_, err = client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: "projects/p/locations/l/queues/webhooks"})
+	assert.NoError(t, err)
+}
+
+func TestMissingQueuesAreCreatedIfAskedTo(t *testing.T) {
+	t.Parallel()
+	url, got := worker(t, (*httptest.Server).Start)
+	client := start(t).client(t)
+	_, err := client.CreateTask(t.Context(), httpTask(url+"/a"))
+	assert.Equal(t, status.Code(err), codes.NotFound)
+
+	client = start(t, "--create-missing-queues").client(t)
+	_, err = client.CreateTask(t.Context(), httpTask(url+"/b"))
+	assert.NoError(t, err)
+	expect(t, got, "/b")
+}
+
+func TestAppEngineServices(t *testing.T) {
+	t.Parallel()
+	others, gotOthers := worker(t, (*httptest.Server).Start)
+	second, gotSecond := worker(t, (*httptest.Server).Start)
+	client := start(t, "--queue", emails, "--app-engine", "default="+others+"/base", "--app-engine", "mail/v2="+second).client(t)
+	for _, tc := range []struct {
+		routing *cloudtaskspb.AppEngineRouting
+		got     <-chan string
+		want    string
+	}{
+		{nil, gotOthers, "/base/run"},
+		{&cloudtaskspb.AppEngineRouting{Service: "mail"}, gotOthers, "/base/run"},
+		{&cloudtaskspb.AppEngineRouting{Service: "mail", Version: "v2"}, gotSecond, "/run"},
+	} {
+		_, err := client.CreateTask(t.Context(), &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: &cloudtaskspb.Task{
+			MessageType: &cloudtaskspb.Task_AppEngineHttpRequest{AppEngineHttpRequest: &cloudtaskspb.AppEngineHttpRequest{
+				RelativeUri: "/run", AppEngineRouting: tc.routing,
+			}},
+		}})
+		assert.NoError(t, err)
+		expect(t, tc.got, tc.want)
+	}
+}
+
+func TestInsecureTargets(t *testing.T) {
+	t.Parallel()
+	url, got := worker(t, (*httptest.Server).StartTLS)
+	client := start(t, "--queue", emails, "--insecure-targets").client(t)
+	_, err := client.CreateTask(t.Context(), httpTask(url+"/self-signed"))
+	assert.NoError(t, err)
+	expect(t, got, "/self-signed")
+}
+
+func TestNoLimits(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		args []string
+		want codes.Code
+	}{{nil, codes.InvalidArgument}, {[]string{"--no-limits"}, codes.OK}} {
+		_, err := start(t, tc.args...).client(t).CreateQueue(t.Context(), &cloudtaskspb.CreateQueueRequest{
+			Parent: "projects/p/locations/l",
+			Queue:  &cloudtaskspb.Queue{Name: emails, RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 2000, MaxConcurrentDispatches: 10000}},
+		})
+		assert.Equal(t, status.Code(err), tc.want)
+	}
+}
+
+// TestLog: a line for the call and one for the dispatch, which says nothing of
+// what was sent.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	url, got := worker(t, (*httptest.Server).Start)
+	p := start(t, "--queue", emails, "--log")
+	_, err := p.client(t).CreateTask(t.Context(), httpTask(url+"/a"))
+	assert.NoError(t, err)
+	expect(t, got, "/a")
+	_, err = p.end(t, syscall.SIGTERM)
+	assert.NoError(t, err)
+	said := p.stderr.String()
+	for _, line := range []string{"msg=call method=/google.cloud.tasks.v2.CloudTasks/CreateTask resource=" + emails + "/tasks/", "msg=attempt queue=" + emails + " task="} {
+		assert.Equal(t, strings.Count(said, line), 1)
+	}
+	assert.Equal(t, strings.Contains(said, "correct-horse"), false)
+}
+
+// TestEveryBadFlagAtOnce: the names of the queues, the file, and where App
+// Engine is, in one go.
+func TestEveryBadFlagAtOnce(t *testing.T) {
+	t.Parallel()
+	said := fail(t, "emulator", "--queue", "a_b", "--queues", file(t, "queues:\n  - name: a_b\n    max_attempts: 0\n"),
+		"--app-engine", "default=localhost", "--app-engine", "a//b=http://localhost:1")
+	assert.ErrorContains(t, errors.New(said), "--queue a_b: ", "--project and --location", "line 2: ", "line 3: ",
+		`Config.AppEngine["default"]`, `Config.AppEngine["a//b"]`)
+	assert.Equal(t, strings.Count(said, "\n"), 6)
+}
