@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -34,7 +36,7 @@ func (c *Client) snooze(ctx context.Context, s snoozed) error {
 	due, later, err := (&call{at: s.at}).due(time.Now())
 	if err == nil {
 		var d *draft
-		name := taskName("snooze", stamp.ID, strconv.Itoa(stamp.Generation))
+		name := fence.TaskID("snooze", stamp.ID, strconv.Itoa(stamp.Generation))
 		if d, err = c.draftCopy(s, stamp, name, due, later); err == nil {
 			_, err = c.create(ctx, d)
 			return err
@@ -78,18 +80,18 @@ func (c *Client) draftLetter(letter DeadLetter, now time.Time) (*draft, error) {
 		return nil, err
 	}
 	stamp := wire.Stamp{
-		ID:          fenceKey("redrive", letter.ID),
+		ID:          fence.Key("redrive", letter.ID),
 		Enqueued:    now,
 		Deadline:    old.Deadline,
 		MaxAttempts: old.MaxAttempts, // not stated: the receiving type's own
 		Redriven:    letter.ID,
 		OldKey:      old.Key,
 	}
-	if ttl := first(old.Lifetime(), c.policy.TTL); ttl != NoTTL {
+	if ttl := cmp.Or(old.Lifetime(), c.policy.TTL); ttl != NoTTL {
 		stamp.Expires = now.Add(ttl)
 	}
 	s := snoozed{queue: letter.Queue, kind: letter.Kind, header: letter.Header, body: letter.Payload}
-	return c.draftCopy(s, stamp, taskName("redrive", letter.ID), now, false)
+	return c.draftCopy(s, stamp, fence.TaskID("redrive", letter.ID), now, false)
 }
 
 // draftCopy makes a task that carries the work of an earlier one.

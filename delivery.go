@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/body"
+	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/lease"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
@@ -94,7 +96,7 @@ func (d *delivery) end(o Outcome, err error) {
 // refuse ends a delivery that never came as far as a claim.
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
-	d.result.Reason = first(reason, Reason(o.String()))
+	d.result.Reason = cmp.Or(reason, Reason(o.String()))
 	d.router.refused.Refused(d.req.Context(), o.String(), string(d.result.Reason), err)
 	return false
 }
@@ -230,9 +232,9 @@ func (d *delivery) fenceKey() string {
 	case d.stamp.Key != "":
 		return d.stamp.Key
 	case d.foreign():
-		return fenceKey("task", d.task.info.Queue, d.task.info.Task)
+		return fence.Key("task", d.task.info.Queue, d.task.info.Task)
 	}
-	return fenceKey("id", d.stamp.ID)
+	return fence.Key("id", d.stamp.ID)
 }
 
 // window is how long the fence must remember this work (see [Store]).
@@ -266,11 +268,11 @@ func (d *delivery) admit() bool {
 		err = fmt.Errorf("handoff: expired %s before it could run", d.result.Received.Sub(d.stamp.Expires).Round(time.Second))
 	}
 	if d.decodeError != nil {
-		reasons, err = append(reasons, d.decodeWhy), first(err, d.decodeError)
+		reasons, err = append(reasons, d.decodeWhy), cmp.Or(err, d.decodeError)
 	}
 	if info := &d.task.info; d.claim.Crashed && info.MaxAttempts > 0 && info.Attempt > info.MaxAttempts {
 		reasons = append(reasons, ReasonCrashed)
-		err = first(err, fmt.Errorf("handoff: attempt %d ended with its worker", info.MaxAttempts))
+		err = cmp.Or(err, fmt.Errorf("handoff: attempt %d ended with its worker", info.MaxAttempts))
 	}
 	if len(reasons) == 0 {
 		return true
@@ -307,7 +309,7 @@ func (d *delivery) perform() {
 const maxMargin = 5 * time.Second
 
 func (d *delivery) runContext() (context.Context, context.CancelFunc) {
-	deadline := first(d.stamp.Deadline, defaultDeadline)
+	deadline := cmp.Or(d.stamp.Deadline, defaultDeadline)
 	limit := deadline - min(deadline/10, maxMargin)
 	if most := d.router.config.MaxRun; most > 0 {
 		limit = min(limit, most)

@@ -1,8 +1,8 @@
 package handoff
 
 import (
+	"cmp"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -126,15 +127,8 @@ func (c *Client) identify(p any, kind string, call *call, due time.Time, stamp *
 		parts = append(parts, strconv.FormatInt(due.UnixNano()/int64(call.every), 10), call.every.String())
 		stamp.Window = call.every
 	}
-	stamp.Key = fenceKey("key", parts...)
-	return taskName("key", parts...), nil
-}
-
-// taskName derives the ID of a task: the full width of the hash, because a
-// name that two pieces of work share would lose one of them.
-func taskName(domain string, parts ...string) string {
-	sum := digest("name:"+domain, parts...)
-	return hex.EncodeToString(sum[:])
+	stamp.Key = fence.Key("key", parts...)
+	return fence.TaskID("key", parts...), nil
 }
 
 // encode compresses a large body and says on header what the body is.
@@ -253,8 +247,8 @@ func (p Policy) check(field string, appEngine bool) error {
 	if r.MaxBackoff < 0 {
 		fail("Retry.MaxBackoff", r.MaxBackoff, "positive")
 	}
-	if r.MinBackoff > first(r.MaxBackoff, defaultMaxBackoff) {
-		fail("Retry.MinBackoff", r.MinBackoff, fmt.Sprintf("at most MaxBackoff, %s", first(r.MaxBackoff, defaultMaxBackoff)))
+	if r.MinBackoff > cmp.Or(r.MaxBackoff, defaultMaxBackoff) {
+		fail("Retry.MinBackoff", r.MinBackoff, fmt.Sprintf("at most MaxBackoff, %s", cmp.Or(r.MaxBackoff, defaultMaxBackoff)))
 	}
 	if r.MaxDoublings < NoDoublings || r.MaxDoublings > maxInt32 {
 		fail("Retry.MaxDoublings", r.MaxDoublings, "1 to 2147483647 or NoDoublings")

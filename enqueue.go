@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,8 +103,8 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("handoff: new client: %w", err)
 	}
-	config.Logger = first(config.Logger, slog.Default())
-	config.CompressOver = first(config.CompressOver, defaultCompressOver)
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	config.CompressOver = cmp.Or(config.CompressOver, defaultCompressOver)
 	config.Target = config.Target.resolved()
 	c := &Client{
 		config: config,
@@ -222,7 +223,7 @@ func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 func (d *draft) end(created create.Created, err error) (Receipt, error) {
 	switch {
 	case err != nil:
-		err = fmt.Errorf("handoff: enqueue %s on queue %q: %w", first(d.kind, "request"), d.receipt.Queue, err)
+		err = fmt.Errorf("handoff: enqueue %s on queue %q: %w", cmp.Or(d.kind, "request"), d.receipt.Queue, err)
 	case created.Duplicate:
 		d.receipt.ID, d.receipt.Name, d.receipt.Duplicate = "", created.Name, true
 	default:

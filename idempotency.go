@@ -2,9 +2,6 @@ package handoff
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -134,21 +131,3 @@ const (
 	foreignWindow = time.Hour
 	noTTLWindow   = 24 * time.Hour // slides with every attempt
 )
-
-// fenceKey hashes parts into the 128 bits that name a piece of work in a
-// Store. The domain and the length before each part keep ("a","bc") and
-// ("ab","c"), or a key and an ID that read alike, apart.
-func fenceKey(domain string, parts ...string) string {
-	sum := digest(domain, parts...)
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
-}
-
-func digest(domain string, parts ...string) [sha256.Size]byte {
-	var buf [512]byte
-	b := append(buf[:0], domain...)
-	for _, p := range parts {
-		b = binary.AppendUvarint(b, uint64(len(p)))
-		b = append(b, p...)
-	}
-	return sha256.Sum256(b)
-}

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -119,7 +120,7 @@ func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	method := first(r.Method, http.MethodPost)
+	method := cmp.Or(r.Method, http.MethodPost)
 	if err := r.checkMethod(method); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,9 +127,9 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
 		return nil, err
 	}
-	r.log = first(r.log, slog.Default())
-	r.config.MaxBody = first(config.MaxBody, defaultMaxBody)
-	r.config.Lease = first(config.Lease, defaultLease)
+	r.log = cmp.Or(r.log, slog.Default())
+	r.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
+	r.config.Lease = cmp.Or(config.Lease, defaultLease)
 	r.refused = refusals.New(r.log)
 	r.keeper = lease.New(lease.Config[Lease]{Renew: r.config.Store.Renew, TTL: r.config.Lease, Lost: ErrLeaseLost, Log: r.log})
 	if config.DeadLetters == nil {

@@ -1,11 +1,11 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -148,7 +148,7 @@ func (d *delivery) snooze(err error) {
 	serr := d.router.config.Client.snooze(ctx, snoozed{
 		queue:  d.task.info.Queue,
 		kind:   d.task.info.Kind,
-		header: taskHeader(d.req.Header),
+		header: wire.TaskHeader(d.req.Header),
 		body:   d.body,
 		stamp:  d.stamp,
 		at:     time.Now().Add(in.wait),
@@ -246,15 +246,15 @@ func (d *delivery) putLetter(note burial, err error) {
 
 func (d *delivery) letter(note burial) DeadLetter {
 	req, info := d.req, &d.task.info
-	work := first(info.ID, d.hold.Lease.Key)
+	work := cmp.Or(info.ID, d.hold.Lease.Key)
 	return DeadLetter{
 		ID:        work + "." + strconv.Itoa(info.Snoozes),
 		HandoffID: info.ID,
 		Task:      info.Task,
 		Queue:     info.Queue,
 		Kind:      info.Kind,
-		Target:    target(req),
-		Header:    taskHeader(req.Header),
+		Target:    wire.TargetURL(req),
+		Header:    wire.TaskHeader(req.Header),
 		Payload:   append([]byte(nil), d.body...),
 		Reasons:   note.Reasons,
 		Attempts:  note.Attempts,
@@ -278,35 +278,4 @@ func errorText(err error) string {
 		text = text[:maxErrorText]
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
-}
-
-// target is the URL that the task was delivered to, as far as it can be seen
-// behind a proxy that ends TLS.
-func target(req *http.Request) string {
-	scheme := "http"
-	if req.TLS != nil || req.Header.Get("X-Forwarded-Proto") == "https" {
-		scheme = "https"
-	}
-	return scheme + "://" + req.Host + req.URL.RequestURI()
-}
-
-// onTheWay are headers that the transport and the platform add to a request.
-// They do not belong to the task, and Authorization belongs to nobody's store.
-var onTheWay = map[string]bool{
-	"Authorization": true, "X-Serverless-Authorization": true, "Cookie": true,
-	"Accept-Encoding": true, "Content-Encoding": true, "Transfer-Encoding": true, "Connection": true,
-	"Forwarded": true, "Via": true, "X-Forwarded-For": true, "X-Forwarded-Proto": true, "X-Forwarded-Host": true,
-	"X-Cloud-Trace-Context": true,
-}
-
-// taskHeader returns the headers that the producer put on the task, our stamp
-// among them.
-func taskHeader(h http.Header) http.Header {
-	own := make(http.Header)
-	for name, values := range h {
-		if wire.IsStamp(name) || !onTheWay[name] && !wire.IsReserved(name) {
-			own[name] = values
-		}
-	}
-	return own
 }

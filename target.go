@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -81,7 +82,7 @@ func (t HTTPTarget) check(field string) error {
 
 func (t HTTPTarget) resolved() Target {
 	if t.ServiceAccount != "" {
-		t.Audience = first(t.Audience, origin(t.URL))
+		t.Audience = cmp.Or(t.Audience, create.Origin(t.URL))
 	}
 	return t
 }
@@ -117,15 +118,6 @@ func oidcToken(account, audience string) *cloudtaskspb.HttpRequest_OidcToken {
 		ServiceAccountEmail: account,
 		Audience:            audience,
 	}}
-}
-
-// origin is the scheme and authority of a URL that was checked before.
-func origin(address string) string {
-	scheme, rest, _ := strings.Cut(address, "://")
-	if end := strings.IndexAny(rest, "/?"); end >= 0 {
-		rest = rest[:end]
-	}
-	return scheme + "://" + rest
 }
 
 func (t AppEngineTarget) check(field string) error {

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -84,14 +85,14 @@ const (
 // over returns p with its zero fields taken from base.
 func (p Policy) over(base Policy) Policy {
 	return Policy{
-		Queue:    first(p.Queue, base.Queue),
-		TTL:      first(p.TTL, base.TTL),
-		Deadline: first(p.Deadline, base.Deadline),
+		Queue:    cmp.Or(p.Queue, base.Queue),
+		TTL:      cmp.Or(p.TTL, base.TTL),
+		Deadline: cmp.Or(p.Deadline, base.Deadline),
 		Retry: Retry{
-			MaxAttempts:  first(p.Retry.MaxAttempts, base.Retry.MaxAttempts),
-			MinBackoff:   first(p.Retry.MinBackoff, base.Retry.MinBackoff),
-			MaxBackoff:   first(p.Retry.MaxBackoff, base.Retry.MaxBackoff),
-			MaxDoublings: first(p.Retry.MaxDoublings, base.Retry.MaxDoublings),
+			MaxAttempts:  cmp.Or(p.Retry.MaxAttempts, base.Retry.MaxAttempts),
+			MinBackoff:   cmp.Or(p.Retry.MinBackoff, base.Retry.MinBackoff),
+			MaxBackoff:   cmp.Or(p.Retry.MaxBackoff, base.Retry.MaxBackoff),
+			MaxDoublings: cmp.Or(p.Retry.MaxDoublings, base.Retry.MaxDoublings),
 		},
 	}
 }
@@ -118,14 +119,6 @@ func validate(p any) error {
 		return with.Validate()
 	}
 	return nil
-}
-
-func first[T comparable](a, b T) T {
-	var zero T
-	if a != zero {
-		return a
-	}
-	return b
 }
 
 var kindPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/brillconsulting/handoff/internal/oidc"
 )
@@ -51,10 +50,6 @@ type OIDCConfig struct {
 	Keys *KeySource
 }
 
-// OIDC is the [Verifier] of the tokens that Cloud Tasks sends to HTTP
-// targets. See [NewOIDC].
-type OIDC struct{ verifier *oidc.Verifier }
-
 // NewOIDC returns a Verifier of the OIDC tokens that Cloud Tasks sends to HTTP
 // targets. It fetches nothing before the first delivery. An error names
 // everything that is wrong with config.
@@ -76,9 +71,11 @@ type OIDC struct{ verifier *oidc.Verifier }
 // remembered by their SHA-256, at most 8,192, until they expire or the keys
 // that they were checked with are no longer fresh.
 //
-// An OIDC is safe for concurrent use.
-func NewOIDC(config OIDCConfig) (*OIDC, error) {
-	errs := config.problems()
+// Its errors wrap [ErrUnauthenticated], [ErrForbidden] if the token is good and
+// the account is not on the list, or [ErrUnavailable] if the keys cannot be
+// fetched. It waits for keys at most as long as the request's context lasts.
+func NewOIDC(config OIDCConfig) (Verifier, error) {
+	errs := config.policy().Problems("handoff: OIDCConfig")
 	keys := config.Keys
 	if keys == nil {
 		keys = RemoteKeys(GoogleKeys)
@@ -91,44 +88,18 @@ func NewOIDC(config OIDCConfig) (*OIDC, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return &OIDC{oidc.New(config.policy(), keys.source)}, nil
+	tokens := oidc.New(config.policy(), keys.source)
+	return verifierFunc(func(r *http.Request) (oidc.Identity, error) { return tokens.Verify(r.Context(), r.Header) }), nil
 }
 
 func (c OIDCConfig) policy() oidc.Policy {
 	return oidc.Policy{Audiences: c.Audiences, Callers: c.Callers}
 }
 
-func (c OIDCConfig) problems() []error {
-	var errs []error
-	if len(c.Audiences) == 0 {
-		errs = append(errs, errors.New("handoff: OIDCConfig.Audiences is empty; list what HTTPTarget.Audience says, such as the service's URL"))
-	}
-	for i, audience := range c.Audiences {
-		if audience == "" {
-			errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Audiences[%d] is empty", i))
-		}
-	}
-	if len(c.Callers) == 0 {
-		errs = append(errs, errors.New("handoff: OIDCConfig.Callers is empty; list the emails of the service accounts that deliver"))
-	}
-	for i, email := range c.Callers {
-		name, domain, _ := strings.Cut(email, "@")
-		if name == "" || domain == "" || email != strings.ToLower(strings.TrimSpace(email)) {
-			errs = append(errs, fmt.Errorf("handoff: OIDCConfig.Callers[%d] is %q; it must be the email of a service account, in lower case", i, email))
-		}
-	}
-	return errs
-}
+type verifierFunc func(r *http.Request) (oidc.Identity, error)
 
-// Verify returns the service account whose good token r carries. The error
-// wraps [ErrUnauthenticated], [ErrForbidden] if the token is good and the
-// account is not on the list, or [ErrUnavailable] if the keys cannot be
-// fetched. It waits for keys at most as long as r's context lasts.
-func (v *OIDC) Verify(r *http.Request) (Caller, error) {
-	return callerOf(v.verifier.Verify(r.Context(), r.Header))
-}
-
-func callerOf(id oidc.Identity, err error) (Caller, error) {
+func (verify verifierFunc) Verify(r *http.Request) (Caller, error) {
+	id, err := verify(r)
 	if err != nil {
 		return Caller{}, reject(err)
 	}
@@ -196,7 +167,7 @@ func StaticKeys(jwks []byte) *KeySource {
 // It is an error if config.Keys is set, or outside Cloud Run and Cloud
 // Functions, which K_SERVICE in the environment tells.
 func DangerouslyTrustPlatform(config OIDCConfig) (Verifier, error) {
-	errs := config.problems()
+	errs := config.policy().Problems("handoff: OIDCConfig")
 	if config.Keys != nil {
 		errs = append(errs, errors.New("handoff: OIDCConfig.Keys is set; DangerouslyTrustPlatform checks no signature, use NewOIDC for that"))
 	}
@@ -206,13 +177,8 @@ func DangerouslyTrustPlatform(config OIDCConfig) (Verifier, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	return trusting{oidc.NewTrusting(config.policy())}, nil
-}
-
-type trusting struct{ verifier *oidc.Trusting }
-
-func (v trusting) Verify(r *http.Request) (Caller, error) {
-	return callerOf(v.verifier.Verify(r.Header))
+	tokens := oidc.NewTrusting(config.policy())
+	return verifierFunc(func(r *http.Request) (oidc.Identity, error) { return tokens.Verify(r.Header) }), nil
 }
 
 // AppEngineConfig is the configuration of [NewAppEngine].

@@ -22,7 +22,7 @@ func staticKeys() *handoff.KeySource {
 	return handoff.StaticKeys(oidctest.JWKS(oidctest.Shared()))
 }
 
-func newOIDC(t testing.TB, keys *handoff.KeySource) *handoff.OIDC {
+func newOIDC(t testing.TB, keys *handoff.KeySource) handoff.Verifier {
 	t.Helper()
 	v, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{oidctest.Audience},

@@ -27,7 +27,7 @@ var signer = sync.OnceValues(func() (*emulator.Server, error) {
 
 // Verifier returns the real OIDC verifier on the keys that [Deliver] and the
 // emulator sign with. Build the router under test with it.
-func Verifier(t testing.TB) *handoff.OIDC {
+func Verifier(t testing.TB) handoff.Verifier {
 	t.Helper()
 	srv, err := signer()
 	if err != nil {

@@ -87,6 +87,15 @@ func URL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// Origin is the scheme and authority of a URL that was checked before.
+func Origin(address string) string {
+	scheme, rest, _ := strings.Cut(address, "://")
+	if end := strings.IndexAny(rest, "/?"); end >= 0 {
+		rest = rest[:end]
+	}
+	return scheme + "://" + rest
+}
+
 // RelativeURI checks the URI of an App Engine target.
 func RelativeURI(uri string) error {
 	switch {

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -26,6 +27,29 @@ type Identity struct {
 type Policy struct {
 	Audiences []string // exact
 	Callers   []string // exact emails
+}
+
+// Problems returns what is wrong with the policy. Field is what the user calls it.
+func (p Policy) Problems(field string) []error {
+	var errs []error
+	if len(p.Audiences) == 0 {
+		errs = append(errs, fmt.Errorf("%s.Audiences is empty; list what HTTPTarget.Audience says, such as the service's URL", field))
+	}
+	for i, audience := range p.Audiences {
+		if audience == "" {
+			errs = append(errs, fmt.Errorf("%s.Audiences[%d] is empty", field, i))
+		}
+	}
+	if len(p.Callers) == 0 {
+		errs = append(errs, fmt.Errorf("%s.Callers is empty; list the emails of the service accounts that deliver", field))
+	}
+	for i, email := range p.Callers {
+		name, domain, _ := strings.Cut(email, "@")
+		if name == "" || domain == "" || email != strings.ToLower(strings.TrimSpace(email)) {
+			errs = append(errs, fmt.Errorf("%s.Callers[%d] is %q; it must be the email of a service account, in lower case", field, i, email))
+		}
+	}
+	return errs
 }
 
 // accepts is a Policy made for lookups. The values are the policy's own

@@ -1,0 +1,29 @@
+package fence_test
+
+import (
+	"testing"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/fence"
+)
+
+// What is derived must never change: records and task names of before an
+// upgrade are looked up by it after.
+func TestNamesStay(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, fence.Key("id", "ABC"), "wLCbUJOqPyFbsCDplm4CQQ")
+	assert.Equal(t, fence.TaskID("key", "order", "1001"), "ba68e5365878c097ae4ab7f010e29277a11637c5f1048d5d48a85b421026d3cd")
+}
+
+func TestNamesDiffer(t *testing.T) {
+	t.Parallel()
+	names := map[string][]string{}
+	for _, parts := range [][]string{{"id"}, {"id", ""}, {"id", "abc"}, {"id", "a", "bc"}, {"id", "ab", "c"}, {"key", "abc"}, {"idabc"}, {"name:id", "abc"}} {
+		for _, name := range []string{fence.Key(parts[0], parts[1:]...), fence.TaskID(parts[0], parts[1:]...)} {
+			if other, taken := names[name]; taken {
+				t.Errorf("%q and %q are both %s", parts, other, name)
+			}
+			names[name] = parts
+		}
+	}
+}
