@@ -207,7 +207,7 @@ var attacks = map[string]attack{
 		r, s, _ := ecdsa.Sign(rand.Reader, key, sum[:])
 		return signed + "." + oidctest.Segment(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
 	}),
-	"ES256 with a short signature": unsigned(`{"alg":"ES256","kid":"KID"}`, "AAAA"), // crashes the token library
+	"ES256 with a short signature": unsigned(`{"alg":"ES256","kid":"KID"}`, "AAAA"), // crashes google.golang.org/api/idtoken
 	"ES256 without a signature":    unsigned(`{"alg":"ES256","kid":"KID"}`, "SIGNATURE_REMOVED_BY_GOOGLE"),
 
 	// The key.

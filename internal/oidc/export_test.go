@@ -6,9 +6,6 @@ var (
 	Freshness = freshness
 )
 
-// Check is Keys.check, which a token reaches only after parse.
-func (k *Keys) Check(token, audience string) bool { return k.check(token, audience) }
-
 const Remembered = remembered
 
 // Memory is a Verifier's memory, filled without signing thousands of tokens.

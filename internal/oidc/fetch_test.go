@@ -125,7 +125,7 @@ func TestFetch(t *testing.T) {
 			}
 			assert.NoError(t, err)
 			assert.Equal(t, life, time.Minute)
-			assert.Equal(t, keys.Check(oidctest.Shared().Good(), oidctest.Audience), true)
+			assert.Equal(t, reason(t, oidc.New(policy, oidc.Static(keys)), oidctest.Shared().Good()), "")
 		})
 	}
 }

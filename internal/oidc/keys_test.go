@@ -1,7 +1,6 @@
 package oidc_test
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 
@@ -39,6 +38,13 @@ func TestParseKeys(t *testing.T) {
 		"to encrypt with":        {with(`"sig"`, `"enc"`), "no RSA key"},
 		"no kid":                 {with(`"kid":"shared-key",`, ""), "no RSA key"},
 		"no modulus":             {with(`"n":"`, `"m":"`), "no RSA key"},
+		"no exponent":            {with(`"e":"`, `"x":"`), "no RSA key"},
+		"padded":                 {with(`"e":"AQAB"`, `"e":"AQAB="`), "no RSA key"},
+		"short modulus":          {with(`"n":"`, `"n":"AQAB","m":"`), "no RSA key"},
+		"exponent one":           {with(`"AQAB"`, `"AQ"`), "no RSA key"},
+		"even exponent":          {with(`"AQAB"`, `"BA"`), "no RSA key"},
+		"huge exponent":          {with(`"AQAB"`, `"AQABAQABAQAB"`), "no RSA key"},
+		"beside numbers of none": {jwks: with(`{"keys":[`, `{"keys":[{"kty":"RSA","kid":"weak","n":"AQAB","e":"AQAB"},`)},
 		"one kid, two keys":      {with(`{"keys":[`, `{"keys":[{"kty":"RSA","kid":"shared-key","n":"AQ","e":"AQAB"},`), "same kid"},
 		"an array and no object": {"[" + good + "]", "not a JWKS"},
 	} {
@@ -50,18 +56,7 @@ func TestParseKeys(t *testing.T) {
 				return
 			}
 			assert.NoError(t, err)
-			assert.Equal(t, keys.Check(oidctest.Shared().Good(), oidctest.Audience), true)
+			assert.Equal(t, reason(t, oidc.New(policy, oidc.Static(keys)), oidctest.Shared().Good()), "")
 		})
 	}
-}
-
-// The token library crashes on a short ES256 signature (reference §16.5). No
-// such token gets as far as it; if one did, it must not take the worker along.
-func TestCheckSurvivesThePanicOfTheLibrary(t *testing.T) {
-	t.Parallel()
-	keys, err := oidc.ParseKeys(oidctest.JWKS(oidctest.Shared()))
-	assert.NoError(t, err)
-	header := fmt.Sprintf(`{"alg":"ES256","kid":%q}`, oidctest.Shared().ID)
-	token := oidctest.Segment([]byte(header)) + "." + oidctest.Segment([]byte(oidctest.Claims(nil))) + ".AAAA"
-	assert.Equal(t, keys.Check(token, oidctest.Audience), false)
 }

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// MaxToken is the longest token looked at. Real ones are under 1 kB; the token
-// library splits without bound, so the bound is ours to set.
+// MaxToken is the longest token looked at. Real ones are under 1 kB.
 const MaxToken = 8 << 10
 
 // removed replaces the signature of a token that Google's platform has already
@@ -47,6 +46,8 @@ type parsed struct {
 	email, subject               string
 	emailVerified                string // "true" or "false"
 	expires, issuedAt, notBefore int64
+	signed                       string // what the signature is of
+	signature                    []byte
 	removed                      bool // the signature is, by the platform
 }
 
@@ -68,8 +69,8 @@ func parse(token string) (parsed, *Refusal) {
 	}
 	switch {
 	case p.alg != "RS256":
-		// ES256 tokens are another product's, and short ones crash the token
-		// library (reference §16.5); none and HS256 are attacks.
+		// ES256 tokens are another product's (reference §16.5); none and HS256
+		// are attacks.
 		return p, refuse(Algorithm, "the token is not signed by RS256")
 	case p.kid == "":
 		return p, refuse(Malformed, "the token names no key")
@@ -80,9 +81,11 @@ func parse(token string) (parsed, *Refusal) {
 	if p.removed = signature == removed; p.removed {
 		return p, nil
 	}
-	if _, ok := decode(scratch[:0], signature); !ok {
+	var ok bool
+	if p.signature, ok = decode(nil, signature); !ok {
 		return p, refuse(Malformed, "the token's signature is not base64url")
 	}
+	p.signed = token[:len(header)+1+len(claims)]
 	return p, nil
 }
 
@@ -124,8 +127,8 @@ func (p *parsed) claim(name, value string) bool {
 	return !respelt(name, "iss", "aud", "sub", "email", "email_verified", "exp", "iat", "nbf")
 }
 
-// respelt says whether name is one of names in other letter cases, which the
-// token library would take for it.
+// respelt says whether name is one of names in other letter cases, which other
+// readers of JSON, Go's own among them, would take for it.
 func respelt(name string, names ...string) bool {
 	for _, n := range names {
 		if strings.EqualFold(name, n) {

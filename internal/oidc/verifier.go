@@ -128,7 +128,7 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Ide
 	if refusal != nil {
 		return fail(refusal)
 	}
-	id, refusal := v.accepts.prove(snap.keys, token, &p)
+	id, refusal := v.accepts.prove(snap.keys, &p)
 	if refusal != nil {
 		return fail(refusal)
 	}
@@ -148,7 +148,7 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if snap.keys.ids[p.kid] {
+	if snap.keys.byID[p.kid] != nil {
 		return snap, nil
 	}
 	// A refresh is worth spending only on a token that could be good.
@@ -156,7 +156,7 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 		if snap, err = v.source.beyond(ctx, snap, now); err != nil {
 			return nil, unavailable(err)
 		}
-		if snap.keys.ids[p.kid] {
+		if snap.keys.byID[p.kid] != nil {
 			return snap, nil
 		}
 	}
@@ -187,16 +187,15 @@ func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
 }
 
 // prove checks the signature, and after it the caller.
-func (a accepts) prove(keys *Keys, token string, p *parsed) (Identity, *Refusal) {
-	audience := a.audiences[p.audience]
-	if !keys.check(token, audience) {
+func (a accepts) prove(keys *Keys, p *parsed) (Identity, *Refusal) {
+	if !keys.signed(p) {
 		return Identity{}, refuse(Signature, "the token's signature is not good")
 	}
 	email, ok := a.callers[p.email]
 	if !ok {
 		return Identity{}, refuse(Caller, "the token's service account is not on the list")
 	}
-	return Identity{Email: email, Subject: strings.Clone(p.subject), Audience: audience}, nil
+	return Identity{Email: email, Subject: strings.Clone(p.subject), Audience: a.audiences[p.audience]}, nil
 }
 
 // Trusting checks tokens whose signature the platform checked and removed. It
