@@ -28,8 +28,9 @@ type delivery struct {
 
 	verified func() // what OnVerified asked for; may be nil
 
-	task        current
 	stamp       wire.Stamp
+	handler     *handler // nil if the kind has none here
+	payload     any
 	decodeError error  // why the payload cannot be run
 	decodeWhy   Reason // the same in a word
 	body        []byte
@@ -43,13 +44,6 @@ type delivery struct {
 	mu          sync.Mutex // guards what Shutdown touches
 	cancel      context.CancelCauseFunc
 	interrupted bool
-}
-
-// current is the one context value of a delivery.
-type current struct {
-	info    Info
-	payload any
-	handler *handler // nil if the kind has none here
 }
 
 // storeTimeout bounds calls of the Store and the dead-letter store that the
@@ -108,7 +102,7 @@ func (d *delivery) verify() bool {
 	if err != nil {
 		return d.refuse(rejectionOutcome(err), reasonOf(err), err)
 	}
-	d.task.info.Caller = caller
+	d.result.Info.Caller = caller
 	return true
 }
 
@@ -116,7 +110,7 @@ func (d *delivery) verify() bool {
 func (d *delivery) parse() bool {
 	req := d.req
 	family := &wire.HTTP
-	if d.task.info.Caller.AppEngine {
+	if d.result.Info.Caller.AppEngine {
 		family = &wire.AppEngine
 	}
 	dispatch, err := family.Read(req.Header)
@@ -129,7 +123,7 @@ func (d *delivery) parse() bool {
 	if err != nil {
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: not a Cloud Tasks delivery: %w", err))
 	}
-	info := &d.task.info
+	info := &d.result.Info
 	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Generation
 	info.Kind = path.Base(req.URL.Path)
 	info.Queue, info.Task = dispatch.Queue, dispatch.Task
@@ -147,12 +141,12 @@ func (d *delivery) expired() bool {
 // route finds the handler. An unknown kind is retried, because a rolling
 // deploy may bring it, until the task expires.
 func (d *delivery) route() bool {
-	info := &d.task.info
+	info := &d.result.Info
 	h := d.router.handlers[info.Kind]
 	if h == nil && !d.expired() {
 		return d.refuse(UnknownKind, "", fmt.Errorf("handoff: no handler for this kind on queue %q", info.Queue))
 	}
-	d.task.handler, d.result.Known = h, h != nil
+	d.handler, d.result.Known = h, h != nil
 	switch {
 	case d.stamp.MaxAttempts != 0:
 		info.MaxAttempts = d.stamp.MaxAttempts
@@ -176,8 +170,8 @@ func (d *delivery) read() bool {
 		d.decodeWhy, d.decodeError = ReasonUndecodable, fmt.Errorf("handoff: %w", err)
 	case err != nil:
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: reading the body: %w", err))
-	case d.task.handler != nil:
-		d.task.payload, d.decodeWhy, d.decodeError = d.task.handler.decode(d.body)
+	case d.handler != nil:
+		d.payload, d.decodeWhy, d.decodeError = d.handler.decode(d.body)
 	}
 	return true
 }
@@ -199,7 +193,7 @@ func (d *delivery) acquire() bool {
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
 	}
 	d.claim = claim
-	info := &d.task.info
+	info := &d.result.Info
 	info.Attempt, info.FencingToken = claim.Attempt, claim.Token
 	if d.router.config.DangerouslyRunUnfenced {
 		info.Attempt = info.RetryCount + 1
@@ -232,7 +226,7 @@ func (d *delivery) fenceKey() string {
 	case d.stamp.Key != "":
 		return d.stamp.Key
 	case d.foreign():
-		return fence.Key("task", d.task.info.Queue, d.task.info.Task)
+		return fence.Key("task", d.result.Info.Queue, d.result.Info.Task)
 	}
 	return fence.Key("id", d.stamp.ID)
 }
@@ -246,7 +240,7 @@ func (d *delivery) window() time.Duration {
 	case d.stamp.Expires.IsZero():
 		window = max(window, noTTLWindow)
 	default:
-		window = max(window, time.Until(d.stamp.Expires)+unkeyedMargin)
+		window = max(window, d.stamp.Expires.Sub(d.result.Received)+unkeyedMargin)
 	}
 	if d.stamp.Key != "" {
 		window = max(window, keyedWindow)
@@ -270,14 +264,14 @@ func (d *delivery) admit() bool {
 	if d.decodeError != nil {
 		reasons, err = append(reasons, d.decodeWhy), cmp.Or(err, d.decodeError)
 	}
-	if info := &d.task.info; d.claim.Crashed && info.MaxAttempts > 0 && info.Attempt > info.MaxAttempts {
+	if info := &d.result.Info; d.claim.Crashed && info.MaxAttempts > 0 && info.Attempt > info.MaxAttempts {
 		reasons = append(reasons, ReasonCrashed)
 		err = cmp.Or(err, fmt.Errorf("handoff: attempt %d ended with its worker", info.MaxAttempts))
 	}
 	if len(reasons) == 0 {
 		return true
 	}
-	d.task.info.Attempt-- // this one did not begin
+	d.result.Info.Attempt-- // this one did not begin
 	d.detach()
 	d.bury(reasons, err)
 	return false
@@ -315,9 +309,9 @@ func (d *delivery) runContext() (context.Context, context.CancelFunc) {
 		limit = min(limit, most)
 	}
 	d.ends = d.result.Received.Add(deadline)
-	d.task.info.Deadline = d.result.Received.Add(limit)
+	d.result.Info.Deadline = d.result.Received.Add(limit)
 
-	return context.WithDeadline(context.WithValue(d.ctx, infoKey{}, &d.task), d.task.info.Deadline)
+	return context.WithDeadline(context.WithValue(d.ctx, infoKey{}, d), d.result.Info.Deadline)
 }
 
 // cancellable returns the request's context, to be ended by interrupt or a
@@ -366,12 +360,12 @@ func (d *delivery) call(ctx context.Context) (err error) {
 	if d.around != nil {
 		return d.around(ctx)
 	}
-	return d.task.handler.run(ctx, d.task.payload)
+	return d.handler.run(ctx, d.payload)
 }
 
 // attrs are the log attributes that name the task, followed by more.
 func (d *delivery) attrs(more ...any) []any {
-	info := &d.task.info
+	info := &d.result.Info
 	return append([]any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}, more...)
 }
 

@@ -56,10 +56,11 @@ func decode[T Payload](body []byte) (any, Reason, error) {
 	if err := json.Unmarshal(body, &payload); err != nil {
 		return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", payload, withoutValue(err))
 	}
-	if err := validate(payload); err != nil {
-		return payload, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
+	boxed := any(payload)
+	if err := validate(boxed); err != nil {
+		return boxed, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
 	}
-	return payload, "", nil
+	return boxed, "", nil
 }
 
 // withoutValue keeps what encoding/json says of the shape of a body and drops

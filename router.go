@@ -207,7 +207,7 @@ func (r *Router) Use(middleware ...echo.MiddlewareFunc) {
 	r.use = append(r.use, middleware...)
 	r.run = func(c echo.Context) error {
 		ctx := c.Request().Context()
-		run := ctx.Value(infoKey{}).(*current)
+		run := ctx.Value(infoKey{}).(*delivery)
 		return run.handler.run(ctx, run.payload)
 	}
 	for _, v := range slices.Backward(r.use) {
@@ -254,9 +254,7 @@ func DeliveryFrom(c echo.Context) (Delivery, bool) {
 	if !ok {
 		return Delivery{}, false
 	}
-	result := d.result
-	result.Info = d.task.info
-	return result, true
+	return d.result, true
 }
 
 const verifiedKey = "handoff.verified"
@@ -292,7 +290,7 @@ func (r *Router) deliver(c echo.Context) error {
 	}
 	if fn := verifiedFrom(c); fn != nil {
 		d.verified = func() {
-			d.req = d.req.WithContext(fn(d.req.Context(), d.task.info))
+			d.req = d.req.WithContext(fn(d.req.Context(), d.result.Info))
 			c.SetRequest(d.req)
 		}
 	}

@@ -48,7 +48,7 @@ func (d *delivery) detach() (kept bool) {
 
 // fail ends an attempt that counts; the last one is buried.
 func (d *delivery) fail(outcome Outcome, err error) {
-	if d.task.info.LastAttempt() {
+	if d.result.Info.LastAttempt() {
 		d.bury([]Reason{ReasonExhausted}, err)
 		return
 	}
@@ -146,13 +146,13 @@ func (d *delivery) snooze(err error) {
 	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
 	defer cancel()
 	serr := d.router.config.Client.snooze(ctx, snoozed{
-		queue:  d.task.info.Queue,
-		kind:   d.task.info.Kind,
+		queue:  d.result.Info.Queue,
+		kind:   d.result.Info.Kind,
 		header: wire.TaskHeader(d.req.Header),
 		body:   d.body,
 		stamp:  d.stamp,
 		at:     time.Now().Add(in.wait),
-		policy: d.task.handler.policy,
+		policy: d.handler.policy,
 	})
 	if serr != nil {
 		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
@@ -183,7 +183,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 		d.release(Failed, err, false)
 		return
 	}
-	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.task.info.Attempt, First: d.claim.First, At: time.Now()}
+	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.result.Info.Attempt, First: d.claim.First, At: time.Now()}
 	text, _ := json.Marshal(note) //nolint:errchkjson // plain fields and the present time
 	ctx, cancel := d.settleContext()
 	defer cancel()
@@ -216,7 +216,7 @@ func (d *delivery) finishBurial() {
 	if err := json.Unmarshal(d.claim.Note, &note); err != nil || len(note.Reasons) == 0 {
 		note = burial{Reasons: []Reason{ReasonCrashed}, Attempts: d.claim.Attempt, First: d.claim.First, At: time.Now()}
 	}
-	d.task.info.Attempt = note.Attempts
+	d.result.Info.Attempt = note.Attempts
 	d.result.Reason = note.Reasons[0]
 	var err error
 	if note.LastErr != "" {
@@ -245,7 +245,7 @@ func (d *delivery) putLetter(note burial, err error) {
 }
 
 func (d *delivery) letter(note burial) DeadLetter {
-	req, info := d.req, &d.task.info
+	req, info := d.req, &d.result.Info
 	work := cmp.Or(info.ID, d.hold.Lease.Key)
 	return DeadLetter{
 		ID:        work + "." + strconv.Itoa(info.Snoozes),

@@ -164,8 +164,8 @@ type infoKey struct{}
 // InfoFromContext returns what is known of the task that ctx runs. It is the
 // zero Info in a context that does not come from a [Router].
 func InfoFromContext(ctx context.Context) Info {
-	if run, ok := ctx.Value(infoKey{}).(*current); ok {
-		return run.info
+	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
+		return run.result.Info
 	}
 	return Info{}
 }
@@ -173,7 +173,7 @@ func InfoFromContext(ctx context.Context) Info {
 // PayloadFromContext returns the decoded payload of the task that ctx runs,
 // for middleware given to [Router.Use]; nil elsewhere.
 func PayloadFromContext(ctx context.Context) any {
-	if run, ok := ctx.Value(infoKey{}).(*current); ok {
+	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
 		return run.payload
 	}
 	return nil

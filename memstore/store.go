@@ -54,18 +54,19 @@ type record struct {
 	expires    time.Duration
 }
 
-// compact is a string of up to 31 bytes behind its length, or the digest of a
-// longer one.
-type compact [32]byte
+// compact is a string of up to 23 bytes behind its length, as the router's keys
+// and owners are, or as much of the digest of a longer one.
+type compact [24]byte
 
 func compacted(s string) (c compact) {
+	c[0] = 0xff
 	if len(s) < len(c) {
 		c[0] = byte(len(s))
 		copy(c[1:], s)
 		return c
 	}
-	c = sha256.Sum256([]byte(s))
-	c[0] = 0xff
+	sum := sha256.Sum256([]byte(s))
+	copy(c[1:], sum[:])
 	return c
 }
 
@@ -144,22 +145,22 @@ func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 
 // Complete implements [handoff.Store].
 func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
-	return s.change(ctx, "complete", l, func(r *record) error {
+	return s.change(ctx, "complete", l, func(r record) (record, error) {
 		repeat := r.phase == phaseDone && r.owner == compacted(l.Owner)
 		if !r.heldBy(l.Owner) && !repeat {
-			return handoff.ErrLeaseLost
+			return r, handoff.ErrLeaseLost
 		}
 		r.phase, r.leased = phaseDone, false
-		return nil
+		return r, nil
 	})
 }
 
 // Release implements [handoff.Store].
 func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) error {
-	return s.change(ctx, "release", l, func(r *record) error {
+	return s.change(ctx, "release", l, func(r record) (record, error) {
 		switch {
 		case r.phase == phaseDone || r.owner != compacted(l.Owner):
-			return handoff.ErrLeaseLost
+			return r, handoff.ErrLeaseLost
 		case r.phase == phaseRunning:
 			r.phase = phaseIdle
 			if counted {
@@ -169,24 +170,24 @@ func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 			}
 		}
 		r.leased = false
-		return nil
+		return r, nil
 	})
 }
 
 // Bury implements [handoff.Store].
 func (s *Store) Bury(ctx context.Context, l handoff.Lease, note []byte) error {
-	return s.change(ctx, "bury", l, func(r *record) error {
+	return s.change(ctx, "bury", l, func(r record) (record, error) {
 		if !r.heldBy(l.Owner) {
-			return handoff.ErrLeaseLost
+			return r, handoff.ErrLeaseLost
 		}
 		r.phase = phaseBurying
 		s.notes[compacted(l.Key)] = slices.Clone(note)
-		return nil
+		return r, nil
 	})
 }
 
 // change applies fn to a record that is there and lets it live for the window.
-func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(*record) error) error {
+func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(record) (record, error)) error {
 	err := checkCall(ctx, l)
 	if err == nil {
 		err = s.changeRecord(l, fn)
@@ -197,7 +198,7 @@ func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn fun
 	return nil
 }
 
-func (s *Store) changeRecord(l handoff.Lease, fn func(*record) error) error {
+func (s *Store) changeRecord(l handoff.Lease, fn func(record) (record, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, key := time.Since(s.start), compacted(l.Key)
@@ -205,7 +206,8 @@ func (s *Store) changeRecord(l handoff.Lease, fn func(*record) error) error {
 	if !known {
 		return handoff.ErrLeaseLost
 	}
-	if err := fn(&r); err != nil {
+	r, err := fn(r)
+	if err != nil {
 		return err
 	}
 	r.expires = later(at, l.Window)
@@ -247,7 +249,7 @@ func (s *Store) sweep(at time.Duration) {
 	s.sweepAt = max(minSweep, 2*len(s.records))
 }
 
-func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
+func (r record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
 
 func (r *record) hold(l handoff.Lease, at time.Duration) {
 	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
