@@ -61,13 +61,17 @@ func (c Change) String() string {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		if c.Action == Create {
-			fmt.Fprintf(&b, " %s %s", f.Field, text(f.To))
-		} else {
-			fmt.Fprintf(&b, " %s %s → %s", f.Field, text(f.From), text(f.To))
-		}
+		b.WriteString(" " + f.String())
 	}
 	return b.String()
+}
+
+// String is the difference in a few words, without values that may be secret.
+func (f FieldChange) String() string {
+	if f.From == nil {
+		return f.Field + " " + text(f.To)
+	}
+	return f.Field + " " + text(f.From) + " → " + text(f.To)
 }
 
 // Ensure makes a queue what it should be: creates it, or updates the settings

@@ -1,12 +1,52 @@
-// Command handoff is Cloud Tasks on your machine.
+// Command handoff runs Cloud Tasks on your machine, and operates queues, tasks
+// and dead letters there and in the cloud.
 //
-//	handoff emulator    run the emulator
+//	handoff emulator                                          run the emulator
+//	handoff queues list|describe|ensure|diff|pause|resume|purge|delete
+//	handoff tasks  list|describe|run|delete|enqueue
+//	handoff dead   list|show|redrive|delete
+//	handoff version
 //
-// handoff COMMAND --help says more.
+// handoff COMMAND --help says more; docs/operating.md walks through an incident.
+//
+// # Where it works
+//
+// Queues and tasks are those of --project and --location (GOOGLE_CLOUD_PROJECT,
+// GOOGLE_CLOUD_LOCATION). It finds credentials as gcloud and Google's libraries
+// do (Application Default Credentials). CLOUD_TASKS_EMULATOR_HOST, host:port,
+// leads to an emulator instead. Dead letters are in the Redis of --redis
+// (REDIS_URL).
+//
+// # Output
+//
+// Tables are for people and may change. --output json is for programs: one JSON
+// object a line, one line for each queue, change, task or letter, as they come,
+// so that a list that is cut short is valid as far as it goes. Fields are never
+// renamed; new ones may appear; one that is unknown or does not apply is left
+// out. Times are RFC 3339 in UTC, durations are in the form of queue files
+// ("1m30s"). The fields are those of queueJSON, changeJSON, taskJSON,
+// receiptJSON, letterJSON and resultJSON, listed in docs/operating.md.
+//
+// Payloads and headers, which may hold secrets, are shown with --payload alone;
+// in JSON, payload is base64.
+//
+// Results go to stdout; questions, progress and errors to stderr. Colours are
+// for terminals, unless NO_COLOR is set.
+//
+// # Exit codes
+//
+//	0    done
+//	1    failed, at least in part; each error is a line on stderr
+//	2    wrong usage, and nothing was done: a flag, an argument, or a question
+//	     without a terminal to ask it on (--yes answers)
+//	3    queues diff found differences
+//	130  interrupted by Ctrl-C (SIGINT); 143 by SIGTERM. What had been begun was
+//	     finished and is told; a second signal ends it at once.
 package main
 
 import (
 	"context"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -16,18 +56,54 @@ import (
 // cli holds the commands, each in a file of its own.
 type cli struct {
 	Emulator emulatorCmd `cmd:"" help:"Run Cloud Tasks on this machine."`
+	Queues   queuesCmd   `cmd:"" help:"List, configure, pause, purge and delete queues."`
+	Tasks    tasksCmd    `cmd:"" help:"List, run, delete and enqueue tasks."`
+	Dead     deadCmd     `cmd:"" help:"List, redrive and delete dead letters."`
+	Version  versionCmd  `cmd:"" help:"Say which version this is."`
 }
 
-func main() {
-	// The first signal asks for an orderly end; the second one ends the
-	// process, because stop has given the signals back by then.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+const exitCodes = `Exit codes: 0 done; 1 failed, at least in part; 2 wrong usage, nothing was done; 3 queues diff found differences; ` +
+	`130 interrupted by Ctrl-C, 143 by SIGTERM.`
 
-	command := kong.Parse(new(cli),
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx := untilSignal()
+	con := newConsole()
+	parser, err := kong.New(new(cli),
 		kong.Name("handoff"),
-		kong.Description("Google Cloud Tasks for development: nothing needs the cloud."),
+		kong.Description("Google Cloud Tasks from the command line: an emulator, queues, tasks and dead letters.\n\n"+exitCodes),
 		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(con),
 	)
-	command.FatalIfErrorf(command.Run())
+	if err != nil {
+		panic(err) // the struct above is wrong
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return con.fail(ctx, usageError{err})
+	}
+	if err := command.Run(); err != nil {
+		return con.fail(ctx, err)
+	}
+	return 0
+}
+
+// interruption is the end of a context by a signal.
+type interruption struct{ signal syscall.Signal }
+
+func (i interruption) Error() string { return "interrupted by " + i.signal.String() }
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM, as
+// a request for an orderly end. The second one ends the process.
+func untilSignal() context.Context {
+	ctx, end := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		signal.Stop(signals)
+		end(interruption{s.(syscall.Signal)})
+	}()
+	return ctx
 }

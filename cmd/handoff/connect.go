@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/rpc"
+	"github.com/brillconsulting/handoff/redisstore"
+)
+
+// placeFlags say where queues are.
+type placeFlags struct {
+	Project  string `env:"GOOGLE_CLOUD_PROJECT"  help:"The project of the queues ($$${env})."                placeholder:"ID"`
+	Location string `env:"GOOGLE_CLOUD_LOCATION" help:"Their location, such as europe-west1 ($$${env})." placeholder:"ID"`
+}
+
+// check reports what is missing, and an emulator that is not there: Google's
+// client would try for 20 seconds to reach it.
+func (p placeFlags) check(ctx context.Context) error {
+	switch {
+	case p.Project == "":
+		return usagef("no project: add --project ID, or set GOOGLE_CLOUD_PROJECT")
+	case p.Location == "":
+		return usagef("no location: add --location ID, such as europe-west1, or set GOOGLE_CLOUD_LOCATION")
+	}
+	host := os.Getenv(rpc.EmulatorVariable)
+	if host == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		return usagef("%s is %q; it must be host:port", rpc.EmulatorVariable, host)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", host)
+	if err != nil {
+		return fmt.Errorf("%w: start it by handoff emulator --grpc %s, or unset %s", err, host, rpc.EmulatorVariable)
+	}
+	return conn.Close()
+}
+
+// admin connects for as long as do runs.
+func (p placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) error {
+	if err := p.check(ctx); err != nil {
+		return err
+	}
+	a, err := admin.New(ctx, admin.Config{Project: p.Project, Location: p.Location})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return do(a)
+}
+
+// client connects for as long as do runs.
+func (p placeFlags) client(ctx context.Context, target handoff.Target, do func(*handoff.Client) error) error {
+	if err := p.check(ctx); err != nil {
+		return err
+	}
+	client, err := handoff.NewClient(ctx, handoff.ClientConfig{Project: p.Project, Location: p.Location, Target: target})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return do(client)
+}
+
+// redisFlags say where dead letters are.
+type redisFlags struct {
+	Redis     string `env:"REDIS_URL" help:"The Redis of the dead letters, redis[s]://[user:password@]host:port[/db] ($$${env}; it keeps a password out of the process list)." placeholder:"URL"`
+	RedisMode string `default:"standalone" enum:"standalone,cluster,sentinel" help:"What it is: standalone, cluster (more nodes as ?addr=host:port) or sentinel (?master_name=NAME)." placeholder:"MODE"`
+	Prefix    string `help:"Prefix of the keys, if the workers have one (redisstore.DeadLetterOptions.Prefix)."`
+}
+
+// forever turns the store's own trimming off: how long letters are kept is the
+// workers' to say, and looking at them must delete none.
+const forever = time.Duration(math.MaxInt64)
+
+// letters connects for as long as do runs.
+func (r redisFlags) letters(do func(*redisstore.DeadLetters) error) error {
+	if r.Redis == "" {
+		return usagef("no Redis: add --redis redis://host:port, or set REDIS_URL")
+	}
+	rdb, err := r.connect()
+	if err != nil {
+		// Not err: it may quote the URL, and that has a password.
+		return usagef("--redis is no URL of a %s Redis; it must be redis[s]://[user:password@]host:port[/db] with the parameters that go-redis knows", r.RedisMode)
+	}
+	defer rdb.Close()
+	err = do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix, MaxAge: forever, MaxCount: math.MaxInt}))
+	if errors.As(err, new(*net.OpError)) {
+		return fmt.Errorf("%w: check --redis, and that Redis is up", err)
+	}
+	return err
+}
+
+func (r redisFlags) connect() (redis.UniversalClient, error) {
+	redis.SetLogger(quiet{})
+	switch r.RedisMode {
+	case "cluster":
+		options, err := redis.ParseClusterURL(r.Redis)
+		if err != nil {
+			return nil, err
+		}
+		options.ContextTimeoutEnabled = true
+		return redis.NewClusterClient(options), nil
+	case "sentinel":
+		options, err := redis.ParseFailoverURL(r.Redis)
+		if err == nil && options.MasterName == "" {
+			err = errors.New("master_name is missing")
+		}
+		if err != nil {
+			return nil, err
+		}
+		options.ContextTimeoutEnabled = true
+		return redis.NewFailoverClient(options), nil
+	}
+	options, err := redis.ParseURL(r.Redis)
+	if err != nil {
+		return nil, err
+	}
+	options.ContextTimeoutEnabled = true
+	return redis.NewClient(options), nil
+}
+
+// quiet drops what go-redis logs: each call returns its error.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// targetFlags say where redriven tasks are delivered to: what the producers
+// have as handoff.ClientConfig.Target.
+type targetFlags struct {
+	Target         string `env:"HANDOFF_TARGET" help:"Where the router is mounted, such as https://worker.example.com/tasks ($$${env})." placeholder:"URL"`
+	ServiceAccount string `env:"HANDOFF_SERVICE_ACCOUNT" help:"Email of the account that signs the deliveries ($$${env})." placeholder:"EMAIL"`
+	Audience       string `help:"What the signature is for. Defaults to the origin of the target." placeholder:"AUD"`
+	Unsigned       bool   `help:"Send deliveries without a signature."`
+
+	AppEnginePath    string `help:"Where the router is mounted in the App Engine app of the project, such as /tasks; instead of --target." placeholder:"PATH"`
+	AppEngineService string `help:"The App Engine service. Defaults to the app's own." placeholder:"ID"`
+	AppEngineVersion string `help:"The App Engine version. Defaults to the service's own." placeholder:"ID"`
+}
+
+func (t targetFlags) target() (handoff.Target, error) {
+	appEngine := t.AppEnginePath+t.AppEngineService+t.AppEngineVersion != ""
+	switch {
+	case appEngine && t.Target != "":
+		return nil, usagef("--target and the --app-engine flags are both given; a task is delivered to one of them")
+	case appEngine:
+		return handoff.AppEngineTarget{Service: t.AppEngineService, Version: t.AppEngineVersion, Path: t.AppEnginePath}, nil
+	case t.Target == "":
+		return nil, usagef("no target: add --target URL, where the router is mounted, or set HANDOFF_TARGET")
+	case t.ServiceAccount == "" && !t.Unsigned:
+		return nil, usagef("no signature: add --service-account EMAIL, or set HANDOFF_SERVICE_ACCOUNT, or add --unsigned if the receiver checks none")
+	}
+	return handoff.HTTPTarget{URL: t.Target, ServiceAccount: t.ServiceAccount, Audience: t.Audience, DangerouslySendUnsigned: t.Unsigned}, nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// usageError is a mistake in the command line: nothing was done.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errDiffers is how queues diff says that it found differences, which its
+// output has told.
+var errDiffers = errors.New("the queues differ")
+
+// errToldAlready is a failure whose errors are on stderr.
+var errToldAlready = errors.New("failed")
+
+// fail tells an error, a line for each of those that are joined in it, and
+// returns the exit code. The codes are documented in main.go.
+func (c *console) fail(ctx context.Context, err error) int {
+	var stopped interruption
+	switch {
+	case errors.Is(err, errDiffers):
+		return 3
+	case errors.As(context.Cause(ctx), &stopped):
+		c.sayf("handoff: interrupted%s", progressOf(err))
+		return 128 + int(stopped.signal)
+	case errors.As(err, new(usageError)):
+		c.sayf("handoff: error: %s", oneLine(err))
+		return 2
+	case !errors.Is(err, errToldAlready):
+		for line := range strings.SplitSeq(err.Error(), "\n") { // errors.Join puts each on its own
+			c.sayf("handoff: error: %s", line)
+		}
+	}
+	return 1
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// partial is an error that says how far the work got before it was interrupted.
+type partial struct{ done string }
+
+func (p partial) Error() string { return p.done }
+
+func progressOf(err error) string {
+	if p, ok := errors.AsType[partial](err); ok {
+		return ": " + p.done
+	}
+	return ""
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+func TestTablesAreAligned(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	con := &console{out: &out, colour: true}
+	l := con.list(outputFlags{}, "QUEUE", "STATE", "TASKS")
+	assert.NoError(t, l.add(nil, text("emails"), cell{"PAUSED", yellow}, number(3)))
+	assert.NoError(t, l.add(nil, text("überraschung"), cell{"RUNNING", green}, number(1000)))
+	assert.NoError(t, l.end())
+	assert.Equal(t, out.String(), ""+
+		"QUEUE         STATE    TASKS\n"+
+		"emails        \x1b[33mPAUSED\x1b[0m   3\n"+
+		"überraschung  \x1b[32mRUNNING\x1b[0m  1000\n")
+}
+
+func TestLongTablesNameTheirColumnsOnce(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	con := &console{out: &out}
+	l := con.list(outputFlags{}, "N")
+	for i := range 2*tablePage + 1 {
+		assert.NoError(t, l.add(nil, number(i)))
+	}
+	assert.Equal(t, strings.Count(out.String(), "\n"), 1+2*tablePage)
+	assert.NoError(t, l.end())
+	assert.Equal(t, strings.Count(out.String(), "\n"), 2+2*tablePage)
+	assert.Equal(t, strings.Count(out.String(), "N"), 1)
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, as := range []string{"table", "json"} {
+		l := (&console{out: broken{}}).list(outputFlags{Output: as}, "N")
+		assert.ErrorContains(t, errors.Join(l.add(1, number(1)), l.end()), "write the output: disk full")
+	}
+}
+
+// TestOtherPeoplesWords: what a task or an error says cannot drive a terminal.
+func TestOtherPeoplesWords(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ in, want string }{
+		{"Grüße, 世界 🚚", "Grüße, 世界 🚚"},
+		{"\x1b[2J\x1b]0;gotcha\a", `\x1b[2J\x1b]0;gotcha\a`},
+		{"two\nlines\tand\r", `two\nlines\tand\r`},
+		{"\u009b31m", `\u009b31m`},
+		{"txt.\u202Eexe", `txt.\u202eexe`},
+		{"\xff\xfe!", `\xff\xfe!`},
+		{"\uFFFD", `\ufffd`},
+	} {
+		assert.Equal(t, printable(tc.in), tc.want)
+	}
+	var out strings.Builder
+	con := &console{out: &out, err: &out}
+	assert.NoError(t, con.describe(outputFlags{}, nil, fact("error", "\x1b[2J")))
+	con.sayf("%s", "\x1b[2J")
+	assert.Equal(t, out.String(), "error  \\x1b[2J\n\\x1b[2J\n")
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("\x1b[31m")
+	f.Add("\xffok")
+	f.Fuzz(func(t *testing.T, s string) {
+		shown := printable(s)
+		if strings.ContainsFunc(shown, hostile) {
+			t.Fatalf("%q shows as %q", s, shown)
+		}
+		assert.Equal(t, printable(shown), shown)
+	})
+}
+
+func TestAges(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		ago  time.Duration
+		want string
+	}{
+		{0, "now"},
+		{-999 * time.Millisecond, "now"},
+		{59 * time.Second, "59s ago"},
+		{-90 * time.Second, "in 1m"},
+		{47 * time.Hour, "47h ago"},
+		{48 * time.Hour, "2d ago"},
+	} {
+		assert.Equal(t, age(now.Add(-tc.ago), now), tc.want)
+	}
+	assert.Equal(t, age(time.Time{}, now), "")
+	assert.Equal(t, moment(now.Add(-time.Minute), now), "2026-11-23T11:59:00Z (1m ago)")
+	assert.Equal(t, moment(time.Time{}, now), "")
+}
+
+func TestErrorsAreLinesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		err  error
+		want string
+		code int
+	}{
+		{errors.New("one"), "handoff: error: one\n", 1},
+		{errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("three"))), "handoff: error: one\nhandoff: error: two\nhandoff: error: three\n", 1},
+		{usagef("no %s", "queue"), "handoff: error: no queue\n", 2},
+		{usageError{errors.New("a rather\nlong one")}, "handoff: error: a rather; long one\n", 2},
+		{errDiffers, "", 3},
+		{errToldAlready, "", 1},
+	} {
+		var said strings.Builder
+		con := &console{err: &said}
+		assert.Equal(t, con.fail(t.Context(), tc.err), tc.code)
+		assert.Equal(t, said.String(), tc.want)
+	}
+}
+
+// TestFieldsOfTheOutput holds the JSON to what docs/operating.md lists: names
+// are never changed, and a new one is added here.
+func TestFieldsOfTheOutput(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		value any
+		want  string
+	}{
+		{queueJSON{}, "name id state purged_at max_burst max_dispatches_per_second max_concurrent_dispatches max_attempts min_backoff max_backoff max_doublings max_retry_duration task_ttl tombstone_ttl logging_sample http_target app_engine stats"},
+		{statsJSON{}, "tasks oldest_arrival executed_last_minute concurrent_dispatches effective_rate"},
+		{changeJSON{}, "queue action applied fields"},
+		{fieldJSON{}, "field from to"},
+		{taskJSON{}, "name id queue handoff_id kind created_at scheduled_at deadline method url app_engine service_account audience scope retry dispatches responses first_attempt_at running last_attempt header payload"},
+		{retryJSON{}, "max_attempts min_backoff max_backoff max_doublings"},
+		{attemptJSON{}, "scheduled_at dispatched_at responded_at code message"},
+		{receiptJSON{}, "id name queue scheduled_at duplicate"},
+		{letterJSON{}, "id kind queue task handoff_id target reasons last_error attempts snoozes first_at buried_at redriven header payload"},
+		{resultJSON{}, "id done task error"},
+		{versionJSON{}, "version revision go platform"},
+	} {
+		var names []string
+		for f := range reflect.TypeOf(tc.value).Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			names = append(names, name)
+		}
+		assert.Equal(t, strings.Join(names, " "), tc.want)
+	}
+}
+
+// TestSecretsAreNotShownUnasked: headers and payloads are for --payload alone,
+// and header values of an override are never shown.
+func TestSecretsAreNotShownUnasked(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	task := admin.Task{Header: map[string][]string{"X-Api-Key": {secret}}, Body: []byte(secret)}
+	letter := handoff.DeadLetter{Header: task.Header, Payload: task.Body}
+	queue := admin.Queue{Config: admin.QueueConfig{HTTPTarget: &admin.HTTPOverride{Headers: map[string]string{"X-Api-Key": secret}}}}
+	for _, tc := range []struct {
+		show payloadFlag
+		want bool
+	}{{payloadFlag{}, false}, {payloadFlag{Payload: true}, true}} {
+		for what, shown := range map[string]any{
+			"task as JSON":   jsonOfTask(task, tc.show),
+			"task":           taskFacts(task, tc.show, time.Time{}),
+			"letter as JSON": jsonOfLetter(letter, tc.show),
+			"letter":         letterFacts(letter, tc.show, time.Time{}),
+		} {
+			if got := strings.Contains(shownAs(t, shown), secret); got != tc.want {
+				t.Errorf("%s with %+v: the secret is there: %t", what, tc.show, got)
+			}
+		}
+	}
+	for _, shown := range []any{jsonOfQueue(queue), queueFacts(queue, time.Time{}), settingJSON(queue.Config.HTTPTarget)} {
+		if strings.Contains(shownAs(t, shown), secret) {
+			t.Errorf("the secret is in %v", shown)
+		}
+	}
+}
+
+// shownAs is a value as the program writes it.
+func shownAs(t *testing.T, value any) string {
+	t.Helper()
+	if facts, ok := value.([][]cell); ok {
+		var out strings.Builder
+		assert.NoError(t, (&console{out: &out}).describe(outputFlags{}, nil, facts...))
+		return out.String()
+	}
+	encoded, err := json.Marshal(value)
+	assert.NoError(t, err)
+	return string(encoded)
+}
