@@ -2,9 +2,14 @@ package emulator
 
 import "time"
 
-// JWKS is the public key that verifies the tokens of dispatches, as a JSON
-// Web Key Set in the form of https://www.googleapis.com/oauth2/v3/certs.
+// JWKS has the public keys that verify the tokens of dispatches, as a JSON Web
+// Key Set in the form of https://www.googleapis.com/oauth2/v3/certs.
 func (s *Server) JWKS() []byte { return s.tokens.JWKS() }
+
+// RotateKey signs tokens from now on with a new key. [Server.JWKS] has it
+// beside those before it, as Google's does after a rotation; whoever keeps an
+// older set meets a key ID that is not in it.
+func (s *Server) RotateKey() error { return s.tokens.Rotate() }
 
 // Token returns an OIDC token like those that dispatches carry: signed by
 // this server, for a service account and an audience, valid for an hour. Each

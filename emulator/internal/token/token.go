@@ -32,11 +32,12 @@ const (
 	maxCached = 4096
 )
 
-// Minter signs tokens with one key.
+// Minter signs tokens with the latest of its keys.
 type Minter struct {
-	signer func() *signer
+	signer func() *signer // the first key's
 
 	mu     sync.RWMutex
+	later  []*signer // keys rotated to, oldest first
 	cached map[[2]string]entry
 }
 
@@ -102,6 +103,25 @@ func (m *Minter) OIDC(email, audience string) (string, error) {
 	return e.token()
 }
 
+// Rotate signs with a new key from now on.
+func (m *Minter) Rotate() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.later = append(m.later, newSigner(key))
+	clear(m.cached)
+	return nil
+}
+
+func (m *Minter) signers() []*signer {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return append([]*signer{m.signer()}, m.later...)
+}
+
 // Claims is what a token of the service says (reference §10.2).
 func (m *Minter) Claims(email, audience string, now time.Time) map[string]any {
 	id := AccountID(email)
@@ -131,7 +151,8 @@ func (m *Minter) Sign(claims map[string]any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("emulator: token claims: %w", err)
 	}
-	by := m.signer()
+	keys := m.signers()
+	by := keys[len(keys)-1]
 	signed := by.header + "." + encode(payload)
 	sum := sha256.Sum256([]byte(signed))
 	signature, err := rsa.SignPKCS1v15(nil, by.key, crypto.SHA256, sum[:])
@@ -147,7 +168,7 @@ func (m *Minter) OAuth(email, scope string) string {
 	return "ya29.emulator-" + encode(sum[:])
 }
 
-// JWKS is the public key as a JSON Web Key Set, in the form of Google's own.
+// JWKS has the public keys as a JSON Web Key Set, in the form of Google's own.
 func (m *Minter) JWKS() []byte {
 	type jwk struct {
 		KeyID string `json:"kid"`
@@ -157,14 +178,16 @@ func (m *Minter) JWKS() []byte {
 		N     string `json:"n"`
 		E     string `json:"e"`
 	}
-	by := m.signer()
-	set := struct {
+	var set struct {
 		Keys []jwk `json:"keys"`
-	}{[]jwk{{
-		KeyID: by.keyID, Type: "RSA", Alg: "RS256", Use: "sig",
-		N: encode(by.key.N.Bytes()),
-		E: encode(big.NewInt(int64(by.key.E)).Bytes()),
-	}}}
+	}
+	for _, by := range m.signers() {
+		set.Keys = append(set.Keys, jwk{
+			KeyID: by.keyID, Type: "RSA", Alg: "RS256", Use: "sig",
+			N: encode(by.key.N.Bytes()),
+			E: encode(big.NewInt(int64(by.key.E)).Bytes()),
+		})
+	}
 	doc, err := json.Marshal(set)
 	if err != nil {
 		panic("emulator: " + err.Error()) // strings only: cannot happen
