@@ -3,6 +3,7 @@ package handofftest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -12,45 +13,16 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-	"github.com/labstack/echo/v4"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// Result is how one delivery ended.
-type Result struct {
-	handoff.Delivery
-
-	// Retry says whether Cloud Tasks would deliver the task again.
-	Retry bool
-
-	// Settled says what became of the claim on the task.
-	Settled Settled
-
-	// Others are the deliveries made beside or before this one, by [Twice],
-	// [Again] and [Attempt].
-	Others []Result
-}
-
-// Settled is what became of a claim.
-type Settled string
-
-// What can become of a claim.
-const (
-	NotClaimed Settled = "not claimed" // the delivery ended before, or the work was not free
-	Completed  Settled = "completed"   // nothing runs the work again
-	Buried     Settled = "buried"      // the same, and the dead-letter store has it
-	Counted    Settled = "counted"     // released: the next attempt follows
-	Uncounted  Settled = "uncounted"   // released, as if it had not begun
-	LeaseLost  Settled = "lost"        // somebody else's by now
-)
-
 // DeliverOption changes what [Deliver] sends.
-type DeliverOption func(*dispatch)
+type DeliverOption func(*order)
 
-// dispatch is what Deliver is about to do.
-type dispatch struct {
+// order is what Deliver was asked to do.
+type order struct {
 	enqueue  []handoff.Option
 	attempt  int
 	previous int
@@ -63,190 +35,186 @@ type dispatch struct {
 
 // With enqueues the task with these options, such as [handoff.Key].
 func With(opts ...handoff.Option) DeliverOption {
-	return func(d *dispatch) { d.enqueue = append(d.enqueue, opts...) }
+	return func(o *order) { o.enqueue = append(o.enqueue, opts...) }
 }
 
 // Attempt delivers the task n times, as Cloud Tasks does while it is answered
-// with failures, and returns the last. It fails the test if an earlier one ends
-// the task. n is at least 1.
-func Attempt(n int) DeliverOption { return func(d *dispatch) { d.attempt = n } }
+// with failures, and returns the last; those before are in Others. It fails
+// the test if one of those ends the task. n is at least 1.
+func Attempt(n int) DeliverOption { return func(o *order) { o.attempt = n } }
 
-// PreviousResponse is the status that the dispatch before this one was
-// answered with. Deliveries of [Attempt] have the real one.
-func PreviousResponse(status int) DeliverOption { return func(d *dispatch) { d.previous = status } }
+// PreviousResponse says that there was a dispatch before, answered with this
+// status. Those of [Attempt] have the real one.
+func PreviousResponse(status int) DeliverOption { return func(o *order) { o.previous = status } }
 
-// ETA is when this attempt was due. Defaults to now.
-func ETA(at time.Time) DeliverOption { return func(d *dispatch) { d.eta = at } }
+// ETA is when this attempt was due. Defaults to when the task is.
+func ETA(at time.Time) DeliverOption { return func(o *order) { o.eta = at } }
 
 // Caller signs the token for this service account instead of [Account].
-func Caller(email string) DeliverOption { return func(d *dispatch) { d.caller = email } }
+func Caller(email string) DeliverOption { return func(o *order) { o.caller = email } }
 
-// Expired delivers the task after its TTL.
-func Expired() DeliverOption { return func(d *dispatch) { d.expired = true } }
+// Expired delivers the task after its TTL; with [Attempt], the last time only.
+// It fails the test if the task has none.
+func Expired() DeliverOption { return func(o *order) { o.expired = true } }
 
-// Twice delivers the task twice at the same time, and returns the one that
-// ended last; the other is in Others.
-func Twice() DeliverOption { return func(d *dispatch) { d.twice = true } }
+// Twice delivers the task twice at the same time. Returned is the delivery
+// that ran the handler, if one did; the other is in Others.
+func Twice() DeliverOption { return func(o *order) { o.twice = true } }
 
 // Again delivers the task once more after the first delivery ended, and
 // returns the second; the first is in Others.
-func Again() DeliverOption { return func(d *dispatch) { d.again = true } }
+func Again() DeliverOption { return func(o *order) { o.again = true } }
 
 // Deliver enqueues payload with the real client, takes the task that this
 // makes, and sends it through the router as Cloud Tasks would: signed token,
 // exact headers, the whole pipeline. The router must be built with [Verifier];
-// Deliver fails the test otherwise.
+// if it refuses the token, Deliver fails the test and says so.
 //
-// It returns what Cloud Tasks would see and what became of the claim.
+// It returns what Cloud Tasks would see, and what became of the claim. The
+// delivery runs in the goroutine of the test, with [Twice] in two others. It
+// works in a testing/synctest bubble.
 func Deliver(t testing.TB, router *handoff.Router, payload handoff.Payload, opts ...DeliverOption) Result {
 	t.Helper()
-	d := dispatch{attempt: 1, eta: time.Now(), caller: Account}
+	o := order{attempt: 1, caller: Account}
 	for _, opt := range opts {
-		opt(&d)
+		opt(&o)
+	}
+	if o.attempt < 1 {
+		t.Fatalf("handofftest: Attempt(%d): the first attempt is 1", o.attempt)
 	}
 	recorder := NewRecorder(t)
-	if _, err := recorder.Client.Enqueue(t.Context(), payload, d.enqueue...); err != nil {
+	if _, err := recorder.Client.Enqueue(t.Context(), payload, o.enqueue...); err != nil {
 		t.Fatalf("handofftest: %v", err)
 	}
-	s := &sender{t: t, router: mount(router), task: recorder.Tasks()[0], dispatch: d}
+	s := &sender{t: t, handler: mount(router), task: recorder.Tasks()[0], order: o}
 	return s.all()
 }
 
 // sender makes the deliveries of one task.
 type sender struct {
-	t        testing.TB
-	router   *captured
-	task     *cloudtaskspb.Task
-	dispatch dispatch
+	t       testing.TB
+	handler http.Handler
+	task    *cloudtaskspb.Task
+	order   order
+
+	retries  int // dispatches before the next one
+	previous int // status of the latest
 }
 
 func (s *sender) all() Result {
 	s.t.Helper()
+	if s.previous = s.order.previous; s.previous != 0 {
+		s.retries = 1
+	}
 	var before []Result
-	for n := range s.dispatch.attempt - 1 {
-		earlier := s.send(n, s.previous(before))
+	for n := 1; n < s.order.attempt; n++ {
+		earlier := s.deliver(s.request(false))
 		if !earlier.Retry {
-			s.t.Fatalf("handofftest: attempt %d of %d ended the task: %s (%d)", n+1, s.dispatch.attempt, earlier.Outcome, earlier.Status)
+			s.t.Fatalf("handofftest: attempt %d of %d ended the task: %s (%d)", n, s.order.attempt, earlier.Outcome, earlier.Status)
 		}
 		before = append(before, earlier)
 	}
-	retries := len(before)
-	last := s.last(retries, s.previous(before))
-	last.Others = append(before, last.Others...)
-	return last
-}
-
-func (s *sender) previous(before []Result) int {
-	if len(before) == 0 {
-		return s.dispatch.previous
+	switch req := s.request(s.order.expired); {
+	case s.order.twice:
+		return merge(append(before, s.both(req, s.request(s.order.expired))...))
+	case s.order.again:
+		before = append(before, s.deliver(req))
+		req = s.request(s.order.expired)
+		fallthrough
+	default:
+		last := s.deliver(req)
+		last.Others = before
+		return last
 	}
-	return before[len(before)-1].Status
 }
 
-func (s *sender) last(retries, previous int) Result {
+func (s *sender) deliver(req *http.Request) Result {
 	s.t.Helper()
-	if !s.dispatch.twice {
-		result := s.send(retries, previous)
-		if s.dispatch.again {
-			first := result
-			result = s.send(retries+1, first.Status)
-			result.Others = []Result{first}
-		}
-		return result
-	}
-	results := make(chan Result, 2)
-	var both sync.WaitGroup
-	for range 2 {
-		both.Go(func() { results <- s.send(retries, previous) })
-	}
-	both.Wait()
-	first, last := <-results, <-results
-	last.Others = []Result{first}
-	return last
+	result := s.send(req)
+	s.check(result)
+	s.retries++
+	s.previous = result.Status
+	return result
 }
 
-// send makes one delivery.
-func (s *sender) send(retries, previous int) Result {
+// both sends two requests at the same time.
+func (s *sender) both(reqs ...*http.Request) []Result {
 	s.t.Helper()
-	req := s.request(retries, previous)
+	results := make([]Result, len(reqs))
+	var sent sync.WaitGroup
+	for i, req := range reqs {
+		sent.Go(func() { results[i] = s.send(req) })
+	}
+	sent.Wait()
+	for _, result := range results {
+		s.check(result)
+	}
+	return results
+}
+
+func (s *sender) send(req *http.Request) Result {
+	seen := new(sight)
 	rec := httptest.NewRecorder()
-	delivery := s.router.deliver(rec, req)
-	if delivery.Outcome == handoff.Unauthenticated || delivery.Outcome == handoff.Forbidden && s.dispatch.caller == Account {
-		s.t.Fatalf("handofftest: the router refused the token of handofftest.Verifier (%s: %v); build it with RouterConfig.Verifier: handofftest.Verifier(t)",
-			delivery.Outcome, delivery.Err)
-	}
-	return Result{Delivery: delivery, Retry: rec.Code < 200 || rec.Code > 299, Settled: settled(delivery)}
+	func() {
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+					panic(p)
+				}
+				rec.Code = 0 // a server closes the connection
+			}
+		}()
+		s.handler.ServeHTTP(rec, req.WithContext(context.WithValue(req.Context(), sightKey{}, seen)))
+	}()
+	delivery := seen.delivery
+	return Result{Delivery: delivery, Retry: rec.Code < 200 || rec.Code > 299, Settled: settledBy(delivery)}
 }
 
-func (s *sender) request(retries, previous int) *http.Request {
+// check ends the test if the router's verifier is not ours.
+func (s *sender) check(result Result) {
+	s.t.Helper()
+	stranger := result.Outcome == handoff.Forbidden && s.order.caller == Account
+	if stranger || result.Outcome == handoff.Unauthenticated || result.Reason == handoff.ReasonKeysUnavailable {
+		s.t.Fatalf("handofftest: the router refused the token of handofftest.Verifier (%s: %v); build it with RouterConfig.Verifier: handofftest.Verifier(t)",
+			result.Outcome, result.Err)
+	}
+}
+
+func (s *sender) request(expired bool) *http.Request {
 	s.t.Helper()
 	r := s.task.GetHttpRequest()
 	req := httptest.NewRequestWithContext(s.t.Context(), r.HttpMethod.String(), r.Url, bytes.NewReader(r.Body))
-	req.Header = headers(s.task)
-	if s.dispatch.expired {
-		stamp, err := wire.ReadStamp(req.Header)
-		if err != nil {
-			s.t.Fatalf("handofftest: %v", err)
-		}
-		stamp.Expires = time.Now().Add(-time.Second)
-		stamp.Write(req.Header.Set)
+	_, req.Header, _ = parts(s.task)
+	if expired {
+		s.expire(req.Header)
+	}
+	eta := s.order.eta
+	if eta.IsZero() {
+		eta = s.task.ScheduleTime.AsTime()
 	}
 	wire.HTTP.Write(req.Header, wire.Dispatch{
 		Queue:            queueOf(s.task.Name),
 		Task:             path.Base(s.task.Name),
-		RetryCount:       retries,
-		ETA:              s.dispatch.eta,
-		Retried:          previous != 0,
-		PreviousResponse: previous,
+		RetryCount:       s.retries,
+		ETA:              eta,
+		Retried:          s.retries > 0,
+		PreviousResponse: s.previous,
 	})
 	req.Header.Set("User-Agent", wire.UserAgentHTTP)
 	req.Header.Set("Content-Length", strconv.Itoa(len(r.Body)))
-	req.Header.Set("Authorization", "Bearer "+token(s.t, s.dispatch.caller))
+	req.Header.Set("Authorization", "Bearer "+token(s.t, s.order.caller))
 	return req
 }
 
-// captured is a router on an echo that keeps how each delivery went.
-type captured struct{ echo *echo.Echo }
-
-type captureKey struct{}
-
-func mount(router *handoff.Router) *captured {
-	e := echo.New()
-	router.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			err := next(c)
-			into := c.Request().Context().Value(captureKey{}).(*handoff.Delivery)
-			*into, _ = handoff.DeliveryFrom(c)
-			return err
-		}
-	}))
-	return &captured{e}
-}
-
-func (c *captured) deliver(w http.ResponseWriter, req *http.Request) handoff.Delivery {
-	var delivery handoff.Delivery
-	c.echo.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), captureKey{}, &delivery)))
-	return delivery
-}
-
-func settled(d handoff.Delivery) Settled {
-	switch d.Outcome {
-	case handoff.Done, handoff.Dropped, handoff.Snoozed:
-		return Completed
-	case handoff.Dead:
-		return Buried
-	case handoff.Failed, handoff.Throttled:
-		if d.Reason != "" { // refused for what it is, not for what the handler did
-			return Uncounted
-		}
-		return Counted
-	case handoff.Lost:
-		return LeaseLost
-	case handoff.Interrupted, handoff.Busy, handoff.Unavailable:
-		if d.Started.IsZero() {
-			return NotClaimed
-		}
-		return Uncounted
+func (s *sender) expire(h http.Header) {
+	s.t.Helper()
+	stamp, err := wire.ReadStamp(h)
+	if err != nil {
+		s.t.Fatalf("handofftest: %v", err)
 	}
-	return NotClaimed
+	if stamp.Expires.IsZero() {
+		s.t.Fatalf("handofftest: Expired: the task has no TTL")
+	}
+	stamp.Expires = time.Now().Add(-time.Second)
+	stamp.Write(h.Set)
 }

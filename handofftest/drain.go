@@ -1,0 +1,178 @@
+package handofftest
+
+import (
+	"path"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// due is a task whose time has come.
+type due struct {
+	name string
+	kind string
+}
+
+// Step makes the dispatch that is due next, waiting until it is, and returns
+// how it went; false if no task is left.
+//
+// A task whose dispatch lies more than a minute ahead fails a test in real
+// time: such a test belongs in a testing/synctest bubble.
+func (k *Kit) Step() (Result, bool) {
+	k.t.Helper()
+	for {
+		next, ok := k.next()
+		if !ok {
+			return Result{}, false
+		}
+		if result, ok := k.dispatch(next); ok {
+			return result, true
+		}
+	}
+}
+
+// endless is more dispatches than any test means to wait for.
+const endless = 100_000
+
+// Drain steps until every task has settled, those that handlers enqueue
+// included, or until one of stop says so of the latest dispatch. It returns
+// all dispatches in order. It fails the test after 100,000: a task that never
+// ends, most likely.
+func (k *Kit) Drain(stop ...func(Result) bool) []Result {
+	k.t.Helper()
+	var results []Result
+	for {
+		result, ok := k.Step()
+		if !ok {
+			return results
+		}
+		results = append(results, result)
+		if slices.ContainsFunc(stop, func(stop func(Result) bool) bool { return stop(result) }) {
+			return results
+		}
+		if len(results) == endless {
+			k.t.Fatalf("handofftest: %d dispatches and no end; the latest: %s of task %s on queue %s: %s (%d): %v",
+				endless, result.Info.Kind, result.Info.Task, result.Info.Queue, result.Outcome, result.Status, result.Err)
+		}
+	}
+}
+
+// StopAfter stops [Kit.Drain] after n attempts, which are runs of handlers.
+func StopAfter(n int) func(Result) bool {
+	attempts := 0
+	return func(r Result) bool {
+		for _, delivery := range append(r.Others, r) {
+			if delivery.ran() {
+				attempts++
+			}
+		}
+		return attempts >= n
+	}
+}
+
+// StopAt stops [Kit.Drain] when a handler has run a T, whatever it returned.
+func StopAt[T handoff.Payload]() func(Result) bool {
+	kind := kindOf[T]()
+	return func(r Result) bool { return r.ran() && r.Info.Kind == kind }
+}
+
+// longest is how long a test in real time waits for a dispatch.
+const longest = time.Minute
+
+// next waits for the task that is due next. What has fallen due is listed
+// once: whatever is added meanwhile falls due later.
+func (k *Kit) next() (next due, ok bool) {
+	k.t.Helper()
+	for len(k.due) == 0 {
+		waiting := k.queues.tasks()
+		if len(waiting) == 0 {
+			return due{}, false
+		}
+		slices.SortStableFunc(waiting, byDue)
+		k.await(waiting[0])
+		now := time.Now()
+		for _, task := range waiting {
+			if !task.ScheduleTime.AsTime().After(now) {
+				address, _, _ := parts(task)
+				k.due = append(k.due, due{name: task.Name, kind: kindAt(address)})
+			}
+		}
+	}
+	next, k.due = k.due[0], k.due[1:]
+	return next, true
+}
+
+func (k *Kit) await(task *cloudtaskspb.Task) {
+	k.t.Helper()
+	wait := time.Until(task.ScheduleTime.AsTime())
+	if wait > longest && !virtual() {
+		address, _, _ := parts(task)
+		k.t.Fatalf("handofftest: the next dispatch, of %s on queue %s, is due in %s; run the test in a bubble, with synctest.Test, where waiting takes no time",
+			kindAt(address), queueOf(task.Name), wait.Round(time.Second))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-k.t.Context().Done():
+		k.t.Fatalf("handofftest: the test ended while a dispatch was waited for: %v", k.t.Context().Err())
+	}
+}
+
+// virtual says whether the test runs in a bubble: its clock starts at the year
+// 2000, and a task lives 31 days.
+func virtual() bool { return time.Now().Year() < 2010 }
+
+// dispatch makes one dispatch and waits until it is over; false if the task is
+// gone. The queue is paused, so RunTask is the only way (reference §3.3).
+func (k *Kit) dispatch(task due) (Result, bool) {
+	k.t.Helper()
+	k.mu.Lock()
+	k.seen = nil
+	k.mu.Unlock()
+	ctx := k.t.Context()
+	switch _, err := k.queues.api.RunTask(ctx, &cloudtaskspb.RunTaskRequest{Name: task.name}); {
+	case status.Code(err) == codes.NotFound:
+		return Result{}, false
+	case err != nil:
+		k.t.Fatalf("handofftest: RunTask: %v", err)
+	}
+	if err := k.Emulator.Wait(ctx); err != nil {
+		k.t.Fatalf("handofftest: the test ended during a dispatch of %s: %v", task.kind, err)
+	}
+	result := k.result(task)
+	_, err := k.queues.api.GetTask(ctx, &cloudtaskspb.GetTaskRequest{Name: task.name})
+	if err != nil && status.Code(err) != codes.NotFound {
+		k.t.Fatalf("handofftest: GetTask: %v", err)
+	}
+	result.Retry = err == nil // the service's word, which may not have heard the router's
+	return result, true
+}
+
+// result is what was seen of the dispatch. A handler that outlives the
+// dispatch deadline is not seen.
+func (k *Kit) result(task due) Result {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var results []Result
+	for _, seen := range k.seen {
+		if seen.ended.Load() {
+			again := seen.delivery.Status < 200 || seen.delivery.Status > 299
+			results = append(results, Result{Delivery: seen.delivery, Retry: again, Settled: seen.settled})
+		}
+	}
+	if len(results) == 0 {
+		results = []Result{{Settled: NotClaimed}}
+	}
+	for i := range results {
+		if info := &results[i].Info; info.Task == "" { // refused before the headers were read
+			info.Kind, info.Queue, info.Task = task.kind, queueOf(task.name), path.Base(task.name)
+		}
+	}
+	return merge(results)
+}

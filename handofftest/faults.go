@@ -1,0 +1,173 @@
+package handofftest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+)
+
+// LoseResponses loses the answers of the next n dispatches, as if the
+// connection had broken: they have run, and are made again.
+func (k *Kit) LoseResponses(n int) {
+	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, LoseResponse: true})
+}
+
+// DeliverTwice makes each of the next n dispatches two deliveries at the same
+// time.
+func (k *Kit) DeliverTwice(n int) {
+	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Twice: true})
+}
+
+// DeliverAgain delivers the tasks of the next n dispatches once more after
+// they have succeeded.
+func (k *Kit) DeliverAgain(n int) {
+	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Again: true})
+}
+
+// RotateKeys signs all dispatches from now on with a new key that was not
+// published ahead: the verifier refuses the next delivery and has the key from
+// then on.
+func (k *Kit) RotateKeys() {
+	k.t.Helper()
+	if err := k.Emulator.RotateKey(); err != nil {
+		k.t.Fatalf("handofftest: %v", err)
+	}
+	k.verifier.outdated()
+}
+
+// StoreDown makes every call of the Store fail until up is called, as when
+// Redis is out of reach. In a handler, it is down when the work is to be
+// marked as done.
+func (k *Kit) StoreDown() (up func()) {
+	k.store.down.Add(1)
+	return sync.OnceFunc(func() { k.store.down.Add(-1) })
+}
+
+// store is the Store of a Kit. It can be down, and it tells the sight of a
+// delivery what became of its claim.
+type store struct {
+	handoff.Store
+
+	down atomic.Int32
+}
+
+var errDown = errors.New("handofftest: the store is down, by Kit.StoreDown")
+
+func (s *store) reach() error {
+	if s.down.Load() > 0 {
+		return errDown
+	}
+	return nil
+}
+
+func (s *store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	if err := s.reach(); err != nil {
+		return handoff.Claim{}, err
+	}
+	claim, err := s.Store.Claim(ctx, l)
+	if err == nil && (claim.Status == handoff.ClaimAcquired || claim.Status == handoff.ClaimBurying) {
+		note(ctx, func(seen *sight) { seen.settled, seen.buried = StillHeld, claim.Status == handoff.ClaimBurying })
+	}
+	return claim, err
+}
+
+func (s *store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	if err := s.reach(); err != nil {
+		return make([]bool, len(leases)), err
+	}
+	return s.Store.Renew(ctx, leases)
+}
+
+func (s *store) Complete(ctx context.Context, l handoff.Lease) error {
+	return s.settle(ctx, func() error { return s.Store.Complete(ctx, l) }, func(seen *sight) {
+		seen.settled = Completed
+		if seen.buried {
+			seen.settled = Buried
+		}
+	})
+}
+
+func (s *store) Release(ctx context.Context, l handoff.Lease, counted bool) error {
+	return s.settle(ctx, func() error { return s.Store.Release(ctx, l, counted) }, func(seen *sight) {
+		seen.settled = Uncounted
+		if counted {
+			seen.settled = Counted
+		}
+	})
+}
+
+func (s *store) Bury(ctx context.Context, l handoff.Lease, text []byte) error {
+	return s.settle(ctx, func() error { return s.Store.Bury(ctx, l, text) }, func(seen *sight) { seen.buried = true })
+}
+
+func (s *store) settle(ctx context.Context, call func() error, done func(*sight)) error {
+	err := s.reach()
+	if err == nil {
+		err = call()
+	}
+	switch {
+	case err == nil:
+		note(ctx, done)
+	case errors.Is(err, handoff.ErrLeaseLost):
+		note(ctx, func(seen *sight) { seen.settled = LeaseLost })
+	}
+	return err
+}
+
+// note tells the sight that the context of a call has. The router calls in the
+// goroutine of the delivery, or, for a claim that it disowned, without it.
+func note(ctx context.Context, tell func(*sight)) {
+	if seen, ok := ctx.Value(sightKey{}).(*sight); ok {
+		tell(seen)
+	}
+}
+
+// verifier is the Verifier of a Kit, whose keys can be out of date.
+type verifier struct {
+	server *emulator.Server
+
+	mu      sync.Mutex
+	oidc    handoff.Verifier
+	refetch bool
+}
+
+func newVerifier(t testing.TB, server *emulator.Server) *verifier {
+	t.Helper()
+	oidc, err := oidcOf(server)
+	if err != nil {
+		t.Fatalf("handofftest: %v", err)
+	}
+	return &verifier{server: server, oidc: oidc}
+}
+
+func (v *verifier) outdated() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refetch = true
+}
+
+// Verify refuses the token whose key it does not have yet.
+func (v *verifier) Verify(r *http.Request) (handoff.Caller, error) {
+	v.mu.Lock()
+	oidc, refetch := v.oidc, v.refetch
+	v.mu.Unlock()
+	caller, err := oidc.Verify(r)
+	if err != nil && refetch {
+		v.fetch()
+	}
+	return caller, err
+}
+
+func (v *verifier) fetch() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if oidc, err := oidcOf(v.server); err == nil {
+		v.oidc, v.refetch = oidc, false
+	}
+}

@@ -1,0 +1,147 @@
+package handofftest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+)
+
+// DefaultQueue takes the tasks of payloads that name no queue, in the clients
+// of this package.
+const DefaultQueue = "default"
+
+// queues is a Cloud Tasks in which a queue comes into being with its first
+// task, paused: nothing is dispatched that was not asked for.
+type queues struct {
+	server *emulator.Server
+	api    cloudtaskspb.CloudTasksClient // past the interceptor
+
+	mu    sync.Mutex
+	known map[string]bool
+}
+
+func newQueues(t testing.TB, config emulator.Config) *queues {
+	t.Helper()
+	server := emulator.RunT(t, config)
+	return &queues{server: server, api: cloudtaskspb.NewCloudTasksClient(server.Conn()), known: make(map[string]bool)}
+}
+
+// client returns a client of the queues, closed with the test.
+func (q *queues) client(t testing.TB, change func(*handoff.ClientConfig)) *handoff.Client {
+	t.Helper()
+	config := handoff.ClientConfig{
+		Project:  "handofftest",
+		Location: "test",
+		Target:   handoff.HTTPTarget{URL: Audience + "/tasks", ServiceAccount: Account},
+		Policy:   handoff.Policy{Queue: DefaultQueue},
+		Options:  append(q.server.ClientOptions(), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(q.intercept))),
+		Logger:   logger(t),
+	}
+	if change != nil {
+		change(&config)
+	}
+	client, err := handoff.NewClient(t.Context(), config)
+	if err != nil {
+		t.Fatalf("handofftest: %v", err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// intercept makes the queue that tasks are about to be created in.
+func (q *queues) intercept(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if create, ok := req.(interface{ GetParent() string }); ok {
+		if err := q.ensure(ctx, create.GetParent()); err != nil {
+			return err
+		}
+	}
+	return invoke(ctx, method, req, reply, conn, opts...)
+}
+
+func (q *queues) ensure(ctx context.Context, name string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.known[name] {
+		return nil
+	}
+	location, _, _ := strings.Cut(name, "/queues/")
+	_, err := q.api.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{Name: name}})
+	if err != nil && status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	if _, err := q.api.PauseQueue(ctx, &cloudtaskspb.PauseQueueRequest{Name: name}); err != nil {
+		return err
+	}
+	q.known[name] = true
+	return nil
+}
+
+// tasks returns copies of all tasks in the order of their creation; of those
+// created at the same instant, which are many in a bubble, in that of their
+// queues.
+func (q *queues) tasks() []*cloudtaskspb.Task {
+	var all []*cloudtaskspb.Task
+	for _, queue := range q.server.Queues() {
+		all = append(all, q.server.Tasks(queue.Name)...)
+	}
+	slices.SortStableFunc(all, func(a, b *cloudtaskspb.Task) int {
+		return a.CreateTime.AsTime().Compare(b.CreateTime.AsTime())
+	})
+	return all
+}
+
+// purge forgets all tasks.
+func (q *queues) purge(ctx context.Context) error {
+	for _, queue := range q.server.Queues() {
+		if _, err := q.api.PurgeQueue(ctx, &cloudtaskspb.PurgeQueueRequest{Name: queue.Name}); err != nil {
+			return fmt.Errorf("handofftest: %w", err)
+		}
+	}
+	return nil
+}
+
+// queueOf takes the queue ID out of …/queues/ID/tasks/ID.
+func queueOf(task string) string { return path.Base(path.Dir(path.Dir(task))) }
+
+// kindAt is the kind of the task with this URL: its last path segment.
+func kindAt(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return path.Base(address)
+}
+
+// parts returns what the two kinds of target call by different names.
+func parts(task *cloudtaskspb.Task) (address string, header http.Header, body []byte) {
+	given := task.GetHttpRequest().GetHeaders()
+	address, body = task.GetHttpRequest().GetUrl(), task.GetHttpRequest().GetBody()
+	if r := task.GetAppEngineHttpRequest(); r != nil {
+		address, given, body = r.RelativeUri, r.Headers, r.Body
+	}
+	header = make(http.Header, len(given))
+	for name, value := range given {
+		header.Set(name, value)
+	}
+	return address, header, body
+}
+
+// byDue orders tasks by the time of their next dispatch.
+func byDue(a, b *cloudtaskspb.Task) int {
+	return cmp.Or(
+		a.ScheduleTime.AsTime().Compare(b.ScheduleTime.AsTime()),
+		a.CreateTime.AsTime().Compare(b.CreateTime.AsTime()),
+	)
+}

@@ -1,0 +1,111 @@
+package handofftest
+
+import (
+	"net/http"
+	"slices"
+	"sync/atomic"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// Result is how one dispatch of a task ended.
+type Result struct {
+	// Delivery is what the router made of it. It has no Outcome if no delivery
+	// reached the router.
+	handoff.Delivery
+
+	// Retry says whether Cloud Tasks delivers the task again.
+	Retry bool
+
+	// Settled says what became of the claim on the work.
+	Settled Settled
+
+	// Others are the deliveries that were made beside or before this one of
+	// the same task.
+	Others []Result
+}
+
+// Settled is what became of a claim. [Kit.Step] and [Kit.Drain] see it in the
+// Store; [Deliver], which does not know the router's, takes the outcome's word
+// for it.
+type Settled string
+
+// What can become of a claim.
+const (
+	NotClaimed Settled = "not claimed" // the delivery ended before, or the work was not free
+	Completed  Settled = "completed"   // nothing runs the work again
+	Buried     Settled = "buried"      // the same, and its dead letter is kept
+	Counted    Settled = "counted"     // released: the next attempt follows
+	Uncounted  Settled = "uncounted"   // released, as if it had not begun
+	LeaseLost  Settled = "lost"        // somebody else's by now
+	StillHeld  Settled = "still held"  // the Store could not be told: the lease runs out by itself
+)
+
+// settledBy is what an outcome says of the claim.
+func settledBy(d handoff.Delivery) Settled {
+	switch d.Outcome {
+	case handoff.Done, handoff.Dropped, handoff.Snoozed:
+		return Completed
+	case handoff.Dead:
+		return Buried
+	case handoff.Failed, handoff.Throttled:
+		if d.Reason != "" { // for what the payload is, not for what the handler did
+			return Uncounted
+		}
+		return Counted
+	case handoff.Lost:
+		return LeaseLost
+	case handoff.Interrupted, handoff.Busy, handoff.Unavailable:
+		if d.Started.IsZero() && d.Reason != handoff.ReasonDeadLetterStore {
+			return NotClaimed
+		}
+		return Uncounted
+	}
+	return NotClaimed
+}
+
+// ran says whether the handler ran.
+func (r *Result) ran() bool { return !r.Started.IsZero() }
+
+// merge makes one result of several deliveries: the one that ran the handler
+// last, or else the last, with the others in it.
+func merge(results []Result) Result {
+	at := len(results) - 1
+	for i, r := range results {
+		if r.ran() {
+			at = i
+		}
+	}
+	result := results[at]
+	result.Others = slices.Delete(slices.Clone(results), at, at+1)
+	return result
+}
+
+// sight is what is seen of one delivery. It is the delivery's until ended.
+type sight struct {
+	delivery handoff.Delivery
+	ended    atomic.Bool
+	settled  Settled // by the Store of a Kit
+	buried   bool    // Bury succeeded
+}
+
+type sightKey struct{}
+
+// mount serves a router as its user would, and fills in the sight that a
+// request's context has.
+func mount(router *handoff.Router) http.Handler {
+	e := echo.New()
+	router.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			seen := c.Request().Context().Value(sightKey{}).(*sight)
+			defer func() {
+				seen.delivery, _ = handoff.DeliveryFrom(c)
+				seen.ended.Store(true)
+			}()
+			return next(c)
+		}
+	}))
+	return e
+}
