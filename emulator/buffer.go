@@ -23,12 +23,14 @@ const bufferMethod = "/google.cloud.tasks.v2.CloudTasks/BufferTask"
 // manual has it, and without one as gcloud asks for it.
 func (s *Server) bufferRoutes() []rest.Route {
 	var routes []rest.Route
-	for _, tasks := range []string{"/tasks/{task_id}:buffer", "/tasks:buffer", "/tasks/:buffer"} {
-		routes = append(routes, rest.Route{
-			Path:     "/v2/{queue=projects/*/locations/*/queues/*}" + tasks,
-			Envelope: "task",
-			Handle:   s.bufferTask,
-		})
+	for _, version := range []string{"/v2/", "/v2beta3/"} { // as JSON the task is the same
+		for _, tasks := range []string{"/tasks/{task_id}:buffer", "/tasks:buffer", "/tasks/:buffer"} {
+			routes = append(routes, rest.Route{
+				Path:     version + "{queue=projects/*/locations/*/queues/*}" + tasks,
+				Envelope: "task",
+				Handle:   s.bufferTask,
+			})
+		}
 	}
 	return routes
 }

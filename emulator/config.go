@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/brillconsulting/handoff/emulator/internal/names"
+	"github.com/brillconsulting/handoff/emulator/internal/service"
 )
 
 // Defaults of the service (reference §6.6, §8.3, §8.9).
@@ -53,6 +56,14 @@ type Config struct {
 	// leave for the real App Engine.
 	AppEngine map[string]string
 
+	// DefaultURL is where HTTP tasks go that are created with an empty URL, as
+	// firebase-admin creates them where CLOUD_TASKS_EMULATOR_HOST is set.
+	// {project}, {location} and {queue} in it stand for those of the task's
+	// queue: the functions of the Firebase emulators are found at
+	// "http://127.0.0.1:5001/{project}/{location}/{queue}". Defaults to none: an
+	// empty URL is INVALID_ARGUMENT, as it is at the service.
+	DefaultURL string
+
 	// InsecureTargets accepts any certificate of a target, such as a worker's
 	// own self-signed one. Defaults to the system's trust. It is about the
 	// network: a Handler has no certificate, a Transport checks its own way.
@@ -74,8 +85,8 @@ type Config struct {
 	SigningKey *rsa.PrivateKey
 
 	// TaskWindow is how long the name of a task stays reserved after the
-	// task is gone. Defaults to 24 h, the "up to" of the service; its beta
-	// states 1 h to 9 days. Negative: not at all.
+	// task is gone, in queues without a tombstone_ttl of their own. Defaults to
+	// 24 h, the "up to" of the service; v2beta3 states 1 h. Negative: not at all.
 	TaskWindow time.Duration
 
 	// QueueWindow is how long the name of a queue stays reserved after the
@@ -83,8 +94,8 @@ type Config struct {
 	// states. Negative: not at all.
 	QueueWindow time.Duration
 
-	// Retention is the age at which a task is deleted, run or not. Defaults
-	// to 31 days.
+	// Retention is the age at which a task is deleted, run or not, in queues
+	// without a task_ttl of their own. Defaults to 31 days.
 	Retention time.Duration
 
 	// History is the number of ended tasks of each queue whose attempts are
@@ -120,6 +131,9 @@ func (cfg *Config) check() error {
 			errs = append(errs, fmt.Errorf("emulator: Config.AppEngine[%q] is %q: it must be a URL such as http://localhost:8080", service, base))
 		}
 	}
+	if err := checkDefaultURL(cfg.DefaultURL); err != nil {
+		errs = append(errs, err)
+	}
 	if cfg.Retention < 0 {
 		errs = append(errs, fmt.Errorf("emulator: Config.Retention is %v: it must be positive, or 0 for 31 days", cfg.Retention))
 	}
@@ -127,6 +141,17 @@ func (cfg *Config) check() error {
 		errs = append(errs, fmt.Errorf("emulator: Config.SigningKey has %d bits: it must have 2048 or more", k.N.BitLen()))
 	}
 	return errors.Join(errs...)
+}
+
+func checkDefaultURL(template string) error {
+	if template == "" {
+		return nil
+	}
+	u, err := url.Parse(service.ExpandURL(template, names.Queue{Project: "p", Location: "l", ID: "q"}))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsAny(u.Path, "{}") {
+		return fmt.Errorf("emulator: Config.DefaultURL is %q: it must be a URL such as http://localhost:8080/{queue}, with no variables but {project}, {location} and {queue}", template)
+	}
+	return nil
 }
 
 // complete fills in the defaults.

@@ -65,14 +65,14 @@ func New(cfg Config) (*Server, error) {
 		AnyHost:   func() bool { return cfg.Transport != nil || s.handler.IsSet() },
 	}
 	s.engine = engine.New(engine.Config{
-		Dispatch:    s.dispatch,
-		TaskWindow:  cfg.TaskWindow,
-		QueueWindow: cfg.QueueWindow,
-		Retention:   cfg.Retention,
-		History:     cfg.History,
-		Throttle:    cfg.Throttle,
+		Dispatch:     s.dispatch,
+		TombstoneTTL: cfg.TaskWindow,
+		TaskTTL:      cfg.Retention,
+		QueueWindow:  cfg.QueueWindow,
+		History:      cfg.History,
+		Throttle:     cfg.Throttle,
 	})
-	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits})
+	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits, DefaultURL: cfg.DefaultURL})
 	if err := s.listen(cfg); err != nil {
 		s.Close()
 		return nil, err

@@ -133,6 +133,12 @@ func (fs *faults[F]) all() []*armed[F] {
 	return nil
 }
 
+func (fs *faults[F]) reset() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.armed.Store(nil)
+}
+
 func (fs *faults[F]) drop(a *armed[F]) {
 	all := slices.DeleteFunc(slices.Clone(fs.all()), func(o *armed[F]) bool { return o == a })
 	fs.armed.Store(&all)

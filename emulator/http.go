@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/genproto/googleapis/api/annotations"
 
@@ -21,23 +22,44 @@ const (
 	discoveryPath = "/.well-known/openid-configuration"
 )
 
-// mixinRules are the paths that Cloud Tasks gives to its mixins (reference
-// §3.1). Beside them their own annotations hold: Node's REST client asks for
+// rules are the paths beyond the annotations.
+//
+// First those that Cloud Tasks gives to its mixins (reference §3.1). Beside
+// them their own annotations hold: Node's REST client asks for
 // /v1/projects/*/locations.
-var mixinRules = []*annotations.HttpRule{
-	mixinRule("google.cloud.location.Locations.ListLocations", "/v2/{name=projects/*}/locations"),
-	mixinRule("google.cloud.location.Locations.GetLocation", "/v2/{name=projects/*/locations/*}"),
-	mixinRule("google.longrunning.Operations.GetOperation", "/v2/{name=projects/*/locations/*/operations/*}"),
+//
+// Then those that firebase-admin uses where CLOUD_TASKS_EMULATOR_HOST is set:
+// they have no version.
+var rules = []*annotations.HttpRule{
+	getRule("google.cloud.location.Locations.ListLocations", "{name=projects/*}/locations"),
+	getRule("google.cloud.location.Locations.GetLocation", "{name=projects/*/locations/*}"),
+	getRule("google.longrunning.Operations.GetOperation", "{name=projects/*/locations/*/operations/*}"),
+	{
+		Selector: "google.cloud.tasks.v2.CloudTasks.CreateTask",
+		Pattern:  &annotations.HttpRule_Post{Post: "/{parent=projects/*/locations/*/queues/*}/tasks"},
+		Body:     "*",
+	},
+	{
+		Selector: "google.cloud.tasks.v2.CloudTasks.DeleteTask",
+		Pattern:  &annotations.HttpRule_Delete{Delete: "/{name=projects/*/locations/*/queues/*/tasks/*}"},
+	},
 }
 
-func mixinRule(selector, path string) *annotations.HttpRule {
-	return &annotations.HttpRule{Selector: selector, Pattern: &annotations.HttpRule_Get{Get: path}}
+// getRule serves a method in both versions.
+func getRule(selector, path string) *annotations.HttpRule {
+	get := func(version string) *annotations.HttpRule {
+		return &annotations.HttpRule{Selector: selector, Pattern: &annotations.HttpRule_Get{Get: version + path}}
+	}
+	rule := get("/v2/")
+	rule.AdditionalBindings = []*annotations.HttpRule{get("/v2beta3/")}
+	return rule
 }
 
 // HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
 // your own: the REST API, the keys of the dispatches' tokens under
-// /oauth2/v3/certs, and an OpenID Connect discovery document that points to
-// them.
+// /oauth2/v3/certs, an OpenID Connect discovery document that points to them,
+// and for test suites in any language [Server.Reset] as POST /emulator/reset
+// and [Server.Wait] as GET /emulator/wait?timeout=30s.
 func (s *Server) HTTPHandler() http.Handler { return s.web }
 
 // newHTTPHandler makes it. No http.ServeMux, which would redirect the paths
@@ -46,10 +68,11 @@ func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Services: []rest.Service{
 			{Desc: &cloudtaskspb.CloudTasks_ServiceDesc, Impl: s.service},
+			{Desc: &betapb.CloudTasks_ServiceDesc, Impl: s.service.Beta()},
 			{Desc: &rest.LocationsServiceDesc, Impl: s.service},
 			{Desc: &longrunningpb.Operations_ServiceDesc, Impl: s.service},
 		},
-		Rules:       mixinRules,
+		Rules:       rules,
 		Routes:      s.bufferRoutes(),
 		Interceptor: s.intercept,
 		MaxBody:     maxMessage,
@@ -64,6 +87,10 @@ func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
 			serveJSON(w, s.JWKS())
 		case r.Method == http.MethodGet && r.URL.Path == discoveryPath:
 			s.serveDiscovery(w, r)
+		case r.Method == http.MethodPost && r.URL.Path == resetPath:
+			s.serveReset(w)
+		case r.Method == http.MethodGet && r.URL.Path == waitPath:
+			s.serveWait(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}

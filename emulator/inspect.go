@@ -1,7 +1,6 @@
 package emulator
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -56,12 +55,6 @@ func (s *Server) Attempts(task string) []Attempt {
 	}
 	return attempts
 }
-
-// Wait returns when everything has settled: no attempt is running, and no
-// task is left but in queues that are paused. A task that is scheduled for
-// tomorrow, or is retried until then, is waited for; inside a
-// testing/synctest bubble that takes no time. The error is ctx's.
-func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
 
 func (s *Server) find(queue string) *engine.Queue {
 	if q := s.engine.Queue(queue); q != nil {

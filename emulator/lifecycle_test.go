@@ -34,8 +34,10 @@ func TestBadConfig(t *testing.T) {
 		Transport: http.DefaultTransport,
 		Retention: -time.Second,
 		AppEngine: map[string]string{"default": "localhost:8080"},
+
+		DefaultURL: "http://localhost/{function}",
 	})
-	assert.ErrorContains(t, err, "Config.Handler and Config.Transport", "Config.Retention is -1s", `Config.AppEngine["default"] is "localhost:8080"`)
+	assert.ErrorContains(t, err, `Config.DefaultURL is "http://localhost/{function}"`, "Config.Handler and Config.Transport", "Config.Retention is -1s", `Config.AppEngine["default"] is "localhost:8080"`)
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)

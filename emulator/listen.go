@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/api/option"
 	"google.golang.org/genproto/googleapis/cloud/location"
@@ -28,6 +29,7 @@ const (
 func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(s.intercept))
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)
+	betapb.RegisterCloudTasksServer(s.grpc, s.service.Beta())
 	longrunningpb.RegisterOperationsServer(s.grpc, s.service)
 	location.RegisterLocationsServer(s.grpc, s.service)
 

@@ -17,7 +17,9 @@ import (
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betatasks "cloud.google.com/go/cloudtasks/apiv2beta3"
 	"google.golang.org/api/iterator"
+	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 
 	"github.com/brillconsulting/handoff/internal/assert"
@@ -35,12 +37,15 @@ type rule struct {
 type bench struct {
 	*testing.T
 	ctx     context.Context
+	options []option.ClientOption
 	client  *cloudtasks.Client
 	project string
 	parent  string // projects/*/locations/*
 	real    bool
 	rest    bool
 	api     http.Handler // the emulator's HTTP port
+
+	betaClient *betatasks.Client // see beta
 
 	mu      sync.Mutex
 	workers map[string]*worker // by host

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	betatasks "cloud.google.com/go/cloudtasks/apiv2beta3"
 	"google.golang.org/api/option"
 
 	"github.com/brillconsulting/handoff/emulator"
@@ -52,11 +53,11 @@ func emulated(t *testing.T, rest bool) *bench {
 		rest: rest, workers: map[string]*worker{}}
 	srv := emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(b.deliver)})
 	b.api = srv.HTTPHandler()
+	b.options = srv.ClientOptions()
 	if rest {
-		b.connect(cloudtasks.NewRESTClient(b.ctx, option.WithEndpoint("http://emulator"), option.WithHTTPClient(&http.Client{Transport: inProcess{b.api}})))
-	} else {
-		b.connect(cloudtasks.NewClient(b.ctx, srv.ClientOptions()...))
+		b.options = []option.ClientOption{option.WithEndpoint("http://emulator"), option.WithHTTPClient(&http.Client{Transport: inProcess{b.api}})}
 	}
+	b.connect()
 	return b
 }
 
@@ -68,19 +69,37 @@ func genuine(t *testing.T, project string, rest bool) *bench {
 		place = defaultPlace
 	}
 	b := &bench{T: t, ctx: t.Context(), project: project, parent: "projects/" + project + "/locations/" + place, rest: rest, real: true}
-	if rest {
-		b.connect(cloudtasks.NewRESTClient(b.ctx))
-	} else {
-		b.connect(cloudtasks.NewClient(b.ctx))
-	}
+	b.connect()
 	return b
 }
 
-func (b *bench) connect(client *cloudtasks.Client, err error) {
+func (b *bench) connect() {
 	b.Helper()
+	dial := cloudtasks.NewClient
+	if b.rest {
+		dial = cloudtasks.NewRESTClient
+	}
+	client, err := dial(b.ctx, b.options...)
 	b.ok(err)
 	b.client = client
 	b.Cleanup(func() { _ = client.Close() })
+}
+
+// beta is a client of v2beta3, of the same service.
+func (b *bench) beta() *betatasks.Client {
+	b.Helper()
+	if b.betaClient != nil {
+		return b.betaClient
+	}
+	dial := betatasks.NewClient
+	if b.rest {
+		dial = betatasks.NewRESTClient
+	}
+	client, err := dial(b.ctx, b.options...)
+	b.ok(err)
+	b.Cleanup(func() { _ = client.Close() })
+	b.betaClient = client
+	return client
 }
 
 // deliver hands a dispatch to the worker it is for.

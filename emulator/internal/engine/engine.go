@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
 // Why an operation was refused. The texts that clients see are the
@@ -32,17 +30,18 @@ var (
 	ErrClosed       = errors.New("emulator: closed")
 )
 
-// Config is what an engine is told. All fields are required but the windows.
+// Config is what an engine is told. All fields are required but those with a
+// meaning of zero.
 type Config struct {
 	// Dispatch makes one attempt and returns when it is over. It must
 	// honour its context, which also carries the dispatch deadline.
 	Dispatch func(context.Context, *Attempt) Outcome
 
-	TaskWindow  time.Duration // how long a task name stays reserved; 0: not at all
-	QueueWindow time.Duration // how long a queue name does; 0: not at all
-	Retention   time.Duration // how old a task may grow
-	History     int           // finished tasks a queue remembers the attempts of
-	Throttle    bool          // slow a queue down on 429 and 503
+	TombstoneTTL time.Duration // how long a task name stays reserved, unless its queue says; 0: not at all
+	TaskTTL      time.Duration // how old a task may grow, unless its queue says
+	QueueWindow  time.Duration // how long a queue name stays reserved; 0: not at all
+	History      int           // finished tasks a queue remembers the attempts of
+	Throttle     bool          // slow a queue down on 429 and 503
 }
 
 // Engine holds the queues. Its methods and those of its queues may be
@@ -51,20 +50,36 @@ type Engine struct {
 	cfg    Config
 	queues sync.Map // full name: *Queue
 
-	mu     sync.Mutex // creating, deleting, closing
+	mu     sync.Mutex // creating, deleting, resetting, closing
 	gone   map[string]time.Time
 	closed bool
+	epoch  *epoch
 
-	ctx     context.Context // of all attempts
+	settled settled
+}
+
+// epoch is the time between two resets: what its attempts have in common.
+type epoch struct {
+	ctx     context.Context
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
-	settled settled
+}
+
+func newEpoch() *epoch {
+	p := new(epoch)
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// end cancels the attempts in flight and returns when they have ended.
+func (p *epoch) end() {
+	p.cancel()
+	p.workers.Wait()
 }
 
 // New returns an engine without queues.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, gone: make(map[string]time.Time)}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch()}
 	e.settled.changed = make(chan struct{})
 	return e
 }
@@ -88,8 +103,8 @@ func (e *Engine) Queues() []*Queue {
 }
 
 // Create makes a running queue, or reports ErrQueueExists or ErrQueueRecent.
-func (e *Engine) Create(config *cloudtaskspb.Queue) (*Queue, error) {
-	name := config.GetName()
+func (e *Engine) Create(d Definition) (*Queue, error) {
+	name := d.Queue.GetName()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -104,7 +119,7 @@ func (e *Engine) Create(config *cloudtaskspb.Queue) (*Queue, error) {
 		}
 		delete(e.gone, name)
 	}
-	q := newQueue(e, config)
+	q := newQueue(e, d)
 	e.queues.Store(name, q)
 	return q, nil
 }
@@ -127,17 +142,37 @@ func (e *Engine) Delete(name string) error {
 	return nil
 }
 
+// Reset removes every queue and frees every name. It cancels the attempts in
+// flight and returns when they have ended: none begins after.
+func (e *Engine) Reset() {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return
+	}
+	for _, q := range e.queues.Range {
+		q.(*Queue).close()
+	}
+	e.queues.Clear()
+	clear(e.gone)
+	old := e.epoch
+	e.epoch = newEpoch()
+	e.mu.Unlock()
+	old.end()
+	e.settled.announce()
+}
+
 // Close stops the scheduler, cancels the attempts in flight and returns
 // when they have ended.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	e.closed = true
+	last := e.epoch
 	e.mu.Unlock()
 	for _, q := range e.Queues() {
 		q.close()
 	}
-	e.cancel()
-	e.workers.Wait()
+	last.end()
 }
 
 // settled lets Wait sleep until something has changed. While nobody waits
@@ -178,6 +213,19 @@ func (e *Engine) Wait(ctx context.Context) error {
 	}
 }
 
+// Unsettled is what Wait waits for: the tasks that wait in queues that
+// dispatch, and the attempts that run.
+func (e *Engine) Unsettled() int {
+	n := 0
+	for _, q := range e.queues.Range {
+		q := q.(*Queue)
+		q.mu.Lock()
+		n += q.unsettled()
+		q.mu.Unlock()
+	}
+	return n
+}
+
 // quiet looks at every queue twice. A task that moves from a queue not yet
 // seen to one already seen would escape one look; between two looks that
 // find everything at rest, with no activity begun in between, everything
@@ -196,9 +244,9 @@ func (e *Engine) look() (activity uint64, atRest bool) {
 		q := q.(*Queue)
 		q.mu.Lock()
 		activity += q.activity
-		rest := q.atRest()
+		left := q.unsettled()
 		q.mu.Unlock()
-		if !rest {
+		if left > 0 {
 			return 0, false
 		}
 	}

@@ -84,7 +84,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	}
 	m.burst = float64(engine.DefaultBurst(m.rate))
 	m.engine = newEngine(m.dispatch)
-	q, err := m.engine.Create(&cloudtaskspb.Queue{
+	q, err := m.engine.Create(engine.Definition{Queue: &cloudtaskspb.Queue{
 		Name: "projects/p/locations/l/queues/q",
 		RateLimits: &cloudtaskspb.RateLimits{
 			MaxDispatchesPerSecond:  m.rate,
@@ -92,7 +92,7 @@ func newModel(t *testing.T, seed uint64) *model {
 			MaxConcurrentDispatches: int32(m.concurrent),
 		},
 		RetryConfig: m.retry,
-	})
+	}})
 	m.check(err)
 	m.queue = q
 	return m

@@ -14,23 +14,23 @@ import (
 
 func newEngine(dispatch func(context.Context, *engine.Attempt) engine.Outcome) *engine.Engine {
 	return engine.New(engine.Config{
-		Dispatch:    dispatch,
-		TaskWindow:  24 * time.Hour,
-		QueueWindow: 7 * 24 * time.Hour,
-		Retention:   31 * 24 * time.Hour,
-		History:     1000,
+		Dispatch:     dispatch,
+		TombstoneTTL: 24 * time.Hour,
+		TaskTTL:      31 * 24 * time.Hour,
+		QueueWindow:  7 * 24 * time.Hour,
+		History:      1000,
 	})
 }
 
 func newQueue(tb testing.TB, e *engine.Engine, id string, rate float64) *engine.Queue {
-	q, err := e.Create(&cloudtaskspb.Queue{
+	q, err := e.Create(engine.Definition{Queue: &cloudtaskspb.Queue{
 		Name: "projects/p/locations/l/queues/" + id,
 		RateLimits: &cloudtaskspb.RateLimits{
 			MaxDispatchesPerSecond:  rate,
 			MaxBurstSize:            engine.DefaultBurst(rate),
 			MaxConcurrentDispatches: engine.DefaultConcurrent,
 		},
-	})
+	}})
 	if err != nil {
 		tb.Fatal(err)
 	}

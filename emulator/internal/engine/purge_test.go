@@ -14,11 +14,11 @@ import (
 func TestPurgeBesideOtherCalls(t *testing.T) {
 	t.Parallel()
 	e := New(Config{
-		Dispatch:  func(context.Context, *Attempt) Outcome { return Outcome{Status: 200} },
-		Retention: time.Hour,
+		Dispatch: func(context.Context, *Attempt) Outcome { return Outcome{Status: 200} },
+		TaskTTL:  time.Hour,
 	})
 	defer e.Close()
-	q, err := e.Create(&cloudtaskspb.Queue{Name: "projects/p/locations/l/queues/q"})
+	q, err := e.Create(Definition{Queue: &cloudtaskspb.Queue{Name: "projects/p/locations/l/queues/q"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,15 +11,16 @@ import (
 // Queue is one queue: its tasks, its limits, its scheduler.
 type Queue struct {
 	engine *Engine
+	epoch  *epoch
 	name   string // projects/P/locations/L/queues/Q
 	id     string // Q
 
-	mu       sync.Mutex
-	config   *cloudtaskspb.Queue // replaced, never changed
-	settings settings
-	state    cloudtaskspb.Queue_State
-	purged   int64 // Unix nanoseconds, 0 if never
-	closed   bool
+	mu         sync.Mutex
+	definition Definition
+	settings   settings
+	state      cloudtaskspb.Queue_State
+	purged     int64 // Unix nanoseconds, 0 if never
+	closed     bool
 
 	tasks    store
 	agenda   agenda
@@ -28,6 +29,7 @@ type Queue struct {
 
 	bucket   bucket
 	throttle throttle
+	replies  replies
 	inFlight int // attempts that count against the concurrency limit
 	running  int // all attempts, those of RunTask included
 	activity uint64
@@ -37,17 +39,18 @@ type Queue struct {
 	oldest int64 // no task was created before; see expire
 }
 
-func newQueue(e *Engine, config *cloudtaskspb.Queue) *Queue {
-	name := config.GetName()
+func newQueue(e *Engine, d Definition) *Queue {
+	name := d.Queue.GetName()
 	q := &Queue{
-		engine:   e,
-		name:     name,
-		id:       name[strings.LastIndexByte(name, '/')+1:],
-		config:   config,
-		settings: settingsOf(config),
-		state:    cloudtaskspb.Queue_RUNNING,
-		tasks:    newStore(),
-		finished: history{most: e.cfg.History},
+		engine:     e,
+		epoch:      e.epoch,
+		name:       name,
+		id:         name[strings.LastIndexByte(name, '/')+1:],
+		definition: d,
+		settings:   e.settingsOf(d),
+		state:      cloudtaskspb.Queue_RUNNING,
+		tasks:      newStore(),
+		finished:   history{most: e.cfg.History},
 	}
 	q.bucket = newBucket(q.settings.rate, q.settings.burst)
 	return q
@@ -58,10 +61,10 @@ func (q *Queue) Name() string { return q.name }
 
 // Status is the state of a queue at one moment.
 type Status struct {
-	Config *cloudtaskspb.Queue // read only
+	Definition // read only; the TTLs are those in force
+
 	State  cloudtaskspb.Queue_State
 	Purged time.Time // zero if never
-	Tasks  int       // waiting and running
 }
 
 // Status returns the state of the queue now.
@@ -72,29 +75,30 @@ func (q *Queue) Status() Status {
 }
 
 func (q *Queue) status() Status {
-	s := Status{Config: q.config, State: q.state, Tasks: q.tasks.n}
+	s := Status{Definition: q.definition, State: q.state}
+	s.TaskTTL, s.TombstoneTTL = q.settings.taskTTL, q.settings.tombstoneTTL
 	if q.purged != 0 {
 		s.Purged = time.Unix(0, q.purged)
 	}
 	return s
 }
 
-// Update replaces the configuration by what change makes of it. Tasks that
-// already wait follow the new one from here on. change must return a new
-// message, not a changed one.
-func (q *Queue) Update(change func(*cloudtaskspb.Queue) (*cloudtaskspb.Queue, error)) (Status, error) {
+// Update replaces the definition by what change makes of it. Tasks that
+// already wait, and names that are reserved, follow the new one from here on.
+// change must return a new message, not a changed one.
+func (q *Queue) Update(change func(Definition) (Definition, error)) (Status, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return Status{}, ErrQueueMissing
 	}
-	config, err := change(q.config)
+	definition, err := change(q.definition)
 	if err != nil {
 		return Status{}, err
 	}
 	now := time.Now().UnixNano()
 	before := q.settings
-	q.config, q.settings = config, settingsOf(config)
+	q.definition, q.settings = definition, q.engine.settingsOf(definition)
 	if q.settings.rate != before.rate || q.settings.burst != before.burst {
 		q.resetBucket(now)
 	}
@@ -147,9 +151,12 @@ func (q *Queue) Purge() (Status, error) {
 	return q.status(), nil
 }
 
-// atRest says whether nothing runs and nothing will by itself.
-func (q *Queue) atRest() bool {
-	return q.running == 0 && (q.agenda.n == 0 || q.state != cloudtaskspb.Queue_RUNNING)
+// unsettled counts what runs, and what will by itself.
+func (q *Queue) unsettled() int {
+	if q.state != cloudtaskspb.Queue_RUNNING {
+		return q.running
+	}
+	return q.running + q.agenda.n
 }
 
 func (q *Queue) close() {
@@ -186,7 +193,7 @@ func (q *Queue) Add(id string, m *cloudtaskspb.Task, due time.Time) (Task, error
 	if q.tasks.find(key, hash) != nil {
 		return Task{}, ErrTaskExists
 	}
-	if given && q.graves.holds(hash, now, int64(q.engine.cfg.TaskWindow)) {
+	if given && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
 		return Task{}, ErrTaskRecent
 	}
 	t := &task{data: data, created: now, due: max(now, due.UnixNano()), pos: -1}
@@ -211,7 +218,7 @@ func (q *Queue) Get(id string) (Task, error) {
 	if t := q.tasks.find(key, hash); t != nil {
 		return t.copy(), nil
 	}
-	if q.graves.holds(hash, time.Now().UnixNano(), int64(q.engine.cfg.TaskWindow)) {
+	if q.graves.holds(hash, time.Now().UnixNano(), int64(q.settings.tombstoneTTL)) {
 		return Task{}, ErrTaskGone
 	}
 	return Task{}, ErrTaskMissing
@@ -259,7 +266,7 @@ func (q *Queue) drop(t *task, now int64) {
 }
 
 func (q *Queue) end(t *task, hash uint64, now int64) {
-	q.graves.bury(hash, now, int64(q.engine.cfg.TaskWindow))
+	q.graves.bury(hash, now, int64(q.settings.tombstoneTTL))
 	q.finished.add(t)
 	t.gone = true
 }

@@ -80,7 +80,7 @@ func (q *Queue) advance(now int64) *run {
 // each time.
 func (q *Queue) setTimer(wake, now int64) {
 	if q.tasks.n > 0 {
-		if end := q.oldest + int64(q.engine.cfg.Retention); wake == 0 || end < wake {
+		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
 			wake = end
 		}
 	}
@@ -112,11 +112,11 @@ func (q *Queue) tick() {
 // not (reference §8.9). oldest is a lower bound: tasks that end make it too
 // low, never too high, and looking once too early corrects it.
 func (q *Queue) expire(now int64) {
-	if q.tasks.n == 0 || now < q.oldest+int64(q.engine.cfg.Retention) {
+	if q.tasks.n == 0 || now < q.oldest+int64(q.settings.taskTTL) {
 		return
 	}
 	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
-		if now < t.created+int64(q.engine.cfg.Retention) {
+		if now < t.created+int64(q.settings.taskTTL) {
 			q.oldest = t.created
 			return
 		}
@@ -132,7 +132,7 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 	l := t.life
 	r := &run{t: t, start: now, forced: forced, number: l.dispatches + 1}
 	r.attempt = Attempt{
-		Queue:      q.config,
+		Queue:      q.definition.Queue,
 		QueueID:    q.id,
 		Schedule:   time.Unix(0, t.due),
 		Retries:    int(l.dispatches),
@@ -149,7 +149,7 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 	l.dispatches++
 	l.running++
 	q.running++
-	q.engine.workers.Add(1)
+	q.epoch.workers.Add(1)
 	return r
 }
 
@@ -161,13 +161,13 @@ func (q *Queue) work(r *run) {
 		a.Task = Decode(r.t.message())
 		outcome := q.dispatch(a)
 		next := q.finish(r, outcome)
-		q.engine.workers.Done()
+		q.epoch.workers.Done()
 		r = next
 	}
 }
 
 func (q *Queue) dispatch(a *Attempt) Outcome {
-	ctx, cancel := context.WithTimeout(q.engine.ctx, deadline(a.Task))
+	ctx, cancel := context.WithTimeout(q.epoch.ctx, deadline(a.Task))
 	defer cancel()
 	return q.engine.cfg.Dispatch(ctx, a)
 }
@@ -196,6 +196,9 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 	}
 	q.running--
 	r.t.life.end(r, o, now)
+	if o.Status != 0 {
+		q.replies.add(now)
+	}
 	if q.engine.cfg.Throttle && q.throttle.note(r.throttles(o), o.RetryAfter, now) {
 		q.resetBucket(now)
 	}

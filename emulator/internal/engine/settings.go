@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
@@ -20,21 +21,34 @@ const (
 // formula fits every value seen; those between are unproven (reference §22).
 func DefaultBurst(rate float64) int32 { return max(10, int32(rate/5)) }
 
-// settings are the numbers of a queue's configuration.
-type settings struct {
-	rate       float64
-	burst      int32
-	concurrent int
-	retry      Retry
+// Definition is all that can be said of a queue: what every version of the
+// API knows, and what v2beta3 adds to it (reference §5.1).
+type Definition struct {
+	Queue *cloudtaskspb.Queue // replaced, never changed
+
+	TaskTTL      time.Duration // how old a task may grow; 0: the engine's
+	TombstoneTTL time.Duration // how long a task name stays reserved; 0: the engine's
 }
 
-func settingsOf(q *cloudtaskspb.Queue) settings {
-	limits := q.GetRateLimits()
+// settings are the numbers of a queue's definition.
+type settings struct {
+	rate         float64
+	burst        int32
+	concurrent   int
+	retry        Retry
+	taskTTL      time.Duration
+	tombstoneTTL time.Duration
+}
+
+func (e *Engine) settingsOf(d Definition) settings {
+	limits := d.Queue.GetRateLimits()
 	return settings{
-		rate:       limits.GetMaxDispatchesPerSecond(),
-		burst:      limits.GetMaxBurstSize(),
-		concurrent: int(limits.GetMaxConcurrentDispatches()),
-		retry:      retryOf(q.GetRetryConfig()),
+		rate:         limits.GetMaxDispatchesPerSecond(),
+		burst:        limits.GetMaxBurstSize(),
+		concurrent:   int(limits.GetMaxConcurrentDispatches()),
+		retry:        retryOf(d.Queue.GetRetryConfig()),
+		taskTTL:      cmp.Or(d.TaskTTL, e.cfg.TaskTTL),
+		tombstoneTTL: cmp.Or(d.TombstoneTTL, e.cfg.TombstoneTTL),
 	}
 }
 

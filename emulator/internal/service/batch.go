@@ -27,10 +27,22 @@ const (
 	maxBatchDelete = 1000
 )
 
+// version is what the messages of an operation are said in.
+type version struct {
+	name string
+	say  func(proto.Message) proto.Message // from v2
+}
+
+var v2 = version{"v2", func(m proto.Message) proto.Message { return m }}
+
 // BatchCreateTasks creates the tasks before it returns: its operation is done
 // from the start. The tasks are in the order of their requests, without gaps
 // for those that failed (unknown, reference §3.5).
 func (s *Service) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
+	return s.batchCreateTasks(ctx, req, v2)
+}
+
+func (s *Service) batchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest, v version) (*longrunningpb.Operation, error) {
 	q, err := s.queueOfTasks(req.GetParent())
 	if err != nil {
 		return nil, err
@@ -47,12 +59,12 @@ func (s *Service) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchC
 	if err != nil {
 		return nil, err
 	}
-	return s.operations.once(ctx, name, "create "+q.Name(), func() (*longrunningpb.Operation, error) {
-		return s.batchCreate(name, q, req.GetRequests())
+	return s.operations.once(ctx, name, v.name+" create "+q.Name(), func() (*longrunningpb.Operation, error) {
+		return s.batchCreate(name, q, req.GetRequests(), v)
 	})
 }
 
-func (s *Service) batchCreate(name string, q *engine.Queue, requests []*cloudtaskspb.CreateTaskRequest) (*longrunningpb.Operation, error) {
+func (s *Service) batchCreate(name string, q *engine.Queue, requests []*cloudtaskspb.CreateTaskRequest, v version) (*longrunningpb.Operation, error) {
 	start := time.Now()
 	var created []*cloudtaskspb.Task
 	failed := make(map[int32]*rpcstatus.Status)
@@ -79,13 +91,17 @@ func (s *Service) batchCreate(name string, q *engine.Queue, requests []*cloudtas
 		StartTime: timestamppb.New(start), EndTime: timestamppb.Now(), State: state, FailedRequests: failed,
 	}
 	if len(created) == 0 {
-		return finished(name, meta, nil)
+		return finished(name, v.say(meta), nil)
 	}
-	return finished(name, meta, &cloudtaskspb.BatchCreateTasksResponse{Tasks: created})
+	return finished(name, v.say(meta), v.say(&cloudtaskspb.BatchCreateTasksResponse{Tasks: created}))
 }
 
 // BatchDeleteTasks deletes the tasks before it returns.
 func (s *Service) BatchDeleteTasks(ctx context.Context, req *cloudtaskspb.BatchDeleteTasksRequest) (*longrunningpb.Operation, error) {
+	return s.batchDeleteTasks(ctx, req, v2)
+}
+
+func (s *Service) batchDeleteTasks(ctx context.Context, req *cloudtaskspb.BatchDeleteTasksRequest, v version) (*longrunningpb.Operation, error) {
 	q, err := s.queue(req.GetParent())
 	if err != nil {
 		return nil, err
@@ -102,12 +118,12 @@ func (s *Service) BatchDeleteTasks(ctx context.Context, req *cloudtaskspb.BatchD
 	if err != nil {
 		return nil, err
 	}
-	return s.operations.once(ctx, name, "delete "+q.Name(), func() (*longrunningpb.Operation, error) {
-		return batchDelete(name, q, req.GetNames())
+	return s.operations.once(ctx, name, v.name+" delete "+q.Name(), func() (*longrunningpb.Operation, error) {
+		return batchDelete(name, q, req.GetNames(), v)
 	})
 }
 
-func batchDelete(name string, q *engine.Queue, tasks []string) (*longrunningpb.Operation, error) {
+func batchDelete(name string, q *engine.Queue, tasks []string, v version) (*longrunningpb.Operation, error) {
 	start := time.Now()
 	failed := make(map[int32]*rpcstatus.Status)
 	for i, task := range tasks {
@@ -127,9 +143,9 @@ func batchDelete(name string, q *engine.Queue, tasks []string) (*longrunningpb.O
 		StartTime: timestamppb.New(start), EndTime: timestamppb.Now(), State: state, FailedRequests: failed,
 	}
 	if len(failed) == len(tasks) {
-		return finished(name, meta, nil)
+		return finished(name, v.say(meta), nil)
 	}
-	return finished(name, meta, new(emptypb.Empty))
+	return finished(name, v.say(meta), new(emptypb.Empty))
 }
 
 func batchSize(n, most int, field string) error {

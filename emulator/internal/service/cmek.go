@@ -45,6 +45,13 @@ func (c *cmek) set(location, key string) {
 	c.keys.Store(int32(len(c.byLocation)))
 }
 
+func (c *cmek) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byLocation = nil
+	c.keys.Store(0)
+}
+
 // excludes is the error for routing on a queue whose location has a key. Its
 // code and text are unknown.
 func (c *cmek) excludes(queue string, target *cloudtaskspb.HttpTarget) error {

@@ -63,6 +63,12 @@ func (p *policies) drop(queue string) {
 	delete(p.byQueue, queue)
 }
 
+func (p *policies) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.byQueue = nil
+}
+
 func (s *Service) GetIamPolicy(_ context.Context, req *iampb.GetIamPolicyRequest) (*iampb.Policy, error) {
 	q, err := s.queue(req.GetResource())
 	if err != nil {

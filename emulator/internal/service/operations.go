@@ -69,10 +69,19 @@ func (o *operations) once(ctx context.Context, name, scope string, run func() (*
 		delete(o.byName, name)
 		return nil, err
 	}
+	if o.byName[name] != op {
+		return result, nil // reset meanwhile
+	}
 	op.ended = time.Now()
 	o.order = append(o.order, op)
 	o.bytes += len(op.data)
 	return result, nil
+}
+
+func (o *operations) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.byName, o.order, o.bytes = nil, nil, 0
 }
 
 // expire forgets the operations that are too old or too many.

@@ -13,13 +13,14 @@ import (
 // limits of a queue's rate.
 type limits struct {
 	rate       float64
+	burst      int32
 	concurrent int32
 }
 
 var (
-	serviceLimits = limits{500, 5000} // reference §6.2, §12.1
+	serviceLimits = limits{500, 500, 5000} // reference §5.1, §6.2, §12.1
 	// noLimits are those of the arithmetic: a token bucket counts nanoseconds.
-	noLimits = limits{1e6, math.MaxInt32}
+	noLimits = limits{1e6, math.MaxInt32, math.MaxInt32}
 )
 
 // completeQueue checks a queue's configuration and fills in what was left
@@ -53,12 +54,16 @@ func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
 	if s.options.NoLimits {
 		most = noLimits
 	}
-	rate, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxConcurrentDispatches()
+	rate, burst, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxBurstSize(), l.GetMaxConcurrentDispatches()
 	switch {
 	case rate < 0 || math.IsNaN(rate):
 		return invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
 	case rate > most.rate:
 		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to %.0f.", most.rate)
+	case burst < 0:
+		return invalid("RateLimits.maxBurstSize cannot be negative.")
+	case burst > most.burst:
+		return invalid("RateLimits.maxBurstSize must be less than or equal to %d.", most.burst)
 	case concurrent < 0:
 		return invalid("RateLimits.maxConcurrentDispatches cannot be negative.")
 	case concurrent > most.concurrent:
@@ -71,7 +76,9 @@ func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
 	if concurrent == 0 {
 		l.MaxConcurrentDispatches = engine.DefaultConcurrent
 	}
-	l.MaxBurstSize = engine.DefaultBurst(l.MaxDispatchesPerSecond)
+	if burst == 0 {
+		l.MaxBurstSize = engine.DefaultBurst(l.MaxDispatchesPerSecond)
+	}
 	return nil
 }
 

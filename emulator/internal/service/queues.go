@@ -18,29 +18,35 @@ import (
 )
 
 func (s *Service) CreateQueue(_ context.Context, req *cloudtaskspb.CreateQueueRequest) (*cloudtaskspb.Queue, error) {
-	if _, _, ok := names.SplitLocation(req.GetParent()); !ok {
-		return nil, errResource(req.GetParent())
-	}
-	name := req.GetQueue().GetName()
-	if _, ok := names.ParseQueue(name); !ok {
-		return nil, errQueueName()
-	}
-	if !strings.HasPrefix(name, req.GetParent()+"/queues/") {
-		return nil, invalid("%s must begin with %s.", name, req.GetParent())
-	}
-	return s.createQueue(req.GetQueue())
-}
-
-func (s *Service) createQueue(asked *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
-	config := proto.CloneOf(asked)
-	if err := s.completeQueue(config); err != nil {
+	if err := checkNewQueue(req.GetParent(), req.GetQueue().GetName()); err != nil {
 		return nil, err
 	}
-	q, err := s.engine.Create(config)
-	if err != nil {
-		return nil, engineError(err)
+	return shown(s.createQueue(engine.Definition{Queue: withoutBurst(proto.CloneOf(req.GetQueue()))}))
+}
+
+func checkNewQueue(parent, name string) error {
+	if _, _, ok := names.SplitLocation(parent); !ok {
+		return errResource(parent)
 	}
-	return queueView(q.Status()), nil
+	if _, ok := names.ParseQueue(name); !ok {
+		return errQueueName()
+	}
+	if !strings.HasPrefix(name, parent+"/queues/") {
+		return invalid("%s must begin with %s.", name, parent)
+	}
+	return nil
+}
+
+// createQueue completes d, whose message becomes the engine's.
+func (s *Service) createQueue(d engine.Definition) (engine.Status, error) {
+	if err := s.completeQueue(d.Queue); err != nil {
+		return engine.Status{}, err
+	}
+	q, err := s.engine.Create(d)
+	if err != nil {
+		return engine.Status{}, engineError(err)
+	}
+	return q.Status(), nil
 }
 
 func (s *Service) GetQueue(_ context.Context, req *cloudtaskspb.GetQueueRequest) (*cloudtaskspb.Queue, error) {
@@ -52,41 +58,60 @@ func (s *Service) GetQueue(_ context.Context, req *cloudtaskspb.GetQueueRequest)
 }
 
 func (s *Service) ListQueues(_ context.Context, req *cloudtaskspb.ListQueuesRequest) (*cloudtaskspb.ListQueuesResponse, error) {
-	if _, _, ok := names.SplitLocation(req.GetParent()); !ok {
-		return nil, errResource(req.GetParent())
-	}
-	most, err := pageSize(req.GetPageSize(), maxQueuesPage)
+	page, next, err := queuesPage(s, req, func(q *engine.Queue) *cloudtaskspb.Queue { return queueView(q.Status()) })
 	if err != nil {
 		return nil, err
 	}
-	keep, err := filter.Parse(req.GetFilter(), (*cloudtaskspb.Queue)(nil).ProtoReflect().Descriptor())
+	return &cloudtaskspb.ListQueuesResponse{Queues: page, NextPageToken: next}, nil
+}
+
+// listQueues is a ListQueuesRequest of any version.
+type listQueues interface {
+	GetParent() string
+	GetFilter() string
+	GetPageSize() int32
+	GetPageToken() string
+}
+
+// queuesPage returns the queues of a page, as view shows them and the filter
+// lets them pass, and the token of the next page.
+func queuesPage[Q interface {
+	proto.Message
+	GetName() string
+}](s *Service, req listQueues, view func(*engine.Queue) Q) (page []Q, next string, err error) {
+	if _, _, ok := names.SplitLocation(req.GetParent()); !ok {
+		return nil, "", errResource(req.GetParent())
+	}
+	most, err := pageSize(req.GetPageSize(), maxQueuesPage)
 	if err != nil {
-		return nil, invalid("Invalid filter: %v.", err)
+		return nil, "", err
+	}
+	keep, err := filter.Parse(req.GetFilter(), (*new(Q)).ProtoReflect().Descriptor())
+	if err != nil {
+		return nil, "", invalid("Invalid filter: %v.", err)
 	}
 	now := time.Now()
 	after := ""
 	if req.GetPageToken() != "" {
 		if after, err = s.pages.open(req.GetPageToken(), now, "queues", req.GetParent(), req.GetFilter()); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	resp := new(cloudtaskspb.ListQueuesResponse)
 	for _, q := range s.engine.Queues() {
 		if q.Name() <= after || !strings.HasPrefix(q.Name(), req.GetParent()+"/queues/") {
 			continue
 		}
-		view := queueView(q.Status())
-		if !keep(view) {
+		shown := view(q)
+		if !keep(shown) {
 			continue
 		}
-		if len(resp.Queues) == most {
-			last := resp.Queues[most-1].GetName()
-			resp.NextPageToken = s.pages.seal(last, now, "queues", req.GetParent(), req.GetFilter())
-			break
+		if len(page) == most {
+			last := page[most-1].GetName()
+			return page, s.pages.seal(last, now, "queues", req.GetParent(), req.GetFilter()), nil
 		}
-		resp.Queues = append(resp.Queues, view)
+		page = append(page, shown)
 	}
-	return resp, nil
+	return page, "", nil
 }
 
 // outputOnly are the fields of a queue that only the service sets.
@@ -101,29 +126,45 @@ var outputOnly = map[string]bool{
 // UpdateQueue creates the queue if there is none. Inside the window after
 // a deletion that fails as CreateQueue does (unknown, reference §3.3).
 func (s *Service) UpdateQueue(_ context.Context, req *cloudtaskspb.UpdateQueueRequest) (*cloudtaskspb.Queue, error) {
-	name := req.GetQueue().GetName()
+	return shown(s.updateQueue(req.GetQueue().GetName(), func(d engine.Definition) (engine.Definition, error) {
+		err := merge(d.Queue, proto.CloneOf(req.GetQueue()), req.GetUpdateMask(), outputOnly)
+		d.Queue = withoutBurst(d.Queue)
+		return d, err
+	}))
+}
+
+// updateQueue changes a queue, or creates it as a change of nothing. What
+// change is given is its own to alter.
+func (s *Service) updateQueue(name string, change func(engine.Definition) (engine.Definition, error)) (engine.Status, error) {
 	if _, ok := names.ParseQueue(name); !ok {
-		return nil, errQueueLookup(name)
+		return engine.Status{}, errQueueLookup(name)
 	}
 	q := s.engine.Queue(name)
 	if q == nil {
-		config := &cloudtaskspb.Queue{Name: name}
-		if err := merge(config, proto.CloneOf(req.GetQueue()), req.GetUpdateMask(), outputOnly); err != nil {
-			return nil, err
+		d, err := change(engine.Definition{Queue: &cloudtaskspb.Queue{Name: name}})
+		if err != nil {
+			return engine.Status{}, err
 		}
-		return s.createQueue(config)
+		return s.createQueue(d)
 	}
-	status, err := q.Update(func(old *cloudtaskspb.Queue) (*cloudtaskspb.Queue, error) {
-		config := proto.CloneOf(old)
-		if err := merge(config, proto.CloneOf(req.GetQueue()), req.GetUpdateMask(), outputOnly); err != nil {
-			return nil, err
+	status, err := q.Update(func(d engine.Definition) (engine.Definition, error) {
+		d.Queue = proto.CloneOf(d.Queue)
+		d, err := change(d)
+		if err != nil {
+			return d, err
 		}
-		return config, s.completeQueue(config)
+		return d, s.completeQueue(d.Queue)
 	})
-	if err != nil {
-		return nil, engineError(err)
+	return status, engineError(err)
+}
+
+// withoutBurst leaves the bucket size to the service, as in v2 it always is,
+// whatever was sent or another version has set (reference §6.2).
+func withoutBurst(q *cloudtaskspb.Queue) *cloudtaskspb.Queue {
+	if q.GetRateLimits() != nil {
+		q.RateLimits.MaxBurstSize = 0
 	}
-	return queueView(status), nil
+	return q
 }
 
 func (s *Service) DeleteQueue(_ context.Context, req *cloudtaskspb.DeleteQueueRequest) (*emptypb.Empty, error) {
@@ -138,27 +179,24 @@ func (s *Service) DeleteQueue(_ context.Context, req *cloudtaskspb.DeleteQueueRe
 }
 
 func (s *Service) PurgeQueue(_ context.Context, req *cloudtaskspb.PurgeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.changeQueue(req.GetName(), (*engine.Queue).Purge)
+	return shown(s.changeQueue(req.GetName(), (*engine.Queue).Purge))
 }
 
 func (s *Service) PauseQueue(_ context.Context, req *cloudtaskspb.PauseQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.changeQueue(req.GetName(), (*engine.Queue).Pause)
+	return shown(s.changeQueue(req.GetName(), (*engine.Queue).Pause))
 }
 
 func (s *Service) ResumeQueue(_ context.Context, req *cloudtaskspb.ResumeQueueRequest) (*cloudtaskspb.Queue, error) {
-	return s.changeQueue(req.GetName(), (*engine.Queue).Resume)
+	return shown(s.changeQueue(req.GetName(), (*engine.Queue).Resume))
 }
 
-func (s *Service) changeQueue(name string, change func(*engine.Queue) (engine.Status, error)) (*cloudtaskspb.Queue, error) {
+func (s *Service) changeQueue(name string, change func(*engine.Queue) (engine.Status, error)) (engine.Status, error) {
 	q, err := s.queue(name)
 	if err != nil {
-		return nil, err
+		return engine.Status{}, err
 	}
 	status, err := change(q)
-	if err != nil {
-		return nil, engineError(err)
-	}
-	return queueView(status), nil
+	return status, engineError(err)
 }
 
 // queue looks a queue up. The name is parsed only to explain why there is
@@ -180,14 +218,22 @@ func (s *Service) queueOfTasks(name string) (*engine.Queue, error) {
 	if _, ok := names.ParseQueue(name); !ok {
 		return nil, err
 	}
-	if _, err := s.createQueue(&cloudtaskspb.Queue{Name: name}); err != nil && !errors.Is(err, errQueueExists) {
+	if _, err := s.createQueue(engine.Definition{Queue: &cloudtaskspb.Queue{Name: name}}); err != nil && !errors.Is(err, errQueueExists) {
 		return nil, err
 	}
 	return s.queue(name)
 }
 
+// shown is the answer of a call that ends in the state of a queue.
+func shown(status engine.Status, err error) (*cloudtaskspb.Queue, error) {
+	if err != nil {
+		return nil, err
+	}
+	return queueView(status), nil
+}
+
 func queueView(s engine.Status) *cloudtaskspb.Queue {
-	q := proto.CloneOf(s.Config)
+	q := proto.CloneOf(s.Queue)
 	q.State = s.State
 	if r := q.GetAppEngineRoutingOverride(); r != nil {
 		r.Host = appengine.Host(q.GetName(), r)

@@ -1,6 +1,7 @@
-// Package service implements google.cloud.tasks.v2.CloudTasks and its two
-// mixin services on an engine: validation with the service's own codes and
-// texts, defaults, views, paging and masks.
+// Package service implements google.cloud.tasks.v2.CloudTasks, its two mixin
+// services and, by translation, google.cloud.tasks.v2beta3.CloudTasks on an
+// engine: validation with the service's own codes and texts, defaults, views,
+// paging and masks.
 package service
 
 import (
@@ -32,12 +33,24 @@ type Service struct {
 // Options are in what a Service differs from the real one.
 type Options struct {
 	CreateMissingQueues bool // for tasks, with default limits
-	NoLimits            bool // rates and concurrency over the service's
+	NoLimits            bool // rates, bursts and concurrency over the service's
+
+	// DefaultURL is given to HTTP tasks without one, with {project},
+	// {location} and {queue} replaced. "" for none: they are refused.
+	DefaultURL string
 }
 
 // New returns the API of an engine.
 func New(e *engine.Engine, options Options) *Service {
 	return &Service{engine: e, options: options, pages: newPager()}
+}
+
+// Reset removes every queue and all that was ever told to the service.
+func (s *Service) Reset() {
+	s.engine.Reset()
+	s.operations.reset()
+	s.policies.reset()
+	s.cmek.reset()
 }
 
 // Queues returns all queues, as the API shows them.

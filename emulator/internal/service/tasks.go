@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
@@ -30,12 +32,12 @@ func (s *Service) createTask(q *engine.Queue, asked *cloudtaskspb.Task, full boo
 		return nil, err
 	}
 	now := time.Now()
-	stored, err := completeTask(asked, now)
+	stored, err := completeTask(s.addressed(q.Name(), asked), now)
 	if err != nil {
 		return nil, err
 	}
 	if s.cmek.keys.Load() > 0 {
-		if err := s.cmek.excludes(q.Name(), q.Status().Config.GetHttpTarget()); err != nil {
+		if err := s.cmek.excludes(q.Name(), q.Status().Queue.GetHttpTarget()); err != nil {
 			return nil, err
 		}
 	}
@@ -51,6 +53,22 @@ func (s *Service) createTask(q *engine.Queue, asked *cloudtaskspb.Task, full boo
 		return nil, engineError(err)
 	}
 	return taskView(q.Name(), added, stored, full), nil
+}
+
+// addressed gives an HTTP task without a URL the default one, if there is any.
+func (s *Service) addressed(queue string, t *cloudtaskspb.Task) *cloudtaskspb.Task {
+	if s.options.DefaultURL == "" || t.GetHttpRequest() == nil || t.GetHttpRequest().GetUrl() != "" {
+		return t
+	}
+	t = proto.CloneOf(t)
+	q, _ := names.ParseQueue(queue)
+	t.GetHttpRequest().Url = ExpandURL(s.options.DefaultURL, q)
+	return t
+}
+
+// ExpandURL puts the parts of a queue's name into a default URL.
+func ExpandURL(template string, q names.Queue) string {
+	return strings.NewReplacer("{project}", q.Project, "{location}", q.Location, "{queue}", q.ID).Replace(template)
 }
 
 // taskID takes the ID out of a task name that must be in the queue; an

@@ -1,0 +1,80 @@
+package emulator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+const (
+	resetPath = "/emulator/reset"
+	waitPath  = "/emulator/wait"
+
+	// defaultWait is for callers that state no timeout.
+	defaultWait = 30 * time.Second
+)
+
+// Wait returns when everything has settled: no attempt is running, and no
+// task is left but in queues that are paused. A task that is scheduled for
+// tomorrow, or is retried until then, is waited for; inside a
+// testing/synctest bubble that takes no time. The error is ctx's.
+func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
+
+// Reset makes the server as empty as New made it, for the next test of a
+// suite: every queue and task, every reserved name, policy, operation and
+// injected fault is gone. Attempts in flight are cancelled, and no dispatch
+// begins after Reset has returned; a Handler that ignores the end of its
+// request's context may still run. Keys, addresses and the Handler stay.
+func (s *Server) Reset() {
+	s.service.Reset()
+	s.callFaults.reset()
+	s.dispatchFaults.reset()
+}
+
+// progress is the answer to both requests.
+type progress struct {
+	Settled bool   `json:"settled"`
+	Left    int    `json:"left"` // tasks and running attempts that Wait waits for
+	Error   string `json:"error,omitempty"`
+}
+
+func (s *Server) serveReset(w http.ResponseWriter) {
+	s.Reset()
+	serveProgress(w, http.StatusOK, progress{Settled: true})
+}
+
+// serveWait answers 200 when everything has settled and 408 when the time was
+// up first.
+func (s *Server) serveWait(w http.ResponseWriter, r *http.Request) {
+	timeout := defaultWait
+	if text := r.URL.Query().Get("timeout"); text != "" {
+		var err error
+		if timeout, err = time.ParseDuration(text); err != nil || timeout < 0 {
+			serveProgress(w, http.StatusBadRequest, progress{
+				Left:  s.engine.Unsettled(),
+				Error: fmt.Sprintf("emulator: timeout is %q: it must be a duration such as 30s or 2m", text),
+			})
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	if s.Wait(ctx) != nil {
+		serveProgress(w, http.StatusRequestTimeout, progress{Left: s.engine.Unsettled()})
+		return
+	}
+	serveProgress(w, http.StatusOK, progress{Settled: true})
+}
+
+func serveProgress(w http.ResponseWriter, status int, p progress) {
+	text, err := json.Marshal(p)
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
