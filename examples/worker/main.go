@@ -1,0 +1,84 @@
+// Worker is a Cloud Run service that receives tasks: configured by its
+// environment, authenticated, fenced by Redis, watched, and stopped within the
+// ten seconds that Cloud Run gives it. deploy.md puts it there. To try it here,
+// with Cloud Tasks and Redis in this process:
+//
+//	go run -C examples/worker . -local
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	local := flag.Bool("local", false, "run here, with Cloud Tasks and Redis in this process and a task every second")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	start := serveConfigured
+	if *local {
+		start = serveLocal
+	}
+	err := start(ctx, slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func serveConfigured(ctx context.Context, log *slog.Logger) error {
+	cfg, err := configure(os.Getenv)
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", ":"+cfg.port)
+	if err != nil {
+		return err
+	}
+	flush, err := exportTelemetry(ctx, os.Getenv)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return errors.Join(serve(ctx, listener, cfg, log), flush())
+}
+
+// serve runs the service until ctx ends, and then lets running tasks finish.
+//
+// Cloud Run kills the process 10 s after SIGTERM. Running tasks get 6 of them,
+// the router up to 1.5 more to interrupt what still runs and give its claims
+// back, and answers and telemetry one each.
+func serve(ctx context.Context, listener net.Listener, cfg config, log *slog.Logger) error {
+	w, err := newWorker(cfg, log)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer w.rdb.Close()
+	server := &http.Server{Handler: w.echo, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	log.Info("worker: serving", "address", listener.Addr().String())
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("worker: stopping")
+	ctx = context.WithoutCancel(ctx)
+	drain, cancel := context.WithTimeout(ctx, 6*time.Second)
+	defer cancel()
+	err = w.router.Shutdown(drain) // the server still answers: new deliveries are told to come back
+	answer, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(answer))
+}

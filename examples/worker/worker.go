@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/middleware"
+	"github.com/brillconsulting/handoff/redisstore"
+	"github.com/labstack/echo/v4"
+	"github.com/redis/go-redis/v9"
+)
+
+// worker is the service without its socket.
+type worker struct {
+	echo   *echo.Echo
+	router *handoff.Router
+	rdb    *redis.Client
+}
+
+func newWorker(cfg config, log *slog.Logger) (*worker, error) {
+	verifier, err := newVerifier(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg.redis.ContextTimeoutEnabled = true
+	rdb := redis.NewClient(cfg.redis)
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		Verifier:    verifier,
+		Store:       redisstore.New(rdb, nil),
+		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
+		Logger:      log,
+		MaxRun:      290 * time.Second, // Cloud Run hangs up after 300 s unless told otherwise
+	})
+	if err != nil {
+		rdb.Close()
+		return nil, err
+	}
+	router.Use(middleware.Concurrency(8)) // what the memory of one instance can bear
+	handoff.Handle(router, resize)
+
+	e := echo.New()
+	e.GET("/ready", ready(rdb))
+	e.GET("/alive", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
+	router.Mount(e.Group("/tasks",
+		middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: log, CloudProject: cfg.project}),
+		middleware.Tracing(),
+		middleware.Metrics()))
+	return &worker{e, router, rdb}, nil
+}
+
+func newVerifier(cfg config) (handoff.Verifier, error) {
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{Audiences: cfg.audiences, Callers: cfg.callers, Keys: cfg.keys})
+	if err != nil || !cfg.trustPlatform {
+		return verifier, err
+	}
+	platform, err := handoff.DangerouslyTrustPlatform(handoff.OIDCConfig{Audiences: cfg.audiences, Callers: cfg.callers})
+	if err != nil {
+		return nil, err
+	}
+	return handoff.AnyOf(verifier, platform), nil
+}
+
+// ready is for the startup probe: an instance that cannot reach Redis gets no
+// deliveries. It must not be the liveness probe, since a new process would not
+// find Redis either. (Cloud Run keeps some paths that end in z to itself, hence
+// no /healthz.)
+func ready(rdb *redis.Client) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
+		defer cancel()
+		if err := rdb.Ping(ctx).Err(); err != nil {
+			return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
+		}
+		return c.NoContent(http.StatusOK)
+	}
+}
+
+// Resize is the work. Producers enqueue it; a package of its own is its place
+// when they are another program.
+type Resize struct {
+	Image string `json:"image"`
+	Width int    `json:"width"`
+}
+
+// Kind names it.
+func (Resize) Kind() string { return "resize" }
+
+// Policy says how it behaves.
+func (Resize) Policy() handoff.Policy {
+	return handoff.Policy{Queue: "images", TTL: 6 * time.Hour, Deadline: 5 * time.Minute}
+}
+
+// resize stands in for work that takes a while. It listens to its context, so
+// that a shutdown can interrupt it and another instance run it again.
+func resize(ctx context.Context, r Resize) error {
+	select {
+	case <-time.After(time.Duration(r.Width) * time.Millisecond / 2):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
