@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// serveBare is what the emulator's work cannot do without: a gRPC server that
+// answers at once, or an HTTP client. It ends with its standard input, so it
+// cannot outlive its parent.
+func serveBare(ctx context.Context, kind string) error {
+	switch kind {
+	case "grpc":
+		return serveBareGRPC(ctx)
+	case "http":
+		return serveBareHTTP(ctx)
+	}
+	return fmt.Errorf("-serve %s: it must be grpc or http", kind)
+}
+
+// say tells the parent, which waits for the line.
+func say(line string) { _, _ = fmt.Fprintln(os.Stdout, line) }
+
+type bareServer struct {
+	cloudtaskspb.UnimplementedCloudTasksServer
+}
+
+func serveBareGRPC(ctx context.Context) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(128 << 20))
+	cloudtaskspb.RegisterCloudTasksServer(srv, bareServer{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		srv.Stop()
+	}()
+	say(l.Addr().String())
+	return srv.Serve(l)
+}
+
+// CreateTask answers as the basic view would: without the body.
+func (bareServer) CreateTask(_ context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
+	now := timestamppb.Now()
+	task := req.GetTask()
+	task.Name = req.GetParent() + "/tasks/12345678901234567890"
+	task.ScheduleTime, task.CreateTime, task.View = now, now, cloudtaskspb.Task_BASIC
+	task.GetHttpRequest().Body = nil
+	return task, nil
+}
+
+func (s bareServer) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
+	resp := new(cloudtaskspb.BatchCreateTasksResponse)
+	for _, r := range req.GetRequests() {
+		task, err := s.CreateTask(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		resp.Tasks = append(resp.Tasks, task)
+	}
+	answer, err := anypb.New(resp)
+	return &longrunningpb.Operation{Name: location + "/operations/o", Done: true, Result: &longrunningpb.Operation_Response{Response: answer}}, err
+}
+
+// serveBareHTTP makes as many requests as it is told to by each line of
+// standard input, 64 at a time, and says when it is done.
+func serveBareHTTP(ctx context.Context) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	say("ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var n int
+		var url string
+		if _, err := fmt.Sscan(lines.Text(), &n, &url); err != nil {
+			return err
+		}
+		if err := eachOf(n, 64, func(int) error { return post(ctx, client, url) }); err != nil {
+			return err
+		}
+		say("done")
+	}
+	return nil
+}
+
+// post sends what a dispatch of a small task has.
+func post(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body100))
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]string{
+		"X-CloudTasks-QueueName": "q0", "X-CloudTasks-TaskName": "12345678901234567890", "X-CloudTasks-TaskRetryCount": "0",
+		"X-CloudTasks-TaskExecutionCount": "0", "X-CloudTasks-TaskETA": fmt.Sprintf("%.6f", float64(time.Now().UnixMicro())/1e6),
+		"User-Agent": "Google-Cloud-Tasks", "Accept-Encoding": "gzip, deflate, br",
+	} {
+		req.Header.Set(name, value)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return errors.Join(err, resp.Body.Close())
+}
+
+// bareHTTP has the bare client send n requests to the target.
+func (p *process) bareHTTP(n int, url string) error {
+	if _, err := fmt.Fprintln(p.in, n, url); err != nil {
+		return err
+	}
+	line, err := p.out.ReadString('\n')
+	if err != nil || line != "done\n" {
+		return fmt.Errorf("the bare client said %q: %w", line, err)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+func measureArrival(ctx context.Context, l *lab) ([]figure, error) {
+	e, err := l.emulator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer e.stop()
+	queues, err := e.queues(ctx, 1, nil)
+	if err != nil {
+		return nil, err
+	}
+	arrived := make(chan time.Time, 1)
+	l.target.each(func(_ string, at time.Time) { arrived <- at })
+	n := l.tasks(2000)
+	taken := make([]float64, 0, n)
+	for i := range n + 100 { // of which the first are to warm up
+		begun := time.Now()
+		if err := create(ctx, e.client, queues, 1, 1, func(int) *cloudtaskspb.Task { return l.small(time.Time{}) }); err != nil {
+			return nil, err
+		}
+		select {
+		case at := <-arrived:
+			if i >= 100 {
+				taken = append(taken, milliseconds(at.Sub(begun)))
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		// The queue is idle again, and within its rate.
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	return []figure{
+		{"p50", median(taken), "ms", atMost(0.5)},
+		{"p99", quantile(taken, 0.99), "ms", atMost(1.2)},
+	}, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+func measureLate(ctx context.Context, l *lab) ([]figure, error) {
+	var p50, p99, most, early []float64
+	for range 3 {
+		late, err := l.lateness(ctx, l.tasks(3000), l.time(10*time.Second))
+		if err != nil {
+			return nil, err
+		}
+		p50, p99, most = append(p50, median(late)), append(p99, quantile(late, 0.99)), append(most, quantile(late, 1))
+		n := 0.0
+		for _, ms := range late {
+			if ms < 0 {
+				n++
+			}
+		}
+		early = append(early, n)
+	}
+	return []figure{
+		{"p50", median(p50), "ms", atMost(0.5)},
+		{"p99", median(p99), "ms", atMost(1.5)},
+		{"max", median(most), "ms", atMost(4)},
+		{"early, of three runs", early[0] + early[1] + early[2], "", atMost(0)},
+	}, nil
+}
+
+// lateness is by how many milliseconds tasks that are due at even distances
+// arrive after that.
+func (l *lab) lateness(ctx context.Context, n int, span time.Duration) ([]float64, error) {
+	e, err := l.emulator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer e.stop()
+	queues, err := e.queues(ctx, 1, nil)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	at, got, failed, done := make([]time.Time, n), 0, error(nil), make(chan struct{})
+	l.target.each(func(path string, now time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		i, err := strconv.Atoi(path[1:])
+		if err == nil && !at[i].IsZero() {
+			err = errors.New("it has arrived before")
+		}
+		if err != nil {
+			failed = fmt.Errorf("task %s: %w", path, err)
+			return
+		}
+		at[i] = now
+		if got++; got == n {
+			close(done)
+		}
+	})
+	// Whole microseconds: the service keeps no more of a schedule time.
+	first := time.Now().Add(2 * time.Second).Truncate(time.Microsecond)
+	due := func(i int) time.Time {
+		return first.Add(span * time.Duration(i) / time.Duration(n)).Truncate(time.Microsecond)
+	}
+	err = createBatches(ctx, e.client, queues, n, func(i int) *cloudtaskspb.Task { return small(fmt.Sprintf("%s/%d", l.target.url, i), due(i)) })
+	if err != nil {
+		return nil, err
+	}
+	if time.Now().After(first) {
+		return nil, errors.New("creating the tasks took longer than they were to wait")
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	late := make([]float64, n)
+	for i := range late {
+		late[i] = milliseconds(at[i].Sub(due(i)))
+	}
+	return late, failed
+}
