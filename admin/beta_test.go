@@ -1,148 +1,110 @@
 package admin_test
 
 import (
-	"cmp"
-	"context"
-	"slices"
-	"strings"
-	"sync"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// betaServer is as much of v2beta3 as statistics and TTLs take.
-type betaServer struct {
-	betapb.UnimplementedCloudTasksServer
-
-	mu     sync.Mutex
-	queues map[string]*betapb.Queue
-	masks  [][]string // of updates
-	asked  []string   // filters, and "stats" where they were asked for
-}
-
-func betaScripted(t *testing.T) (*admin.Admin, *betaServer, *tap) {
-	t.Helper()
-	srv := &betaServer{queues: make(map[string]*betapb.Queue)}
-	a, line := scripted(t, func(s *grpc.Server) { betapb.RegisterCloudTasksServer(s, srv) })
-	return a, srv, line
-}
-
-func (s *betaServer) CreateQueue(_ context.Context, req *betapb.CreateQueueRequest) (*betapb.Queue, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := proto.CloneOf(req.GetQueue())
-	q.State = betapb.Queue_RUNNING
-	q.TaskTtl = cmp.Or(q.GetTaskTtl(), durationpb.New(31*24*time.Hour))
-	q.TombstoneTtl = cmp.Or(q.GetTombstoneTtl(), durationpb.New(time.Hour))
-	s.queues[q.GetName()] = q
-	return q, nil
-}
-
-func (s *betaServer) GetQueue(_ context.Context, req *betapb.GetQueueRequest) (*betapb.Queue, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q, ok := s.queues[req.GetName()]
-	if !ok {
-		return nil, status.Error(codes.NotFound, "Queue does not exist.")
-	}
-	return s.view(q, req.GetReadMask().GetPaths()), nil
-}
-
-func (s *betaServer) ListQueues(_ context.Context, req *betapb.ListQueuesRequest) (*betapb.ListQueuesResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	resp := new(betapb.ListQueuesResponse)
-	s.asked = append(s.asked, req.GetFilter())
-	for _, q := range s.queues {
-		resp.Queues = append(resp.Queues, s.view(q, req.GetReadMask().GetPaths()))
-	}
-	slices.SortFunc(resp.Queues, func(a, b *betapb.Queue) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return resp, nil
-}
-
-func (s *betaServer) view(q *betapb.Queue, mask []string) *betapb.Queue {
-	q = proto.CloneOf(q)
-	if slices.Contains(mask, "stats") {
-		s.asked = append(s.asked, "stats")
-		q.Stats = &betapb.QueueStats{
-			TasksCount:                 42,
-			OldestEstimatedArrivalTime: timestamppb.New(time.Unix(1_700_000_000, 0)),
-			ExecutedLastMinuteCount:    600,
-			ConcurrentDispatchesCount:  7,
-			EffectiveExecutionRate:     12.5,
+// listen records the masks of the updates and the filters of the lists that are
+// sent through v2beta3, and how often statistics are asked for.
+func listen(line *tap) (masks *[][]string, filters *[]string, stats *int) {
+	masks, filters, stats = new([][]string), new([]string), new(int)
+	count := func(paths []string) {
+		for _, path := range paths {
+			if path == "stats" {
+				*stats++
+			}
 		}
 	}
-	if !slices.Contains(mask, "task_ttl") {
-		q.TaskTtl, q.TombstoneTtl = nil, nil
-	}
-	return q
-}
-
-func (s *betaServer) UpdateQueue(_ context.Context, req *betapb.UpdateQueueRequest) (*betapb.Queue, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.masks = append(s.masks, req.GetUpdateMask().GetPaths())
-	q, to := s.queues[req.GetQueue().GetName()], req.GetQueue()
-	for _, path := range req.GetUpdateMask().GetPaths() {
-		switch path {
-		case "task_ttl":
-			q.TaskTtl = to.GetTaskTtl()
-		case "tombstone_ttl":
-			q.TombstoneTtl = to.GetTombstoneTtl()
-		case "retry_config.max_attempts":
-			q.RetryConfig.MaxAttempts = to.GetRetryConfig().GetMaxAttempts()
-		case "app_engine_http_queue.app_engine_routing_override":
-			q.QueueType = to.GetQueueType()
-		default:
-			return nil, status.Errorf(codes.InvalidArgument, "path %q", path)
+	line.before = func(_ string, _ int, req any) error {
+		switch req := req.(type) {
+		case *betapb.UpdateQueueRequest:
+			*masks = append(*masks, req.GetUpdateMask().GetPaths())
+		case *betapb.ListQueuesRequest:
+			*filters = append(*filters, req.GetFilter())
+			count(req.GetReadMask().GetPaths())
+		case *betapb.GetQueueRequest:
+			count(req.GetReadMask().GetPaths())
 		}
+		return nil
 	}
-	return q, nil
+	return masks, filters, stats
 }
 
+// TestStats asks for the statistics of a queue of which one task is done, one
+// being dispatched and one due tomorrow.
 func TestStats(t *testing.T) {
 	t.Parallel()
-	a, srv, line := betaScripted(t)
-	queues, ctx := a.Queues(), t.Context()
-	_, err := queues.Create(ctx, admin.QueueConfig{ID: "emails", TombstoneTTL: 24 * time.Hour})
-	assert.NoError(t, err)
-	line.made()
-
-	queue, err := queues.Inspect(ctx, "emails")
-	assert.NoError(t, err)
-	want := admin.Stats{
-		Tasks: 42, OldestArrival: time.Unix(1_700_000_000, 0).UTC(), ExecutedLastMinute: 600,
-		ConcurrentDispatches: 7, EffectiveRate: 12.5,
-	}
-	assert.Equal(t, *queue.Stats, want)
-	assert.Equal(t, queue.Config.TaskTTL, 31*24*time.Hour)
-	assert.Equal(t, queue.Config.TombstoneTTL, 24*time.Hour)
-	for queue, err := range queues.List(ctx, admin.ListQueues{Filter: "state: RUNNING", Stats: true}) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		a, srv, line := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/hold" {
+				<-hold
+			}
+		})})
+		defer close(hold)
+		_, filters, asked := listen(line)
+		queues, ctx := a.Queues(), t.Context()
+		_, err := queues.Create(ctx, admin.QueueConfig{ID: "emails", MaxDispatchesPerSecond: 12.5, TombstoneTTL: 25 * time.Hour})
 		assert.NoError(t, err)
+		tomorrow := time.Now().Add(24 * time.Hour).UTC()
+		client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
+		assert.NoError(t, err)
+		defer client.Close()
+		for path, due := range map[string]time.Time{"/": {}, "/hold": {}, "/tomorrow": tomorrow} {
+			task := &cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: "http://worker.test" + path}}}
+			if !due.IsZero() {
+				task.ScheduleTime = timestamppb.New(due)
+			}
+			_, err := client.CreateTask(ctx, &cloudtaskspb.CreateTaskRequest{Parent: parent + "/queues/emails", Task: task})
+			assert.NoError(t, err)
+		}
+		synctest.Wait()
+		line.made()
+
+		queue, err := queues.Inspect(ctx, "emails")
+		assert.NoError(t, err)
+		want := admin.Stats{Tasks: 2, OldestArrival: tomorrow, ExecutedLastMinute: 1, ConcurrentDispatches: 1, EffectiveRate: 12.5}
 		assert.Equal(t, *queue.Stats, want)
-	}
-	assert.Equal(t, line.made(), map[string]int{"beta.GetQueue": 1, "beta.ListQueues": 1})
-	assert.Equal(t, srv.asked, []string{"stats", "state: RUNNING", "stats"})
-	_, err = queues.Inspect(ctx, "missing")
-	assert.ErrorIs(t, err, admin.ErrNotFound)
+		assert.Equal(t, queue.Config.TaskTTL, 31*24*time.Hour)
+		assert.Equal(t, queue.Config.TombstoneTTL, 25*time.Hour)
+		listed := 0
+		for queue, err := range queues.List(ctx, admin.ListQueues{Filter: "state: RUNNING", Stats: true}) {
+			assert.NoError(t, err)
+			assert.Equal(t, *queue.Stats, want)
+			listed++
+		}
+		assert.Equal(t, listed, 1)
+		assert.Equal(t, line.made(), map[string]int{"beta.GetQueue": 1, "beta.ListQueues": 1})
+		assert.Equal(t, *filters, []string{"state: RUNNING"})
+		assert.Equal(t, *asked, 2)
+		_, err = queues.Inspect(ctx, "missing")
+		assert.ErrorIs(t, err, admin.ErrNotFound)
+
+		time.Sleep(time.Minute)
+		queue, err = queues.Inspect(ctx, "emails")
+		assert.NoError(t, err)
+		assert.Equal(t, queue.Stats.ExecutedLastMinute, 0)
+	})
 }
 
 // TestTTLs shows that a queue with TTLs is created whole, by one call, through
 // v2beta3, and that a TTL that is not set is left alone.
 func TestTTLs(t *testing.T) {
 	t.Parallel()
-	a, srv, line := betaScripted(t)
+	a, _, line := emulated(t)
+	masks, _, _ := listen(line)
 	ctx := t.Context()
 	config := admin.QueueConfig{ID: "emails", TaskTTL: 240 * time.Hour, TombstoneTTL: 216 * time.Hour}
 
@@ -150,24 +112,29 @@ func TestTTLs(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, change.Action, admin.Create)
 	assert.Equal(t, line.made(), map[string]int{"beta.GetQueue": 2, "beta.CreateQueue": 1})
-	created := srv.queues[parent+"/queues/emails"]
-	assert.Equal(t, created.GetTaskTtl().AsDuration(), 240*time.Hour)
-	assert.Equal(t, created.GetTombstoneTtl().AsDuration(), 216*time.Hour)
-	assert.Equal(t, created.GetRateLimits().GetMaxDispatchesPerSecond(), 100)
+	created, err := a.Queues().Inspect(ctx, "emails")
+	assert.NoError(t, err)
+	assert.Equal(t, created.Config.TaskTTL, 240*time.Hour)
+	assert.Equal(t, created.Config.TombstoneTTL, 216*time.Hour)
+	assert.Equal(t, created.Config.MaxDispatchesPerSecond, 100)
 
 	config.TaskTTL, config.TombstoneTTL = 0, 100*time.Hour
 	change, err = a.Queues().Ensure(ctx, config)
 	assert.NoError(t, err)
 	assert.Equal(t, change.String(), "queue emails: update tombstone_ttl 216h0m0s → 100h0m0s")
-	assert.Equal(t, srv.masks, [][]string{{"tombstone_ttl"}})
-	assert.Equal(t, created.GetTaskTtl().AsDuration(), 240*time.Hour)
+	assert.Equal(t, *masks, [][]string{{"tombstone_ttl"}})
+	changed, err := a.Queues().Inspect(ctx, "emails")
+	assert.NoError(t, err)
+	assert.Equal(t, changed.Config.TaskTTL, 240*time.Hour)
+	assert.Equal(t, changed.Config.TombstoneTTL, 100*time.Hour)
 }
 
 // TestTTLsOfMany shows that one configuration with a TTL has the whole location
 // listed through v2beta3, still by one call.
 func TestTTLsOfMany(t *testing.T) {
 	t.Parallel()
-	a, srv, line := betaScripted(t)
+	a, _, line := emulated(t)
+	_, filters, stats := listen(line)
 	configs := []admin.QueueConfig{{ID: "a", TaskTTL: 300 * time.Hour}, {ID: "b", TombstoneTTL: 2 * time.Hour}}
 	_, err := a.Queues().EnsureAll(t.Context(), configs)
 	assert.NoError(t, err)
@@ -176,14 +143,16 @@ func TestTTLsOfMany(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, changes, []admin.Change{{Queue: "a"}, {Queue: "b"}})
 	assert.Equal(t, line.made(), map[string]int{"beta.ListQueues": 1})
-	assert.Equal(t, srv.asked, []string{"", ""}) // statistics cost the service more, and nobody needs them here
+	assert.Equal(t, *filters, []string{"", ""})
+	assert.Equal(t, *stats, 0) // they cost the service more, and nobody needs them here
 }
 
 // TestBetaHasEverySetting shows that what a queue is survives the way through
 // the other version of the API, both ways.
 func TestBetaHasEverySetting(t *testing.T) {
 	t.Parallel()
-	a, srv, _ := betaScripted(t)
+	a, _, line := emulated(t)
+	masks, _, _ := listen(line)
 	config := admin.QueueConfig{ID: "q", TaskTTL: 500 * time.Hour, TombstoneTTL: 5 * time.Hour}
 	for _, s := range everySetting {
 		s.set(&config)
@@ -196,5 +165,8 @@ func TestBetaHasEverySetting(t *testing.T) {
 	config.AppEngine, config.MaxAttempts = nil, 8
 	_, err = a.Queues().Ensure(t.Context(), config)
 	assert.NoError(t, err)
-	assert.Equal(t, srv.masks, [][]string{{"retry_config.max_attempts", "app_engine_http_queue.app_engine_routing_override"}})
+	assert.Equal(t, *masks, [][]string{{"retry_config.max_attempts", "app_engine_http_queue.app_engine_routing_override"}})
+	queue, err = a.Queues().Inspect(t.Context(), "q")
+	assert.NoError(t, err)
+	assert.Equal(t, queue.Config, config)
 }
