@@ -75,6 +75,7 @@ const patience = 250 * time.Millisecond
 type node struct {
 	rdb    redis.UniversalClient // also follows a key that has moved to another node
 	direct bool
+	calls  sync.Pool // a node's own: the channels in it must not leave a synctest bubble
 
 	mu       sync.Mutex
 	underway int       // over one only while Redis is slow to answer
@@ -82,7 +83,10 @@ type node struct {
 	waiting  []*call
 }
 
-func (n *node) init(ns *nodes) { n.rdb, n.direct = ns.rdb, ns.direct }
+func (n *node) init(ns *nodes) {
+	n.rdb, n.direct = ns.rdb, ns.direct
+	n.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
+}
 
 // call is one command on its way.
 type call struct {
@@ -90,8 +94,6 @@ type call struct {
 	cmd  *redis.Cmd
 	done chan struct{} // receives one value once cmd is answered
 }
-
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 // do sends cmd and waits for its answer, or for the end of ctx; then the
 // command may or may not have been carried out.
@@ -112,7 +114,7 @@ func (n *node) do(ctx context.Context, cmd *redis.Cmd) error {
 			return err
 		}
 	}
-	c := calls.Get().(*call)
+	c := n.calls.Get().(*call)
 	c.ctx, c.cmd = ctx, cmd
 	if n.begin(c) {
 		n.next()
@@ -120,7 +122,7 @@ func (n *node) do(ctx context.Context, cmd *redis.Cmd) error {
 	select {
 	case <-c.done:
 		c.ctx, c.cmd = nil, nil
-		calls.Put(c)
+		n.calls.Put(c)
 		return cmd.Err()
 	case <-ctx.Done():
 		return ctx.Err()

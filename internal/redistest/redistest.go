@@ -1,5 +1,5 @@
 // Package redistest runs real redis-server processes for tests: a single one, one
-// that is killed and comes back, or a Redis Cluster. Each listens on a free
+// that is killed and comes back, a Sentinel, or a Redis Cluster. Each listens on a free
 // loopback port, keeps its files in the test's own folder and is gone when the test
 // ends.
 //
@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,11 +45,12 @@ func Start(t testing.TB, args ...string) (addr string) {
 
 // Server is one redis-server of a test. Its methods are for the test's goroutine.
 type Server struct {
-	t    testing.TB
-	bin  string
-	dir  string
-	port string
-	args []string
+	t      testing.TB
+	bin    string
+	dir    string
+	config string // file; empty for none
+	port   string
+	args   []string
 
 	process *process // nil while the server is down
 }
@@ -57,18 +59,24 @@ type Server struct {
 func Run(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, bin: binary(t), dir: t.TempDir(), args: args}
-	t.Cleanup(s.stop)
+	s.run()
+	return s
+}
+
+// run starts the server on a free port until the end of the test.
+func (s *Server) run() {
+	s.t.Helper()
+	s.t.Cleanup(s.stop)
 	var err error
 	for range portAttempts {
-		s.port = freePort(t)
+		s.port = freePort(s.t)
 		if err = s.start(); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	return s
 }
 
 // Addr is the server's host:port. It stays the same over [Server.Restart].
@@ -109,10 +117,11 @@ var errPortTaken = errors.New("redistest: the port was taken before redis-server
 func (s *Server) start() error {
 	log := filepath.Join(s.dir, "log")
 	// No snapshots and no rewrites: both fork a child, which would outlive a killed parent.
-	p, err := startProcess(log, s.bin, append([]string{
-		"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir,
-		"--save", "", "--auto-aof-rewrite-percentage", "0",
-	}, s.args...)...)
+	args := []string{"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--auto-aof-rewrite-percentage", "0"}
+	if s.config != "" {
+		args = slices.Insert(args, 0, s.config)
+	}
+	p, err := startProcess(log, s.bin, append(args, s.args...)...)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,78 @@
+package redisstore_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/redistest"
+	"github.com/brillconsulting/handoff/redisstore"
+)
+
+// TestWorkersClocks: leases, windows and tokens are by the server's clock, so a
+// worker's own may be an hour off, either way, or jump. Inside a bubble a
+// worker's clock is what the test makes it.
+func TestWorkersClocks(t *testing.T) {
+	t.Parallel()
+	addr := redistest.Start(t)
+	now := time.Now()
+	for name, clock := range map[string]time.Time{
+		"an hour slow": now.Add(-time.Hour),
+		"an hour fast": now.Add(time.Hour),
+		"in 2000":      time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		t.Run(name, func(t *testing.T) {
+			rdb := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true})
+			defer rdb.Close()
+			right := redisstore.New(rdb, nil)
+			mine := handoff.Lease{Key: name, Owner: "right", TTL: time.Minute, Window: time.Hour}
+			theirs := mine
+			theirs.Owner = "off"
+			first, err := right.Claim(t.Context(), mine)
+			assert.NoError(t, err)
+
+			synctest.Test(t, func(t *testing.T) {
+				ctx := context.Background()
+				rdb := redis.NewClient(&redis.Options{Addr: addr})
+				defer rdb.Close()
+				off := redisstore.New(rdb, nil)
+				claim := func() handoff.Claim {
+					c, err := off.Claim(ctx, theirs)
+					assert.NoError(t, err)
+					return c
+				}
+				assert.Equal(t, claim().Status, handoff.ClaimBusy)
+				time.Sleep(time.Until(clock)) // jumps
+				busy := claim()
+				assert.Equal(t, busy.Status, handoff.ClaimBusy)
+				if busy.Left <= 0 || busy.Left > time.Minute {
+					t.Errorf("the lease of a minute holds for %v", busy.Left)
+				}
+				assert.NoError(t, right.Release(ctx, mine, true))
+
+				second := claim()
+				assert.Equal(t, second.Status, handoff.ClaimAcquired)
+				assert.Equal(t, second.Attempt, 2)
+				if second.Token <= first.Token {
+					t.Errorf("the fencing token went from %d to %d", first.Token, second.Token)
+				}
+				if d := second.First.Sub(first.First); d != 0 {
+					t.Errorf("the first execution moved by %v", d)
+				}
+				time.Sleep(2 * time.Hour) // jumps again, over lease and window
+				held, err := off.Renew(ctx, []handoff.Lease{theirs})
+				assert.NoError(t, err)
+				assert.Equal(t, held[0], true)
+				assert.NoError(t, off.Complete(ctx, theirs))
+			})
+			done, err := right.Claim(t.Context(), mine)
+			assert.NoError(t, err)
+			assert.Equal(t, done.Status, handoff.ClaimDone)
+		})
+	}
+}
