@@ -1,0 +1,81 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+func (w *world) state() admin.State {
+	w.t.Helper()
+	queue, err := w.admin.Queues().Get(w.t.Context(), "emails")
+	assert.NoError(w.t, err)
+	return queue.State
+}
+
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	status, body := w.post(page+"/resume", nil)
+	assert.Status(t, status, http.StatusOK)
+	contains(t, body, "The queue is running.", ">Pause</button>")
+	assert.Equal(t, w.state(), admin.Running)
+	_, body = w.post(page+"/pause", nil)
+	contains(t, body, "The queue is paused.", ">Resume</button>")
+	assert.Equal(t, w.state(), admin.Paused)
+}
+
+// TestPurge takes the ID of the queue, typed.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.create(3)
+	contains(t, w.get(page+"/purge"), "for good", `name="confirm" required`)
+	for _, typed := range []string{"", "email", "EMAILS", "emails "} {
+		status, body := w.post(page+"/purge", url.Values{"confirm": {typed}})
+		assert.Status(t, status, http.StatusUnprocessableEntity)
+		contains(t, body, "Nothing was purged")
+	}
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 3)
+	_, body := w.post(page+"/purge", url.Values{"confirm": {"emails"}})
+	contains(t, body, "The purge has begun.", "No tasks are waiting.")
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 0)
+}
+
+func TestRunNow(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	ran := make(chan string, 1)
+	w.tasks.SetHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { ran <- r.URL.Path }))
+	w.create(2)
+	// The task may be gone by the time that its page is read again.
+	w.post(page+"/tasks/task-1/run", nil)
+	assert.Equal(t, <-ran, "/tasks/1")
+}
+
+func TestDeleteTask(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	names := w.create(2)
+	contains(t, w.get(page+"/tasks/task-0/delete"), "for good", names[0])
+	_, body := w.post(page+"/tasks/task-0/delete", nil)
+	contains(t, body, "The task is deleted.", ">task-1</a>")
+	_, err := w.admin.Tasks().Get(t.Context(), names[0], admin.Basic)
+	assert.ErrorIs(t, err, admin.ErrNotFound)
+	status, _ := w.post(page+"/tasks/task-0/delete", nil)
+	assert.Status(t, status, http.StatusNotFound)
+}
+
+// TestOtherLocations: a source has credentials, and a link must not lead them
+// to the queues of another project.
+func TestOtherLocations(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	for _, path := range []string{"/pause", "/tasks/task-0/run", "/tasks/task-0/delete"} {
+		status, _ := w.post(board+"/queues/other/europe-west1/emails"+path, nil)
+		assert.Status(t, status, http.StatusNotFound)
+	}
+}

@@ -1,0 +1,172 @@
+package dashboard
+
+import (
+	"cmp"
+	"context"
+	"html/template"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// letterFilter says which dead letters are meant. All that is set must hold.
+type letterFilter struct {
+	Kind   string
+	Reason string
+	Text   string // part of the last error, the ID, the task, the queue or the target, in any case
+}
+
+func (f letterFilter) matches(l handoff.DeadLetter) bool {
+	if f.Kind != "" && f.Kind != l.Kind {
+		return false
+	}
+	if f.Reason != "" && (len(l.Reasons) == 0 || string(l.Reasons[0]) != f.Reason) {
+		return false
+	}
+	want := strings.ToLower(f.Text)
+	return want == "" || slices.ContainsFunc([]string{l.LastErr, l.ID, l.Task, l.Queue, l.Target, l.HandoffID}, func(s string) bool {
+		return strings.Contains(strings.ToLower(s), want)
+	})
+}
+
+// Any says whether the filter leaves letters out.
+func (f letterFilter) Any() bool { return f != letterFilter{} }
+
+// Query is the filter as the query of an address.
+func (f letterFilter) Query() template.URL {
+	return query("kind", f.Kind, "reason", f.Reason, "q", f.Text)
+}
+
+// deadReasons are the reasons there are to bury a task.
+var deadReasons = []string{
+	string(handoff.ReasonPermanent), string(handoff.ReasonExhausted), string(handoff.ReasonCrashed),
+	string(handoff.ReasonExpired), string(handoff.ReasonUndecodable), string(handoff.ReasonInvalid),
+}
+
+const (
+	lettersShown  = 50
+	lettersLooked = 1000 // at most, on each request
+	lettersPage   = 200  // of a redrive's list; letters come with their payloads
+)
+
+// letterList is one page of letters.
+type letterList struct {
+	Letters []handoff.DeadLetter
+	Next    string // cursor of what follows; empty: nothing does
+	Looked  int
+}
+
+// listLetters looks through the store until it has a page of matches, or has
+// looked at as many letters as one request may.
+func listLetters(ctx context.Context, store handoff.DeadLetterStore, f letterFilter, cursor string) (letterList, error) {
+	var found letterList
+	for found.Looked < lettersLooked {
+		// The cursor is that of a whole page, so the last one may bring more
+		// matches than were wanted; they are shown.
+		page, err := store.List(ctx, handoff.DeadLetterQuery{Kind: f.Kind, Cursor: cursor, Limit: lettersShown})
+		if err != nil {
+			return letterList{}, err
+		}
+		found.Looked += len(page.Letters)
+		for _, l := range page.Letters {
+			if f.matches(l) {
+				found.Letters = append(found.Letters, l)
+			}
+		}
+		if cursor = page.Next; cursor == "" || len(found.Letters) >= lettersShown {
+			break
+		}
+	}
+	found.Next = cursor
+	return found, nil
+}
+
+// lettersView is what the page of dead letters shows.
+type lettersView struct {
+	Stored  bool // a store is known
+	Redrive bool // letters can be redriven
+	Total   int
+	Kinds   []count
+	Reasons []count // of the letters shown
+	Filter  letterFilter
+	List    letterList
+	Next    string // address of the next page; empty: there is none
+	First   bool
+	Under   *progress // the redrive that was started last; nil: none was
+}
+
+type count struct {
+	Name string
+	N    int
+}
+
+func (d *Dashboard) showLetters(r *http.Request) (view, error) {
+	data := lettersView{Stored: d.config.DeadLetters != nil, Redrive: d.config.Client != nil, Under: d.redrive.progress()}
+	v := view{name: "letters", title: "Dead letters", nav: "dead", live: data.Stored, data: &data}
+	if !data.Stored {
+		return v, nil
+	}
+	kinds, err := d.config.DeadLetters.CountByKind(r.Context())
+	if err != nil {
+		return view{}, err
+	}
+	for _, n := range kinds {
+		data.Total += n
+	}
+	data.Kinds = counts(kinds)
+	values := r.URL.Query()
+	data.Filter = letterFilterOf(values)
+	data.First = values.Get("page") == ""
+	if data.List, err = listLetters(r.Context(), d.config.DeadLetters, data.Filter, values.Get("page")); err != nil {
+		return view{}, err
+	}
+	reasons := make(map[string]int)
+	for _, l := range data.List.Letters {
+		if len(l.Reasons) > 0 {
+			reasons[string(l.Reasons[0])]++
+		}
+	}
+	data.Reasons = counts(reasons)
+	if data.List.Next != "" {
+		values.Set("page", data.List.Next)
+		values.Del("done")
+		data.Next = "?" + values.Encode()
+	}
+	return v, nil
+}
+
+// counts puts the largest first.
+func counts(m map[string]int) []count {
+	var all []count
+	for name, n := range m {
+		all = append(all, count{name, n})
+	}
+	slices.SortFunc(all, func(a, b count) int { return cmp.Or(b.N-a.N, strings.Compare(a.Name, b.Name)) })
+	return all
+}
+
+// letterView is what the page of a dead letter shows.
+type letterView struct {
+	Letter  handoff.DeadLetter
+	Header  []headerLine
+	Payload *payload // nil: not asked for
+	Redrive bool
+}
+
+func (d *Dashboard) showLetter(r *http.Request) (view, error) {
+	if d.config.DeadLetters == nil {
+		return view{}, errNoLetters
+	}
+	values := r.URL.Query()
+	letter, err := d.config.DeadLetters.Get(r.Context(), values.Get("id"))
+	if err != nil {
+		return view{}, err
+	}
+	data := letterView{Letter: letter, Header: headerLines(letter.Header), Redrive: d.config.Client != nil}
+	if values.Get("payload") == "shown" {
+		data.Payload = payloadOf(letter.Payload, http.Header(letter.Header).Get("Content-Type"))
+	}
+	return view{name: "letter", title: "Dead letter", nav: "dead", data: data}, nil
+}

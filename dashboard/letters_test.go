@@ -1,0 +1,169 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/dashboard"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+func (w *world) buried() int {
+	w.t.Helper()
+	counts, err := w.letters.CountByKind(w.t.Context())
+	assert.NoError(w.t, err)
+	all := 0
+	for _, n := range counts {
+		all += n
+	}
+	return all
+}
+
+// done waits for the end of a redrive and returns its page.
+func (w *world) done() string {
+	w.t.Helper()
+	var body string
+	assert.Eventually(w.t, 20*time.Second, func() bool {
+		body = w.get(board + "/dead/progress")
+		return !strings.Contains(body, "<h1>Redriving</h1>")
+	}, "the redrive to end")
+	return body
+}
+
+func TestLettersPage(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 3)
+	w.bury("invoice", 2, func(l *handoff.DeadLetter) {
+		l.Reasons, l.LastErr = []handoff.Reason{handoff.ReasonExhausted}, "card declined"
+	})
+	contains(t, w.get(board+"/dead"), `<a href="?kind=welcome">welcome</a> <b>3</b>`, `<a href="?kind=invoice">invoice</a> <b>2</b>`,
+		">permanent</a> <b>3</b>", ">exhausted</a> <b>2</b>", "no such user", "card declined")
+	body := w.get(board + "/dead?kind=invoice")
+	contains(t, body, "card declined")
+	lacks(t, body, "no such user")
+	body = w.get(board + "/dead?q=CARD")
+	contains(t, body, "invoice-0", "invoice-1")
+	lacks(t, body, "welcome-0")
+	body = w.get(board + "/dead?reason=permanent&q=welcome-1")
+	contains(t, body, "welcome-1")
+	lacks(t, body, "welcome-0", "invoice-0")
+	contains(t, w.get(board+"/dead?q=nowhere"), "No match.", "Looked at 5 letters")
+}
+
+func TestLettersArePaged(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 120)
+	seen := make(map[string]bool)
+	link := regexp.MustCompile(`<a href="(\?page=[^"]+)" rel="next">`)
+	row := regexp.MustCompile(`value="(welcome-\d+)"`)
+	for next := "?"; next != ""; {
+		body := w.get(board + "/dead" + next)
+		for _, match := range row.FindAllStringSubmatch(body, -1) {
+			seen[match[1]] = true
+		}
+		next = ""
+		if match := link.FindStringSubmatch(body); match != nil {
+			next = strings.ReplaceAll(match[1], "&amp;", "&")
+		}
+	}
+	assert.Equal(t, len(seen), 120)
+}
+
+func TestLetterPage(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 1, func(l *handoff.DeadLetter) { l.Payload = []byte(`{"secret":"s3cr3t"}`) })
+	body := w.get(board + "/dead/letter?id=welcome-0")
+	contains(t, body, "no such user", "permanent", "19 bytes", "https://worker.test/tasks/welcome", "1 attempts")
+	lacks(t, body, "s3cr3t")
+	contains(t, w.get(board+"/dead/letter?id=welcome-0&payload=shown"), "s3cr3t")
+}
+
+func TestRedriveOne(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 2)
+	_, body := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-1"}})
+	contains(t, body, "The letter is enqueued again.", "welcome-0")
+	lacks(t, body, "welcome-1")
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
+	assert.Equal(t, w.buried(), 1)
+	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-1"}})
+	assert.Status(t, status, http.StatusNotFound)
+}
+
+func TestDeleteLetter(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 2)
+	_, body := w.post(board+"/dead/letter/delete", url.Values{"id": {"welcome-0"}})
+	contains(t, body, "The letter is deleted.")
+	assert.Equal(t, w.buried(), 1)
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 0)
+}
+
+func TestRedriveSelected(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 5)
+	status, body := w.post(board+"/dead/redrive", nil)
+	assert.Status(t, status, http.StatusUnprocessableEntity)
+	contains(t, body, "no letter was selected")
+	w.post(board+"/dead/redrive", url.Values{"id": {"welcome-0", "welcome-3", "gone"}})
+	contains(t, w.done(), "Redrive done", "3 of 3 letters", `value="3"`)
+	assert.Equal(t, w.buried(), 3)
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 2)
+}
+
+func TestRedriveMatching(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 300)
+	w.bury("invoice", 7)
+	contains(t, w.get(board+"/dead/redrive?kind=welcome"), "300 letters", "kind <b>welcome</b>", `name="kind" value="welcome"`)
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}, "kind": {"welcome"}})
+	contains(t, w.done(), "300 of 300 letters")
+	assert.Equal(t, w.buried(), 7)
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 300)
+}
+
+// TestRedriveFails: what cannot be redriven stays, and the page says why.
+func TestRedriveFails(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 2, func(l *handoff.DeadLetter) { l.Queue = "nowhere" })
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	contains(t, w.done(), "2 of 2 letters", "The last failure: ", "nowhere")
+	assert.Equal(t, w.buried(), 2)
+}
+
+func TestWithoutLetters(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ *world, c *dashboard.Config) { c.DeadLetters, c.Client = nil, nil })
+	contains(t, w.get(board+"/dead"), "was not told of a dead-letter store")
+	for _, path := range []string{"/dead/letter/redrive", "/dead/letter/delete", "/dead/redrive"} {
+		status, _ := w.post(board+path, url.Values{"id": {"x"}})
+		assert.Status(t, status, http.StatusUnprocessableEntity)
+	}
+	status, _ := w.try(board + "/dead/letter?id=x")
+	assert.Status(t, status, http.StatusUnprocessableEntity)
+}
+
+func TestWithoutClient(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ *world, c *dashboard.Config) { c.Client = nil })
+	w.bury("welcome", 1)
+	body := w.get(board + "/dead")
+	contains(t, body, "no client to redrive with", "welcome-0")
+	lacks(t, body, "Redrive the selected")
+	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-0"}})
+	assert.Status(t, status, http.StatusUnprocessableEntity)
+	assert.Equal(t, w.buried(), 1)
+}

@@ -1,0 +1,118 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/brillconsulting/handoff/admin"
+)
+
+// queueView is what the page of a queue shows.
+type queueView struct {
+	Queue   admin.Queue
+	Search  TaskQuery
+	Page    TaskPage
+	Trouble string // why there are no tasks to show
+	First   bool   // this is the first page
+	Next    string // address of the next page; empty: there is none
+	Charts  []*chart
+	Span    time.Duration
+	Ended   []Life
+	Watched bool
+}
+
+const (
+	tasksShown = 50
+	endedShown = 20
+)
+
+// The spans that charts can cover. A second of it is a bar, or five.
+const (
+	shortSpan = time.Minute
+	longSpan  = 5 * time.Minute
+)
+
+func (d *Dashboard) showQueue(r *http.Request) (view, error) {
+	name := queueOf(r)
+	queue, err := d.source.Queue(r.Context(), name)
+	if err != nil {
+		return view{}, err
+	}
+	values := r.URL.Query()
+	data := queueView{
+		Queue: queue,
+		Search: TaskQuery{
+			Queue:  name,
+			Text:   values.Get("q"),
+			Kind:   values.Get("kind"),
+			Status: Status(values.Get("status")),
+			Cursor: values.Get("page"),
+			Limit:  tasksShown,
+		},
+		Watched: d.watcher != nil,
+	}
+	data.First = data.Search.Cursor == ""
+	if data.Page, err = d.source.Tasks(r.Context(), data.Search); err != nil {
+		// The rest of the page stands without them.
+		data.Trouble = d.failure(r, err).data.(problem).say()
+	}
+	if data.Page.Next != "" {
+		values.Set("page", data.Page.Next)
+		values.Del("done")
+		data.Next = "?" + values.Encode()
+	}
+	if d.watcher != nil {
+		if err := d.watch(r, &data); err != nil {
+			return view{}, err
+		}
+	}
+	return view{name: "queue", title: queueNameOf(name).ID, nav: "queues", live: true, data: data}, nil
+}
+
+// watch adds what only an Observer knows.
+func (d *Dashboard) watch(r *http.Request, data *queueView) error {
+	activity, err := d.watcher.Activity(r.Context(), data.Queue.Name)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	data.Span = spanOf(r.URL.Query(), now.Sub(activity.Since))
+	data.Charts = []*chart{
+		throughputChart(activity, now, data.Span),
+		outcomeChart(activity, now, data.Span),
+		lagChart(activity, now, data.Span),
+	}
+	data.Ended, err = d.watcher.Ended(r.Context(), data.Queue.Name, endedShown)
+	return err
+}
+
+// spanOf is the span asked for, or the longer one once there is more than the
+// shorter to show.
+func spanOf(values url.Values, observed time.Duration) time.Duration {
+	switch values.Get("span") {
+	case "1m":
+		return shortSpan
+	case "5m":
+		return longSpan
+	}
+	if observed < shortSpan {
+		return shortSpan
+	}
+	return longSpan
+}
+
+// confirmation is what a page that asks before a change shows.
+type confirmation struct {
+	Queue admin.Queue
+	Task  string // full name
+}
+
+func (d *Dashboard) askPurge(r *http.Request) (view, error) {
+	queue, err := d.source.Queue(r.Context(), queueOf(r))
+	return view{name: "purge", title: "Purge " + r.PathValue("queue"), nav: "queues", data: confirmation{Queue: queue}}, err
+}
+
+func (d *Dashboard) askDelete(r *http.Request) (view, error) {
+	return view{name: "delete", title: "Delete a task", nav: "queues", data: confirmation{Task: taskOf(r)}}, nil
+}

@@ -1,0 +1,66 @@
+package dashboard
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/brillconsulting/handoff/admin"
+)
+
+// queuesView is what the page of all queues shows.
+type queuesView struct {
+	Groups  []queueGroup
+	Watched bool // each row has a chart of its last minute
+	Tasks   int64
+}
+
+// queueGroup is the queues of one location.
+type queueGroup struct {
+	Project, Location string
+	Rows              []queueRow
+}
+
+type queueRow struct {
+	admin.Queue
+	Chart *chart // nil: nothing was observed
+}
+
+const rowSpan = time.Minute
+
+func (d *Dashboard) showQueues(r *http.Request) (view, error) {
+	queues, err := d.source.Queues(r.Context())
+	if err != nil {
+		return view{}, err
+	}
+	data := queuesView{Watched: d.watcher != nil}
+	now := time.Now()
+	for _, q := range queues {
+		row := queueRow{Queue: q}
+		if d.watcher != nil {
+			// A queue that was deleted since has no chart.
+			if a, err := d.watcher.Activity(r.Context(), q.Name); err == nil {
+				row.Chart = sparkline(a, now, rowSpan)
+			}
+		}
+		if q.Stats != nil {
+			data.Tasks += q.Stats.Tasks
+		}
+		n := queueNameOf(q.Name)
+		if last := len(data.Groups) - 1; last >= 0 && data.Groups[last].Project == n.Project && data.Groups[last].Location == n.Location {
+			data.Groups[last].Rows = append(data.Groups[last].Rows, row)
+			continue
+		}
+		data.Groups = append(data.Groups, queueGroup{n.Project, n.Location, []queueRow{row}})
+	}
+	return view{name: "queues", title: "Queues", nav: "queues", live: true, data: data}, nil
+}
+
+// queueName is the full name of a queue in its parts.
+type queueName struct{ Project, Location, ID string }
+
+func queueNameOf(name string) queueName {
+	project, rest, _ := strings.Cut(strings.TrimPrefix(name, "projects/"), "/locations/")
+	location, id, _ := strings.Cut(rest, "/queues/")
+	return queueName{project, location, id}
+}

@@ -1,0 +1,198 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// redrives holds the redrive that was started last. There is one at a time:
+// two would race for the same letters.
+type redrives struct {
+	mu     sync.Mutex
+	now    progress
+	began  bool
+	cancel context.CancelFunc
+}
+
+// progress is how far a redrive has come.
+type progress struct {
+	Filter   letterFilter // of a redrive of all that match
+	Selected bool         // it is one of letters that were selected
+	Counted  bool         // Total is known
+	Total    int
+	Done     int // letters that were enqueued again
+	Gone     int // letters that were gone already
+	Failed   int
+	LastErr  string
+	BeganAt  time.Time
+	EndedAt  time.Time // zero: it is under way
+	Stopped  bool      // before all was done
+}
+
+// Handled is how many letters are behind it.
+func (p progress) Handled() int { return p.Done + p.Gone + p.Failed }
+
+// UnderWay says whether it goes on.
+func (p progress) UnderWay() bool { return p.EndedAt.IsZero() }
+
+// progress returns a copy, nil if none was ever started.
+func (j *redrives) progress() *progress {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.began {
+		return nil
+	}
+	now := j.now
+	return &now
+}
+
+func (j *redrives) begin(p progress, cancel context.CancelFunc) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.began && j.now.UnderWay() {
+		return false
+	}
+	j.now, j.began, j.cancel = p, true, cancel
+	return true
+}
+
+func (j *redrives) note(change func(*progress)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.now)
+}
+
+// stop reports whether there was one to stop.
+func (j *redrives) stop() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.began || !j.now.UnderWay() {
+		return false
+	}
+	j.cancel()
+	return true
+}
+
+const redrivers = 8 // letters in hand at a time
+
+// startRedrive redrives the letters of these IDs, or, with none, all that
+// match the filter now. It goes on when the request that began it is over,
+// until it is done, stopped, or the Dashboard is closed.
+func (d *Dashboard) startRedrive(f letterFilter, ids []string) error {
+	ctx, cancel := context.WithCancel(d.ctx)
+	p := progress{Filter: f, Selected: ids != nil, Counted: ids != nil, Total: len(ids), BeganAt: time.Now()}
+	if !d.redrive.begin(p, cancel) {
+		cancel()
+		return &refusal{"A redrive is under way: wait for its end, or stop it."}
+	}
+	d.work.Go(func() {
+		defer cancel()
+		d.runRedrive(ctx, f, ids)
+	})
+	return nil
+}
+
+func (d *Dashboard) runRedrive(ctx context.Context, f letterFilter, ids []string) {
+	if ids == nil {
+		var err error
+		ids, err = matching(ctx, d.config.DeadLetters, f)
+		d.redrive.note(func(p *progress) {
+			p.Counted, p.Total = true, len(ids)
+			if err != nil {
+				p.LastErr = err.Error()
+			}
+		})
+	}
+	work := make(chan string)
+	var workers sync.WaitGroup
+	for range min(redrivers, len(ids)) {
+		workers.Go(func() {
+			for id := range work {
+				// What is in hand is finished: a stop is between two letters.
+				d.redriveOne(context.WithoutCancel(ctx), id)
+			}
+		})
+	}
+	for _, id := range ids {
+		if ctx.Err() != nil {
+			break
+		}
+		select {
+		case work <- id:
+		case <-ctx.Done():
+		}
+	}
+	close(work)
+	workers.Wait()
+	d.redrive.note(func(p *progress) {
+		p.EndedAt = time.Now()
+		p.Stopped = p.Handled() < p.Total || ctx.Err() != nil && !p.Counted
+	})
+}
+
+func (d *Dashboard) redriveOne(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err := d.config.Client.Redrive(ctx, d.config.DeadLetters, id)
+	d.redrive.note(func(p *progress) {
+		switch {
+		case err == nil:
+			p.Done++
+		case errors.Is(err, handoff.ErrNoDeadLetter):
+			p.Gone++
+		default:
+			p.Failed++
+			p.LastErr = err.Error()
+		}
+	})
+}
+
+// matching lists the letters that a redrive is for before the first is
+// redriven: one that dies again meanwhile is not redriven for ever.
+func matching(ctx context.Context, store handoff.DeadLetterStore, f letterFilter) ([]string, error) {
+	ids := []string{}
+	for cursor := ""; ; {
+		page, err := store.List(ctx, handoff.DeadLetterQuery{Kind: f.Kind, Cursor: cursor, Limit: lettersPage})
+		if err != nil {
+			return ids, err
+		}
+		for _, l := range page.Letters {
+			if f.matches(l) {
+				ids = append(ids, l.ID)
+			}
+		}
+		if cursor = page.Next; cursor == "" {
+			return ids, nil
+		}
+	}
+}
+
+// redriveAsk is what the page before a redrive of all that match shows.
+type redriveAsk struct {
+	Filter  letterFilter
+	Matches int
+}
+
+func (d *Dashboard) askRedrive(r *http.Request) (view, error) {
+	if d.config.Client == nil {
+		return view{}, errNoClient
+	}
+	f := letterFilterOf(r.URL.Query())
+	ids, err := matching(r.Context(), d.config.DeadLetters, f)
+	return view{name: "redrive", title: "Redrive dead letters", nav: "dead", data: redriveAsk{f, len(ids)}}, err
+}
+
+func (d *Dashboard) showRedrive(*http.Request) (view, error) {
+	v := view{name: "progress", title: "Redrive", nav: "dead"}
+	p := d.redrive.progress()
+	if p != nil && p.UnderWay() {
+		v.live, v.refresh = true, time.Second
+	}
+	v.data = p
+	return v, nil
+}
