@@ -30,8 +30,9 @@ type emulatorCmd struct {
 	Missing  bool     `help:"Create the queue of a task where there is none."                                        name:"create-missing-queues"`
 	NoLimits bool     `help:"Accept rates and concurrency over the service's limits, for load tests."`
 
-	AppEngine map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default answers for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
-	Insecure  bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
+	AppEngine  map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default answers for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
+	DefaultURL string            `help:"Where tasks with an empty URL go, as firebase-admin creates them. {project}, {location} and {queue} stand for those of the task." placeholder:"URL"`
+	Insecure   bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
 
 	Log bool `help:"Log every API call and every dispatch to stderr, a line each, never bodies, headers or tokens."`
 }
@@ -69,6 +70,7 @@ func (c *emulatorCmd) config() emulator.Config {
 		GRPCAddr:            c.GRPC,
 		HTTPAddr:            c.HTTP,
 		AppEngine:           c.AppEngine,
+		DefaultURL:          c.DefaultURL,
 		InsecureTargets:     c.Insecure,
 		CreateMissingQueues: c.Missing,
 		NoLimits:            c.NoLimits,

@@ -114,6 +114,19 @@ func TestAppEngineServices(t *testing.T) {
 	}
 }
 
+// TestDefaultURL: what firebase-admin sends, and the queue that a function has.
+func TestDefaultURL(t *testing.T) {
+	t.Parallel()
+	url, got := worker(t, (*httptest.Server).Start)
+	p := start(t, "--create-missing-queues", "--default-url", url+"/{project}/{location}/{queue}")
+	resp, err := http.Post("http://"+p.http+"/projects/p/locations/l/queues/emails/tasks", "application/json",
+		strings.NewReader(`{"task":{"httpRequest":{"url":"","body":"e30=","headers":{"Content-Type":"application/json"},"oidcToken":{"serviceAccountEmail":"emulated-service-acct@email.com"}}}}`))
+	assert.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Status(t, resp.StatusCode, http.StatusOK)
+	expect(t, got, "/p/l/emails")
+}
+
 func TestInsecureTargets(t *testing.T) {
 	t.Parallel()
 	url, got := worker(t, (*httptest.Server).StartTLS)
@@ -160,8 +173,8 @@ func TestLog(t *testing.T) {
 func TestEveryBadFlagAtOnce(t *testing.T) {
 	t.Parallel()
 	said := fail(t, "emulator", "--queue", "a_b", "--queues", file(t, "queues:\n  - name: a_b\n    max_attempts: 0\n"),
-		"--app-engine", "default=localhost", "--app-engine", "a//b=http://localhost:1")
+		"--app-engine", "default=localhost", "--app-engine", "a//b=http://localhost:1", "--default-url", "localhost")
 	assert.ErrorContains(t, errors.New(said), "--queue a_b: ", "--project and --location", "line 2: ", "line 3: ",
-		`Config.AppEngine["default"]`, `Config.AppEngine["a//b"]`)
-	assert.Equal(t, strings.Count(said, "\n"), 6)
+		`Config.AppEngine["default"]`, `Config.AppEngine["a//b"]`, "Config.DefaultURL")
+	assert.Equal(t, strings.Count(said, "\n"), 7)
 }
