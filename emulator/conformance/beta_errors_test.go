@@ -50,7 +50,7 @@ func TestBetaErrors(t *testing.T) {
 			_, err := b.betaCreate(&betapb.Queue{Name: b.queue()})
 			return err
 		})},
-		{"5.1", "v2beta3: a pull queue", fails(codes.Unimplemented, "Queue.type PULL: pull queues are not supported by this emulator.", func(b *bench) error {
+		{"5.1", "v2beta3: a pull queue", fails(codes.InvalidArgument, "Queue.type PULL: pull queues are not supported by this emulator.", func(b *bench) error {
 			b.local("the service has pull queues")
 			_, err := b.betaCreate(&betapb.Queue{Name: b.freshName(), Type: betapb.Queue_PULL})
 			return err
@@ -106,7 +106,7 @@ func TestBetaErrors(t *testing.T) {
 				b.fails(err, codes.NotFound, noEntity)
 			}
 		}},
-		{"5.1", "v2beta3: CreateTask with a pull message", fails(codes.Unimplemented, pullMessage, func(b *bench) error {
+		{"5.1", "v2beta3: CreateTask with a pull message", fails(codes.InvalidArgument, pullMessage, func(b *bench) error {
 			b.local("the service has pull queues")
 			_, err := b.beta().CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: pullTask()})
 			return err
@@ -117,7 +117,7 @@ func TestBetaErrors(t *testing.T) {
 			_, err := b.beta().BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
 				{Parent: queue, Task: betaTask("https://example.com/")}, {Parent: queue, Task: pullTask()},
 			}})
-			b.fails(err, codes.Unimplemented, pullMessage)
+			b.fails(err, codes.InvalidArgument, pullMessage)
 			b.equal(len(b.tasks(queue)), 0)
 		}},
 		{"12.2", "v2beta3: CreateTask without a target", fails(codes.InvalidArgument, "Task.payload_type is not set", func(b *bench) error {

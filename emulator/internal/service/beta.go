@@ -7,8 +7,6 @@ import (
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
@@ -25,8 +23,10 @@ type Beta struct {
 // Beta returns the v2beta3 API of s.
 func (s *Service) Beta() *Beta { return &Beta{v2: s} }
 
+// errPull is not UNIMPLEMENTED: gcloud takes a 501 for an outage and asks again
+// for half a minute.
 func errPull(what string) error {
-	return status.Errorf(codes.Unimplemented, "%s: pull queues are not supported by this emulator.", what)
+	return invalid("%s: pull queues are not supported by this emulator.", what)
 }
 
 func (b *Beta) CreateTask(ctx context.Context, req *betapb.CreateTaskRequest) (*betapb.Task, error) {

@@ -43,6 +43,10 @@ func TestGcloud(t *testing.T) {
 				"rateLimits.maxDispatchesPerSecond": "100.0",
 			}},
 		{command: "queues pause q"},
+		{command: "beta queues update q --routing-override=service:abc", prints: map[string]string{
+			"type": `"PUSH"`, "tombstoneTtl": `"86400s"`, "appEngineHttpQueue.appEngineRoutingOverride.service": `"abc"`,
+		}},
+		{command: "queues update q --clear-routing-override"},
 		{command: "queues describe q", prints: map[string]string{"state": `"PAUSED"`}},
 		{command: "queues list", prints: map[string]string{"0.name": `"` + queue + `"`, "1": "null"}},
 		{command: "queues add-iam-policy-binding q --member=user:a@example.com --role=roles/cloudtasks.viewer",
@@ -64,13 +68,17 @@ func TestGcloud(t *testing.T) {
 		{command: "queues pause q"},
 		{command: "buffer --queue=q --task-id=buffered"},
 		{command: "buffer --queue=q"},
-		{command: "queues delete q"},
+		{command: "beta queues delete q"},
+		{command: "beta queues create p --type=pull", fails: "pull queues are not supported by this emulator"},
 		{command: "locations describe us-central1", prints: map[string]string{"locationId": `"us-central1"`}},
 		{command: "locations list", prints: map[string]string{"0.labels": `{"cloud.googleapis.com/region":"africa-south1"}`}},
 		{command: "cmek-config update --kms-key-name=k --kms-keyring=r --kms-project=p"},
 		{command: "cmek-config describe", prints: map[string]string{"kmsKey": `"projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"`}},
 	} {
 		args := append([]string{"tasks"}, strings.Fields(tc.command)...)
+		if args[1] == "beta" { // gcloud beta tasks, which speaks v2beta3
+			args[0], args[1] = args[1], args[0]
+		}
 		if !strings.HasPrefix(tc.command, "locations") {
 			args = append(args, "--location=us-central1")
 		}
