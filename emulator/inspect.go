@@ -7,7 +7,6 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
-	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
 // Queues returns all queues in the order of their names.
@@ -37,23 +36,8 @@ type Attempt struct {
 // first: the last hundred of a task that has not ended, and those of the
 // tasks that ended last (see Config.History).
 func (s *Server) Attempts(task string) []Attempt {
-	queue, id, _ := names.SplitTask(task)
-	q := s.find(queue)
-	if q == nil {
-		return nil
-	}
-	var attempts []Attempt
-	for _, r := range q.Attempts(id) {
-		attempts = append(attempts, Attempt{
-			Schedule: r.Schedule,
-			Dispatch: r.Dispatch,
-			Response: r.Response,
-			Status:   r.Status,
-			Timeout:  r.Timeout,
-			Err:      r.Failure,
-		})
-	}
-	return attempts
+	life, _ := s.Life(task)
+	return life.Attempts
 }
 
 func (s *Server) find(queue string) *engine.Queue {

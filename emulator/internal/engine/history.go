@@ -1,8 +1,13 @@
 package engine
 
-import "slices"
+import (
+	"time"
 
-// history keeps the attempts of the tasks that ended last, for inspection.
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+)
+
+// history keeps what the tasks that ended last have lived through, for
+// inspection.
 type history struct {
 	most int
 	ring []finished
@@ -10,15 +15,30 @@ type history struct {
 }
 
 type finished struct {
-	id   string
-	life *life
+	id      string
+	created int64
+	ended   int64
+	how     End
+	life    *life
 }
 
-func (h *history) add(t *task) {
+// End is how a task ended.
+type End string
+
+// The ends of a task.
+const (
+	Succeeded End = "succeeded"
+	GivenUp   End = "given up" // its attempts were used up
+	Deleted   End = "deleted"  // by a call
+	Purged    End = "purged"   // with its queue's other tasks
+	TooOld    End = "too old"  // past the age limit
+)
+
+func (h *history) add(t *task, now int64, how End) {
 	if t.life == nil || h.most <= 0 {
 		return
 	}
-	f := finished{string(t.id()), t.life}
+	f := finished{string(t.id()), t.created, now, how, t.life}
 	if len(h.ring) < h.most {
 		h.ring = append(h.ring, f)
 		return
@@ -27,32 +47,78 @@ func (h *history) add(t *task) {
 	h.next = (h.next + 1) % h.most
 }
 
-// find returns the life of the task of this ID that ended last, nil when
-// it is not known (any more).
-func (h *history) find(id string) *life {
-	for i := range slices.Backward(h.ring) {
-		if f := h.ring[(h.next+i)%len(h.ring)]; f.id == id {
-			return f.life
+// back returns the task that ended as many before the last one.
+func (h *history) back(i int) *finished {
+	return &h.ring[(h.next+len(h.ring)-1-i)%len(h.ring)]
+}
+
+// find returns the task of this ID that ended last, nil when it is not known
+// (any more).
+func (h *history) find(id string) *finished {
+	for i := range h.ring {
+		if f := h.back(i); f.id == id {
+			return f
 		}
 	}
 	return nil
 }
 
-// Attempts returns the attempts of a task, oldest first: of one that is in
-// the queue the last hundred, of one that has ended as long as the queue
-// remembers it.
-func (q *Queue) Attempts(id string) []Record {
+// Life is what a task has lived through.
+type Life struct {
+	ID         string
+	Target     string // URL of its attempts; empty until one has ended
+	Created    time.Time
+	Ended      time.Time // zero: it has not
+	How        End
+	Dispatches int
+	Attempts   []Record // oldest first, the last hundred
+}
+
+func (f *finished) told() Life {
+	l := lifeOf(f.id, f.created, f.life)
+	l.Ended, l.How = time.Unix(0, f.ended), f.how
+	return l
+}
+
+func lifeOf(id string, created int64, l *life) Life {
+	told := Life{ID: id, Created: time.Unix(0, created)}
+	if l != nil {
+		told.Target, told.Dispatches = l.target, int(l.dispatches)
+		told.Attempts = append([]Record(nil), l.attempts...)
+	}
+	return told
+}
+
+// Life returns what a task has lived through: one that is in the queue, or
+// one that has ended, as long as the queue remembers it.
+func (q *Queue) Life(id string) (Life, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	key := []byte(id)
-	var l *life
 	if t := q.tasks.find(key, q.tasks.hash(key)); t != nil {
-		l = t.life
-	} else {
-		l = q.finished.find(id)
+		return lifeOf(id, t.created, t.life), true
 	}
-	if l == nil {
-		return nil
+	if f := q.finished.find(id); f != nil {
+		return f.told(), true
 	}
-	return append([]Record(nil), l.attempts...)
+	return Life{}, false
+}
+
+// Ended returns the tasks that ended last, the latest first, at most so many.
+// Tasks that were never dispatched are not among them.
+func (q *Queue) Ended(most int) []Life {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var ended []Life
+	for i := range min(most, len(q.finished.ring)) {
+		ended = append(ended, q.finished.back(i).told())
+	}
+	return ended
+}
+
+func targetOf(m *cloudtaskspb.Task) string {
+	if r := m.GetAppEngineHttpRequest(); r != nil {
+		return r.GetRelativeUri()
+	}
+	return m.GetHttpRequest().GetUrl()
 }

@@ -20,6 +20,7 @@ type Queue struct {
 	settings   settings
 	state      cloudtaskspb.Queue_State
 	purged     int64 // Unix nanoseconds, 0 if never
+	born       int64
 	closed     bool
 
 	tasks    store
@@ -30,6 +31,7 @@ type Queue struct {
 	bucket   bucket
 	throttle throttle
 	replies  replies
+	recent   recent
 	inFlight int // attempts that count against the concurrency limit
 	running  int // all attempts, those of RunTask included
 	activity uint64
@@ -49,6 +51,7 @@ func newQueue(e *Engine, d Definition) *Queue {
 		definition: d,
 		settings:   e.settingsOf(d),
 		state:      cloudtaskspb.Queue_RUNNING,
+		born:       time.Now().UnixNano(),
 		tasks:      newStore(),
 		finished:   history{most: e.cfg.History},
 	}
@@ -140,7 +143,7 @@ func (q *Queue) Purge() (Status, error) {
 	}
 	now := time.Now().UnixNano()
 	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
-		q.end(t, q.tasks.hash(t.id()), now)
+		q.end(t, q.tasks.hash(t.id()), now, Purged)
 		t.pos = -1
 	}
 	q.agenda = agenda{}
@@ -251,22 +254,22 @@ func (q *Queue) Remove(id string) error {
 		return ErrTaskMissing
 	}
 	now := time.Now().UnixNano()
-	q.drop(t, now)
+	q.drop(t, now, Deleted)
 	q.start(now)
 	q.engine.settled.announce()
 	return nil
 }
 
 // drop takes a task out of the queue and leaves its name reserved.
-func (q *Queue) drop(t *task, now int64) {
+func (q *Queue) drop(t *task, now int64, how End) {
 	hash := q.tasks.hash(t.id())
 	q.agenda.remove(t)
 	q.tasks.remove(t, hash)
-	q.end(t, hash, now)
+	q.end(t, hash, now, how)
 }
 
-func (q *Queue) end(t *task, hash uint64, now int64) {
+func (q *Queue) end(t *task, hash uint64, now int64, how End) {
 	q.graves.bury(hash, now, int64(q.settings.tombstoneTTL))
-	q.finished.add(t)
+	q.finished.add(t, now, how)
 	t.gone = true
 }

@@ -120,7 +120,7 @@ func (q *Queue) expire(now int64) {
 			q.oldest = t.created
 			return
 		}
-		q.drop(t, now)
+		q.drop(t, now, TooOld)
 	}
 }
 
@@ -148,6 +148,7 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 	l.attempts = append(l.attempts, Record{Schedule: r.attempt.Schedule, Dispatch: time.Unix(0, now)})
 	l.dispatches++
 	l.running++
+	q.recent.dispatched(t.due, now)
 	q.running++
 	q.epoch.workers.Add(1)
 	return r
@@ -196,6 +197,7 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 	}
 	q.running--
 	r.t.life.end(r, o, now)
+	q.recent.ended(o, now)
 	if o.Status != 0 {
 		q.replies.add(now)
 	}
@@ -212,6 +214,7 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 
 func (l *life) end(r *run, o Outcome, now int64) {
 	l.running--
+	l.target = targetOf(r.attempt.Task)
 	if o.Status != 0 {
 		l.responses++
 		if o.Status < 500 {
@@ -232,7 +235,7 @@ func (l *life) end(r *run, o Outcome, now int64) {
 func (q *Queue) decide(r *run, o Outcome, now int64) {
 	t := r.t
 	if o.OK() {
-		q.drop(t, now)
+		q.drop(t, now, Succeeded)
 		return
 	}
 	if t.life.running > 0 {
@@ -243,7 +246,7 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 		retry = retryOf(own)
 	}
 	if retry.exhausted(t.life.dispatches, time.Duration(now-t.life.first)) {
-		q.drop(t, now)
+		q.drop(t, now, GivenUp)
 		return
 	}
 	// From the end of the attempt, but from the call for RunTask (reference §7.2).

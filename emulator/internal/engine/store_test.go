@@ -139,16 +139,19 @@ func TestHistory(t *testing.T) {
 	for i := range 5 {
 		tk := storedTask(t, fmt.Sprint(i))
 		tk.life = &life{dispatches: int32(i)}
-		h.add(tk)
+		h.add(tk, int64(i), Succeeded)
 	}
-	h.add(storedTask(t, "never dispatched"))
+	h.add(storedTask(t, "never dispatched"), 5, Deleted)
 	var found []string
 	for i := range 5 {
-		if l := h.find(fmt.Sprint(i)); l != nil {
+		if f := h.find(fmt.Sprint(i)); f != nil {
 			found = append(found, fmt.Sprint(i))
 		}
 	}
 	if !slices.Equal(found, []string{"2", "3", "4"}) {
 		t.Errorf("remembers %v", found)
+	}
+	if last := h.back(0); last.id != "4" || last.ended != 4 {
+		t.Errorf("last is %+v", last)
 	}
 }

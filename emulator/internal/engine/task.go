@@ -29,7 +29,8 @@ type life struct {
 	responses  int32
 	executions int32 // responses other than 5xx
 	running    int32
-	first      int64 // dispatch time of the first attempt
+	first      int64  // dispatch time of the first attempt
+	target     string // URL of its attempts; empty until one has ended
 	attempts   []Record
 }
 

@@ -1,0 +1,128 @@
+package emulator
+
+import (
+	"time"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/names"
+)
+
+// Life is what a task has lived through.
+type Life struct {
+	Name       string // full name
+	Target     string // URL that it is dispatched to; empty until an attempt has ended
+	Created    time.Time
+	Ended      time.Time // zero: it has not
+	End        End       // empty: it has not
+	Dispatches int       // attempts begun
+	Attempts   []Attempt // oldest first: the last hundred
+}
+
+// End is how a task ended.
+type End string
+
+// The ends of a task.
+const (
+	Succeeded = End(engine.Succeeded)
+	GivenUp   = End(engine.GivenUp) // its attempts were used up
+	Deleted   = End(engine.Deleted) // by a call
+	Purged    = End(engine.Purged)  // with its queue's other tasks
+	TooOld    = End(engine.TooOld)  // past the age limit of its queue
+)
+
+// Life returns what a task, given by its full name, has lived through. It is
+// known of the tasks that have not ended, and of those that were dispatched and
+// ended last (see Config.History); false says that it is not.
+func (s *Server) Life(task string) (Life, bool) {
+	queue, id, _ := names.SplitTask(task)
+	q := s.find(queue)
+	if q == nil {
+		return Life{}, false
+	}
+	l, ok := q.Life(id)
+	if !ok {
+		return Life{}, false
+	}
+	return lifeOf(q.Name(), l), true
+}
+
+// Ended returns what the tasks of a queue that ended last have lived through,
+// the latest first, at most so many. Tasks that were never dispatched are not
+// among them. queue is as for [Server.Tasks].
+func (s *Server) Ended(queue string, most int) []Life {
+	q := s.find(queue)
+	if q == nil {
+		return nil
+	}
+	var ended []Life
+	for _, l := range q.Ended(most) {
+		ended = append(ended, lifeOf(q.Name(), l))
+	}
+	return ended
+}
+
+func lifeOf(queue string, l engine.Life) Life {
+	life := Life{
+		Name:       queue + "/tasks/" + l.ID,
+		Target:     l.Target,
+		Created:    l.Created,
+		Ended:      l.Ended,
+		End:        End(l.How),
+		Dispatches: l.Dispatches,
+	}
+	for _, r := range l.Attempts {
+		life.Attempts = append(life.Attempts, Attempt{
+			Schedule: r.Schedule,
+			Dispatch: r.Dispatch,
+			Response: r.Response,
+			Status:   r.Status,
+			Timeout:  r.Timeout,
+			Err:      r.Failure,
+		})
+	}
+	return life
+}
+
+// Activity is what a queue did in the last five minutes.
+type Activity struct {
+	Since   time.Time // nothing is known of before
+	Seconds []Second  // in the order of time, without those in which nothing happened
+}
+
+// Second is what a queue did in one second.
+type Second struct {
+	At time.Time // its beginning
+
+	Dispatched int
+	LagSum     time.Duration // by which the dispatches came after their schedule, together
+	LagMax     time.Duration // the longest
+
+	Succeeded  int // answers of 2xx
+	Refused    int // other answers under 500
+	Failed     int // answers of 500 and above
+	Unanswered int // attempts that ended without an answer
+}
+
+// Activity returns what a queue did lately; false: there is no such queue.
+// queue is as for [Server.Tasks].
+func (s *Server) Activity(queue string) (Activity, bool) {
+	q := s.find(queue)
+	if q == nil {
+		return Activity{}, false
+	}
+	seconds, since := q.Activity()
+	a := Activity{Since: since}
+	for _, c := range seconds {
+		a.Seconds = append(a.Seconds, Second{
+			At:         c.At,
+			Dispatched: int(c.Dispatched),
+			LagSum:     c.LagSum,
+			LagMax:     c.LagMax,
+			Succeeded:  int(c.Succeeded),
+			Refused:    int(c.Refused),
+			Failed:     int(c.Failed),
+			Unanswered: int(c.Unanswered),
+		})
+	}
+	return a, true
+}
