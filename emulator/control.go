@@ -26,12 +26,17 @@ func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
 // suite: every queue and task, every reserved name, policy, operation and
 // injected fault is gone. Attempts in flight are cancelled, and no dispatch
 // begins after Reset has returned; a Handler that ignores the end of its
-// request's context may still run. Keys, addresses and the Handler stay.
+// request's context may still run. Keys, addresses, the Handler and what
+// [Server.KeepQueues] kept stay.
 func (s *Server) Reset() {
 	s.service.Reset()
 	s.callFaults.reset()
 	s.dispatchFaults.reset()
 }
+
+// KeepQueues makes every Reset from now on bring back the queues that there
+// are now: with the configuration that they have now, running and empty.
+func (s *Server) KeepQueues() { s.service.Keep() }
 
 // progress is the answer to both requests.
 type progress struct {

@@ -126,6 +126,29 @@ func TestReset(t *testing.T) {
 	})
 }
 
+// TestKeepQueues: a reset brings back what was kept, as it was, and nothing
+// else, time and again.
+func TestKeepQueues(t *testing.T) {
+	t.Parallel()
+	s := begin(t, emulator.Config{})
+	s.update(&cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 7}})
+	s.srv.KeepQueues()
+	for range 2 {
+		s.update(&cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 8}})
+		s.createQueue(&cloudtaskspb.Queue{Name: location + "/queues/other"})
+		_, err := s.client.PauseQueue(t.Context(), &cloudtaskspb.PauseQueueRequest{Name: emails})
+		assert.NoError(t, err)
+		s.create()
+		s.srv.Reset()
+		queues := s.srv.Queues()
+		assert.Equal(t, len(queues), 1)
+		assert.Equal(t, queues[0].GetName(), emails)
+		assert.Equal(t, queues[0].GetState(), cloudtaskspb.Queue_RUNNING)
+		assert.Equal(t, queues[0].GetRateLimits().GetMaxDispatchesPerSecond(), 7)
+		assert.Equal(t, len(s.srv.Tasks(emails)), 0)
+	}
+}
+
 // TestResetBesideCalls is a matter for the race detector, and for Close, which
 // waits for what a reset may have left.
 func TestResetBesideCalls(t *testing.T) {

@@ -56,6 +56,7 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	if err := c.createQueues(ctx, srv, queues); err != nil {
 		return err
 	}
+	srv.KeepQueues() // a reset is for the next test, which has the same flags
 	fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
 	<-ctx.Done()
 

@@ -75,6 +75,16 @@ queues:
 	assert.Equal(t, q.GetRetryConfig().GetMinBackoff().AsDuration(), 2*time.Second)
 	_, err = client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: "projects/p/locations/l/queues/webhooks"})
 	assert.NoError(t, err)
+
+	// A reset brings them back.
+	assert.NoError(t, client.DeleteQueue(t.Context(), &cloudtaskspb.DeleteQueueRequest{Name: emails}))
+	resp, err := http.Post("http://"+p.http+"/emulator/reset", "", nil)
+	assert.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Status(t, resp.StatusCode, http.StatusOK)
+	q, err = client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
+	assert.NoError(t, err)
+	assert.Equal(t, q.GetRetryConfig().GetMaxAttempts(), 9)
 }
 
 func TestMissingQueuesAreCreatedIfAskedTo(t *testing.T) {

@@ -6,6 +6,7 @@ package service
 
 import (
 	"math"
+	"sync/atomic"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -28,6 +29,7 @@ type Service struct {
 	operations operations
 	policies   policies
 	cmek       cmek
+	kept       atomic.Pointer[[]engine.Definition] // queues that a Reset brings back
 }
 
 // Options are in what a Service differs from the real one.
@@ -45,12 +47,28 @@ func New(e *engine.Engine, options Options) *Service {
 	return &Service{engine: e, options: options, pages: newPager()}
 }
 
-// Reset removes every queue and all that was ever told to the service.
+// Keep makes Reset bring back the queues that there are now, as they are now.
+func (s *Service) Keep() {
+	var kept []engine.Definition
+	for _, q := range s.engine.Queues() {
+		kept = append(kept, q.Status().Definition)
+	}
+	s.kept.Store(&kept)
+}
+
+// Reset removes every queue that was not kept and all that was ever told to
+// the service.
 func (s *Service) Reset() {
 	s.engine.Reset()
 	s.operations.reset()
 	s.policies.reset()
 	s.cmek.reset()
+	if kept := s.kept.Load(); kept != nil {
+		for _, d := range *kept {
+			// It fails if somebody was faster, or the server is closed.
+			_, _ = s.engine.Create(d)
+		}
+	}
 }
 
 // Queues returns all queues, as the API shows them.
