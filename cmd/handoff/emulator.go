@@ -34,6 +34,9 @@ type emulatorCmd struct {
 	DefaultURL string            `help:"Where tasks with an empty URL go, as firebase-admin creates them. {project}, {location} and {queue} stand for those of the task." placeholder:"URL"`
 	Insecure   bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
 
+	Dashboard  string `help:"Where a dashboard of it is served: an address of this machine alone, such as 127.0.0.1:8080. Defaults to none." placeholder:"ADDR"`
+	redisFlags        // of the dead letters that the dashboard shows
+
 	Log bool `help:"Log every API call and every dispatch to stderr, a line each, never bodies, headers or tokens."`
 }
 
@@ -57,8 +60,12 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 		return err
 	}
 	srv.KeepQueues() // a reset is for the next test, which has the same flags
-	fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
-	<-ctx.Done()
+	if err := c.withBoard(srv, func() {
+		fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
+		<-ctx.Done()
+	}); err != nil {
+		return err
+	}
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
@@ -88,6 +95,9 @@ var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0
 // and with what emulator.New does not get to see.
 func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	var errs []error
+	if c.Dashboard != "" {
+		errs = append(errs, checkLoopback("--dashboard", c.Dashboard))
+	}
 	for _, name := range c.Queue {
 		if !queueName.MatchString(name) {
 			errs = append(errs, fmt.Errorf("--queue %s: it must be a full name: projects/PROJECT/locations/LOCATION/queues/QUEUE", name))

@@ -2,6 +2,7 @@
 // and dead letters there and in the cloud.
 //
 //	handoff emulator                                          run the emulator
+//	handoff dashboard                                         show queues, tasks and dead letters in a browser
 //	handoff queues list|describe|ensure|diff|pause|resume|purge|delete
 //	handoff tasks  list|describe|run|delete|enqueue
 //	handoff dead   list|show|redrive|delete
@@ -55,11 +56,12 @@ import (
 
 // cli holds the commands, each in a file of its own.
 type cli struct {
-	Emulator emulatorCmd `cmd:"" help:"Run Cloud Tasks on this machine."`
-	Queues   queuesCmd   `cmd:"" help:"List, configure, pause, purge and delete queues."`
-	Tasks    tasksCmd    `cmd:"" help:"List, run, delete and enqueue tasks."`
-	Dead     deadCmd     `cmd:"" help:"List, redrive and delete dead letters."`
-	Version  versionCmd  `cmd:"" help:"Say which version this is."`
+	Emulator  emulatorCmd  `cmd:"" help:"Run Cloud Tasks on this machine."`
+	Dashboard dashboardCmd `cmd:"" help:"Show queues, tasks and dead letters in a browser."`
+	Queues    queuesCmd    `cmd:"" help:"List, configure, pause, purge and delete queues."`
+	Tasks     tasksCmd     `cmd:"" help:"List, run, delete and enqueue tasks."`
+	Dead      deadCmd      `cmd:"" help:"List, redrive and delete dead letters."`
+	Version   versionCmd   `cmd:"" help:"Say which version this is."`
 }
 
 const exitCodes = `Exit codes: 0 done; 1 failed, at least in part; 2 wrong usage, nothing was done; 3 queues diff found differences; ` +

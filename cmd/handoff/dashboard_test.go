@@ -1,0 +1,83 @@
+package main_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+var dashboardLine = regexp.MustCompile(`^handoff (?:emulator: dashboard|dashboard: ready) on (http://127\.0\.0\.1:\d+/)\n$`)
+
+// startDashboard runs the program and returns where its dashboard is.
+func startDashboard(t *testing.T, env []string, args ...string) (url string, cmd *exec.Cmd) {
+	t.Helper()
+	cmd = exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
+	stdout, err := cmd.StdoutPipe()
+	assert.NoError(t, err)
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
+	assert.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // for a test that failed; else it has ended
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	match := dashboardLine.FindStringSubmatch(line)
+	if match == nil {
+		t.Fatalf("first line %q, %v; stderr: %s", line, err, stderr)
+	}
+	return match[1], cmd
+}
+
+func read(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	assert.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	assert.NoError(t, err)
+	assert.Status(t, resp.StatusCode, http.StatusOK)
+	return string(body)
+}
+
+func TestEmulatorDashboard(t *testing.T) {
+	t.Parallel()
+	url, cmd := startDashboard(t, nil, "emulator", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", emails, "--dashboard", "127.0.0.1:0")
+	assert.ErrorContains(t, errors.New(read(t, url)), ">emails</a>", "Last minute")
+	assert.ErrorContains(t, errors.New(read(t, url+"queues/p/l/emails")), "Throughput", "No tasks are waiting.")
+	assert.ErrorContains(t, errors.New(read(t, url+"dead")), "was not told of a dead-letter store")
+	assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, cmd.Wait())
+}
+
+// TestDashboardOfAnAPI: the command that shows Cloud Tasks shows any server of
+// its API.
+func TestDashboardOfAnAPI(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--queue", emails)
+	url, cmd := startDashboard(t, []string{"CLOUD_TASKS_EMULATOR_HOST=" + p.grpc}, "dashboard", "--project", "p", "--location", "l", "--listen", "127.0.0.1:0", "--read-only")
+	page := read(t, url+"queues/p/l/emails")
+	assert.ErrorContains(t, errors.New(page), "there are no charts here", "No tasks are waiting.", "read-only")
+	assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, cmd.Wait())
+}
+
+func TestDashboardStaysHere(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{":8080", "0.0.0.0:8080", "192.0.2.1:8080", "[::]:8080", "example.com:8080"} {
+		assert.ErrorContains(t, errors.New(fail(t, "emulator", "--dashboard", addr)), "--dashboard is", "has no login")
+		assert.ErrorContains(t, errors.New(fail(t, "dashboard", "--listen", addr)), "--listen is", "has no login")
+	}
+	assert.ErrorContains(t, errors.New(fail(t, "emulator", "--dashboard", "8080")), "it must be host:port")
+	assert.ErrorContains(t, errors.New(fail(t, "dashboard", "--target", "https://worker.test")), "--redis")
+}

@@ -1,0 +1,153 @@
+package emulatorsource_test
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/dashboard"
+	"github.com/brillconsulting/handoff/dashboard/emulatorsource"
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
+
+const emails = "projects/shop/locations/europe-west1/queues/emails"
+
+type world struct {
+	*testing.T
+	srv    *emulator.Server
+	api    cloudtaskspb.CloudTasksClient
+	source *emulatorsource.Source
+}
+
+func setup(t *testing.T, handler http.HandlerFunc) *world {
+	t.Helper()
+	srv := emulator.RunT(t, emulator.Config{Handler: handler})
+	source, err := emulatorsource.New(srv)
+	assert.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, source.Close()) })
+	w := &world{t, srv, cloudtaskspb.NewCloudTasksClient(srv.Conn()), source}
+	w.queue(emails, 2)
+	return w
+}
+
+func (w *world) queue(name string, attempts int32) {
+	w.Helper()
+	_, err := w.api.UpdateQueue(w.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{
+		Name: name, RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: attempts, MinBackoff: durationpb.New(time.Millisecond)},
+	}})
+	assert.NoError(w, err)
+}
+
+func (w *world) task(url string) string {
+	w.Helper()
+	task, err := w.api.CreateTask(w.Context(), &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: &cloudtaskspb.Task{
+		MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: url}},
+	}})
+	assert.NoError(w, err)
+	return task.GetName()
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	_, err := emulatorsource.New(nil)
+	assert.ErrorContains(t, err, "emulatorsource: ")
+}
+
+// TestAllLocations: a developer's emulator holds queues of several.
+func TestAllLocations(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	w.queue("projects/shop/locations/us-east1/queues/emails", 1)
+	w.queue("projects/bank/locations/europe-west1/queues/b", 1)
+	w.queue("projects/bank/locations/europe-west1/queues/a", 1)
+	queues, err := w.source.Queues(t.Context())
+	assert.NoError(t, err)
+	var names []string
+	for _, q := range queues {
+		names = append(names, q.Name)
+		assert.Equal(t, q.Stats != nil, true)
+	}
+	assert.Equal(t, names, []string{
+		"projects/bank/locations/europe-west1/queues/a", "projects/bank/locations/europe-west1/queues/b",
+		emails, "projects/shop/locations/us-east1/queues/emails",
+	})
+	assert.NoError(t, w.source.Pause(t.Context(), "projects/shop/locations/us-east1/queues/emails"))
+	q, err := w.source.Queue(t.Context(), "projects/shop/locations/us-east1/queues/emails")
+	assert.NoError(t, err)
+	assert.Equal(t, q.State, admin.Paused)
+	q, err = w.source.Queue(t.Context(), emails)
+	assert.NoError(t, err)
+	assert.Equal(t, q.State, admin.Running)
+}
+
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	for _, name := range []string{"", "emails", "projects/no/locations/such/queues/place", "projects/shop/locations/europe-west1/queues/missing"} {
+		_, err := w.source.Queue(t.Context(), name)
+		assert.ErrorIs(t, err, admin.ErrNotFound)
+		_, err = w.source.Activity(t.Context(), name)
+		assert.ErrorIs(t, err, admin.ErrNotFound)
+		_, err = w.source.Life(t.Context(), name+"/tasks/x")
+		assert.ErrorIs(t, err, admin.ErrNotFound)
+		assert.ErrorIs(t, w.source.RunNow(t.Context(), name+"/tasks/x"), admin.ErrNotFound)
+	}
+}
+
+// TestTimeline shows the whole life of tasks that have ended, on the page.
+func TestTimeline(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/fails" {
+			rw.WriteHeader(http.StatusBadGateway)
+		}
+	})
+	good, bad := w.task("https://worker.test/works"), w.task("https://worker.test/fails")
+	assert.NoError(t, w.srv.Wait(t.Context()))
+	life, err := w.source.Life(t.Context(), good)
+	assert.NoError(t, err)
+	assert.Equal(t, []any{life.End, life.Target, len(life.Attempts), life.Attempts[0].Status}, []any{dashboard.Succeeded, "https://worker.test/works", 1, 200})
+	life, err = w.source.Life(t.Context(), bad)
+	assert.NoError(t, err)
+	assert.Equal(t, []any{life.End, len(life.Attempts), life.Attempts[1].Status, life.Earlier}, []any{dashboard.GivenUp, 2, 502, 0})
+	ended, err := w.source.Ended(t.Context(), emails, 10)
+	assert.NoError(t, err)
+	assert.Equal(t, len(ended), 2)
+
+	board, err := dashboard.New(dashboard.Config{Source: w.source, Loopback: true, Logger: slog.New(slog.DiscardHandler)})
+	assert.NoError(t, err)
+	t.Cleanup(board.Close)
+	server := httptest.NewServer(board)
+	t.Cleanup(server.Close)
+	for path, wants := range map[string][]string{
+		"/": {"emails", `class="spark"`},
+		"/queues/shop/europe-west1/emails": {
+			"Throughput", "Outcomes", "Lag behind schedule", "Ended last", ">succeeded</span>", ">given up</span>",
+		},
+		"/queues/shop/europe-west1/emails/tasks/" + bad[len(emails)+len("/tasks/"):]: {
+			"Created", "Attempt 1", "Attempt 2", "502 Bad Gateway", "Given up", "The task has ended",
+		},
+	} {
+		resp, err := server.Client().Get(server.URL + path)
+		assert.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		resp.Body.Close()
+		for _, want := range wants {
+			if !strings.Contains(string(body), want) {
+				t.Fatalf("%s lacks %q:\n%s", path, want, body)
+			}
+		}
+	}
+}
