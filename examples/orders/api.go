@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/labstack/echo/v4"
+)
+
+// api serves customers and, where a real shop would ask who they are,
+// operators.
+func (s *shop) api(g *echo.Group) {
+	g.PUT("/orders/:id", s.putOrder)
+	g.GET("/orders/:id", s.getOrder)
+	g.GET("/dead-letters", s.listDead)
+	g.POST("/dead-letters/:id/redrive", s.redrive)
+}
+
+// putOrder notes the order first and enqueues second. If the second fails, the
+// customer is told to send it again, and that is safe: the ID is the
+// customer's, for the books and for the task.
+func (s *shop) putOrder(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), 5*time.Second)
+	defer cancel()
+	o := order{State: "placed"}
+	if err := c.Bind(&o); err != nil {
+		return err
+	}
+	o.ID = c.Param("id")
+	if err := s.books.place(ctx, o); err != nil {
+		return err
+	}
+	if _, err := s.client.Enqueue(ctx, Charge{Order: o.ID}); err != nil {
+		return echo.NewHTTPError(http.StatusServiceUnavailable, "not taken yet: please send it again").SetInternal(err)
+	}
+	return c.JSON(http.StatusAccepted, o)
+}
+
+func (s *shop) getOrder(c echo.Context) error {
+	o, err := s.books.order(c.Request().Context(), c.Param("id"))
+	if errors.Is(err, sql.ErrNoRows) {
+		return echo.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, o)
+}
+
+// dead is what an operator sees of a dead letter.
+type dead struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	Why  string `json:"why"`
+}
+
+func (s *shop) listDead(c echo.Context) error {
+	page, err := s.letters.List(c.Request().Context(), handoff.DeadLetterQuery{})
+	if err != nil {
+		return err
+	}
+	list := make([]dead, len(page.Letters))
+	for i, l := range page.Letters {
+		list[i] = dead{l.ID, l.Kind, l.LastErr}
+	}
+	return c.JSON(http.StatusOK, list)
+}
+
+func (s *shop) redrive(c echo.Context) error {
+	_, err := s.client.Redrive(c.Request().Context(), s.letters, c.Param("id"))
+	if errors.Is(err, handoff.ErrNoDeadLetter) {
+		return echo.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusAccepted)
+}

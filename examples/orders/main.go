@@ -1,0 +1,155 @@
+// Orders is a web shop. Its HTTP API takes an order and enqueues the rest:
+// charging, shipping, the receipt. Cloud Tasks delivers everything twice today,
+// the carrier does not answer at first, and one customer has no money; in the
+// end every order is charged once and shipped.
+//
+//	go run -C examples/orders .
+//
+// books.go has the effect that must not happen twice and the fencing token that
+// guards it, api.go what customers and operators call.
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/memstore"
+	"github.com/labstack/echo/v4"
+)
+
+const (
+	parent  = "projects/shop/locations/europe-west1"
+	account = "tasks@shop.iam.gserviceaccount.com"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "orders")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	db, err := openBooks(ctx, filepath.Join(dir, "books.db"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+
+	tasks, err := emulator.New(emulator.Config{})
+	if err != nil {
+		return err
+	}
+	defer tasks.Close()
+	if _, err := cloudtaskspb.NewCloudTasksClient(tasks.Conn()).CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{
+		Parent: parent, Queue: &cloudtaskspb.Queue{Name: parent + "/queues/orders"},
+	}); err != nil {
+		return err
+	}
+	tasks.InjectDispatch(emulator.DispatchFault{Again: true}) // at least once, Cloud Tasks says; so twice
+
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	url := "http://" + listener.Addr().String()
+	say := log.New(out, "", 0) // for lines that goroutines share
+	s, err := newShop(ctx, db, tasks, url, say)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer s.client.Close()
+	server := &http.Server{Handler: s.echo, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	err = openingDay(ctx, s, tasks, url, say)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 8*time.Second)
+	defer cancel()
+	err = errors.Join(err, s.router.Shutdown(drain), server.Close())
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
+	return err
+}
+
+// newShop is the shop's server: the API, and the worker beside it. Both could
+// be services of their own; they share nothing but the books and the payloads.
+func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string, say *log.Logger) (*shop, error) {
+	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
+		Project:  "shop",
+		Location: "europe-west1",
+		Target:   handoff.HTTPTarget{URL: url + "/tasks", ServiceAccount: account},
+		Options:  tasks.ClientOptions(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
+		Audiences: []string{url},
+		Callers:   []string{account},
+		Keys:      handoff.StaticKeys(tasks.JWKS()),
+	})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	letters := memstore.NewDeadLetters()
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		Verifier:    verifier,
+		Store:       memstore.New(), // redisstore, as soon as there are two processes
+		DeadLetters: letters,
+		Logger:      slog.New(slog.DiscardHandler), // show says it all
+	})
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	s := &shop{echo: echo.New(), router: router, client: client, books: books{db}, letters: letters}
+	handoff.Handle(router, s.charge)
+	handoff.Handle(router, s.ship)
+	handoff.Handle(router, s.mail)
+	router.Mount(s.echo.Group("/tasks", show(say)))
+	s.api(s.echo.Group(""))
+	return s, nil
+}
+
+// show prints each delivery and what it came to.
+func show(say *log.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			err := next(c)
+			if d, ok := handoff.DeliveryFrom(c); ok {
+				say.Printf("  %-8s %d %s%s", d.Info.Kind, d.Status, d.Outcome, why(d.Err))
+			}
+			return err
+		}
+	}
+}
+
+func why(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ", because of: " + err.Error()
+}
