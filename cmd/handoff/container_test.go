@@ -47,6 +47,11 @@ func TestComposeFile(t *testing.T) {
 		}
 	}
 	assert.NoError(t, yaml.Load(text, &compose, yaml.WithKnownFields()))
+	page, err := os.ReadFile("../../docs/emulator.md")
+	assert.NoError(t, err)
+	if !strings.Contains(string(page), "<!-- cmd/handoff/compose.yaml -->\n```yaml\n"+string(text)+"```\n") {
+		t.Error("docs/emulator.md shows another compose.yaml than there is")
+	}
 	tasks := compose.Services["tasks"]
 	_, err = os.Stat("../../" + tasks.Build.Dockerfile)
 	assert.NoError(t, err)

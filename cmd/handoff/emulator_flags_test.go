@@ -7,7 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -176,6 +179,30 @@ func TestLog(t *testing.T) {
 		assert.Equal(t, strings.Count(said, line), 1)
 	}
 	assert.Equal(t, strings.Contains(said, "correct-horse"), false)
+}
+
+// TestPageHasEveryFlag: docs/emulator.md lists the flags of --help, and no
+// other.
+func TestPageHasEveryFlag(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/emulator.md")
+	assert.NoError(t, err)
+	help, err := exec.Command(program, "emulator", "--help").Output()
+	assert.NoError(t, err)
+	flags := func(pattern string, in []byte) []string {
+		var names []string
+		for _, match := range regexp.MustCompile(pattern).FindAllSubmatch(in, -1) {
+			names = append(names, string(match[1]))
+		}
+		slices.Sort(names)
+		return slices.Compact(names)
+	}
+	_, table, found := strings.Cut(string(page), "| Flag | |\n")
+	assert.Equal(t, found, true)
+	table, _, _ = strings.Cut(table, "\n\n")
+	documented := flags("`(--[a-z-]+)`", []byte(table))
+	there := slices.DeleteFunc(flags(`(?m)^ +(?:-h, )?(--[a-z-]+)`, help), func(name string) bool { return name == "--help" })
+	assert.Equal(t, strings.Join(documented, " "), strings.Join(there, " "))
 }
 
 // TestEveryBadFlagAtOnce: the names of the queues, the file, and where App

@@ -76,13 +76,19 @@ func need(t *testing.T, program string, required bool) {
 	}
 }
 
-func TestNode(t *testing.T) {
+// needNode installs Google's Node client where there is Node.
+func needNode(t *testing.T) {
+	t.Helper()
 	required := os.Getenv("HANDOFF_REQUIRE_CLIENTS") != ""
 	need(t, "node", required)
 	need(t, "npm", required)
 	if _, err := os.Stat("node_modules/.package-lock.json"); err != nil {
 		mustRun(t, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	}
+}
+
+func TestNode(t *testing.T) {
+	needNode(t)
 	for _, transport := range []string{"grpc", "rest"} {
 		t.Run(transport, func(t *testing.T) {
 			srv, worker, arrived := setup(t)
