@@ -117,7 +117,7 @@ type KeySource struct {
 }
 
 // RemoteKeys returns the keys published as a JWKS at url: [GoogleKeys], or an
-// emulator's, such as http://localhost:8123/oauth2/v3/certs. Plain http is
+// emulator's, such as http://localhost:8124/oauth2/v3/certs. Plain http is
 // accepted for localhost and for host names without a dot, as containers use
 // them. [NewOIDC] reports a url that will not do.
 //
