@@ -1,0 +1,36 @@
+// Migrate-from-asynq is the same small program twice: on asynq, in folder
+// before, and on handoff, in folder after. It sends mail: at once, later, once
+// only, after a failure, and never. README.md has the two side by side.
+//
+//	go run -C examples/migrate-from-asynq .
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"github.com/brillconsulting/handoff/examples/migrate-from-asynq/after"
+	"github.com/brillconsulting/handoff/examples/migrate-from-asynq/before"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	fmt.Fprintln(out, "before, on asynq:")
+	if err := before.Run(ctx, out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "after, on handoff:")
+	return after.Run(ctx, out)
+}
