@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/status"
 )
 
@@ -27,16 +28,17 @@ func (s *Server) logCall(ctx context.Context, method string, req, resp any, err 
 }
 
 // resource is the name of what a call was about: of the task or queue that it
-// answered with, else of what it asked for.
+// answered with, else of what it asked for. A batch is about its queue, not
+// about the operation that it answers with.
 func resource(req, resp any) string {
-	switch r := resp.(type) {
-	case *cloudtaskspb.Task:
-		return r.GetName()
-	case *cloudtaskspb.Queue:
-		return r.GetName()
+	type named interface{ GetName() string }
+	if _, operation := resp.(*longrunningpb.Operation); !operation {
+		if r, ok := resp.(named); ok {
+			return r.GetName()
+		}
 	}
 	switch r := req.(type) {
-	case interface{ GetName() string }:
+	case named:
 		return r.GetName()
 	case interface{ GetParent() string }:
 		return r.GetParent()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -121,6 +122,12 @@ func TestLogTellsCallsAndAttempts(t *testing.T) {
 	})
 	_, err := s.tryCreate(func(task *cloudtaskspb.Task) { task.GetHttpRequest().Url = secret })
 	assert.Equal(t, status.Code(err), codes.InvalidArgument)
+	_, err = betapb.NewCloudTasksClient(s.srv.Conn()).CreateQueue(t.Context(), &betapb.CreateQueueRequest{
+		Parent: location, Queue: &betapb.Queue{Name: location + "/queues/beta"},
+	})
+	assert.NoError(t, err)
+	_, err = s.client.BatchDeleteTasks(t.Context(), &cloudtaskspb.BatchDeleteTasksRequest{Parent: emails, Names: []string{emails + "/tasks/b"}})
+	assert.NoError(t, err)
 	s.wait()
 	s.srv.Close()
 	for _, word := range []string{secret, "Bearer", "eyJ"} {
@@ -141,6 +148,8 @@ func TestLogTellsCallsAndAttempts(t *testing.T) {
 		{Level: "DEBUG", Msg: "call", Method: api + "CreateQueue", Resource: emails, Code: "OK"},
 		{Level: "DEBUG", Msg: "call", Method: api + "CreateTask", Resource: emails + "/tasks/a", Code: "OK"},
 		{Level: "INFO", Msg: "call", Method: api + "CreateTask", Resource: emails, Code: "InvalidArgument"},
+		{Level: "DEBUG", Msg: "call", Method: "/google.cloud.tasks.v2beta3.CloudTasks/CreateQueue", Resource: location + "/queues/beta", Code: "OK"},
+		{Level: "DEBUG", Msg: "call", Method: api + "BatchDeleteTasks", Resource: emails, Code: "OK"},
 		{Level: "INFO", Msg: "attempt", Task: "a", Status: 500},
 		{Level: "DEBUG", Msg: "attempt", Task: "a", Status: 200},
 	} {
