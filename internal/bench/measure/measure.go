@@ -65,7 +65,7 @@ func Median(costs []Cost, figure func(Cost) float64) float64 {
 	for i, c := range costs {
 		values[i] = figure(c)
 	}
-	return median(values)
+	return MedianOf(values)
 }
 
 // MedianDifference is the median of the differences between two sides, round
@@ -75,10 +75,11 @@ func MedianDifference(a, b []Cost, figure func(Cost) float64) float64 {
 	for i := range a {
 		values[i] = figure(a[i]) - figure(b[i])
 	}
-	return median(values)
+	return MedianOf(values)
 }
 
-func median(values []float64) float64 {
+// MedianOf values, which it sorts.
+func MedianOf(values []float64) float64 {
 	slices.Sort(values)
 	middle := len(values) / 2
 	if len(values)%2 == 0 {

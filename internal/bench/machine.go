@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+// Machine is what the figures were measured on, and with.
+type Machine struct {
+	CPU        string
+	Processors int
+	Memory     string
+	Kernel     string
+	Go         string
+	Redis      string            `json:",omitempty"`
+	Postgres   string            `json:",omitempty"`
+	Modules    map[string]string `json:",omitempty"`
+	Load       string            // average of the last minute when the run began
+}
+
+func thisMachine(ctx context.Context) Machine {
+	m := Machine{
+		CPU:        field("/proc/cpuinfo", "model name"),
+		Processors: runtime.NumCPU(),
+		Memory:     memory(),
+		Kernel:     kernel(),
+		Go:         strings.TrimPrefix(runtime.Version(), "go"),
+		Load:       firstWord("/proc/loadavg"),
+		Redis:      version(ctx, "redis-server", "--version"),
+		Modules:    make(map[string]string),
+	}
+	if bin, err := postgresBin(); err == nil {
+		m.Postgres = version(ctx, filepath.Join(bin, "postgres"), "--version")
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			switch dep.Path {
+			case "github.com/hibiken/asynq", "github.com/riverqueue/river", "github.com/redis/go-redis/v9", "github.com/labstack/echo/v4":
+				m.Modules[dep.Path] = dep.Version
+			}
+		}
+	}
+	return m
+}
+
+// field of a file of /proc that has a name and a value on each line.
+func field(path, name string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}
+
+func memory() string {
+	kilobytes, _, _ := strings.Cut(field("/proc/meminfo", "MemTotal"), " ")
+	n, err := strconv.Atoi(kilobytes)
+	if err != nil {
+		return "unknown"
+	}
+	return strconv.Itoa(n>>20) + " GiB"
+}
+
+func firstWord(path string) string {
+	text, err := os.ReadFile(path)
+	word, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	if err != nil || word == "" {
+		return "unknown"
+	}
+	return word
+}
+
+// version is the first number in what a program says of itself.
+func version(ctx context.Context, program, flag string) string {
+	said, err := exec.CommandContext(ctx, program, flag).Output()
+	if err != nil {
+		return ""
+	}
+	for word := range strings.FieldsSeq(string(said)) {
+		word = strings.TrimPrefix(word, "v=")
+		if word[0] >= '0' && word[0] <= '9' {
+			return word
+		}
+	}
+	return ""
+}
+
+// kernel is its version without what a distribution adds.
+func kernel() string {
+	release, _, _ := strings.Cut(firstWord("/proc/sys/kernel/osrelease"), "-")
+	return release
+}

@@ -1,0 +1,63 @@
+package measure_test
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+
+	"github.com/brillconsulting/handoff/internal/bench/measure"
+)
+
+// spin uses CPU until it has used so much.
+func spin(t *testing.T, much time.Duration) {
+	t.Helper()
+	sum := 0
+	for until := measure.CPU() + much; measure.CPU() < until; {
+		sum++
+	}
+}
+
+func TestCPUOfIsThatOfTheProcess(t *testing.T) {
+	before, err := measure.CPUOf(os.Getpid())
+	assert.NoError(t, err)
+	used := measure.CPU()
+	spin(t, 50*time.Millisecond)
+	after, err := measure.CPUOf(os.Getpid())
+	assert.NoError(t, err)
+	used = measure.CPU() - used
+	// The two clocks are not read at one moment.
+	if difference := (after - before - used).Abs(); difference > 40*time.Millisecond {
+		t.Errorf("CPUOf says %v, getrusage %v", after-before, used)
+	}
+}
+
+func TestCPUOfFamilyHasTheChildrenThatHaveEnded(t *testing.T) {
+	before, err := measure.CPUOfFamily(os.Getpid())
+	assert.NoError(t, err)
+	own := measure.CPU()
+	child := exec.CommandContext(t.Context(), "sh", "-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
+	assert.NoError(t, child.Run())
+	own = measure.CPU() - own
+	after, err := measure.CPUOfFamily(os.Getpid())
+	assert.NoError(t, err)
+	used := child.ProcessState.UserTime() + child.ProcessState.SystemTime()
+	if got := after - before; (got - own - used).Abs() > 60*time.Millisecond {
+		t.Errorf("CPUOfFamily says %v for %v of this process and %v of its child", got, own, used)
+	}
+}
+
+func TestCPUOfNobody(t *testing.T) {
+	_, err := measure.CPUOf(1 << 23)
+	assert.ErrorContains(t, err, "8388608")
+	_, err = measure.CPUOfFamily(1 << 23)
+	assert.ErrorContains(t, err, "8388608")
+}
+
+func TestResident(t *testing.T) {
+	bytes, err := measure.Resident(os.Getpid())
+	assert.NoError(t, err)
+	assert.Equal(t, bytes > 1<<20, true)
+}

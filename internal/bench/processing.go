@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/brillconsulting/handoff/internal/bench/measure"
+)
+
+// Tokens that deliveries come with.
+const (
+	seenToken = "seen before"
+	newTokens = "always new"
+)
+
+// processing compares what it takes to process a task, of the sides asked for,
+// in one interleaved series.
+func (l *lab) processing(ctx context.Context, worker, withAsynq, withRiver bool) ([]Row, error) {
+	var all []*experiment
+	for _, side := range []struct {
+		wanted bool
+		make   func(context.Context) ([]*experiment, error)
+	}{{worker, l.workers}, {withAsynq, l.asynqs}, {withRiver, l.rivers}} {
+		if !side.wanted {
+			continue
+		}
+		some, err := side.make(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	interleave(ctx, l.rounds, all, l.progress)
+	return results(all), nil
+}
+
+func results(experiments []*experiment) []Row {
+	rows := make([]Row, len(experiments))
+	for i, e := range experiments {
+		rows[i] = e.result()
+	}
+	return rows
+}
+
+// workers are the ways to receive a task over HTTP. Only handoff remembers
+// tokens, so the others are shown one of them.
+func (l *lab) workers(ctx context.Context) ([]*experiment, error) {
+	if err := l.needRedis(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.needTokens(); err != nil {
+		return nil, err
+	}
+	request := body(newInvoice())
+	var all []*experiment
+	for _, variant := range []string{bareEcho, obviousWay, withHandoff, withTelemetry} {
+		r, err := l.receiver(ctx, setup{Variant: variant})
+		if err != nil {
+			return nil, err
+		}
+		seen := newDispatches(1, request, l.tokens[:1], &r.next)
+		fresh := newDispatches(1, request, l.tokens, &r.next)
+		for _, inFlight := range l.levels {
+			row := Row{Section: "worker", Name: variant, Token: seenToken, InFlight: inFlight}
+			all = append(all, &experiment{row: row, run: func(ctx context.Context) (sample, error) {
+				return r.deliver(ctx, inFlight, seen)
+			}})
+			if variant == bareEcho || variant == obviousWay {
+				continue
+			}
+			row.Token = newTokens
+			all = append(all, &experiment{row: row, run: func(ctx context.Context) (sample, error) {
+				return r.deliver(ctx, inFlight, fresh)
+			}})
+		}
+	}
+	return all, nil
+}
+
+// asynqs work off a queue that was filled before.
+func (l *lab) asynqs(ctx context.Context) ([]*experiment, error) {
+	if err := l.needRedis(ctx); err != nil {
+		return nil, err
+	}
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: l.redisServer.addr})
+	l.onClose(client.Close)
+	var all []*experiment
+	for _, variant := range []string{"README", "tuned"} {
+		c, err := l.child(ctx, "asynq", setup{Variant: variant, Redis: l.redisServer.addr})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, &experiment{
+			row: Row{Section: "asynq", Name: "asynq, " + variant, InFlight: asynqConfigs[variant].Concurrency},
+			run: func(ctx context.Context) (sample, error) {
+				if err := l.empty(ctx); err != nil {
+					return sample{}, err
+				}
+				if err := fillAsynq(ctx, client, l.asynqTasks); err != nil {
+					return sample{}, err
+				}
+				s, err := workOff(c, l.asynqTasks, meters{}.with(workerCPU, c.pid()).with(redisCPU, l.redisServer.pid()))
+				if err != nil {
+					return sample{}, err
+				}
+				return s, checkAsynq(ctx, l.rdb, l.asynqTasks)
+			},
+		})
+	}
+	return all, nil
+}
+
+func fillAsynq(ctx context.Context, client *asynq.Client, tasks int) error {
+	var failed atomic.Value
+	payload := body(newInvoice())
+	measure.Callers(64, func(int) {
+		if _, err := client.EnqueueContext(ctx, asynq.NewTask(kind, payload)); err != nil {
+			failed.Store(err)
+		}
+	})(tasks)
+	err, _ := failed.Load().(error)
+	return err
+}
+
+// rivers work off a table that was filled before.
+func (l *lab) rivers(ctx context.Context) ([]*experiment, error) {
+	if err := l.needPostgres(ctx); err != nil {
+		return nil, err
+	}
+	client, err := river.NewClient(riverpgxv5.New(l.pool), &river.Config{Logger: riverLog()})
+	if err != nil {
+		return nil, err
+	}
+	var all []*experiment
+	for _, variant := range []string{"README", "tuned"} {
+		c, err := l.child(ctx, "river", setup{Variant: variant, Postgres: l.postgres.postgres()})
+		if err != nil {
+			return nil, err
+		}
+		jobs := l.riverJobs
+		if variant == "README" {
+			jobs = l.riverSlow
+		}
+		all = append(all, &experiment{
+			row: Row{Section: "river", Name: "river, " + variant, InFlight: riverConfigs[variant].Queues[river.QueueDefault].MaxWorkers},
+			run: func(ctx context.Context) (sample, error) {
+				if err := truncateRiver(ctx, l.pool); err != nil {
+					return sample{}, err
+				}
+				for left := jobs; left > 0; left -= 1000 {
+					if _, err := client.InsertManyFast(ctx, manyInvoices(min(left, 1000))); err != nil {
+						return sample{}, err
+					}
+				}
+				s, err := workOff(c, jobs, meters{}.with(workerCPU, c.pid()).with(postgresCPU, l.postgres.pid()))
+				if err != nil {
+					return sample{}, err
+				}
+				return s, checkRiver(ctx, l.pool, jobs)
+			},
+		})
+	}
+	return all, nil
+}
+
+// workOff has a child process what is there, from its start until it has
+// stopped and so has marked everything.
+func workOff(c *child, tasks int, m meters) (sample, error) {
+	if _, err := c.ask(order{Do: "reset"}); err != nil {
+		return sample{}, err
+	}
+	s := sample{tasks: tasks}
+	var err error
+	s.cpu, err = m.during(func() error {
+		begun := time.Now()
+		if _, err := c.ask(order{Do: "start"}); err != nil {
+			return err
+		}
+		if _, err := c.ask(order{Do: "await", Tasks: tasks}); err != nil {
+			return err
+		}
+		s.wall = time.Since(begun)
+		_, err := c.ask(order{Do: "stop"})
+		return err
+	})
+	return s, err
+}

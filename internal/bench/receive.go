@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/bench/measure"
+)
+
+// receiver is a worker process and the tasks that it was sent so far.
+type receiver struct {
+	*child
+
+	lab  *lab
+	next atomic.Int64
+}
+
+func (l *lab) receiver(ctx context.Context, s setup) (*receiver, error) {
+	s.Redis, s.Keys = l.redisServer.addr, l.keys.url
+	if s.Variant == withHandoff && s.Kinds <= 1 {
+		s.CPUProfile = l.profile
+	}
+	c, err := l.child(ctx, "worker", s)
+	return &receiver{child: c, lab: l}, err
+}
+
+// deliver is a run of so many deliveries at once, on a Redis that was emptied.
+func (r *receiver) deliver(ctx context.Context, inFlight int, tasks *dispatches) (sample, error) {
+	if err := r.lab.empty(ctx); err != nil {
+		return sample{}, err
+	}
+	l, err := openLoad(ctx, r.first.Addr, inFlight, tasks)
+	if err != nil {
+		return sample{}, err
+	}
+	defer l.close()
+	before, err := r.ask(order{Do: "tell"})
+	if err != nil {
+		return sample{}, err
+	}
+	var done loaded
+	m := meters{}.with(workerCPU, r.pid()).with(redisCPU, r.lab.redisServer.pid())
+	m[loadCPU] = func() (time.Duration, error) { return measure.CPU(), nil }
+	cpu, err := m.during(func() (err error) {
+		done, err = l.run(ctx, r.lab.length, r.lab.most)
+		return err
+	})
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := r.ask(order{Do: "tell"})
+	if err != nil {
+		return sample{}, err
+	}
+	if handled := after.Tasks - before.Tasks; handled != done.tasks {
+		return sample{}, fmt.Errorf("%d tasks answered 200, %d handled", done.tasks, handled)
+	}
+	if used := r.next.Load(); len(tasks.tokens) > 1 && len(tasks.tokens) < forgotten && used > int64(len(tasks.tokens)) {
+		return sample{}, fmt.Errorf("%d tasks for %d new tokens", used, len(tasks.tokens))
+	}
+	return sample{
+		tasks: done.tasks, wall: done.wall, cpu: cpu,
+		p50: percentile(done.latencies, 50), p99: percentile(done.latencies, 99),
+		allocated: float64(after.Allocated-before.Allocated) / float64(done.tasks),
+	}, nil
+}

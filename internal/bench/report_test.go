@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// runs is an experiment that takes so many µs a task, round by round.
+func runs(row Row, micros ...float64) *experiment {
+	round := 0
+	return &experiment{row: row, run: func(context.Context) (sample, error) {
+		used := micros[min(round, len(micros)-1)]
+		round++
+		if used < 0 {
+			return sample{}, errors.New("one task was answered 503")
+		}
+		cpu := time.Duration(used * 100 * float64(time.Microsecond))
+		return sample{tasks: 100, wall: time.Second, cpu: map[string]time.Duration{workerCPU: cpu, redisCPU: cpu / 10, loadCPU: time.Hour}}, nil
+	}}
+}
+
+func silent(string) {}
+
+func TestMediansWithoutTheFirstRound(t *testing.T) {
+	e := runs(Row{Section: "worker", Name: withHandoff}, 1000, 40, 60, 50)
+	interleave(t.Context(), 3, []*experiment{e}, silent)
+	row := e.result()
+	assert.Equal(t, row.Error, "")
+	assert.Equal(t, row.CPU[workerCPU], Figure{Median: 50, Least: 40, Most: 60})
+	assert.Equal(t, row.CPU[workerCPU].String(), "50.0 (40.0–60.0)")
+	assert.Equal(t, row.Rate.Median, 100)
+	assert.Equal(t, row.All.Median, 55) // not the load's
+}
+
+func TestNoFiguresFromARunWithErrors(t *testing.T) {
+	good := runs(Row{Section: "worker", Name: withHandoff, Token: seenToken, InFlight: 100}, 40)
+	bad := runs(Row{Section: "worker", Name: bareEcho, Token: seenToken, InFlight: 100}, 30, 30, -1)
+	interleave(t.Context(), 3, []*experiment{good, bad}, silent)
+	r := &Report{Rows: results([]*experiment{good, bad})}
+	r.Aims = aimsOf(r)
+	assert.Equal(t, len(good.samples), 3)
+	assert.Equal(t, r.failures(), []string{"worker, echo, token seen before, 100 in flight: one task was answered 503"})
+	if rate := r.Rows[1].Rate; rate != (Figure{}) {
+		t.Errorf("a case that failed has figures: %v", rate)
+	}
+	var out bytes.Buffer
+	writeText(&out, r)
+	if text := out.String(); !strings.Contains(text, "failed") || strings.Contains(text, "30.0") || strings.Contains(text, "multiple of bare echo") {
+		t.Errorf("the report uses a case that failed:\n%s", text)
+	}
+}
+
+func TestEveryOtherRoundGoesBackwards(t *testing.T) {
+	var order []string
+	var all []*experiment
+	for _, name := range []string{"a", "b", "c"} {
+		all = append(all, &experiment{run: func(context.Context) (sample, error) {
+			order = append(order, name)
+			return sample{tasks: 1}, nil
+		}})
+	}
+	interleave(t.Context(), 2, all, silent)
+	assert.Equal(t, strings.Join(order, ""), "abccbaabc")
+}
+
+// figures is the report of a made-up run.
+func figures() *Report {
+	row := func(section, name, token string, inFlight int, worker, store float64) Row {
+		whose := redisCPU
+		if section == "river" {
+			whose = postgresCPU
+		}
+		return Row{
+			Section: section, Name: name, Token: token, InFlight: inFlight,
+			CPU: map[string]Figure{workerCPU: {Median: worker}, whose: {Median: store}},
+			All: Figure{Median: worker + store},
+		}
+	}
+	r := &Report{
+		Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), Rounds: 5,
+		Rows: []Row{
+			row("worker", bareEcho, seenToken, 100, 30, 0),
+			row("worker", withHandoff, seenToken, 100, 44, 10),
+			row("worker", withHandoff, newTokens, 100, 111, 10),
+			row("asynq", "asynq, README", "", 10, 140, 90),
+			row("asynq", "asynq, tuned", "", 100, 99, 60),
+			row("river", "river, tuned", "", 2000, 50, 80),
+		},
+		Memory: []Memory{{Tasks: 1_000_000, Bytes: 100}},
+	}
+	r.Aims, r.Sizes = aimsOf(r), sizesOf(r)
+	return r
+}
+
+func TestAims(t *testing.T) {
+	var got []string
+	for _, a := range figures().Aims {
+		verdict := "missed"
+		if a.Met {
+			verdict = "met"
+		}
+		got = append(got, a.Measured+" "+verdict)
+	}
+	assert.Equal(t, strings.Join(got, ", "), "44.0 µs met, 1.5 met, 10.0 µs met, 111.0 µs missed, 2.25 times met, 2.94 times met")
+}
+
+func TestSizes(t *testing.T) {
+	sizes := figures().Sizes
+	assert.Equal(t, len(sizes), 6)
+	// 10,000/s × 44 µs is 0.44 of a processor.
+	assert.Equal(t, number(sizes[2].Workers), "0.73")
+	assert.Equal(t, number(sizes[2].WorkersNew), "1.85")
+	assert.Equal(t, number(sizes[2].RedisCPU), "0.20")
+	// 10,000/s × 25 h × 100 B.
+	assert.Equal(t, number(sizes[2].RedisGB), "90.0")
+	assert.Equal(t, sizes[2].Shards, 6)
+	assert.Equal(t, sizes[2].Queues, 20)
+	assert.Equal(t, sizes[4].Queues, 2000)
+	assert.Equal(t, sizes[4].Projects, 10) // 100,000 requests a second each
+	assert.Equal(t, sizes[0].RampUp, 0)
+}
+
+// The service's own example: about 740,000 a second after 90 minutes
+// (reference §13.2).
+func TestRampUp(t *testing.T) {
+	assert.Equal(t, sizeOf(738_000, Row{}, Row{}, time.Hour, 0).RampUp, 90*time.Minute)
+	assert.Equal(t, sizeOf(500, Row{}, Row{}, time.Hour, 0).RampUp, 0)
+	assert.Equal(t, sizeOf(501, Row{}, Row{}, time.Hour, 0).RampUp, 5*time.Minute)
+}
+
+func TestDocs(t *testing.T) {
+	dir := t.TempDir()
+	page := filepath.Join(dir, "performance.md")
+	assert.NoError(t, os.WriteFile(page, []byte("mine\n<!-- bench:figures -->\nold\n<!-- /bench:figures -->\nalso mine\n"), 0o600))
+	assert.ErrorContains(t, writeDocs(dir, figures()), "bench:sizing")
+
+	assert.NoError(t, os.WriteFile(page, []byte("mine\n<!-- bench:figures -->\nold\n<!-- /bench:figures -->\nalso mine\n"+
+		"<!-- bench:sizing -->\nold\n<!-- /bench:sizing -->\n"), 0o600))
+	for range 2 { // the second time changes nothing
+		assert.NoError(t, writeDocs(dir, figures()))
+	}
+	text, err := os.ReadFile(page)
+	assert.NoError(t, err)
+	for _, want := range []string{"mine\n", "also mine\n", "| handoff | seen before | 100 | 44.0", "| 1,000,000 | 2 h |", "2026-11-23"} {
+		assert.Equal(t, strings.Count(string(text), want) > 0, true)
+	}
+	if strings.Contains(string(text), "old") {
+		t.Errorf("the old figures are still there:\n%s", text)
+	}
+	drawn, err := os.ReadFile(filepath.Join(dir, "performance.svg"))
+	assert.NoError(t, err)
+	assert.NoError(t, wellFormed(drawn))
+}
+
+func wellFormed(text []byte) error {
+	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for v, want := range map[float64]string{0.123: "0.12", 9.87: "9.87", 12.34: "12.3", 123.4: "123", 1234.5: "1,235", 1234567: "1,234,567"} {
+		assert.Equal(t, number(v), want)
+	}
+}
+
+func TestSoakGrown(t *testing.T) {
+	s := &Soak{Resident: []int64{10, 100, 100, 110}}
+	assert.Equal(t, number(100*s.grown()), "10.0")
+	assert.Equal(t, (&Soak{}).grown(), 0)
+}
