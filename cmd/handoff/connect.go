@@ -86,7 +86,7 @@ type redisFlags struct {
 const forever = time.Duration(math.MaxInt64)
 
 // letters connects for as long as do runs.
-func (r redisFlags) letters(do func(*redisstore.DeadLetters) error) error {
+func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters) error) error {
 	if r.Redis == "" {
 		return usagef("no Redis: add --redis redis://host:port, or set REDIS_URL")
 	}
@@ -96,9 +96,20 @@ func (r redisFlags) letters(do func(*redisstore.DeadLetters) error) error {
 		return usagef("--redis is no URL of a %s Redis; it must be redis[s]://[user:password@]host:port[/db] with the parameters that go-redis knows", r.RedisMode)
 	}
 	defer rdb.Close()
-	err = do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix, MaxAge: forever, MaxCount: math.MaxInt}))
-	if errors.As(err, new(*net.OpError)) {
-		return fmt.Errorf("%w: check --redis, and that Redis is up", err)
+	if err := reach(ctx, rdb); err != nil {
+		return fmt.Errorf("%w: check --redis and --redis-mode, and that Redis is up", err)
+	}
+	return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix, MaxAge: forever, MaxCount: math.MaxInt}))
+}
+
+// reach bounds how long a Redis that is not there is looked for: a sentinel's
+// client would try for most of a minute.
+func reach(ctx context.Context, rdb redis.UniversalClient) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errors.New("no answer from Redis in 10 seconds"))
+	defer cancel()
+	err := rdb.Ping(ctx).Err()
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
 }

@@ -48,7 +48,7 @@ func (c *dashboardCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.withLetters(func(letters handoff.DeadLetterStore) error {
+		return c.withLetters(ctx, func(letters handoff.DeadLetterStore) error {
 			config := dashboard.Config{Source: source, DeadLetters: letters, ReadOnly: c.ReadOnly, Loopback: true}
 			if !redrives {
 				return c.serve(ctx, config)
@@ -78,11 +78,11 @@ func (c *dashboardCmd) serve(ctx context.Context, config dashboard.Config) error
 
 // withLetters connects, if there is a Redis to connect to, for as long as do
 // runs.
-func (r redisFlags) withLetters(do func(handoff.DeadLetterStore) error) error {
+func (r redisFlags) withLetters(ctx context.Context, do func(handoff.DeadLetterStore) error) error {
 	if r.Redis == "" {
 		return do(nil)
 	}
-	return r.letters(func(letters *redisstore.DeadLetters) error { return do(letters) })
+	return r.letters(ctx, func(letters *redisstore.DeadLetters) error { return do(letters) })
 }
 
 // board is a dashboard that is being served.
@@ -122,12 +122,12 @@ func (b *board) close() {
 
 // withBoard serves the dashboard of an emulator, if one is asked for, for as
 // long as do runs.
-func (c *emulatorCmd) withBoard(srv *emulator.Server, do func()) error {
+func (c *emulatorCmd) withBoard(ctx context.Context, srv *emulator.Server, do func()) error {
 	if c.Dashboard == "" {
 		do()
 		return nil
 	}
-	return c.withLetters(func(letters handoff.DeadLetterStore) error {
+	return c.withLetters(ctx, func(letters handoff.DeadLetterStore) error {
 		source, err := emulatorsource.New(srv)
 		if err != nil {
 			return err

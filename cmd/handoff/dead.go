@@ -128,7 +128,7 @@ func reasons(all []handoff.Reason) string {
 
 // cut keeps an error on its line of the table; dead show has all of it.
 func cut(s string) string {
-	const most = 80
+	const most = 100
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}
@@ -144,11 +144,11 @@ type deadList struct {
 
 // Run lists the letters.
 func (c *deadList) Run(ctx context.Context, con *console, dead *deadCmd) error {
-	return dead.letters(func(store *redisstore.DeadLetters) error {
+	return dead.letters(ctx, func(store *redisstore.DeadLetters) error {
 		out, listed := dead.listing(con, c.payloadFlag), 0
 		for letter, err := range c.among(ctx, store) {
 			if err != nil {
-				return listEnd(out.listing, err)
+				return out.endWith(err)
 			}
 			if err := out.letter(letter); err != nil {
 				return err
@@ -169,7 +169,7 @@ type deadShow struct {
 
 // Run shows the letter.
 func (c *deadShow) Run(ctx context.Context, con *console, dead *deadCmd) error {
-	return dead.letters(func(store *redisstore.DeadLetters) error {
+	return dead.letters(ctx, func(store *redisstore.DeadLetters) error {
 		l, err := store.Get(ctx, c.ID)
 		if errors.Is(err, handoff.ErrNoDeadLetter) {
 			return fmt.Errorf("%w; it was redriven, deleted or is too old, or --redis or --prefix is not that of the workers", err)

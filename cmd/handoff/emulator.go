@@ -60,7 +60,7 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 		return err
 	}
 	srv.KeepQueues() // a reset is for the next test, which has the same flags
-	if err := c.withBoard(srv, func() {
+	if err := c.withBoard(ctx, srv, func() {
 		fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
 		<-ctx.Done()
 	}); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // changeJSON is the difference between a queue as it is and as it should be.
 // Action is create, update or unchanged. Fields have the names of queue files;
-// From is left out of a queue that is to be created.
+// From is left out where there was none.
 type changeJSON struct {
 	Queue   string      `json:"queue"`
 	Action  string      `json:"action"`
@@ -29,14 +29,17 @@ type fieldJSON struct {
 func jsonOfChange(c admin.Change) changeJSON {
 	out := changeJSON{Queue: c.Queue, Action: c.Action.String(), Applied: c.Applied}
 	for _, f := range c.Fields {
-		out.Fields = append(out.Fields, fieldJSON{f.Field, settingJSON(f.From), settingJSON(f.To)})
+		out.Fields = append(out.Fields, fieldJSON{f.Field, settingJSON(f.Field, f.From), settingJSON(f.Field, f.To)})
 	}
 	return out
 }
 
 // settingJSON is a setting as queueJSON has it: numbers are numbers, the rest
 // is text, and an override that is not set is null.
-func settingJSON(v any) any {
+func settingJSON(key string, v any) any {
+	if n, ok := v.(int); ok && key == "max_doublings" {
+		return doublings(n)
+	}
 	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
 		return nil
 	}
@@ -109,6 +112,9 @@ func appliedOf(changes []admin.Change) string {
 		if c.Applied {
 			applied++
 		}
+	}
+	if applied == 0 {
+		return "nothing was changed"
 	}
 	return fmt.Sprintf("%d of %d changes are made; the same command makes the others", applied, needed)
 }

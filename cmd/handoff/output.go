@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -111,6 +112,9 @@ func (l *listing) end() error {
 	return l.flush()
 }
 
+// endWith ends a list that an error, or nil, has cut short.
+func (l *listing) endWith(err error) error { return errors.Join(err, l.end()) }
+
 func (l *listing) flush() error {
 	if err := l.out.Flush(); err != nil {
 		return fmt.Errorf("write the output: %w", err)
@@ -138,14 +142,11 @@ func (l *listing) writeTable() {
 		}
 	}
 	for _, row := range rows {
+		var line strings.Builder
 		for i, c := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2)
-			if i == len(row)-1 {
-				pad = ""
-			}
-			_, _ = l.out.WriteString(l.con.paint(c) + pad) // Flush returns the error
+			line.WriteString(l.con.paint(c) + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c.text)+2))
 		}
-		_ = l.out.WriteByte('\n')
+		_, _ = l.out.WriteString(strings.TrimRight(line.String(), " ") + "\n") // Flush returns the error
 	}
 }
 

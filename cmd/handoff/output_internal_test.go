@@ -180,7 +180,7 @@ func TestSecretsAreNotShownUnasked(t *testing.T) {
 			}
 		}
 	}
-	for _, shown := range []any{jsonOfQueue(queue), queueFacts(queue, time.Time{}), settingJSON(queue.Config.HTTPTarget)} {
+	for _, shown := range []any{jsonOfQueue(queue), queueFacts(queue, time.Time{}), settingJSON("http_target", queue.Config.HTTPTarget)} {
 		if strings.Contains(shownAs(t, shown), secret) {
 			t.Errorf("the secret is in %v", shown)
 		}
@@ -198,4 +198,24 @@ func shownAs(t *testing.T, value any) string {
 	encoded, err := json.Marshal(value)
 	assert.NoError(t, err)
 	return string(encoded)
+}
+
+func TestSettingsOfAChange(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		key  string
+		in   any
+		want string
+	}{
+		{"max_attempts", handoff.Unlimited, "-1"},
+		{"max_doublings", handoff.NoDoublings, "0"},
+		{"max_doublings", 3, "3"},
+		{"max_dispatches_per_second", 0.5, "0.5"},
+		{"min_backoff", 90 * time.Second, `"1m30s"`},
+		{"app_engine", &admin.AppEngineRouting{Service: "s"}, `"{service: s}"`},
+		{"app_engine", (*admin.AppEngineRouting)(nil), "null"},
+		{"app_engine", nil, "null"},
+	} {
+		assert.Equal(t, shownAs(t, settingJSON(tc.key, tc.in)), tc.want)
+	}
 }

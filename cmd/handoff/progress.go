@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -146,6 +145,3 @@ func (c *console) during(what string, do func() error) error {
 		}
 	}
 }
-
-// listEnd joins the error of a listing to one that came before it.
-func listEnd(l *listing, err error) error { return errors.Join(err, l.end()) }

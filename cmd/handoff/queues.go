@@ -128,7 +128,7 @@ func (c *queuesList) Run(ctx context.Context, con *console, queues *queuesCmd) e
 		now := time.Now()
 		for q, err := range a.Queues().List(ctx, admin.ListQueues{Filter: c.Filter, Stats: true}) {
 			if err != nil {
-				return listEnd(out, err)
+				return out.endWith(err)
 			}
 			if err := out.add(jsonOfQueue(q), queueRow(q, now)...); err != nil {
 				return err
@@ -218,7 +218,7 @@ func (c *queuesCmd) change(ctx context.Context, con *console, do func(*admin.Que
 			return err
 		}
 		out := con.list(c.outputFlags, "QUEUE", "STATE")
-		return listEnd(out, out.add(jsonOfQueue(q), text(q.Config.ID), stateCell(q.State)))
+		return out.endWith(out.add(jsonOfQueue(q), text(q.Config.ID), stateCell(q.State)))
 	})
 }
 

@@ -51,7 +51,7 @@ func (c *chosenLetters) find(ctx context.Context, con *console, dead *deadCmd, s
 	out, found := dead.listing(con, payloadFlag{}), 0
 	add := func(letter handoff.DeadLetter, err error) error {
 		if err != nil {
-			return listEnd(out.listing, err)
+			return out.endWith(err)
 		}
 		found++
 		return out.letter(letter)
@@ -89,7 +89,7 @@ func (c *deadRedrive) Run(ctx context.Context, con *console, dead *deadCmd) erro
 	if err := c.checkChoice(); err != nil {
 		return err
 	}
-	return dead.letters(func(store *redisstore.DeadLetters) error {
+	return dead.letters(ctx, func(store *redisstore.DeadLetters) error {
 		if c.DryRun {
 			_, err := c.find(ctx, con, dead, store)
 			return err
@@ -126,7 +126,7 @@ func (c *deadDelete) Run(ctx context.Context, con *console, dead *deadCmd) error
 			return err
 		}
 	}
-	return dead.letters(func(store *redisstore.DeadLetters) error {
+	return dead.letters(ctx, func(store *redisstore.DeadLetters) error {
 		ids, err := c.find(ctx, con, dead, store)
 		if err != nil || len(ids) == 0 {
 			return err

@@ -142,7 +142,7 @@ func (c *tasksList) Run(ctx context.Context, con *console, tasks *tasksCmd) erro
 				if ctx.Err() != nil {
 					err = partial{fmt.Sprintf("%d tasks listed, there are more", listed)}
 				}
-				return listEnd(out, err)
+				return out.endWith(err)
 			}
 			err := out.add(jsonOfTask(t, c.payloadFlag), text(t.ID), text(t.Kind), text(age(t.CreatedAt, now)),
 				text(age(t.ScheduledAt, now)), number(t.Execution.Dispatches), lastCell(t.Execution))
