@@ -71,6 +71,8 @@ func New(cfg Config) (*Server, error) {
 		QueueWindow:  cfg.QueueWindow,
 		History:      cfg.History,
 		Throttle:     cfg.Throttle,
+		// In a bubble nothing listens: a socket would stop its clock.
+		Exact: cfg.GRPCAddr != "" || cfg.HTTPAddr != "",
 	})
 	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits, DefaultURL: cfg.DefaultURL})
 	if err := s.listen(cfg); err != nil {

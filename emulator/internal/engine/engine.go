@@ -42,6 +42,11 @@ type Config struct {
 	QueueWindow  time.Duration // how long a queue name stays reserved; 0: not at all
 	History      int           // finished tasks a queue remembers the attempts of
 	Throttle     bool          // slow a queue down on 429 and 503
+
+	// Exact dispatches tasks at their schedule time to a tenth of a millisecond,
+	// where Go's timers alone are up to one late. It needs the system's clock,
+	// which a testing/synctest bubble is without.
+	Exact bool
 }
 
 // Engine holds the queues. Its methods and those of its queues may be

@@ -37,7 +37,8 @@ type Queue struct {
 	activity uint64
 
 	timer  *time.Timer
-	wakeAt int64 // what the timer is set to, 0 while it is not
+	wakeAt int64 // what the timer is for, 0 while it is not set
+	exact  bool  // wakeAt is the schedule time of a task: the timer goes off somewhat before
 	oldest int64 // no task was created before; see expire
 }
 

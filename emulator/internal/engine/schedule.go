@@ -49,14 +49,14 @@ func (q *Queue) advance(now int64) *run {
 	}
 	q.expire(now)
 	var last *run
-	wake := int64(0)
+	wake, scheduled := int64(0), false
 	for q.state == cloudtaskspb.Queue_RUNNING && q.inFlight < q.settings.concurrent {
 		t := q.agenda.first()
 		if t == nil {
 			break
 		}
 		if at := max(t.due, q.bucket.ready(), q.throttle.heldTo); at > now {
-			wake = at
+			wake, scheduled = at, at == t.due
 			if at == q.bucket.ready() {
 				wake += q.bucket.gather(q.agenda.n)
 			}
@@ -70,37 +70,51 @@ func (q *Queue) advance(now int64) *run {
 		}
 		last = q.begin(t, now, false)
 	}
-	q.setTimer(wake, now)
+	q.setTimer(wake, scheduled && q.engine.cfg.Exact, now)
 	return last
 }
 
 // setTimer makes the queue wake at this time, or, if that comes first or
 // wake is 0, when its oldest task reaches the age limit. A timer that is set
 // too early is left: waking once for nothing is cheaper than setting it anew
-// each time.
-func (q *Queue) setTimer(wake, now int64) {
+// each time. Where it matters, the timer goes off as much earlier as it may be
+// late, and tick waits for the rest.
+func (q *Queue) setTimer(wake int64, exact bool, now int64) {
 	if q.tasks.n > 0 {
 		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
-			wake = end
+			wake, exact = end, false
 		}
 	}
-	switch {
-	case wake == 0:
+	if wake == 0 {
 		if q.wakeAt != 0 {
 			q.timer.Stop()
 			q.wakeAt = 0
 		}
-	case q.timer == nil:
-		q.timer = time.AfterFunc(time.Duration(wake-now), q.tick)
-		q.wakeAt = wake
-	case q.wakeAt == 0 || wake < q.wakeAt:
-		q.timer.Reset(time.Duration(wake - now))
-		q.wakeAt = wake
+		return
+	}
+	if q.wakeAt != 0 && q.wakeAt <= wake {
+		return
+	}
+	q.wakeAt, q.exact = wake, exact
+	after := time.Duration(wake - now)
+	if exact {
+		after -= timerLag
+	}
+	if q.timer == nil {
+		q.timer = time.AfterFunc(after, q.tick)
+	} else {
+		q.timer.Reset(after)
 	}
 }
 
 func (q *Queue) tick() {
 	q.mu.Lock()
+	// If the timer was set anew while it went off, it is for some other time.
+	if rest := time.Duration(q.wakeAt - time.Now().UnixNano()); q.exact && rest <= timerLag {
+		q.mu.Unlock()
+		sleepExactly(rest)
+		q.mu.Lock()
+	}
 	q.wakeAt = 0
 	r := q.advance(time.Now().UnixNano())
 	q.engine.settled.announce()

@@ -1,0 +1,59 @@
+package engine_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
+)
+
+// TestExactIsNeverEarly: with the timer set before the time, no task goes out
+// before it; and one that is overtaken or taken away holds up nothing.
+func TestExactIsNeverEarly(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	early := 0
+	e := engine.New(engine.Config{
+		Dispatch: func(_ context.Context, a *engine.Attempt) engine.Outcome {
+			if time.Now().Before(a.Schedule) {
+				mu.Lock()
+				defer mu.Unlock()
+				early++
+			}
+			return engine.Outcome{Status: 200}
+		},
+		TaskTTL: time.Hour,
+		Exact:   true,
+	})
+	defer e.Close()
+	q := newQueue(t, e, "q", 500)
+	begun := time.Now()
+	for i := range 60 {
+		// Every third comes before those that are there already.
+		due := begun.Add(time.Duration(20+i-6*(i%3)) * 1700 * time.Microsecond)
+		task, err := q.Add("", new(cloudtaskspb.Task), due)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%5 == 0 {
+			_ = q.Remove(task.ID) // unless it is done already
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := e.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if early > 0 {
+		t.Errorf("%d tasks went out early", early)
+	}
+	if left := q.Stats().Tasks; left != 0 {
+		t.Errorf("%d tasks are left", left)
+	}
+}
