@@ -1,0 +1,19 @@
+// Package hello greets.
+package hello
+
+import (
+	"context"
+	"fmt"
+)
+
+// Greeting is a task.
+type Greeting struct{ Name string }
+
+// Kind names it.
+func (Greeting) Kind() string { return "greeting" }
+
+// Greet handles it.
+func Greet(_ context.Context, g Greeting) error {
+	_, err := fmt.Println("hello,", g.Name)
+	return err
+}
