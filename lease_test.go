@@ -169,9 +169,9 @@ func TestShutdown(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memstore.New()
 				b := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
-				begun := make(chan struct{})
+				begun := make(chan struct{}, 2)
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
-					close(begun)
+					begun <- struct{}{}
 					return tt.handler(ctx)
 				})
 				first := make(chan int)
@@ -187,6 +187,7 @@ func TestShutdown(t *testing.T) {
 				}()
 				synctest.Wait()
 				assert.Status(t, b.send(t, typed("2", "x")), 500) // draining
+				assert.Equal(t, len(begun), 0)
 				err := <-down
 				if took := time.Since(start); took > 10*time.Second {
 					t.Errorf("shutdown took %s", took)
