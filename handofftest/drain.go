@@ -66,7 +66,7 @@ func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 func StopAfter(n int) func(Result) bool {
 	attempts := 0
 	return func(r Result) bool {
-		for _, delivery := range append(r.Others, r) {
+		for _, delivery := range slices.Concat(r.Others, []Result{r}) {
 			if delivery.ran() {
 				attempts++
 			}
