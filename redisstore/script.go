@@ -39,7 +39,7 @@ var (
 // a command in a pipeline.
 type script struct {
 	source string
-	hash   string
+	hash   any // a string, put into an interface once and not for each call
 }
 
 func newScript(source string) script {
@@ -57,9 +57,10 @@ func (s *script) load(ctx context.Context, keys []string, args ...string) *redis
 	return command(ctx, "eval", s.source, keys, args)
 }
 
-func isUnknownScript(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT") }
+// HasErrorPrefix allocates, also for no error.
+func isUnknownScript(err error) bool { return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") }
 
-func command(ctx context.Context, name, body string, keys, args []string) *redis.Cmd {
+func command(ctx context.Context, name string, body any, keys, args []string) *redis.Cmd {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, name, body, len(keys))
 	for _, k := range keys {
