@@ -73,13 +73,20 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 	}
 }
 
+// TestRetryAfterIsInWholeSecondsRoundedUp: and only where it was asked for,
+// since it slows the whole queue.
 func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
-	handoff.Handle(b.Router, func(context.Context, note) error { return handoff.RetryAfter(errBoom, 1500*time.Millisecond) })
-	rec := httptest.NewRecorder()
-	b.ServeHTTP(rec, typed("1", "x").request())
-	assert.Equal(t, rec.Header().Get("Retry-After"), "2")
+	for want, err := range map[string]error{
+		"2": handoff.RetryAfter(errBoom, 1500*time.Millisecond),
+		"":  errBoom,
+	} {
+		b := newBench(t, nil)
+		handoff.Handle(b.Router, func(context.Context, note) error { return err })
+		rec := httptest.NewRecorder()
+		b.ServeHTTP(rec, typed("1", "x").request())
+		assert.Equal(t, rec.Header().Get("Retry-After"), want)
+	}
 }
 
 // TestRefusals are the deliveries that end before a handler could run.

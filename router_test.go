@@ -231,6 +231,7 @@ func TestAVerifiersErrorBecomesAnOutcome(t *testing.T) {
 			return nil
 		})
 		assert.Status(t, b.send(t, typed("1", "x")), tt.status)
+		assert.Status(t, b.send(t, task{}), tt.status) // before it sees that this is no task
 		assert.Equal(t, b.store.count("claim"), 0)
 	}
 }
