@@ -8,25 +8,30 @@ import (
 )
 
 const (
-	// restTime is how long the program must have been at rest for memory to
-	// be given back.
-	restTime = 3 * time.Second
-	// atRest and busy are how much is allocated in that time at most by a
-	// program at rest, and in all at least by one that has something to give.
-	atRest = 1 << 20
-	busy   = 16 << 20
+	// restTick is how often the program is asked whether it is at rest.
+	restTick = 3 * time.Second
+	// restBytes is what a program at rest allocates in that time at most:
+	// somebody looks at a queue now and then.
+	restBytes = 1 << 20
+	// busyBytes is what it must have allocated since memory was last given
+	// back for there to be anything to give.
+	busyBytes = 16 << 20
+	// restLong is the number of ticks after which the connections to workers
+	// are closed as well.
+	restLong = 5
 )
 
 // giveBackMemory returns what a burst of work has left behind to the system,
-// once after each. Go collects as the heap grows, and at rest it does not grow:
-// the emulator would stay as large as it ever was for minutes, most of it
-// garbage, beside the programs that are being developed.
+// when the burst is over and again when its connections are closed. Go
+// collects as the heap grows, and at rest it does not grow: the emulator would
+// stay as large as it ever was for minutes, most of it garbage, beside the
+// programs that are being developed.
 func giveBackMemory(ctx context.Context) {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	tick := time.NewTicker(restTime)
+	tick := time.NewTicker(restTick)
 	defer tick.Stop()
 	var last, given uint64
-	for {
+	for rests := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -34,10 +39,18 @@ func giveBackMemory(ctx context.Context) {
 		}
 		metrics.Read(sample)
 		allocated := sample[0].Value.Uint64()
-		if allocated-last < atRest && allocated-given > busy {
-			debug.FreeOSMemory()
-			given = allocated
+		if allocated-last > restBytes {
+			rests = 0
+		} else {
+			rests++
 		}
 		last = allocated
+		if allocated-given < busyBytes || rests != 1 && rests != restLong {
+			continue
+		}
+		debug.FreeOSMemory()
+		if rests == restLong {
+			given = allocated
+		}
 	}
 }
