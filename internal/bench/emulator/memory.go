@@ -75,17 +75,9 @@ func measureFinished(ctx context.Context, l *lab) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := l.tasks(33_000)
 	grown, err := l.growth(ctx, e, func() error {
-		for range 3 {
-			if err := l.backlog(ctx, e, queues, n); err != nil {
-				return err
-			}
-			if _, _, err := l.drained(ctx, e, queues, n, 0); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := l.createAndDispatch(ctx, e, queues, l.tasks(99_000))
+		return err
 	})
 	if err != nil {
 		return nil, err
