@@ -33,6 +33,10 @@ api: ## Write the exported API and what it costs to import into api/
 	@go run ./internal/tools/api api
 	@internal/tools/consumer-modules > api/consumer-modules.txt
 
+.PHONY: docs
+docs: ## Run the commands that the pages show, and check all else they say
+	@HANDOFF_RUN_DOCS=1 go test -short -count=1 ./internal/docs
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (5s)
 	@internal/tools/fuzz $(or $(FUZZTIME),5s)
@@ -40,6 +44,14 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s)
 .PHONY: chaos
 chaos: ## Run 100,000 tasks while workers and Redis are killed (ten minutes)
 	@go run -C internal/integration/chaos . -tasks 100000
+
+.PHONY: mutants
+mutants: ## Break the library on purpose, one patch at a time, and see the tests notice
+	@go run ./internal/mutants
+
+.PHONY: bench
+bench: ## Measure the library beside its rivals and write docs/performance.* (half an hour)
+	@go run -C internal/bench . -all -docs ../../docs
 
 .PHONY: vuln
 vuln: bin/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
