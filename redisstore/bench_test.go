@@ -114,3 +114,31 @@ func redisCPU(b *testing.B, rdb *redis.Client) time.Duration {
 	}
 	return time.Duration(total * float64(time.Second))
 }
+
+// BenchmarkLetter reports the memory of a dead letter in Redis, its place in
+// the indexes included.
+func BenchmarkLetter(b *testing.B) {
+	for _, size := range []int{200, 2000, 20_000} {
+		b.Run(fmt.Sprintf("payload=%d", size), func(b *testing.B) {
+			for b.Loop() {
+				rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(b), ContextTimeoutEnabled: true})
+				store := redisstore.NewDeadLetters(rdb, nil)
+				const letters = 2000
+				before := serverInfo(b, rdb, "memory", "used_memory")
+				for i := range letters {
+					letter := handoff.DeadLetter{
+						ID: fmt.Sprintf("%026d.0", i), HandoffID: fmt.Sprintf("%026d", i), Kind: "welcome-email", Queue: "emails",
+						Task: fmt.Sprintf("%020d", i), Target: "https://worker.example.com/tasks/welcome-email",
+						Payload: []byte(strings.Repeat("x", size)), Reasons: []handoff.Reason{handoff.ReasonPermanent},
+						Attempts: 1, FirstAt: time.Now(), BuriedAt: time.Now(), LastErr: "no such user",
+					}
+					if err := store.Put(b.Context(), letter); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(serverInfo(b, rdb, "memory", "used_memory")-before)/letters, "redis-bytes/letter")
+				_ = rdb.Close()
+			}
+		})
+	}
+}

@@ -1,0 +1,108 @@
+package docs_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// block is a fenced block of a page.
+type block struct {
+	page string // README.md
+	line int    // of its first line, as an editor counts
+	lang string // go, sh, …; empty: none
+	note string // the HTML comment on the line above it, if there is one
+	text string
+}
+
+// pages returns the Markdown files of this repository.
+func pages(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.md")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Skipf("no repository to list the pages of: %v", err) // an archive of the source
+	}
+	var found []string
+	for name := range strings.FieldsSeq(string(out)) {
+		if _, err := os.Stat(filepath.Join(root, name)); err == nil { // else deleted, and not yet committed
+			found = append(found, name)
+		}
+	}
+	if len(found) < 5 {
+		t.Fatalf("only %v were found", found)
+	}
+	return found
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, name))
+	assert.NoError(t, err)
+	return string(text)
+}
+
+var note = regexp.MustCompile(`^<!-- (.*) -->$`)
+
+// split returns the fenced blocks of a page, and its lines with those of the
+// blocks emptied.
+func split(t *testing.T, page string) (blocks []block, prose []string) {
+	t.Helper()
+	prose = strings.Split(read(t, page), "\n")
+	var open *block
+	for i, line := range prose {
+		fence, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case open == nil && isFence:
+			open = &block{page: page, line: i + 2, lang: fence}
+			if i > 0 {
+				if m := note.FindStringSubmatch(prose[i-1]); m != nil {
+					open.note = m[1]
+				}
+			}
+		case open != nil && isFence:
+			blocks = append(blocks, *open)
+			open = nil
+		case open != nil:
+			open.text += line + "\n"
+		default:
+			continue
+		}
+		if i > 0 && !isFence || open == nil {
+			prose[i] = ""
+		}
+	}
+	if open != nil {
+		t.Errorf("%s:%d: the block has no end", page, open.line)
+	}
+	return blocks, prose
+}
+
+// shown is the note of a block that is a file of this repository.
+var shown = regexp.MustCompile(`^[a-z0-9_.-]+/[a-z0-9_./-]+\.[a-z]+$`)
+
+// What a page shows of an example is the example, which has tests.
+func TestExamplesAreShownVerbatim(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for _, page := range pages(t) {
+		blocks, _ := split(t, page)
+		for _, b := range blocks {
+			if !shown.MatchString(b.note) {
+				continue
+			}
+			if found++; b.text != read(t, b.note) {
+				t.Errorf("%s:%d: the block is another %s than there is", b.page, b.line, b.note)
+			}
+		}
+	}
+	if found < 5 { // docs/testing.md alone has these
+		t.Errorf("%d files are shown, want 5 or more", found)
+	}
+}
