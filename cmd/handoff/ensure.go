@@ -89,7 +89,7 @@ func (c *queuesEnsure) Run(ctx context.Context, con *console, queues *queuesCmd)
 	}
 	return queues.admin(ctx, func(a *admin.Admin) error {
 		var changes []admin.Change
-		err := con.during(fmt.Sprintf("ensuring %d queues", len(configs)), func() (err error) {
+		err := con.during("ensuring "+count(len(configs), "queue"), func() (err error) {
 			changes, err = a.Queues().EnsureAll(ctx, configs)
 			return err
 		})

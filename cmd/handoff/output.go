@@ -63,6 +63,14 @@ type cell struct {
 	colour colour
 }
 
+// count is so many of something.
+func count[N int | int64](n N, of string) string {
+	if n != 1 {
+		of += "s"
+	}
+	return fmt.Sprintf("%d %s", n, of)
+}
+
 func text(s string) cell { return cell{text: s} }
 
 // listing writes results: rows of a table for people, or their values as JSON

@@ -240,7 +240,7 @@ func (c *queuesPurge) Run(ctx context.Context, con *console, queues *queuesCmd) 
 		return err
 	}
 	return queues.change(ctx, con, func(q *admin.Queues) (admin.Queue, error) {
-		if err := c.confirm(ctx, con, q, c.Queue, "Purge %s? It has %s, which are deleted for good."); err != nil {
+		if err := c.confirm(ctx, con, q, c.Queue, "Purge %s? It has %s, to be deleted for good."); err != nil {
 			return admin.Queue{}, err
 		}
 		purged, err := q.Purge(ctx, c.Queue)
@@ -264,9 +264,9 @@ func (y yesFlag) confirm(ctx context.Context, con *console, queues *admin.Queues
 	if err != nil {
 		return err
 	}
-	tasks := "tasks"
+	tasks := "an unknown number of tasks"
 	if q.Stats != nil {
-		tasks = fmt.Sprintf("about %d tasks", q.Stats.Tasks)
+		tasks = "about " + count(q.Stats.Tasks, "task")
 	}
 	return con.confirm(ctx, y, question, q.Name, tasks)
 }
@@ -282,7 +282,7 @@ func (c *queuesDelete) Run(ctx context.Context, con *console, queues *queuesCmd)
 		return err
 	}
 	return queues.admin(ctx, func(a *admin.Admin) error {
-		err := c.confirm(ctx, con, a.Queues(), c.Queue, "Delete %s? It has %s, which are deleted with it, and its name cannot be used again for up to 7 days.")
+		err := c.confirm(ctx, con, a.Queues(), c.Queue, "Delete %s? It has %s, to be deleted with it, and its name cannot be used again for up to 7 days.")
 		if err != nil {
 			return err
 		}

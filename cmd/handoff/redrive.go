@@ -68,8 +68,11 @@ func (c *chosenLetters) find(ctx context.Context, con *console, dead *deadCmd, s
 			}
 		}
 	}
-	con.sayf("a dry run: nothing was done; it would be about %d letters", found)
-	return nil, out.end()
+	if err := out.end(); err != nil {
+		return nil, err
+	}
+	con.sayf("a dry run: nothing was done; it would be about %s", count(found, "letter"))
+	return nil, nil
 }
 
 type deadRedrive struct {
@@ -131,7 +134,7 @@ func (c *deadDelete) Run(ctx context.Context, con *console, dead *deadCmd) error
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		if err := con.confirm(ctx, c.yesFlag, "Delete %d dead letters for good, payloads and all?", len(ids)); err != nil {
+		if err := con.confirm(ctx, c.yesFlag, "Delete %s for good, payloads and all?", count(len(ids), "dead letter")); err != nil {
 			return err
 		}
 		del := func(ctx context.Context, id string) (struct{}, error) { return struct{}{}, store.Delete(ctx, id) }

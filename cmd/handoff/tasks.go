@@ -140,7 +140,7 @@ func (c *tasksList) Run(ctx context.Context, con *console, tasks *tasksCmd) erro
 		for t, err := range a.Tasks().List(ctx, c.Queue, c.view()) {
 			if err != nil {
 				if ctx.Err() != nil {
-					err = partial{fmt.Sprintf("%d tasks listed, there are more", listed)}
+					err = partial{count(listed, "task") + " listed, there are more"}
 				}
 				return out.endWith(err)
 			}
@@ -279,7 +279,7 @@ type tasksDelete struct {
 
 // Run deletes the tasks.
 func (c *tasksDelete) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
-	if err := con.confirm(ctx, c.yesFlag, "Delete %d tasks of queue %s for good?", len(c.Tasks), c.Queue); err != nil {
+	if err := con.confirm(ctx, c.yesFlag, "Delete %s of queue %s for good?", count(len(c.Tasks), "task"), c.Queue); err != nil {
 		return err
 	}
 	return tasks.admin(ctx, func(a *admin.Admin) error {
