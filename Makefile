@@ -33,6 +33,10 @@ api: ## Write the exported API and what it costs to import into api/
 	@go run ./internal/tools/api api
 	@internal/tools/consumer-modules > api/consumer-modules.txt
 
+.PHONY: size
+size: ## Print the size of a program that only enqueues
+	@internal/tools/producer-size
+
 .PHONY: docs
 docs: ## Run the commands that the pages show, and check all else they say
 	@HANDOFF_RUN_DOCS=1 go test -short -count=1 ./internal/docs
@@ -52,6 +56,14 @@ mutants: ## Break the library on purpose, one patch at a time, and see the tests
 .PHONY: bench
 bench: ## Measure the library beside its rivals and write docs/performance.* (half an hour)
 	@go run -C internal/bench . -all -docs ../../docs
+
+.PHONY: browser
+browser: ## Try the dashboard in Chromium (Debian's package of that name)
+	@cd internal/integration/browser && HANDOFF_REQUIRE_BROWSER=1 go test -shuffle=on ./...
+
+.PHONY: screenshots
+screenshots: ## Take pictures of the dashboard into bin/screenshots, and those of the docs
+	@go run -C internal/integration/browser ./screenshots -keep ../../../docs/screenshots
 
 .PHONY: vuln
 vuln: bin/govulncheck ## Look for known vulnerabilities (asks vuln.go.dev)
