@@ -81,7 +81,7 @@ func TestLetterPage(t *testing.T) {
 	w := setup(t)
 	w.bury("welcome", 1, func(l *handoff.DeadLetter) { l.Payload = []byte(`{"secret":"s3cr3t"}`) })
 	body := w.get(board + "/dead/letter?id=welcome-0")
-	contains(t, body, "no such user", "permanent", "19 bytes", "https://worker.test/tasks/welcome", "1 attempts")
+	contains(t, body, "no such user", "permanent", "19 bytes", "https://worker.test/tasks/welcome", "<b>1 attempt</b>")
 	lacks(t, body, "s3cr3t")
 	contains(t, w.get(board+"/dead/letter?id=welcome-0&payload=shown"), "s3cr3t")
 }

@@ -30,6 +30,7 @@ var words = template.FuncMap{
 	"integer":       integer[int],
 	"integer64":     integer[int64],
 	"number":        number,
+	"plural":        plural,
 	"briefly":       briefly,
 	"relative":      relative,
 	"clock":         clock,

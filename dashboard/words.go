@@ -26,6 +26,14 @@ func integer[T int | int64](n T) string {
 	return sign + digits
 }
 
+// plural is a number of things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return integer(n) + " " + thing + "s"
+}
+
 // number is a rate or the like, as exactly as it is of use.
 func number(f float64) string {
 	switch {
@@ -174,14 +182,12 @@ func endClass(e End) string {
 
 // retryPolicy is the retry policy of a queue in a line.
 func retryPolicy(c admin.QueueConfig) string {
-	attempts := "1 attempt"
+	attempts := plural(c.MaxAttempts, "attempt")
 	switch {
 	case c.MaxAttempts == handoff.Unlimited && c.MaxRetryDuration == 0:
 		attempts = "no limit of attempts"
 	case c.MaxAttempts == handoff.Unlimited:
 		attempts = "for " + briefly(c.MaxRetryDuration)
-	case c.MaxAttempts != 1:
-		attempts = integer(c.MaxAttempts) + " attempts"
 	}
 	if c.MaxAttempts != handoff.Unlimited && c.MaxRetryDuration > 0 {
 		attempts += " and " + briefly(c.MaxRetryDuration)

@@ -1,0 +1,106 @@
+package browser_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/chromedp/chromedp"
+)
+
+const hostile = `"><script>window.hit=1</script><img src=/x onerror=window.hit=2><svg onload=window.hit=3>{{.}}</textarea></pre>`
+
+// TestHostileTextIsInert: what a stranger writes is shown as it is, also where
+// it comes by a live update, and runs nothing.
+func TestHostileTextIsInert(t *testing.T) {
+	w := setup(t)
+	b := w.open()
+	b.goTo(page)
+	b.see("live", "No tasks are waiting.")
+	w.create("hostile", "https://worker.test/"+url.PathEscape(hostile), func(r *cloudtaskspb.HttpRequest) {
+		r.Headers["X-Note"] = hostile
+		r.Body = []byte(hostile)
+	})
+	b.see("hostile", "<script>window.hit=1</script>")
+	b.goTo("/dead")
+	b.see("live", "Nothing is dead.")
+	w.bury(hostile, hostile, hostile)
+	b.see("<img src=/x onerror=window.hit=2>")
+	query := url.QueryEscape(hostile)
+	for _, path := range []string{
+		page, page + "/tasks/hostile?payload=shown", page + "?q=" + query + "&kind=" + query,
+		"/dead", "/dead?q=" + query, "/dead/letter?payload=shown&id=" + query, "/dead/redrive?kind=" + query,
+	} {
+		b.goTo(path)
+		b.do(chromedp.WaitVisible("h1"))
+		assert.Equal(t, eval[bool](b, `window.hit === undefined`), true)
+		assert.Equal(t, eval[int](b, `document.querySelectorAll('main script, main img, main svg[onload]').length`), 0)
+	}
+	b.goTo("/dead/letter?payload=shown&id=" + query)
+	assert.Equal(t, eval[string](b, `[...document.querySelectorAll('pre')].at(-1).textContent`), hostile)
+}
+
+// TestPolicyHolds: even text that got through would have nothing to run with.
+func TestPolicyHolds(t *testing.T) {
+	w := setup(t)
+	b := w.open()
+	b.tolerate = func(string) bool { return true } // it says what it refused
+	b.goTo(page)
+	b.see("live")
+	eval[int](b, `(() => {
+		window.refused = [];
+		document.addEventListener('securitypolicyviolation', (e) => window.refused.push(e.effectiveDirective));
+		const add = (name, set) => document.body.append(Object.assign(document.createElement(name), set));
+		add('script', { textContent: 'window.hit = 1' });
+		add('script', { src: 'http://other.example/x.js' });
+		add('img', { src: 'http://other.example/x.png' });
+		add('style', { textContent: 'body { color: red }' });
+		add('iframe', { src: 'http://other.example/' });
+		fetch('http://other.example/').catch(() => {});
+		return 0;
+	})()`)
+	assert.Eventually(t, patience, func() bool {
+		refused := eval[[]string](b, `window.refused`)
+		slices.Sort(refused)
+		return slices.Equal(refused, []string{"connect-src", "frame-src", "img-src", "script-src-elem", "script-src-elem", "style-src-elem"})
+	}, "the policy to refuse all of it")
+	assert.Equal(t, eval[bool](b, `window.hit === undefined`), true)
+}
+
+// TestForgedPost: a page of another site has the browser post, cookies and
+// all, and nothing changes. The same form on the page itself works, which
+// TestPauseAndResume shows.
+func TestForgedPost(t *testing.T) {
+	w := setup(t)
+	b := w.open()
+	b.tolerate = func(string) bool { return true } // it goes to another site, on purpose
+	b.goTo(page)                                   // the browser has the cookie now
+	b.see("Resume")
+	evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(rw, `<!doctype html><title>kittens</title><form method="post" action="%s%s/resume"><input name="token" value="x"></form><script>document.forms[0].submit()</script>`, w.server.URL, page)
+	}))
+	t.Cleanup(evil.Close)
+	for _, host := range []string{"127.0.0.1", "localhost"} { // the same site by another port, and another site
+		b.do(chromedp.Navigate(strings.Replace(evil.URL, "127.0.0.1", host, 1)))
+		b.see("Forbidden")
+		assert.Equal(t, w.state(), cloudtaskspb.Queue_PAUSED)
+	}
+}
+
+// TestRebinding: a page whose name leads to this machine reads nothing.
+func TestRebinding(t *testing.T) {
+	w := setup(t)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+page, nil)
+	assert.NoError(t, err)
+	req.Host = "rebound.example"
+	resp, err := http.DefaultClient.Do(req)
+	assert.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Status(t, resp.StatusCode, http.StatusForbidden)
+}

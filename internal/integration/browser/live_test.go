@@ -1,0 +1,71 @@
+package browser_test
+
+import (
+	"testing"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/chromedp/chromedp"
+)
+
+// TestLive: a page follows what happens without being loaded again, and takes
+// nothing away from who is using it: the focus, what was typed, what is ticked.
+func TestLive(t *testing.T) {
+	w := setup(t)
+	w.create("first", "https://worker.test/200")
+	b := w.open()
+	b.goTo(page)
+	b.see("live", "first")
+	eval[int](b, `window.loadedOnce = 1`)
+	b.do(chromedp.SendKeys(`[name=q]`, "half a wo"))
+	w.create("second", "https://worker.test/200")
+	b.see("second")
+	_, err := w.api.ResumeQueue(t.Context(), &cloudtaskspb.ResumeQueueRequest{Name: emails})
+	assert.NoError(t, err)
+	b.see("running", "Pause")
+	assert.NoError(t, err)
+	_, err = w.api.DeleteTask(t.Context(), &cloudtaskspb.DeleteTaskRequest{Name: emails + "/tasks/first"})
+	assert.NoError(t, err)
+	assert.Eventually(t, patience, func() bool {
+		return eval[int](b, `document.querySelectorAll('.tasks tbody tr').length`) == 1
+	}, "the deleted task to go")
+	assert.Equal(t, eval[int](b, `window.loadedOnce`), 1)
+	assert.Equal(t, eval[string](b, `document.activeElement.name + ':' + document.activeElement.value`), "q:half a wo")
+}
+
+func TestLiveKeepsTicks(t *testing.T) {
+	w := setup(t)
+	w.bury("letter-1", "welcome", "no such user")
+	b := w.open()
+	b.goTo("/dead")
+	b.see("live")
+	b.do(chromedp.Click(`input[value="letter-1"]`))
+	w.bury("letter-2", "welcome", "no such user") // newer: it comes first
+	b.see("letter-2")
+	assert.Equal(t, eval[[]string](b, `[...document.querySelectorAll('tbody input:checked')].map(e => e.value)`), []string{"letter-1"})
+	assert.Equal(t, eval[[]string](b, `[...document.querySelectorAll('tbody input')].map(e => e.value)`), []string{"letter-2", "letter-1"})
+	assert.Equal(t, eval[bool](b, `!document.querySelector('[data-all]').hidden`), true)
+}
+
+// TestLiveTask follows one task to its end.
+func TestLiveTask(t *testing.T) {
+	w := setup(t)
+	name := w.create("one", "https://worker.test/200")
+	b := w.open()
+	b.goTo(page + "/tasks/one")
+	b.see("live", "Next attempt")
+	w.run(name)
+	b.see("Attempt 1", "200 OK", "Succeeded")
+}
+
+// TestServerGoesAway: the page says that it is not live any more.
+func TestServerGoesAway(t *testing.T) {
+	w := setup(t)
+	b := w.open()
+	b.tolerate = func(string) bool { return true } // the browser says that it cannot connect
+	b.goTo(page)
+	b.see("live")
+	w.server.CloseClientConnections()
+	w.server.Listener.Close()
+	b.see("reconnecting")
+}

@@ -1,0 +1,179 @@
+package browser_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// lived returns a world in which something has happened: a task that
+// succeeded, one that was given up, one that waits, and letters.
+func lived(t *testing.T) *world {
+	t.Helper()
+	w := setup(t)
+	w.run(w.create("good", "https://worker.test/200"))
+	bad := w.create("bad", "https://worker.test/502")
+	for attempt := range 3 {
+		w.run(bad)
+		assert.Eventually(t, patience, func() bool {
+			life, _ := w.tasks.Life(bad)
+			return len(life.Attempts) == attempt+1 && life.Attempts[attempt].Status != 0
+		}, "an attempt")
+	}
+	assert.Eventually(t, patience, func() bool { return len(w.tasks.Ended(emails, 10)) == 2 }, "two ends")
+	w.create("waiting", "https://worker.test/200")
+	w.bury("letter-1", "welcome", "no such user")
+	w.bury("letter-2", "invoice", "card declined")
+	return w
+}
+
+// TestPages looks at each page with real data on it.
+func TestPages(t *testing.T) {
+	w := lived(t)
+	b := w.open()
+	for _, tc := range []struct {
+		path string
+		says []string
+	}{
+		{"/", []string{"Queues", "shop in europe-west1", "emails", "paused", "of 500", "of 1,000", "3 attempts", "live"}},
+		{page, []string{"Throughput", "Outcomes", "Lag behind schedule", "waiting", "POST /200", "Run now", "Ended last", "succeeded", "given up", "502 Bad Gateway", "live"}},
+		{page + "?q=wait&status=waiting", []string{"waiting", "Looked at 1 tasks."}},
+		{page + "/tasks/bad", []string{"Created", "Attempt 1", "Attempt 2", "Attempt 3", "502 Bad Gateway after", "Given up", "The task has ended"}},
+		{page + "/tasks/good", []string{"Attempt 1", "200 OK after", "Succeeded"}},
+		{page + "/tasks/waiting", []string{"Next attempt", "Content-Type", "application/json", "Show the payload"}},
+		{page + "/tasks/waiting?payload=shown", []string{`"user": "ada"`, "14 bytes"}},
+		{page + "/tasks/waiting/delete", []string{"for good"}},
+		{page + "/purge", []string{"1 tasks", "Type emails to go on"}},
+		{"/dead", []string{"Dead letters 2", "invoice 1", "welcome 1", "permanent 2", "no such user", "card declined"}},
+		{"/dead?q=card", []string{"card declined", "Looked at 2 letters"}},
+		{"/dead/letter?id=letter-1", []string{"no such user", "permanent", "task-of-letter-1", "12 bytes"}},
+		{"/dead/redrive?kind=invoice", []string{"1 letter matches now: kind invoice"}},
+		{"/dead/progress", []string{"None was started"}},
+	} {
+		b.goTo(tc.path)
+		b.see(tc.says...)
+	}
+}
+
+// TestCharts: bars are drawn for what happened, and the rest of the time is
+// marked as not observed.
+func TestCharts(t *testing.T) {
+	w := lived(t)
+	b := w.open()
+	b.goTo(page + "?span=1m")
+	b.see("succeeded 1", "failed (5xx) 3", "dispatched 4")
+	assert.Equal(t, eval[bool](b, `document.querySelectorAll('.chart rect.good').length >= 1`), true)
+	assert.Equal(t, eval[bool](b, `document.querySelectorAll('.chart rect.bad').length >= 1`), true)
+	assert.Equal(t, eval[int](b, `document.querySelectorAll('.chart rect.unseen').length`), 3)
+	assert.Equal(t, eval[bool](b, `[...document.querySelectorAll('.chart svg')].every(s => s.getAttribute('aria-label').length > 40)`), true)
+}
+
+// TestWithoutScript: everything can be read, and acted on.
+func TestWithoutScript(t *testing.T) {
+	w := lived(t)
+	b := w.open()
+	b.do(emulation.SetScriptExecutionDisabled(true))
+	b.goTo("/")
+	b.do(chromedp.Click(`//a[.="emails"]`, chromedp.BySearch), chromedp.WaitVisible(`.chart`))
+	b.do(chromedp.Click(`//a[.="waiting"]`, chromedp.BySearch), chromedp.WaitVisible(`.life`))
+	b.goTo(page)
+	b.do(chromedp.Click(`//main//button[.="Resume"]`, chromedp.BySearch), chromedp.WaitVisible(`.notice`))
+	assert.Equal(t, w.state(), cloudtaskspb.Queue_RUNNING)
+}
+
+// TestNarrow: on a phone no page is wider than the screen.
+func TestNarrow(t *testing.T) {
+	w := lived(t)
+	w.create("a-name-that-is-long-"+fmt.Sprintf("%0200d", 1), "https://worker.test/200")
+	b := w.open()
+	b.do(emulation.SetDeviceMetricsOverride(360, 740, 2, true))
+	for _, path := range []string{"/", page, page + "/tasks/bad", page + "/tasks/waiting?payload=shown", page + "/purge", "/dead", "/dead/letter?id=letter-1"} {
+		b.goTo(path)
+		b.do(chromedp.WaitVisible("h1"))
+		if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > 360 {
+			t.Errorf("%s is %d wide", path, wide)
+		}
+	}
+}
+
+// TestKeyboard: the page is left and entered without a mouse.
+func TestKeyboard(t *testing.T) {
+	w := lived(t)
+	b := w.open()
+	b.goTo(page)
+	b.see("live")
+	focus := func() string {
+		return eval[string](b, `document.activeElement.getAttribute('name') || document.activeElement.textContent.trim()`)
+	}
+	b.do(chromedp.KeyEvent(kb.Tab))
+	assert.Equal(t, focus(), "Skip to content")
+	b.do(chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
+	assert.Equal(t, focus(), "Resume")
+	// With its text, as a keyboard does: it is typed unless the page takes it.
+	b.do(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/"), input.DispatchKeyEvent(input.KeyUp).WithKey("/"))
+	assert.Equal(t, focus(), "q")
+	b.do(chromedp.KeyEvent("wait/ing"), chromedp.KeyEvent(kb.Enter))
+	b.see("No match.")
+	assert.Equal(t, eval[string](b, `document.querySelector('[name=q]').value`), "wait/ing")
+}
+
+// TestSemantics: what a screen reader goes by. Every field and button has a
+// name, every table a caption and heads, every page one h1.
+func TestSemantics(t *testing.T) {
+	w := lived(t)
+	b := w.open()
+	for _, path := range []string{"/", page, page + "/tasks/bad", page + "/tasks/waiting", page + "/purge", "/dead", "/dead/letter?id=letter-1"} {
+		b.goTo(path)
+		b.do(chromedp.WaitVisible("h1"))
+		faults := eval[[]string](b, `[
+			...[...document.querySelectorAll('h1')].slice(1).map(() => 'a second h1'),
+			...[...document.querySelectorAll('main, nav')].length === 2 ? [] : ['no landmarks'],
+			...[...document.querySelectorAll('input:not([type=hidden]), select')].filter(e => !e.labels?.length && !e.ariaLabel).map(e => 'no label: ' + e.outerHTML),
+			...[...document.querySelectorAll('button, a, summary')].filter(e => !(e.ariaLabel || e.textContent).trim()).map(e => 'no name: ' + e.outerHTML),
+			...[...document.querySelectorAll('table')].filter(e => !e.caption || !e.querySelector('th[scope=col]') || !e.querySelector('th[scope=row]')).map(e => 'a table without heads'),
+			...[...document.querySelectorAll('svg')].filter(e => e.getAttribute('aria-hidden') !== 'true' && !(e.getAttribute('role') === 'img' && e.getAttribute('aria-label'))).map(() => 'an svg without a name'),
+			...[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => all.indexOf(id) !== i).map(id => 'two of id ' + id),
+		]`)
+		assert.Equal(t, faults, []string{})
+	}
+}
+
+// TestManyTasks: a queue of 100,000 tasks opens as one of ten does.
+func TestManyTasks(t *testing.T) {
+	w := setup(t)
+	w.fill(100_000)
+	b := w.open()
+	began := time.Now()
+	b.goTo(page)
+	b.see("100,000", "Next page", "live")
+	t.Logf("open and live after %v", time.Since(began))
+	assert.Equal(t, eval[int](b, `document.querySelectorAll('.tasks tbody tr').length`), 50)
+	b.press("Next page")
+	b.see("First page", "Next page")
+	b.goTo(page + "?q=" + fmt.Sprintf("task-%06d", 98765))
+	b.see("task-098765", "Looked at 100,000 tasks.")
+}
+
+// fill creates tasks in batches.
+func (w *world) fill(n int) {
+	w.Helper()
+	const batch = 100
+	for from := 0; from < n; from += batch {
+		req := &cloudtaskspb.BatchCreateTasksRequest{Parent: emails}
+		for i := from; i < min(from+batch, n); i++ {
+			req.Requests = append(req.Requests, &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: &cloudtaskspb.Task{
+				Name:        fmt.Sprintf("%s/tasks/task-%06d", emails, i),
+				MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: "https://worker.test/200"}},
+			}})
+		}
+		_, err := w.api.BatchCreateTasks(w.Context(), req)
+		assert.NoError(w, err)
+	}
+}
