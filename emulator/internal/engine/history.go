@@ -14,14 +14,6 @@ type history struct {
 	next int
 }
 
-type finished struct {
-	id      string
-	created int64
-	ended   int64
-	how     End
-	life    *life
-}
-
 // End is how a task ended.
 type End string
 
@@ -38,7 +30,7 @@ func (h *history) add(t *task, now int64, how End) {
 	if t.life == nil || h.most <= 0 {
 		return
 	}
-	f := finished{string(t.id()), t.created, now, how, t.life}
+	f := finishedTask(t, now, how)
 	if len(h.ring) < h.most {
 		h.ring = append(h.ring, f)
 		return
@@ -56,7 +48,7 @@ func (h *history) back(i int) *finished {
 // (any more).
 func (h *history) find(id string) *finished {
 	for i := range h.ring {
-		if f := h.back(i); f.id == id {
+		if f := h.back(i); f.is(id) {
 			return f
 		}
 	}
@@ -72,12 +64,6 @@ type Life struct {
 	How        End
 	Dispatches int
 	Attempts   []Record // oldest first, the last hundred
-}
-
-func (f *finished) told() Life {
-	l := lifeOf(f.id, f.created, f.life)
-	l.Ended, l.How = time.Unix(0, f.ended), f.how
-	return l
 }
 
 func lifeOf(id string, created int64, l *life) Life {

@@ -30,7 +30,6 @@ type Queue struct {
 
 	bucket   bucket
 	throttle throttle
-	replies  replies
 	recent   recent
 	inFlight int // attempts that count against the concurrency limit
 	running  int // all attempts, those of RunTask included

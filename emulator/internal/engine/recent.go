@@ -61,6 +61,17 @@ func (r *recent) ended(o Outcome, now int64) {
 	}
 }
 
+// answers counts those of the last so many seconds, good and bad.
+func (r *recent) answers(now int64, in time.Duration) (n int) {
+	first := (now - int64(in)) / int64(time.Second)
+	for _, s := range r.seconds {
+		if s.unix > first {
+			n += int(s.Succeeded + s.Refused + s.Failed)
+		}
+	}
+	return n
+}
+
 // Second is what a queue did in one second.
 type Second struct {
 	At time.Time // its beginning

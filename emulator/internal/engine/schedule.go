@@ -227,9 +227,6 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 	q.running--
 	r.t.life.end(r, o, now)
 	q.recent.ended(o, now)
-	if o.Status != 0 {
-		q.replies.add(now)
-	}
 	if q.engine.cfg.Throttle && q.throttle.note(r.throttles(o), o.RetryAfter, now) {
 		q.resetBucket(now)
 	}

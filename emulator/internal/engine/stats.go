@@ -22,7 +22,7 @@ func (q *Queue) Stats() Stats {
 	}
 	s := Stats{
 		Tasks:         q.tasks.n,
-		LastMinute:    q.replies.sum(now),
+		LastMinute:    q.recent.answers(now, time.Minute),
 		Concurrent:    q.running,
 		EffectiveRate: q.throttle.rate(q.settings.rate),
 	}
@@ -30,33 +30,4 @@ func (q *Queue) Stats() Stats {
 		s.Next = time.Unix(0, t.due)
 	}
 	return s
-}
-
-// replies counts the answers of the last minute, second by second.
-type replies struct {
-	counts [60]uint32 // by second modulo 60
-	newest int64      // the last second that is counted, Unix
-}
-
-func (r *replies) add(now int64) {
-	r.forget(now)
-	r.counts[r.newest%60]++
-}
-
-func (r *replies) sum(now int64) int {
-	r.forget(now)
-	n := 0
-	for _, c := range r.counts {
-		n += int(c)
-	}
-	return n
-}
-
-// forget makes room for the seconds that have begun since the last one.
-func (r *replies) forget(now int64) {
-	second := now / int64(time.Second)
-	for s := max(r.newest, second-60) + 1; s <= second; s++ {
-		r.counts[s%60] = 0
-	}
-	r.newest = max(r.newest, second)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -151,7 +152,33 @@ func TestHistory(t *testing.T) {
 	if !slices.Equal(found, []string{"2", "3", "4"}) {
 		t.Errorf("remembers %v", found)
 	}
-	if last := h.back(0); last.id != "4" || last.ended != 4 {
+	if last := h.back(0).told(); last.ID != "4" || last.Ended.UnixNano() != 4 || last.Dispatches != 4 {
 		t.Errorf("last is %+v", last)
+	}
+}
+
+// What a finished task is encoded as tells the same as its life did.
+func TestFinished(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 123)
+	tk := storedTask(t, "task")
+	tk.created = now.UnixNano()
+	tk.life = &life{dispatches: 103, target: "https://worker.example/x", attempts: []Record{
+		{Schedule: now, Dispatch: now.Add(time.Second), Response: now.Add(time.Minute), Outcome: Outcome{Status: 503, RetryAfter: time.Hour}},
+		{Schedule: now, Dispatch: now, Response: now, Outcome: Outcome{Status: 200}},
+		{Schedule: now, Dispatch: now.Add(-time.Second), Outcome: Outcome{Timeout: true, Failure: "no answer"}},
+		{Schedule: now, Dispatch: now},
+	}}
+	want := lifeOf("task", tk.created, tk.life)
+	want.Ended, want.How = now.Add(time.Hour), GivenUp
+	for _, running := range []int32{0, 1} {
+		tk.life.running = running
+		f := finishedTask(tk, want.Ended.UnixNano(), GivenUp)
+		if got := f.told(); !reflect.DeepEqual(got, want) {
+			t.Errorf("with %d running: got  %+v\nwant %+v", running, got, want)
+		}
+		if !f.is("task") || f.is("tas") || f.is("") {
+			t.Error("does not know its ID")
+		}
 	}
 }
