@@ -1,7 +1,7 @@
-// Package emulator is Google Cloud Tasks in your process: the real gRPC API
-// with queues, schedules, rate limits, retries and signed HTTP dispatches, and
-// all its state in memory. It is what miniredis is to Redis. It is for
-// development and tests.
+// Package emulator is Google Cloud Tasks in your process: the real API, v2 and
+// v2beta3, over gRPC and REST, with queues, schedules, rate limits, retries and
+// signed HTTP dispatches, and all its state in memory. It is what miniredis is
+// to Redis. It is for development and tests.
 //
 //	srv := emulator.RunT(t, emulator.Config{Handler: myHandler})
 //	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)

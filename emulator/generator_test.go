@@ -64,7 +64,7 @@ const place = "projects/p/locations/l"
 func (g *generator) fill(m protoreflect.Message, depth int) {
 	switch m.Descriptor().FullName() {
 	case "google.protobuf.Duration":
-		g.seconds(m, one(g, []int64{0, 1, 15, 20, 600}, -1, math.MaxInt64))
+		g.seconds(m, one(g, []int64{0, 1, 15, 20, 600, 3600, 864000}, -1, math.MaxInt64))
 		return
 	case "google.protobuf.Timestamp":
 		now := time.Now().Unix()
@@ -73,7 +73,7 @@ func (g *generator) fill(m protoreflect.Message, depth int) {
 	case "google.protobuf.FieldMask":
 		paths := m.Mutable(m.Descriptor().Fields().ByName("paths")).List()
 		for range g.rng.IntN(3) {
-			paths.Append(protoreflect.ValueOfString(one(g, []string{"rate_limits", "retry_config.max_attempts", "http_target"}, "state", "name", "*", "x.y", "")))
+			paths.Append(protoreflect.ValueOfString(one(g, []string{"rate_limits", "retry_config.max_attempts", "http_target", "task_ttl", "stats"}, "state", "name", "*", "x.y", "")))
 		}
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/status"
 )
@@ -45,6 +46,8 @@ func resource(req, resp any) string {
 	case interface{ GetResource() string }:
 		return r.GetResource()
 	case *cloudtaskspb.UpdateQueueRequest:
+		return r.GetQueue().GetName()
+	case *betapb.UpdateQueueRequest:
 		return r.GetQueue().GetName()
 	}
 	return ""

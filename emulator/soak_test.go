@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/iam/apiv1/iampb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -118,9 +119,17 @@ func moody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// methods are the RPCs of Cloud Tasks.
-func methods() protoreflect.MethodDescriptors {
-	return cloudtaskspb.File_google_cloud_tasks_v2_cloudtasks_proto.Services().ByName("CloudTasks").Methods()
+// methods are the RPCs of Cloud Tasks, in both versions.
+func methods() (all []protoreflect.MethodDescriptor) {
+	for _, file := range []protoreflect.FileDescriptor{
+		cloudtaskspb.File_google_cloud_tasks_v2_cloudtasks_proto, betapb.File_google_cloud_tasks_v2beta3_cloudtasks_proto,
+	} {
+		version := file.Services().ByName("CloudTasks").Methods()
+		for i := range version.Len() {
+			all = append(all, version.Get(i))
+		}
+	}
+	return all
 }
 
 type grpcSoaker struct {
@@ -139,7 +148,7 @@ func newGRPCSoaker(t *testing.T, srv *emulator.Server, worker string, rng *rand.
 // call makes a random call and reports whether it was accepted.
 func (c *grpcSoaker) call(ctx context.Context, t *testing.T) bool {
 	all := methods()
-	method := all.Get(c.rng.IntN(all.Len()))
+	method := all[c.rng.IntN(len(all))]
 	if (method.Name() == "DeleteQueue" || method.Name() == "PurgeQueue") && c.mostly() {
 		return false // or no task would live to see much
 	}
@@ -150,7 +159,7 @@ func (c *grpcSoaker) call(ctx context.Context, t *testing.T) bool {
 	switch status.Code(err) {
 	case codes.Unknown, codes.Internal, codes.Unavailable, codes.DataLoss:
 		if ctx.Err() == nil && !notUTF8(err) {
-			t.Errorf("%s: %v\n%v", method.Name(), err, request)
+			t.Errorf("%s: %v\n%v", method.FullName(), err, request)
 		}
 	}
 	return err == nil
@@ -201,8 +210,8 @@ func (c *restSoaker) call(ctx context.Context, t *testing.T) bool {
 	if choice.suffix == "" && verb != "PATCH" && c.mostly() {
 		name = fmt.Sprintf("%s/tasks/t%d", c.queue, c.rng.IntN(5)) // and not the queue, above all not to delete it
 	}
-	target := c.base + one(&c.generator, []string{"/v2/"}, "/v1/", "/", "/v2//") + one(&c.generator, []string{name}, "projects/p/locations", "", "a%2Fb") + choice.suffix +
-		one(&c.generator, []string{"", "?alt=json", "?$alt=json;enum-encoding=int"}, "?updateMask=rateLimits", "?pageSize=-1", "?pageToken=x", "?responseView=2", "?%zz")
+	target := c.base + one(&c.generator, []string{"/v2/", "/v2beta3/"}, "/v1/", "/", "/v2//") + one(&c.generator, []string{name}, "projects/p/locations", "", "a%2Fb") + choice.suffix +
+		one(&c.generator, []string{"", "?alt=json", "?$alt=json;enum-encoding=int"}, "?updateMask=rateLimits", "?pageSize=-1", "?pageToken=x", "?responseView=2", "?readMask=stats", "?%zz")
 	body := ""
 	if choice.body != nil {
 		message := proto.Clone(choice.body)
@@ -236,9 +245,7 @@ func (c *restSoaker) call(ctx context.Context, t *testing.T) bool {
 func TestMissingQueue(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t)
-	all := methods()
-	for i := range all.Len() {
-		method := all.Get(i)
+	for _, method := range methods() {
 		request := dynamicpb.NewMessage(method.Input())
 		for _, name := range []protoreflect.Name{"name", "resource", "parent"} {
 			if field := method.Input().Fields().ByName(name); field != nil {
@@ -249,7 +256,7 @@ func TestMissingQueue(t *testing.T) {
 		switch status.Code(err) {
 		case codes.OK, codes.NotFound, codes.InvalidArgument, codes.PermissionDenied:
 		default:
-			t.Errorf("%s: %v", method.Name(), err)
+			t.Errorf("%s: %v", method.FullName(), err)
 		}
 	}
 }
