@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -207,6 +208,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestAResultInALine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kit := handofftest.New(t)
+		runs := 0
+		handoff.Handle(kit.Router, func(context.Context, Receipt) error {
+			if runs++; runs == 1 {
+				return errors.New("boom")
+			}
+			return nil
+		})
+		kit.Emulator.InjectDispatch(emulator.DispatchFault{Times: 1, Unreachable: true})
+		_, err := kit.Client.Enqueue(t.Context(), Receipt{})
+		assert.NoError(t, err)
+		assert.Equal(t, fmt.Sprint(kit.Drain()), "["+
+			"receipt on queue receipts: no delivery, to be retried "+
+			"receipt on queue receipts: attempt 1 failed (500), claim counted, to be retried: boom "+
+			"receipt on queue receipts: attempt 2 done (200), claim completed]")
+	})
+}
+
 // The Store goes away while the handler runs: the work cannot be marked as
 // done, so another delivery of it runs again, and the claim says so.
 func TestStoreDownWhileRunning(t *testing.T) {
@@ -336,6 +358,28 @@ func TestKitsAreApart(t *testing.T) {
 			assert.Equal(t, got, []string{user})
 		})
 	}
+}
+
+func TestDrainDoesNotGoOnForEver(t *testing.T) {
+	t.Parallel()
+	got := ""
+	synctest.Test(t, func(t *testing.T) {
+		got = failure(t, func(t testing.TB) {
+			kit := handofftest.New(t, handofftest.Config{Client: func(c *handoff.ClientConfig) {
+				c.Policy = handoff.Policy{Queue: "q", TTL: handoff.NoTTL, Retry: handoff.Retry{MaxAttempts: handoff.Unlimited, MaxBackoff: time.Second}}
+			}, Router: func(c handoff.RouterConfig) (*handoff.Router, error) {
+				c.Logger = slog.New(slog.DiscardHandler)
+				return handoff.NewRouter(c)
+			}})
+			handoff.Handle(kit.Router, func(context.Context, WelcomeEmail) error { return errors.New("boom") })
+			if _, err := kit.Client.Enqueue(t.Context(), WelcomeEmail{}); err != nil {
+				t.Error(err)
+			}
+			kit.Drain()
+		})
+	})
+	assert.Equal(t, got, "handofftest: 1000 dispatches of a task and no end; the latest: "+
+		"welcome-email on queue q: attempt 1000 failed (500), claim counted, to be retried: boom")
 }
 
 func TestKitFailures(t *testing.T) {

@@ -1,6 +1,7 @@
 package handofftest
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -25,6 +26,23 @@ type Result struct {
 	// Others are the deliveries that were made beside or before this one of
 	// the same task.
 	Others []Result
+}
+
+// String says it in a line, for the messages of tests.
+func (r Result) String() string {
+	s := fmt.Sprintf("%s on queue %s: ", r.Info.Kind, r.Info.Queue)
+	if r.Outcome == 0 {
+		s += "no delivery"
+	} else {
+		s += fmt.Sprintf("attempt %d %s (%d), claim %s", r.Info.Attempt, r.Outcome, r.Status, r.Settled)
+	}
+	if r.Retry {
+		s += ", to be retried"
+	}
+	if r.Err != nil {
+		s += ": " + r.Err.Error()
+	}
+	return s
 }
 
 // Settled is what became of a claim. [Kit.Step] and [Kit.Drain] see it in the
@@ -67,7 +85,7 @@ func settledBy(d handoff.Delivery) Settled {
 }
 
 // ran says whether the handler ran.
-func (r *Result) ran() bool { return !r.Started.IsZero() }
+func (r Result) ran() bool { return !r.Started.IsZero() }
 
 // merge makes one result of several deliveries: the one that ran the handler
 // last, or else the last, with the others in it.

@@ -40,7 +40,7 @@ func TestTwoWeeks(t *testing.T) {
 			t.Errorf("attempts after %v", attempts)
 		}
 		if len(rest) != 2 || rest[0].Outcome != handoff.Done || rest[1].Outcome != handoff.Duplicate {
-			t.Errorf("then %+v", rest)
+			t.Errorf("then %v", rest)
 		}
 		if len(mailer.sent) != 1 {
 			t.Errorf("%d mails", len(mailer.sent))
