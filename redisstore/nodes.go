@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -152,6 +153,9 @@ func (n *node) next() {
 		go func() {
 			for ; len(batch) > 0; batch = n.gather() {
 				n.send(batch)
+				// Who is about to call travels along: with the processors busy, a
+				// quarter more a trip; with one to spare, this costs nothing.
+				runtime.Gosched()
 			}
 		}()
 	}
