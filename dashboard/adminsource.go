@@ -71,28 +71,31 @@ func NewAdminSource(config AdminSourceConfig) (*AdminSource, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	s := &AdminSource{admin: config.Admin, config: config}
-	s.parent, _, _ = strings.Cut(config.Admin.Tasks().Name("q", "t"), "/queues/")
-	if config.Unmetered {
-		s.budget = newBudget(0)
-		return s, nil
-	}
-	if config.ListsPerMinute == 0 {
+	if config.ListsPerMinute == 0 && !config.Unmetered {
 		config.ListsPerMinute = defaultLists
 	}
-	s.budget = newBudget(config.ListsPerMinute)
-	s.queues.ttl, s.pages.ttl = remembered, remembered
+	s := &AdminSource{admin: config.Admin, config: config, budget: newBudget(config.ListsPerMinute)}
+	s.parent, _, _ = strings.Cut(config.Admin.Tasks().Name("q", "t"), "/queues/")
+	if !config.Unmetered {
+		s.queues.ttl, s.pages.ttl = remembered, remembered
+	}
 	return s, nil
 }
 
 // About implements [Source].
 func (s *AdminSource) About() About {
 	project, location, _ := strings.Cut(strings.TrimPrefix(s.parent, "projects/"), "/locations/")
-	about := About{Name: fmt.Sprintf("Cloud Tasks, %s in %s", project, location), Refresh: metered}
+	about := About{
+		Name:    fmt.Sprintf("Cloud Tasks, %s in %s", project, location),
+		Limits:  "Cloud Tasks keeps counts and the first and last attempt of a task until it ends, and nothing after that.",
+		Refresh: metered,
+	}
 	if s.config.Unmetered {
 		about.Refresh = unmetered
+		return about
 	}
-	about.Limits = "Cloud Tasks keeps counts and the first and last attempt of a task until it ends, and nothing after that: there are no charts here and no record of single attempts."
+	about.Limits += fmt.Sprintf(" Pages are read again every %s, and a search looks at %s tasks on each request, within %d of the list calls that the service allows a project in a minute.",
+		briefly(metered), integer(searchPages*searchPage), s.config.ListsPerMinute)
 	return about
 }
 
