@@ -12,8 +12,9 @@ import (
 )
 
 type tasksEnqueue struct {
-	Queue string `arg:"" help:"ID of the queue."`
-	URL   string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project." name:"url"`
+	queueArg
+
+	URL string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project." name:"url"`
 
 	Body     string   `help:"The body." placeholder:"TEXT" xor:"body"`
 	BodyFile string   `help:"File of the body; - reads stdin." placeholder:"FILE" xor:"body"`

@@ -38,11 +38,12 @@
 //
 //	0    done
 //	1    failed, at least in part; each error is a line on stderr
-//	2    wrong usage, and nothing was done: a flag, an argument, or a question
-//	     without a terminal to ask it on (--yes answers)
+//	2    wrong usage, and nothing was done: a flag or an argument that cannot be
+//	     or is missing, or a question without a terminal (--yes answers it)
 //	3    queues diff found differences
 //	130  interrupted by Ctrl-C (SIGINT); 143 by SIGTERM. What had been begun was
-//	     finished and is told; a second signal ends it at once.
+//	     finished and is told; a second signal ends it at once. The emulator and
+//	     the dashboard run until a signal, and then exit with 0.
 package main
 
 import (

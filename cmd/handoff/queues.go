@@ -8,6 +8,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/create"
 )
 
 type queuesCmd struct {
@@ -27,6 +28,14 @@ type queuesCmd struct {
 // queueArg is the queue that a command is about.
 type queueArg struct {
 	Queue string `arg:"" help:"ID of the queue."`
+}
+
+// Validate makes a name that cannot be a mistake in the command line.
+func (q queueArg) Validate() error {
+	if q.Queue == "" {
+		return nil // it is missing, which kong tells
+	}
+	return create.QueueID(q.Queue)
 }
 
 // queueJSON is a queue. MaxDoublings and what follows are as in a queue file;

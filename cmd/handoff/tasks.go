@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/internal/create"
 )
 
 type tasksCmd struct {
@@ -27,8 +29,18 @@ type tasksCmd struct {
 
 // tasksArg are the tasks that a command is about.
 type tasksArg struct {
-	Queue string   `arg:"" help:"ID of the queue."`
+	queueArg
+
 	Tasks []string `arg:"" help:"IDs of tasks." name:"task"`
+}
+
+// Validate is like that of queueArg, which it hides from kong.
+func (t tasksArg) Validate() error {
+	errs := []error{t.queueArg.Validate()}
+	for _, id := range t.Tasks {
+		errs = append(errs, create.TaskID(id))
+	}
+	return errors.Join(errs...)
 }
 
 type payloadFlag struct {
@@ -158,10 +170,18 @@ func (c *tasksList) Run(ctx context.Context, con *console, tasks *tasksCmd) erro
 }
 
 type tasksDescribe struct {
+	queueArg
 	payloadFlag
 
-	Queue string `arg:"" help:"ID of the queue."`
-	Task  string `arg:"" help:"ID of the task."`
+	Task string `arg:"" help:"ID of the task."`
+}
+
+// Validate is like that of queueArg, which it hides from kong.
+func (c *tasksDescribe) Validate() error {
+	if c.Task == "" {
+		return nil
+	}
+	return errors.Join(c.queueArg.Validate(), create.TaskID(c.Task))
 }
 
 // Run shows the task.

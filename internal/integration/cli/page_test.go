@@ -30,8 +30,10 @@ type step struct {
 
 // TestOperatingPage starts the servers of the page, runs its commands in one
 // shell, and compares what they print with what the page says.
+//
+// It comes before the parallel tests, which might take the ports that it has
+// found free.
 func TestOperatingPage(t *testing.T) {
-	t.Parallel()
 	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("HANDOFF_REQUIRE_REDIS") == "" {
 		t.Skipf("the page needs a Redis: %v", err)
 	}
