@@ -27,7 +27,7 @@ var known = []string{
 	"context", "database/sql", "errors", "fmt", "log/slog", "net/http", "slices", "testing", "time",
 	"cloud.google.com/go/cloudtasks/apiv2", "cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb",
 	"github.com/labstack/echo/v4", "github.com/redis/go-redis/v9",
-	module, module + "/admin", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore",
+	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore",
 }
 
 // preludes declare what the fragments of a page have from the words around them.
@@ -40,6 +40,15 @@ var preludes = map[string]string{
 			mailer interface{ Send(ctx context.Context, user string) error }
 			router *handoff.Router
 			target handoff.Target
+		)`,
+	"docs/dashboard.md": `
+		var (
+			a         *admin.Admin
+			client    *handoff.Client
+			e         *echo.Echo
+			rdb       redis.UniversalClient
+			srv       *emulator.Server
+			staffOnly func(r *http.Request) error
 		)`,
 	"docs/operating.md":  `var e *echo.Echo`,
 	"emulator/README.md": `var myHandler http.Handler`,
