@@ -15,6 +15,10 @@ var (
 	runBy  = regexp.MustCompile(`^run by ([a-z/]+)$`) // a folder of tests that reads the page
 )
 
+// transcripts is the folder of tests that run blocks of commands with what they
+// print.
+const transcripts = "internal/integration/cli"
+
 // Commands that are run elsewhere, or would not end here.
 var elsewhere = regexp.MustCompile(`^(go test( -v)? \./|make( |$)|\.ci/run( |$))`)
 
@@ -30,6 +34,9 @@ func TestCommands(t *testing.T) {
 	for _, page := range pages(t) {
 		blocks, _ := split(t, page)
 		for _, b := range blocks {
+			if b.lang == "console" {
+				checkRunBy(t, b, transcripts)
+			}
 			if b.lang != "sh" {
 				continue
 			}
