@@ -24,7 +24,7 @@ const (
 	headroomBytes = 128 << 20
 	// restLong is the number of ticks after which the connections to workers
 	// are closed as well.
-	restLong = 5
+	restLong = 2
 )
 
 // tendMemory has the collector run seldom under load, and at rest returns to

@@ -37,9 +37,9 @@ func NewTransport(insecure bool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConns = 0 // no limit
 	t.MaxIdleConnsPerHost = 512
-	t.IdleConnTimeout = 10 * time.Second
-	t.DisableCompression = true // Accept-Encoding is ours to write, and bodies are not read
-	t.ReadBufferSize = 2 << 10  // an answer is little more than its status
+	t.IdleConnTimeout = 4 * time.Second // with their goroutines they are most of what is left after a burst
+	t.DisableCompression = true         // Accept-Encoding is ours to write, and bodies are not read
+	t.ReadBufferSize = 2 << 10          // an answer is little more than its status
 	if insecure {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // what was asked for
 	}
