@@ -10,6 +10,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/dashboard"
+	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
@@ -166,4 +167,37 @@ func TestWithoutClient(t *testing.T) {
 	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-0"}})
 	assert.Status(t, status, http.StatusUnprocessableEntity)
 	assert.Equal(t, w.buried(), 1)
+}
+
+// TestRedriveStops between two letters: what was not come to stays.
+func TestRedriveStops(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 200)
+	w.tasks.InjectCall(emulator.CallFault{Method: "CreateTask", Delay: 100 * time.Millisecond})
+	_, body := w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	contains(t, body, "<h1>Redriving</h1>", `http-equiv="refresh"`)
+	status, body := w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	assert.Status(t, status, http.StatusUnprocessableEntity)
+	contains(t, body, "A redrive is under way")
+	w.post(board+"/dead/redrive/stop", nil)
+	contains(t, w.done(), "Redrive stopped", "of 200 letters")
+	left, tasks := w.buried(), len(w.tasks.Tasks(emails))
+	if left == 0 || left+tasks != 200 {
+		t.Fatalf("%d letters are left, and there are %d tasks", left, tasks)
+	}
+}
+
+// TestCloseStopsARedrive, and waits for the letters in hand.
+func TestCloseStopsARedrive(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 200)
+	w.tasks.InjectCall(emulator.CallFault{Method: "CreateTask", Delay: 100 * time.Millisecond})
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	w.board.Close()
+	left, tasks := w.buried(), len(w.tasks.Tasks(emails))
+	if left == 0 || left+tasks != 200 {
+		t.Fatalf("%d letters are left, and there are %d tasks", left, tasks)
+	}
 }
