@@ -78,7 +78,7 @@ func (p placeFlags) client(ctx context.Context, target handoff.Target, do func(*
 type redisFlags struct {
 	Redis     string `env:"REDIS_URL" help:"The Redis of the dead letters, redis[s]://[user:password@]host:port[/db] ($$${env}; it keeps a password out of the process list)." placeholder:"URL"`
 	RedisMode string `default:"standalone" enum:"standalone,cluster,sentinel" help:"What it is: standalone, cluster (more nodes as ?addr=host:port) or sentinel (?master_name=NAME)." placeholder:"MODE"`
-	Prefix    string `help:"Prefix of the keys, if the workers have one (redisstore.DeadLetterOptions.Prefix)."`
+	Prefix    string `help:"Prefix of the keys, if the workers have one (redisstore.DeadLetterOptions.Prefix)." placeholder:"PREFIX"`
 }
 
 // forever turns the store's own trimming off: how long letters are kept is the

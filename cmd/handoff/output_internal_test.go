@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
@@ -75,16 +76,21 @@ func TestOtherPeoplesWords(t *testing.T) {
 	assert.Equal(t, out.String(), "error  \\x1b[2J\n\\x1b[2J\n")
 }
 
-func FuzzPrintable(f *testing.F) {
-	f.Add("\x1b[31m")
-	f.Add("\xffok")
-	f.Fuzz(func(t *testing.T, s string) {
-		shown := printable(s)
-		if strings.ContainsFunc(shown, hostile) {
+// TestEveryRuneIsPrintable: what is shown has nothing to escape any more.
+func TestEveryRuneIsPrintable(t *testing.T) {
+	t.Parallel()
+	check := func(s string) {
+		shown := printable("a" + s + "z")
+		if strings.ContainsFunc(shown, hostile) || printable(shown) != shown {
 			t.Fatalf("%q shows as %q", s, shown)
 		}
-		assert.Equal(t, printable(shown), shown)
-	})
+	}
+	for r := range rune(unicode.MaxRune + 1) {
+		check(string(r))
+	}
+	for b := range 256 {
+		check(string([]byte{byte(b)}))
+	}
 }
 
 func TestAges(t *testing.T) {
