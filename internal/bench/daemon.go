@@ -48,6 +48,7 @@ func (d *daemon) stop() error {
 func (d *daemon) start(ctx context.Context, cmd *exec.Cmd, answers func(ctx context.Context) error) error {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Cancel = func() error { return cmd.Process.Signal(d.end) }
 	if err := cmd.Start(); err != nil {
 		return err
 	}

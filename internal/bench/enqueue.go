@@ -35,7 +35,7 @@ func (l *lab) enqueuing(ctx context.Context, report *Report) error {
 		{Do: "compare", Tasks: 10 * l.creates},
 	} {
 		l.progress("enqueue, " + map[int]string{1: "one caller", 64: "64 callers", 0: "many"}[o.Callers])
-		o.Rounds = l.createRuns
+		o.Rounds = l.createRuns * l.rounds
 		a, err := p.ask(o)
 		if err != nil {
 			return err

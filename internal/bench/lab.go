@@ -22,7 +22,7 @@ type scale struct {
 	endToEnd    int // tasks
 	paced       int
 	creates     int // of one round
-	createRuns  int // rounds of the comparison of enqueues, whose differences are small
+	createRuns  int // rounds of the comparison of enqueues for each of the others: its differences are small
 	kinds       []int
 	inFlight    []int
 	payloads    []int // bytes
@@ -35,7 +35,7 @@ var (
 	full = scale{
 		rounds: 5, length: 1500 * time.Millisecond, most: 1 << 30, levels: []int{1, 16, 100, 500}, tokens: forgotten,
 		asynqTasks: 10_000, riverJobs: 20_000, riverSlow: 3_000,
-		endToEnd: 20_000, paced: 2_000, creates: 2_000, createRuns: 31,
+		endToEnd: 20_000, paced: 2_000, creates: 2_000, createRuns: 6,
 		kinds: []int{1, 10, 100, 1000}, inFlight: []int{1, 10, 100, 1000}, payloads: []int{100, 1_000, 10_000, 100_000, 1_000_000},
 		remembered: []int{1_000, 10_000, 100_000, 1_000_000}, soak: 10 * time.Minute, batchMemory: 1_000_000,
 	}

@@ -21,7 +21,7 @@ type Machine struct {
 	Redis      string            `json:",omitempty"`
 	Postgres   string            `json:",omitempty"`
 	Modules    map[string]string `json:",omitempty"`
-	Load       string            // average of the last minute when the run began
+	Load       float64           // average of the last minute when the run began
 }
 
 func thisMachine(ctx context.Context) Machine {
@@ -31,7 +31,7 @@ func thisMachine(ctx context.Context) Machine {
 		Memory:     memory(),
 		Kernel:     kernel(),
 		Go:         strings.TrimPrefix(runtime.Version(), "go"),
-		Load:       firstWord("/proc/loadavg"),
+		Load:       loadAverage(),
 		Redis:      version(ctx, "redis-server", "--version"),
 		Modules:    make(map[string]string),
 	}
@@ -95,6 +95,17 @@ func version(ctx context.Context, program, flag string) string {
 	}
 	return ""
 }
+
+func loadAverage() float64 {
+	load, err := strconv.ParseFloat(firstWord("/proc/loadavg"), 64)
+	if err != nil {
+		return 0
+	}
+	return load
+}
+
+// busy says that others had work for a processor, and so the figures too.
+func (m Machine) busy() bool { return m.Load > 1 }
 
 // kernel is its version without what a distribution adds.
 func kernel() string {

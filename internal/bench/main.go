@@ -118,7 +118,11 @@ func (r *request) carryOut(ctx context.Context, out io.Writer) error {
 	}
 	l := &lab{scale: scale, profile: r.profile, progress: func(text string) { log.Print(text) }}
 	report, err := l.run(ctx, wanted)
-	if err = errors.Join(err, l.close()); err != nil {
+	closing := l.close()
+	if ctx.Err() != nil { // what else there is to say follows from it
+		return errors.New("interrupted")
+	}
+	if err = errors.Join(err, closing); err != nil {
 		return err
 	}
 	report.Quick = r.quick

@@ -97,7 +97,7 @@ func sizeTable(r *Report) table {
 
 func processors(n float64) string {
 	if n < 10 {
-		return fmt.Sprintf("%.2f", n)
+		return fmt.Sprintf("%.2g", n)
 	}
 	return grouped(int64(math.Ceil(n)))
 }

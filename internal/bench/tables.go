@@ -260,6 +260,10 @@ func about(r *Report) string {
 			with = append(with, part.name+" "+strings.TrimPrefix(part.version, "v"))
 		}
 	}
-	return fmt.Sprintf("%s UTC, %s, %d processors, %s, Linux %s, load average %s at the start. %s. Medians of %d rounds (least–most).",
-		r.Date.Format("2006-01-02 15:04"), m.CPU, m.Processors, m.Memory, m.Kernel, m.Load, strings.Join(with, ", "), r.Rounds)
+	text := fmt.Sprintf("%s UTC, %s, %d processors, %s, Linux %s. %s. Medians of %d rounds (least–most).",
+		r.Date.Format("2006-01-02 15:04"), m.CPU, m.Processors, m.Memory, m.Kernel, strings.Join(with, ", "), r.Rounds)
+	if m.busy() {
+		text += fmt.Sprintf(" The machine was busy with other work (load average %.1f at the start): take every figure as too high, and relations as rough.", m.Load)
+	}
+	return text
 }
