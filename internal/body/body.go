@@ -108,9 +108,17 @@ var inflaters = sync.Pool{New: func() any { return new(gzip.Reader) }}
 // is negative if nobody said.
 func (b *buffer) fill(src io.Reader, expected, limit int) error {
 	b.Grow(min(max(expected, 0), keep) + bytes.MinRead)
-	b.limited = io.LimitedReader{R: src, N: int64(limit) + 1}
+	b.limited = io.LimitedReader{R: src, N: min(int64(limit)+1, keep)}
 	defer func() { b.limited.R = nil }()
-	if _, err := b.ReadFrom(&b.limited); err != nil {
+	_, err := b.ReadFrom(&b.limited)
+	if err == nil && b.Len() == keep && limit >= keep {
+		// So much has come, so the rest may be believed and has its room made in
+		// one step; doubling would copy a large body several times.
+		b.Grow(max(expected-keep, 0) + bytes.MinRead)
+		b.limited.N = int64(limit) + 1 - keep
+		_, err = b.ReadFrom(&b.limited)
+	}
+	if err != nil {
 		// A limit that somebody else put on the body is a limit all the same.
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return ErrTooLarge

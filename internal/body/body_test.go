@@ -171,6 +171,54 @@ func TestReadSharesNothing(t *testing.T) {
 	wg.Wait()
 }
 
+// Around the size from which on a buffer is not kept, and with a length that was
+// not told.
+func TestReadLargeBodies(t *testing.T) {
+	t.Parallel()
+	const keep = 64 << 10
+	for _, size := range []int{keep - 1, keep, keep + 1, 3 * keep, 1 << 20} {
+		for _, told := range []bool{true, false} {
+			sent := strings.Repeat("0123456789abcde\n", size/16+1)[:size]
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(sent))
+			if !told {
+				r.ContentLength = -1
+			}
+			for _, limit := range []int{size, 1 << 20, size - 1} {
+				r.Body = io.NopCloser(strings.NewReader(sent))
+				got, release, err := body.Read(r, limit)
+				if limit < size {
+					assert.ErrorIs(t, err, body.ErrTooLarge)
+				} else if assert.NoError(t, err); string(got) != sent {
+					t.Errorf("%d of %d bytes, or others", len(got), size)
+				}
+				release()
+			}
+		}
+	}
+}
+
+// A large body whose length was told is copied once at most: room for its
+// beginning, and room for all of it.
+func TestReadGrowsOnce(t *testing.T) {
+	const size = 1 << 20
+	sent := strings.Repeat("x", size)
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	r.ContentLength = size
+	grown := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			r.Body = io.NopCloser(strings.NewReader(sent))
+			_, release, err := body.Read(r, size)
+			if err != nil {
+				b.Fatal(err)
+			}
+			release()
+		}
+	}).AllocedBytesPerOp()
+	if most := int64(size + size/4); grown > most {
+		t.Errorf("%d bytes were allocated for a body of %d, want at most %d", grown, size, most)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add("", []byte("plain"))
 	f.Add("gzip", []byte(gzipped(f, "plain")))
