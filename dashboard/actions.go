@@ -31,7 +31,7 @@ func (d *Dashboard) change(do func(*http.Request) (string, error)) http.Handler 
 			d.render(w, r, d.failure(r, err))
 			return
 		}
-		d.log.InfoContext(r.Context(), "dashboard: changed", "path", r.URL.Path, "remote", r.RemoteAddr)
+		d.log.InfoContext(r.Context(), "dashboard: changed", "path", r.URL.Path, "letters", r.PostForm["id"], "remote", r.RemoteAddr)
 		// 303, so that a reload does not do it again.
 		http.Redirect(w, r, d.config.Prefix+next, http.StatusSeeOther)
 	})

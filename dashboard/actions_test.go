@@ -1,11 +1,16 @@
 package dashboard_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/dashboard"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
@@ -78,4 +83,20 @@ func TestOtherLocations(t *testing.T) {
 		status, _ := w.post(board+"/queues/other/europe-west1/emails"+path, nil)
 		assert.Status(t, status, http.StatusNotFound)
 	}
+}
+
+// TestChangesAreLogged, with what they were about; what is only looked at, and
+// what is in it, is not.
+func TestChangesAreLogged(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	w := setup(t, func(_ *world, c *dashboard.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
+	w.bury("welcome", 1, func(l *handoff.DeadLetter) { l.Payload = []byte("s3cr3t") })
+	w.get(board + "/dead/letter?id=welcome-0&payload=shown")
+	w.post(page+"/resume", nil)
+	w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-0"}})
+	w.server.Close()
+	contains(t, said.String(), "path=/queues/shop/europe-west1/emails/resume", "letters=[welcome-0]", "remote=127.0.0.1:")
+	lacks(t, said.String(), "s3cr3t", "shown")
+	assert.Equal(t, strings.Count(said.String(), "\n"), 2)
 }
