@@ -23,10 +23,11 @@ type DeadLetterOptions struct {
 	// must have the same.
 	Prefix string
 
-	// MaxAge is how long a letter is kept. Defaults to 30 days.
+	// MaxAge is how long a letter is kept. Defaults to 30 days. Put goes by it;
+	// to look at letters removes none.
 	MaxAge time.Duration
 
-	// MaxCount is how many letters are kept; beyond it the oldest go.
+	// MaxCount is how many letters are kept; beyond it Put removes the oldest.
 	// Defaults to 10,000.
 	MaxCount int
 }

@@ -66,6 +66,37 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 }
 
+// TestReadingLettersRemovesNone: who looks at letters with bounds of its own, a
+// command line for example, leaves those of the workers. What has expired is
+// gone from lists and counts.
+func TestReadingLettersRemovesNone(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := connect(t, server.Addr())
+	workers := redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{MaxAge: 60 * 24 * time.Hour})
+	reader := redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{MaxCount: 2})
+	for n := range 5 {
+		buried := time.Now().Add(-time.Duration(n) * 12 * 24 * time.Hour)
+		assert.NoError(t, workers.Put(t.Context(), handoff.DeadLetter{ID: fmt.Sprint(n), Kind: "kind", BuriedAt: buried}))
+	}
+	count := func(store *redisstore.DeadLetters) (listed, counted int) {
+		page, err := store.List(t.Context(), handoff.DeadLetterQuery{})
+		assert.NoError(t, err)
+		counts, err := store.CountByKind(t.Context())
+		assert.NoError(t, err)
+		return len(page.Letters), counts["kind"]
+	}
+	for _, store := range []*redisstore.DeadLetters{reader, workers} {
+		listed, counted := count(store)
+		assert.Equal(t, listed, 5)
+		assert.Equal(t, counted, 5)
+	}
+	server.FastForward(61 * 24 * time.Hour)
+	_, counted := count(reader)
+	assert.Equal(t, counted, 0)
+	assert.Equal(t, len(server.Keys()), 0)
+}
+
 func TestDeadLettersSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	store := redisstore.NewDeadLetters(nil, &redisstore.DeadLetterOptions{MaxAge: -1, MaxCount: -2})

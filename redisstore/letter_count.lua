@@ -1,3 +1,3 @@
 -- Answers the kind of every letter.
-trim()
+sweep()
 return redis.call('HVALS', kinds)

@@ -1,6 +1,6 @@
 -- ARGV: index, limit, and the negated time and ID of the last letter before, or
 -- '' and ''. Answers letters, one more than the limit if there are more.
-trim()
+sweep()
 local index, limit = root .. ARGV[4], tonumber(ARGV[5])
 local ids = {}
 if ARGV[6] ~= '' then

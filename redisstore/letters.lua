@@ -15,7 +15,17 @@ local function forget(id)
   redis.call('DEL', root .. 'letter:' .. id)
 end
 
--- What one call removes is bounded: Redis serves nobody else meanwhile.
+-- Letters expire by themselves. What points to them goes here, oldest first;
+-- what one call removes is bounded, since Redis serves nobody else meanwhile.
+local function sweep()
+  for _ = 1, 1000 do
+    local id = redis.call('ZREVRANGE', all, 0, 0)[1]
+    if not id or redis.call('EXISTS', root .. 'letter:' .. id) == 1 then return end
+    forget(id)
+  end
+end
+
+-- Only who puts letters says how many are kept, and for how long.
 local function trim()
   local now = redis.call('TIME')
   local oldest = now[1] * 1000000 + now[2] - ARGV[2]

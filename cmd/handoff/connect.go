@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"time"
@@ -81,10 +80,6 @@ type redisFlags struct {
 	Prefix    string `help:"Prefix of the keys, if the workers have one (redisstore.DeadLetterOptions.Prefix)." placeholder:"PREFIX"`
 }
 
-// forever turns the store's own trimming off: how long letters are kept is the
-// workers' to say, and looking at them must delete none.
-const forever = time.Duration(math.MaxInt64)
-
 // letters connects for as long as do runs.
 func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters) error) error {
 	if r.Redis == "" {
@@ -99,7 +94,7 @@ func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters
 	if err := reach(ctx, rdb); err != nil {
 		return fmt.Errorf("%w: check --redis and --redis-mode, and that Redis is up", err)
 	}
-	return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix, MaxAge: forever, MaxCount: math.MaxInt}))
+	return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix}))
 }
 
 // reach bounds how long a Redis that is not there is looked for: a sentinel's
