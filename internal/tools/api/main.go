@@ -90,7 +90,8 @@ func publicPackages() ([]pkg, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		if p.Name != "main" && len(p.GoFiles) > 0 && !slices.Contains(strings.Split(p.ImportPath, "/"), "internal") {
+		path := strings.Split(p.ImportPath, "/")
+		if p.Name != "main" && len(p.GoFiles) > 0 && !slices.Contains(path, "internal") && !slices.Contains(path, "examples") {
 			public = append(public, p)
 		}
 	}
