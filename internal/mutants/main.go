@@ -10,7 +10,7 @@
 //	Let tokens for every audience in.
 //
 //	Tests: ./internal/oidc .
-//	First: ./internal/oidc TestVerify
+//	First: ./internal/oidc TestJunkCostsNoFetch
 //	User: yes
 //
 // It fails when a mutant survives, does not build, or no longer applies.
