@@ -148,7 +148,7 @@ type Receipt struct {
 	// handler. It is empty for a duplicate: the task that exists has its own.
 	ID string
 
-	Name        string // full resource name of the task; empty if it was not created
+	Name        string // full resource name of the task: of a duplicate, that of the one there is
 	Queue       string // queue ID
 	ScheduledAt time.Time
 
