@@ -43,10 +43,10 @@ func (w *world) pages() []page {
 	if name := w.tried(); name != "" {
 		pages = append(pages, page{name: "task-ended", url: at(queues + name), kept: true})
 	}
-	for _, t := range w.srv.Tasks("emails") {
+	for _, t := range w.srv.Tasks("reports") { // of the queue that is paused: it stays
 		_, id, _ := strings.Cut(t.GetName(), "/tasks/")
-		pages = append(pages, page{name: "task-waiting", url: at(queues + "emails/tasks/" + id + "?payload=shown")},
-			page{name: "delete", url: at(queues + "emails/tasks/" + id + "/delete")})
+		pages = append(pages, page{name: "task-waiting", url: at(queues + "reports/tasks/" + id + "?payload=shown")},
+			page{name: "delete", url: at(queues + "reports/tasks/" + id + "/delete")})
 		break
 	}
 	return pages
