@@ -44,7 +44,7 @@ const (
 //
 // Letters are bounded by age and count, both stated in [DeadLetterOptions]; the
 // oldest go first. In a Cluster all letters and their indexes share one hash
-// tag, hence one slot and one node: 10,000 letters of 2 kB are about 30 MB
+// tag, hence one slot and one node: 10,000 letters of 2 kB are about 42 MB
 // there. As durable as the server's persistence: see the package comment.
 type DeadLetters struct {
 	rdb     redis.UniversalClient
