@@ -249,7 +249,7 @@ func (s *Store) sweep(at time.Duration) {
 	s.sweepAt = max(minSweep, 2*len(s.records))
 }
 
-func (r record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
+func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
 
 func (r *record) hold(l handoff.Lease, at time.Duration) {
 	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)

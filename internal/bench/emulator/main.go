@@ -96,7 +96,7 @@ func build(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("finding the module: %w", err)
 	}
 	program := filepath.Join(dir, "handoff")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/handoff") //nolint:gosec // a directory of ours
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/handoff")
 	cmd.Dir = strings.TrimSpace(string(root))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, out)

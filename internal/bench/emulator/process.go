@@ -25,7 +25,7 @@ type process struct {
 // begin starts a program and returns the first line that it prints.
 func begin(ctx context.Context, program string, args ...string) (*process, string, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &process{cmd: exec.CommandContext(ctx, program, args...), cancel: cancel} //nolint:gosec // a program of ours
+	p := &process{cmd: exec.CommandContext(ctx, program, args...), cancel: cancel}
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = 15 * time.Second // over what the emulator gives to attempts in flight
 	p.cmd.Stderr = os.Stderr

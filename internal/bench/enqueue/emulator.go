@@ -27,7 +27,7 @@ func startEmulator(ctx context.Context) (addr string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	child := exec.CommandContext(ctx, self, "-serve") //nolint:gosec // this very program
+	child := exec.CommandContext(ctx, self, "-serve")
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {
