@@ -136,6 +136,36 @@ func TestWorkDoneOnALeaseNobodyTookIsStillMarked(t *testing.T) {
 	})
 }
 
+// TestTheLastAttemptStaysTheLastWithoutItsLease: found again by nobody else, the
+// work has used up its limit.
+func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
+	t.Parallel()
+	for result, want := range map[error]struct{ status, again, runs int }{
+		errBoom:               {205, 208, 1}, // buried
+		handoff.Drop(errBoom): {409, 409, 2}, // as if it had not begun
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, nil)
+			runs := 0
+			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+				runs++
+				assert.Equal(t, handoff.InfoFromContext(ctx).Attempt, 1)
+				<-ctx.Done()
+				return result
+			})
+			b.store.fault("renew", down)
+			only := typed("1", "x")
+			only.stamp.MaxAttempts = 1
+			assert.Status(t, b.send(t, only), want.status)
+			assert.Status(t, b.send(t, only), want.again)
+			assert.Equal(t, runs, want.runs)
+			if want.status == 205 {
+				assert.Equal(t, b.onlyLetter(t).Reasons, []handoff.Reason{handoff.ReasonExhausted})
+			}
+		})
+	}
+}
+
 func TestCompleteOnALostLeaseIsLost(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"complete", "release", "bury"} {

@@ -20,7 +20,7 @@ func (d *delivery) settle(err error) {
 		outcome = Interrupted
 	}
 	if !d.detach() || outcome == Lost {
-		d.settleLost(err)
+		d.settleLost(outcome, err)
 		return
 	}
 	switch outcome {
@@ -59,7 +59,7 @@ func (d *delivery) fail(outcome Outcome, err error) {
 // settleLost ends a run whose lease this worker no longer trusts. If nobody
 // else took it meanwhile, work that was done is still marked as done, which is
 // better than running it again; else the newer claim decides.
-func (d *delivery) settleLost(err error) {
+func (d *delivery) settleLost(outcome Outcome, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
@@ -67,7 +67,12 @@ func (d *delivery) settleLost(err error) {
 		d.end(Done, nil)
 		return
 	}
-	_ = d.router.config.Store.Release(ctx, d.hold.Lease, true) // not held any more, or out of reach: then it runs out by itself
+	last := d.result.Info.LastAttempt() // counted, it would be claimed once more than its limit allows
+	if last && (outcome == Failed || outcome == Throttled || outcome == Lost) {
+		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
+		return
+	}
+	_ = d.router.config.Store.Release(ctx, d.hold.Lease, !last) // not held any more, or out of reach: then it runs out by itself
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
 	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }
