@@ -31,7 +31,7 @@ tidy: ## Tidy every module
 api: ## Write the exported API and what it costs to import into api/
 	@mkdir -p api
 	@go run ./internal/tools/api api
-	@internal/tools/consumer-modules > api/consumer-modules.txt
+	@internal/tools/consumer-modules > api/consumer-modules.list
 
 .PHONY: size
 size: ## Print the size of a program that only enqueues
