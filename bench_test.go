@@ -5,22 +5,18 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/benchtest"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
-	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 )
 
@@ -28,79 +24,18 @@ import (
 //
 //	go test -run '^$' -bench 'BareEcho|Delivery|RSA' -benchmem -count 10 .
 
-// invoice is the payload of the benchmarks.
-type invoice struct {
-	ID       string   `json:"id"`
-	Customer string   `json:"customer"`
-	Currency string   `json:"currency"`
-	Total    float64  `json:"total"`
-	Paid     bool     `json:"paid"`
-	Lines    []string `json:"lines"`
-	Note     string   `json:"note"`
-}
-
-func (invoice) Kind() string { return "invoice" }
-
-// invoiceBody has 300 bytes.
-const invoiceBody = `{"id":"inv-2026-00000000042","customer":"customer-0001","currency":"EUR","total":1234.56,"paid":true,` +
-	`"lines":["twelve crates of apples","one crate of pears","delivery on Tuesday before 9","deposit for thirteen crates"],` +
-	`"note":"Please ring twice, the bell is old and sometimes does not hear the 1st."}`
-
-// benchRequest is one dispatch that is sent again and again: only the task
-// changes, as each is run once.
-type benchRequest struct {
-	*http.Request
-	body *strings.Reader
-	task int
-}
-
-func newBenchRequest() *benchRequest {
-	b := &benchRequest{body: strings.NewReader(invoiceBody)}
-	b.Request = httptest.NewRequest(http.MethodPost, "/tasks/invoice", nil)
-	b.ContentLength = int64(len(invoiceBody))
-	b.Header.Set("Content-Type", "application/json")
-	b.Header.Set("User-Agent", wire.UserAgentHTTP)
-	b.Header.Set("Authorization", "")
-	wire.HTTP.Write(b.Header, wire.Dispatch{Queue: "invoices", Task: "0", ETA: time.Now()})
-	wire.Stamp{
-		ID: "0", Enqueued: time.Now(), Expires: time.Now().Add(24 * time.Hour), Deadline: 10 * time.Minute, MaxAttempts: 5, Window: 25 * time.Hour,
-	}.Write(b.Header.Set)
-	return b
-}
-
-func (b *benchRequest) next() *http.Request {
-	b.task++
-	id := strconv.Itoa(b.task)
-	b.Header[wire.HTTP.TaskName][0] = id
-	b.Header["Handoff-Id"][0] = id
-	b.body.Reset(invoiceBody)
-	b.Body = io.NopCloser(b.body)
-	return b.Request
-}
-
-// nowhere is a ResponseWriter that costs nothing.
-type nowhere struct {
-	header http.Header
-	status int
-}
-
-func (w *nowhere) Header() http.Header         { return w.header }
-func (w *nowhere) Write(p []byte) (int, error) { return len(p), nil }
-func (w *nowhere) WriteHeader(status int)      { w.status = status }
-
 // serve sends dispatches with the tokens in turn; by default, with one token.
 func serve(b *testing.B, h http.Handler, authorization []string) {
 	b.Helper()
 	if authorization == nil {
 		authorization = oneToken()
 	}
-	r, w := newBenchRequest(), &nowhere{header: http.Header{}}
+	d := benchtest.NewDispatch("")
 	b.ReportAllocs()
-	for b.Loop() {
-		r.Header["Authorization"][0] = authorization[r.task%len(authorization)]
-		h.ServeHTTP(w, r.next())
-		if w.status != http.StatusOK {
-			b.Fatalf("status %d", w.status)
+	for n := 0; b.Loop(); n++ {
+		d.Header["Authorization"][0] = authorization[n%len(authorization)]
+		if status := d.Serve(h); status != http.StatusOK {
+			b.Fatalf("status %d", status)
 		}
 	}
 }
@@ -121,7 +56,7 @@ var manyTokens = sync.OnceValue(func() []string {
 func BenchmarkBareEcho(b *testing.B) {
 	e := echo.New()
 	e.Group("/tasks").POST("/:kind", func(c echo.Context) error {
-		var in invoice
+		var in benchtest.Invoice
 		if err := c.Bind(&in); err != nil {
 			return err
 		}
@@ -147,7 +82,7 @@ func benchRouter(b *testing.B, v handoff.Verifier) http.Handler {
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(b, err)
-	handoff.Handle(router, func(context.Context, invoice) error { return nil })
+	handoff.Handle(router, func(context.Context, benchtest.Invoice) error { return nil })
 	b.Cleanup(func() { assert.NoError(b, router.Shutdown(context.Background())) })
 	e := echo.New()
 	router.Mount(e.Group("/tasks"))

@@ -2,13 +2,9 @@ package middleware_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/labstack/echo/v4"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
@@ -16,8 +12,8 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/benchtest"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
-	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 )
@@ -43,24 +39,6 @@ func BenchmarkDelivery(b *testing.B) {
 	}
 }
 
-// invoice is the payload of the benchmarks, and of those of the root.
-type invoice struct {
-	ID       string   `json:"id"`
-	Customer string   `json:"customer"`
-	Currency string   `json:"currency"`
-	Total    float64  `json:"total"`
-	Paid     bool     `json:"paid"`
-	Lines    []string `json:"lines"`
-	Note     string   `json:"note"`
-}
-
-func (invoice) Kind() string { return "invoice" }
-
-// invoiceBody has 300 bytes.
-const invoiceBody = `{"id":"inv-2026-00000000042","customer":"customer-0001","currency":"EUR","total":1234.56,"paid":true,` +
-	`"lines":["twelve crates of apples","one crate of pears","delivery on Tuesday before 9","deposit for thirteen crates"],` +
-	`"note":"Please ring twice, the bell is old and sometimes does not hear the 1st."}`
-
 func benchmarkDelivery(b *testing.B, group ...echo.MiddlewareFunc) {
 	b.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
@@ -74,42 +52,16 @@ func benchmarkDelivery(b *testing.B, group ...echo.MiddlewareFunc) {
 	})
 	assert.NoError(b, err)
 	defer router.Shutdown(context.Background())
-	handoff.Handle(router, func(context.Context, invoice) error { return nil })
+	handoff.Handle(router, func(context.Context, benchtest.Invoice) error { return nil })
 	e := echo.New()
 	router.Mount(e.Group("/tasks", group...))
 
-	req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://worker.example.com/tasks/invoice", nil)
-	assert.NoError(b, err)
-	req.Header.Set("Authorization", "Bearer "+oidctest.Shared().Good())
-	req.Header.Set("Traceparent", traceparent)
-	req.ContentLength = int64(len(invoiceBody))
-	wire.HTTP.Write(req.Header, wire.Dispatch{Queue: "invoices", Task: "8412345678901234567", ETA: time.Now()})
-	stamp := wire.Stamp{ID: "id", Enqueued: time.Now(), Expires: time.Now().Add(time.Hour), MaxAttempts: 5}
-	stamp.Write(req.Header.Set)
-	id := req.Header["Handoff-Id"]
-	reader := strings.NewReader(invoiceBody)
-	req.Body = io.NopCloser(reader)
-	w := &response{header: make(http.Header)}
-
-	n := 0
+	d := benchtest.NewDispatch(oidctest.Shared().Good())
+	d.Header.Set("Traceparent", traceparent)
 	b.ReportAllocs()
 	for b.Loop() {
-		n++
-		id[0] = strconv.Itoa(n) // another task
-		reader.Reset(invoiceBody)
-		e.ServeHTTP(w, req)
-		if w.status != http.StatusOK {
-			b.Fatalf("answered %d", w.status)
+		if status := d.Serve(e); status != http.StatusOK {
+			b.Fatalf("answered %d", status)
 		}
 	}
 }
-
-// response is a ResponseWriter that costs nothing.
-type response struct {
-	header http.Header
-	status int
-}
-
-func (w *response) Header() http.Header         { return w.header }
-func (w *response) Write(p []byte) (int, error) { return len(p), nil }
-func (w *response) WriteHeader(status int)      { w.status = status }

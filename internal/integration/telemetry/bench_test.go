@@ -2,19 +2,16 @@ package telemetry_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/benchtest"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
-	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
 	"github.com/labstack/echo/v4"
@@ -101,33 +98,11 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// invoice is the payload of the benchmarks, and of those of the root.
-type invoice struct {
-	ID       string   `json:"id"`
-	Customer string   `json:"customer"`
-	Currency string   `json:"currency"`
-	Total    float64  `json:"total"`
-	Paid     bool     `json:"paid"`
-	Lines    []string `json:"lines"`
-	Note     string   `json:"note"`
-}
-
-func (invoice) Kind() string { return "invoice" }
-
-// invoiceBody has 300 bytes.
-const invoiceBody = `{"id":"inv-2026-00000000042","customer":"customer-0001","currency":"EUR","total":1234.56,"paid":true,` +
-	`"lines":["twelve crates of apples","one crate of pears","delivery on Tuesday before 9","deposit for thirteen crates"],` +
-	`"note":"Please ring twice, the bell is old and sometimes does not hear the 1st."}`
-
 // dispatcher delivers one task after the other, without the cost of making
 // their requests.
 type dispatcher struct {
-	echo *echo.Echo
-	req  *http.Request
-	id   []string
-	body *strings.Reader
-	w    response
-	n    int
+	echo     *echo.Echo
+	dispatch *benchtest.Dispatch
 }
 
 func newDispatcher(b *testing.B, group ...echo.MiddlewareFunc) *dispatcher {
@@ -143,42 +118,18 @@ func newDispatcher(b *testing.B, group ...echo.MiddlewareFunc) *dispatcher {
 	})
 	assert.NoError(b, err)
 	b.Cleanup(func() { assert.NoError(b, router.Shutdown(context.Background())) })
-	handoff.Handle(router, func(context.Context, invoice) error { return nil })
-	d := &dispatcher{echo: echo.New(), body: new(strings.Reader)}
+	handoff.Handle(router, func(context.Context, benchtest.Invoice) error { return nil })
+	d := &dispatcher{echo: echo.New(), dispatch: benchtest.NewDispatch(oidctest.Shared().Good())}
+	d.dispatch.Header.Set("Traceparent", "00-"+traceID+"-00f067aa0ba902b7-00") // not sampled
 	router.Mount(d.echo.Group("/tasks", group...))
-
-	d.req, err = http.NewRequestWithContext(b.Context(), http.MethodPost, "http://worker.example.com/tasks/invoice", io.NopCloser(d.body))
-	assert.NoError(b, err)
-	d.req.ContentLength = int64(len(invoiceBody))
-	d.req.Header.Set("Authorization", "Bearer "+oidctest.Shared().Good())
-	d.req.Header.Set("Traceparent", "00-"+traceID+"-00f067aa0ba902b7-00") // not sampled
-	wire.HTTP.Write(d.req.Header, wire.Dispatch{Queue: "invoices", Task: "8412345678901234567", ETA: time.Now()})
-	stamp := wire.Stamp{ID: "id", Enqueued: time.Now(), Expires: time.Now().Add(time.Hour), MaxAttempts: 5}
-	stamp.Write(d.req.Header.Set)
-	d.id = d.req.Header["Handoff-Id"]
-	d.w.header = make(http.Header)
 	return d
 }
 
 func (d *dispatcher) deliver(b *testing.B, n int) {
 	b.Helper()
 	for range n {
-		d.n++
-		d.id[0] = strconv.Itoa(d.n) // another task
-		d.body.Reset(invoiceBody)
-		d.echo.ServeHTTP(&d.w, d.req)
-		if d.w.status != http.StatusOK {
-			b.Fatalf("answered %d", d.w.status)
+		if status := d.dispatch.Serve(d.echo); status != http.StatusOK {
+			b.Fatalf("answered %d", status)
 		}
 	}
 }
-
-// response is a ResponseWriter that costs nothing.
-type response struct {
-	header http.Header
-	status int
-}
-
-func (w *response) Header() http.Header         { return w.header }
-func (w *response) Write(p []byte) (int, error) { return len(p), nil }
-func (w *response) WriteHeader(status int)      { w.status = status }
