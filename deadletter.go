@@ -1,8 +1,10 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -52,6 +54,20 @@ type DeadLetterQuery struct {
 	Kind   string // only of this kind; empty: all
 	Cursor string // DeadLetterPage.Next of the page before; empty: the newest
 	Limit  int    // at most this many; default 100, at most 1000
+}
+
+const (
+	defaultLetterLimit = 100
+	maxLetterLimit     = 1000
+)
+
+// PageSize returns Limit or its default, or says what is wrong with it. It is
+// for implementers of [DeadLetterStore].
+func (q DeadLetterQuery) PageSize() (int, error) {
+	if q.Limit < 0 || q.Limit > maxLetterLimit {
+		return 0, fmt.Errorf("handoff: DeadLetterQuery.Limit is %d; it must be 1 to %d, or 0 for %d", q.Limit, maxLetterLimit, defaultLetterLimit)
+	}
+	return cmp.Or(q.Limit, defaultLetterLimit), nil
 }
 
 // DeadLetterPage is one page of letters.

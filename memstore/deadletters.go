@@ -23,12 +23,6 @@ const (
 	letterCount = 10_000
 )
 
-// Limits of [handoff.DeadLetterQuery].Limit.
-const (
-	defaultLetterLimit = 100
-	maxLetterLimit     = 1000
-)
-
 // DeadLetters is a [handoff.DeadLetterStore] in the memory of one process, for
 // tests and local development: its letters go with the process. It keeps the
 // newest 10,000, each for 30 days. It is safe for concurrent use.
@@ -71,12 +65,10 @@ func (s *DeadLetters) trim() {
 
 // List implements [handoff.DeadLetterStore].
 func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
-	after, err := parseLetterCursor(query.Cursor)
-	if err := errors.Join(ctx.Err(), err); err != nil {
+	after, cursorErr := parseLetterCursor(query.Cursor)
+	limit, limitErr := query.PageSize()
+	if err := errors.Join(ctx.Err(), cursorErr, limitErr); err != nil {
 		return handoff.DeadLetterPage{}, fmt.Errorf("memstore: list dead letters: %w", err)
-	}
-	if query.Limit < 0 || query.Limit > maxLetterLimit {
-		return handoff.DeadLetterPage{}, fmt.Errorf("memstore: list dead letters: DeadLetterQuery.Limit is %d; it must be 1 to %d, or 0 for %d", query.Limit, maxLetterLimit, defaultLetterLimit)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +81,7 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 	}
 	slices.SortFunc(found, newestFirst)
 	var page handoff.DeadLetterPage
-	if limit := cmp.Or(query.Limit, defaultLetterLimit); len(found) > limit {
+	if len(found) > limit {
 		found = found[:limit]
 		page.Next = letterCursor(found[limit-1])
 	}

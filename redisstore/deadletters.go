@@ -35,8 +35,6 @@ type DeadLetterOptions struct {
 const (
 	defaultLetterAge   = 30 * 24 * time.Hour
 	defaultLetterCount = 10_000
-	defaultLetterLimit = 100
-	maxLetterLimit     = 1000
 )
 
 // DeadLetters is a [handoff.DeadLetterStore] in Redis. It is safe for
@@ -116,16 +114,9 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 
 // List implements [handoff.DeadLetterStore].
 func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
-	if query.Limit < 0 || query.Limit > maxLetterLimit {
-		return handoff.DeadLetterPage{}, fmt.Errorf("redisstore: list dead letters: DeadLetterQuery.Limit is %d; it must be 1 to %d, or 0 for %d",
-			query.Limit, maxLetterLimit, defaultLetterLimit)
-	}
-	limit := query.Limit
-	if limit == 0 {
-		limit = defaultLetterLimit
-	}
-	at, id, err := parseCursor(query.Cursor)
-	if err != nil {
+	limit, limitErr := query.PageSize()
+	at, id, cursorErr := parseCursor(query.Cursor)
+	if err := errors.Join(limitErr, cursorErr); err != nil {
 		return handoff.DeadLetterPage{}, wrapLetter("list dead letters", err)
 	}
 	index := "all"
