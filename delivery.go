@@ -10,7 +10,6 @@ import (
 	"path"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/body"
@@ -30,20 +29,17 @@ type delivery struct {
 
 	stamp       wire.Stamp
 	handler     *handler // nil if the kind has none here
-	payload     any
-	decodeError error  // why the payload cannot be run
-	decodeWhy   Reason // the same in a word
+	payload     any      // a *T
+	decodeError error    // why the payload cannot be run
+	decodeWhy   Reason   // the same in a word
 	body        []byte
 	freeBody    func()
 
-	hold  lease.Hold[Lease]
-	claim Claim
-	ends  time.Time       // the dispatch deadline
-	ctx   context.Context // of what goes on now: claim and run end with the caller, settling does not
-
-	mu          sync.Mutex // guards what Shutdown touches
-	cancel      context.CancelCauseFunc
-	interrupted bool
+	hold   lease.Hold[Lease]
+	claim  Claim
+	ctx    context.Context // of what goes on now: claim and run end with the caller, settling does not
+	run    runContext
+	cancel context.CancelCauseFunc // of the claim and the run; nil before
 }
 
 // storeTimeout bounds calls of the Store and the dead-letter store that the
@@ -53,11 +49,11 @@ const storeTimeout = lease.AnswerTime
 // process takes the delivery through the pipeline, one step a line. A step
 // that ends it sets the outcome and says false.
 func (d *delivery) process() {
-	if !d.router.enter(d) {
+	if !d.router.enter() {
 		d.end(Interrupted, nil)
 		return
 	}
-	defer d.router.leave(d)
+	defer d.router.leave()
 	if !d.verify() || !d.parse() {
 		return
 	}
@@ -185,7 +181,7 @@ func (d *delivery) acquire() bool {
 		TTL:        d.router.config.Lease,
 		Window:     d.window(),
 	}
-	d.ctx = d.cancellable()
+	d.ctx, d.cancel = context.WithCancelCause(d.req.Context())
 	d.router.keeper.Claiming(&d.hold, d.cancel)
 	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.Lease)
 	if err != nil {
@@ -228,7 +224,7 @@ func (d *delivery) fenceKey() string {
 	case d.foreign():
 		return fence.Key("task", d.result.Info.Queue, d.result.Info.Task)
 	}
-	return fence.Key("id", d.stamp.ID)
+	return fence.IDKey(d.stamp.ID)
 }
 
 // window is how long the fence must remember this work (see [Store]).
@@ -280,8 +276,8 @@ func (d *delivery) admit() bool {
 // perform runs the handler under its deadline and with its lease kept, and
 // settles what came of it.
 func (d *delivery) perform() {
-	ctx, stop := d.runContext()
-	defer stop()
+	d.startClock()
+	defer d.run.end()
 
 	// A handler that ends by runtime.Goexit or http.ErrAbortHandler takes this
 	// goroutine with it; its claim is settled on the way out.
@@ -292,7 +288,7 @@ func (d *delivery) perform() {
 		}
 	}()
 	d.result.Started = time.Now()
-	err := d.call(ctx)
+	err := d.call(&d.run)
 	d.result.Ended = time.Now()
 	settled = true
 	d.settle(err)
@@ -302,45 +298,18 @@ func (d *delivery) perform() {
 // before Cloud Tasks hangs up.
 const maxMargin = 5 * time.Second
 
-func (d *delivery) runContext() (context.Context, context.CancelFunc) {
-	deadline := cmp.Or(d.stamp.Deadline, defaultDeadline)
+// deadline is the dispatch deadline: how long Cloud Tasks waits for the answer.
+func (d *delivery) deadline() time.Duration { return cmp.Or(d.stamp.Deadline, defaultDeadline) }
+
+func (d *delivery) startClock() {
+	deadline := d.deadline()
 	limit := deadline - min(deadline/10, maxMargin)
 	if most := d.router.config.MaxRun; most > 0 {
 		limit = min(limit, most)
 	}
-	d.ends = d.result.Received.Add(deadline)
 	d.result.Info.Deadline = d.result.Received.Add(limit)
 
-	return context.WithDeadline(context.WithValue(d.ctx, infoKey{}, d), d.result.Info.Deadline)
-}
-
-// cancellable returns the request's context, to be ended by interrupt or a
-// lost lease as well.
-func (d *delivery) cancellable() context.Context {
-	ctx, cancel := context.WithCancelCause(d.req.Context())
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.cancel = cancel
-	if d.interrupted {
-		cancel(ErrInterrupted)
-	}
-	return ctx
-}
-
-// interrupt tells the handler that the process must end. Called by Shutdown.
-func (d *delivery) interrupt() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.interrupted = true
-	if d.cancel != nil {
-		d.cancel(ErrInterrupted)
-	}
-}
-
-func (d *delivery) wasInterrupted() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.interrupted
+	d.run = runContext{parent: d.ctx, delivery: d}
 }
 
 // call runs the Use middleware and the handler. A panic becomes an error,

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"cmp"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,7 +56,7 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 		return nil, err
 	}
 	policy := call.policy.over(pr.policy)
-	stamp := wire.Stamp{ID: rand.Text(), Enqueued: now, MaxAttempts: policy.Retry.MaxAttempts, Deadline: policy.Deadline}
+	stamp := wire.Stamp{ID: fence.NewID(), Enqueued: now, MaxAttempts: policy.Retry.MaxAttempts, Deadline: policy.Deadline}
 	if policy.TTL != NoTTL {
 		stamp.Expires = due.Add(policy.TTL)
 	}

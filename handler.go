@@ -34,12 +34,12 @@ func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error)
 		kind:   zero.Kind(),
 		where:  where,
 		policy: policyOf(zero).over(defaultPolicy),
-		decode: decode[T],
-		run:    func(ctx context.Context, payload any) error { return fn(ctx, payload.(T)) },
+		decode: decoder[T](zero),
+		run:    func(ctx context.Context, payload any) error { return fn(ctx, *payload.(*T)) },
 	}, aliasesOf(zero))
 }
 
-// handler is a Handle call without its type parameter.
+// handler is a Handle call without its type parameter. A payload is a *T.
 type handler struct {
 	kind   string
 	where  string
@@ -48,19 +48,23 @@ type handler struct {
 	run    func(ctx context.Context, payload any) error
 }
 
-func decode[T Payload](body []byte) (any, Reason, error) {
-	var payload T
-	if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
-		return nil, ReasonUndecodable, errors.New("handoff: the body is null")
+func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
+	_, validates := any(zero).(validator)
+	return func(body []byte) (any, Reason, error) {
+		if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+			return nil, ReasonUndecodable, errors.New("handoff: the body is null")
+		}
+		payload := new(T)
+		if err := json.Unmarshal(body, payload); err != nil {
+			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", *payload, withoutValue(err))
+		}
+		if validates {
+			if err := validate(*payload); err != nil {
+				return payload, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
+			}
+		}
+		return payload, "", nil
 	}
-	if err := json.Unmarshal(body, &payload); err != nil {
-		return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", payload, withoutValue(err))
-	}
-	boxed := any(payload)
-	if err := validate(boxed); err != nil {
-		return boxed, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
-	}
-	return boxed, "", nil
 }
 
 // withoutValue keeps what encoding/json says of the shape of a body and drops

@@ -3,7 +3,6 @@ package handoff
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +14,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -92,7 +92,7 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 		return nil, err
 	}
 	policy := call.policy.over(c.config.Policy)
-	stamp := wire.Stamp{ID: rand.Text(), Enqueued: now, Deadline: policy.Deadline}
+	stamp := wire.Stamp{ID: fence.NewID(), Enqueued: now, Deadline: policy.Deadline}
 	if policy.TTL > 0 {
 		stamp.Expires = due.Add(policy.TTL)
 	}

@@ -103,8 +103,8 @@ type Router struct {
 
 	mu       sync.Mutex
 	draining bool
-	active   map[*delivery]struct{}
-	drained  chan struct{} // closed when draining and nothing is active
+	active   int           // deliveries in the pipeline
+	drained  chan struct{} // closed when draining and none is active
 	cleanups sync.WaitGroup
 }
 
@@ -121,7 +121,6 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		log:      config.Logger,
 		echo:     echo.New(),
 		handlers: make(map[string]*handler),
-		active:   make(map[*delivery]struct{}),
 		drained:  make(chan struct{}),
 	}
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
@@ -319,7 +318,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	r.interrupt()
+	r.keeper.Interrupt(ErrInterrupted)
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()
 	select {
@@ -329,7 +328,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Errorf("handoff: shutdown: %d handlers still run: %w", len(r.active), context.Cause(ctx))
+	return fmt.Errorf("handoff: shutdown: %d handlers still run: %w", r.active, context.Cause(ctx))
 }
 
 const shutdownGrace = 1500 * time.Millisecond
@@ -343,33 +342,25 @@ func (r *Router) drain() {
 	}
 }
 
-func (r *Router) interrupt() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for d := range r.active {
-		d.interrupt()
-	}
-}
-
-func (r *Router) enter(d *delivery) bool {
+func (r *Router) enter() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining {
 		return false
 	}
-	r.active[d] = struct{}{}
+	r.active++
 	return true
 }
 
-func (r *Router) leave(d *delivery) {
+func (r *Router) leave() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.active, d)
+	r.active--
 	r.closeIfDrained()
 }
 
 func (r *Router) closeIfDrained() {
-	if r.draining && len(r.active) == 0 {
+	if r.draining && r.active == 0 {
 		close(r.drained)
 	}
 }

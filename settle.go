@@ -16,7 +16,7 @@ import (
 // settle turns what the handler returned into an outcome and tells the Store.
 func (d *delivery) settle(err error) {
 	outcome := OutcomeOf(err)
-	if outcome == Failed && d.wasInterrupted() {
+	if outcome == Failed && d.router.keeper.Interrupted() {
 		outcome = Interrupted
 	}
 	if !d.detach() || outcome == Lost {
@@ -106,9 +106,10 @@ const (
 // mark repeats Complete until the Store answers, or the lease or the dispatch
 // deadline is over.
 func (d *delivery) mark() error {
+	ends := d.result.Received.Add(d.deadline())
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
 		err := d.router.config.Store.Complete(d.ctx, d.hold.Lease)
-		if err == nil || errors.Is(err, ErrLeaseLost) || !d.ends.IsZero() && time.Now().Add(pause).After(d.ends) {
+		if err == nil || errors.Is(err, ErrLeaseLost) || time.Now().Add(pause).After(ends) {
 			return err
 		}
 		select {

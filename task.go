@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"regexp"
 	"time"
 )
@@ -114,8 +115,10 @@ func policyOf(p any) Policy {
 	return Policy{}
 }
 
+type validator interface{ Validate() error }
+
 func validate(p any) error {
-	if with, ok := p.(interface{ Validate() error }); ok {
+	if with, ok := p.(validator); ok {
 		return with.Validate()
 	}
 	return nil
@@ -159,8 +162,6 @@ func (i Info) LastAttempt() bool {
 	return i.MaxAttempts > 0 && i.Attempt >= i.MaxAttempts
 }
 
-type infoKey struct{}
-
 // InfoFromContext returns what is known of the task that ctx runs. It is the
 // zero Info in a context that does not come from a [Router].
 func InfoFromContext(ctx context.Context) Info {
@@ -174,7 +175,7 @@ func InfoFromContext(ctx context.Context) Info {
 // for middleware given to [Router.Use]; nil elsewhere.
 func PayloadFromContext(ctx context.Context) any {
 	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
-		return run.payload
+		return reflect.ValueOf(run.payload).Elem().Interface()
 	}
 	return nil
 }

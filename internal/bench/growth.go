@@ -96,7 +96,7 @@ func (l *lab) remember(ctx context.Context, report *Report) error {
 // finish claims and completes as a Router does.
 func finish(ctx context.Context, store *redisstore.Store, i int) error {
 	id := strconv.Itoa(i)
-	lease := handoff.Lease{Key: fence.Key("id", id), Owner: id, TTL: 30 * time.Second, Window: 25 * time.Hour}
+	lease := handoff.Lease{Key: fence.IDKey(id), Owner: id, TTL: 30 * time.Second, Window: 25 * time.Hour}
 	claim, err := store.Claim(ctx, lease)
 	if err != nil {
 		return err

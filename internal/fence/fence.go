@@ -1,14 +1,31 @@
-// Package fence derives the names under which a piece of work is known: its
-// key in a Store, and the ID of its task at the service. Both are hashes, so
-// that neither shows what they were made of.
+// Package fence makes the names under which a piece of work is known: its ID,
+// its key in a Store, and the ID of its task at the service. They are random or
+// hashes, so that none shows what it was made of.
 package fence
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 )
+
+// keyLen is the length of 128 bits in base64.
+const keyLen = 22
+
+// NewID returns the ID of a new piece of work: 110 random bits, in the length
+// of a key.
+func NewID() string { return rand.Text()[:keyLen] }
+
+// IDKey returns the key of the work of an ID: the ID itself if it came from
+// NewID or Key, as it is as good as a hash of it.
+func IDKey(id string) string {
+	if len(id) == keyLen {
+		return id
+	}
+	return Key("id", id)
+}
 
 // Key hashes parts into the 128 bits that name a piece of work in a Store.
 func Key(domain string, parts ...string) string {

@@ -15,6 +15,21 @@ func TestNamesStay(t *testing.T) {
 	assert.Equal(t, fence.TaskID("key", "order", "1001"), "ba68e5365878c097ae4ab7f010e29277a11637c5f1048d5d48a85b421026d3cd")
 }
 
+// An ID is its own key if it was made here, and one of any other form is hashed
+// to the form of a key.
+func TestIDKey(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{fence.NewID(), fence.Key("redrive", "a.0")} {
+		assert.Equal(t, fence.IDKey(id), id)
+	}
+	for _, id := range []string{"a", fence.NewID() + "A"} {
+		assert.Equal(t, fence.IDKey(id), fence.Key("id", id))
+	}
+	if one, other := fence.NewID(), fence.NewID(); one == other {
+		t.Error("two IDs are the same")
+	}
+}
+
 func TestNamesDiffer(t *testing.T) {
 	t.Parallel()
 	names := map[string][]string{}

@@ -45,6 +45,8 @@ type Keeper[L any] struct {
 	held    map[*Hold[L]]struct{}
 	started bool // the goroutine exists
 	idle    bool // and waits for wake
+
+	interrupted error // why nothing may be claimed or run any more
 }
 
 // Hold is one delivery's lease in the keeper's hands, from before its claim
@@ -54,6 +56,7 @@ type Hold[L any] struct {
 
 	sent    time.Time // when the claim or the last successful renewal was sent
 	claimed bool      // the claim was answered, and acquired
+	settles bool      // the run is over
 	lost    bool
 	cancel  context.CancelCauseFunc // of whatever goes on now: the claim, the run, the mark
 }
@@ -76,12 +79,13 @@ func New[L any](config Config[L]) *Keeper[L] {
 func (k *Keeper[L]) tick() time.Duration     { return k.config.TTL / 6 }
 func (k *Keeper[L]) renewAge() time.Duration { return k.config.TTL / 3 }
 
-// giveUp is when h may no longer be trusted.
-func (k *Keeper[L]) giveUp(h *Hold[L]) time.Time {
+// left is how long h may still be trusted.
+func (k *Keeper[L]) left(h *Hold[L]) time.Duration {
+	trusted := k.config.TTL - k.config.TTL/10
 	if !h.claimed {
-		return h.sent.Add(min(AnswerTime, k.config.TTL-k.config.TTL/10))
+		trusted = min(trusted, AnswerTime)
 	}
-	return h.sent.Add(k.config.TTL - k.config.TTL/10)
+	return trusted - time.Since(h.sent)
 }
 
 // Claiming takes h into care before its claim is sent. cancel ends the claim,
@@ -91,6 +95,9 @@ func (k *Keeper[L]) Claiming(h *Hold[L], cancel context.CancelCauseFunc) {
 	defer k.mu.Unlock()
 	h.sent, h.cancel = time.Now(), cancel
 	k.held[h] = struct{}{}
+	if k.interrupted != nil {
+		cancel(k.interrupted)
+	}
 	switch {
 	case !k.started && k.ctx.Err() == nil:
 		k.started = true
@@ -113,9 +120,28 @@ func (k *Keeper[L]) Acquired(h *Hold[L]) {
 func (k *Keeper[L]) Settling(h *Hold[L], cancel context.CancelCauseFunc) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.cancel = cancel
-	h.lost = h.lost || !time.Now().Before(k.giveUp(h))
+	h.cancel, h.settles = cancel, true
+	h.lost = h.lost || k.left(h) <= 0
 	return !h.lost
+}
+
+// Interrupt ends all claims and runs, and those to come. What settles goes on.
+func (k *Keeper[L]) Interrupt(cause error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.interrupted = cause
+	for h := range k.held {
+		if !h.settles {
+			h.cancel(cause)
+		}
+	}
+}
+
+// Interrupted says whether Interrupt was called.
+func (k *Keeper[L]) Interrupted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.interrupted != nil
 }
 
 // Remove ends the keeper's care for h.
@@ -172,7 +198,7 @@ func (k *Keeper[L]) next() (wait time.Duration, some bool) {
 	wait = k.tick()
 	for h := range k.held {
 		if !h.lost {
-			wait = min(wait, max(0, time.Until(k.giveUp(h))))
+			wait = min(wait, max(0, k.left(h)))
 		}
 	}
 	return wait, true
@@ -228,9 +254,8 @@ func (k *Keeper[L]) renewed(due []*Hold[L], kept []bool, sent time.Time, complet
 func (k *Keeper[L]) expire() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now()
 	for h := range k.held {
-		if !h.lost && !now.Before(k.giveUp(h)) {
+		if !h.lost && k.left(h) <= 0 {
 			k.lose(h)
 		}
 	}

@@ -222,10 +222,10 @@ func ReadStamp(h http.Header) (Stamp, error) {
 		Redriven:   r.letterID(headerRedriven),
 		OldKey:     r.optionalIdentifier(headerOldKey),
 	}
-	if v, ok := r.one(headerMaxAttempts); ok && v != "-1" {
-		s.MaxAttempts = r.count(headerMaxAttempts)
-	} else if ok {
+	if v, _ := r.one(headerMaxAttempts); v == "-1" {
 		s.MaxAttempts = -1
+	} else {
+		s.MaxAttempts = r.countOf(headerMaxAttempts, v)
 	}
 	return s, r.err
 }
@@ -291,9 +291,13 @@ func (r *reader) one(name string) (string, bool) {
 }
 
 func (r *reader) identifier(name string, most int) string {
-	v, ok := r.one(name)
+	v, _ := r.one(name)
+	return r.checked(name, v, most)
+}
+
+func (r *reader) checked(name, v string, most int) string {
 	switch {
-	case !ok || v == "":
+	case v == "":
 		r.fail(name, "is missing")
 	case len(v) > most:
 		r.fail(name, fmt.Sprintf("is longer than %d bytes", most))
@@ -304,10 +308,11 @@ func (r *reader) identifier(name string, most int) string {
 }
 
 func (r *reader) optionalIdentifier(name string) string {
-	if _, ok := r.header[name]; !ok {
+	v, ok := r.one(name)
+	if !ok {
 		return ""
 	}
-	return r.identifier(name, maxOwnIdentifier)
+	return r.checked(name, v, maxOwnIdentifier)
 }
 
 // letterID reads the ID of a dead letter: an identifier and its generation,
@@ -341,12 +346,16 @@ func (r *reader) text(name string) string {
 }
 
 func (r *reader) count(name string) int {
-	v, ok := r.one(name)
-	if !ok || v == "" {
+	v, _ := r.one(name)
+	return r.countOf(name, v)
+}
+
+func (r *reader) countOf(name, v string) int {
+	if v == "" {
 		return 0
 	}
-	n, err := strconv.ParseInt(v, 10, 32)
-	if err != nil || n < 0 || !digits(v) {
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil {
 		r.fail(name, "is not a count")
 		return 0
 	}
@@ -362,12 +371,12 @@ func (r *reader) number(name string) (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || !digits(v) || n > maxMillis {
+	n, err := strconv.ParseUint(v, 10, 63)
+	if err != nil || n > maxMillis {
 		r.fail(name, "is not a number of milliseconds")
 		return 0, false
 	}
-	return n, true
+	return int64(n), true
 }
 
 func (r *reader) millis(name string) time.Time {

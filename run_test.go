@@ -1,0 +1,112 @@
+package handoff_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// However a handler first asks for the end of its context, it is told of the
+// deadline, and by the name that deadlines have.
+func TestTheDeadlineIsSeen(t *testing.T) {
+	t.Parallel()
+	waits := map[string]func(ctx context.Context) error{
+		"by Done": func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		"by Err": func(ctx context.Context) error {
+			for ctx.Err() == nil {
+				time.Sleep(time.Second)
+			}
+			return ctx.Err()
+		},
+		"by a context made from it": func(ctx context.Context) error {
+			child, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			<-child.Done()
+			return child.Err()
+		},
+		"by AfterFunc": func(ctx context.Context) error {
+			ended := make(chan error, 1)
+			context.AfterFunc(ctx, func() { ended <- context.Cause(ctx) })
+			return <-ended
+		},
+		"by several goroutines": func(ctx context.Context) error {
+			var group sync.WaitGroup
+			for range 8 {
+				group.Go(func() { <-ctx.Done() })
+			}
+			group.Wait()
+			return ctx.Err()
+		},
+	}
+	for name, wait := range waits {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *handoff.RouterConfig) { c.MaxRun = time.Minute })
+				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+					start := time.Now()
+					err := wait(ctx)
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.Equal(t, time.Since(start), time.Minute)
+					return err
+				})
+				assert.Status(t, b.send(t, typed("1", "x")), 500)
+			})
+		})
+	}
+}
+
+// A deadline that the request came with holds if it is the earlier one.
+func TestTheRequestsOwnDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+			deadline, ok := ctx.Deadline()
+			assert.Equal(t, ok, true)
+			assert.Equal(t, time.Until(deadline), time.Second)
+			return nil
+		})
+		d := typed("1", "x")
+		var cancel context.CancelFunc
+		d.ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		assert.Status(t, b.send(t, d), 200)
+	})
+}
+
+// What a handler leaves running is told that the run is over, whether or not
+// anybody had asked for the context's end before, and may still ask what ran.
+func TestAContextOutOfItsRun(t *testing.T) {
+	t.Parallel()
+	for name, use := range map[string]func(context.Context){
+		"asked before": func(ctx context.Context) { _ = ctx.Err() },
+		"not asked":    func(context.Context) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			var kept context.Context
+			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+				use(ctx)
+				kept = ctx //nolint:fatcontext // kept beyond the run, to see what becomes of it
+				return nil
+			})
+			assert.Status(t, b.send(t, typed("1", "x")), 200)
+			<-kept.Done()
+			if err := kept.Err(); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want it canceled", err)
+			}
+			assert.Equal(t, handoff.InfoFromContext(kept).ID, "1")
+		})
+	}
+}
