@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -53,7 +54,9 @@ var manyTokens = sync.OnceValue(func() []string {
 })
 
 // BenchmarkBareEcho is the same body into the same struct by echo alone.
-func BenchmarkBareEcho(b *testing.B) {
+func BenchmarkBareEcho(b *testing.B) { serve(b, bareEcho(), nil) }
+
+func bareEcho() http.Handler {
 	e := echo.New()
 	e.Group("/tasks").POST("/:kind", func(c echo.Context) error {
 		var in benchtest.Invoice
@@ -62,7 +65,7 @@ func BenchmarkBareEcho(b *testing.B) {
 		}
 		return c.NoContent(http.StatusOK)
 	})
-	serve(b, e, nil)
+	return e
 }
 
 // BenchmarkDelivery is the whole pipeline: verify, parse, decode, claim, run, complete.
@@ -70,6 +73,29 @@ func BenchmarkDelivery(b *testing.B) {
 	b.Run("no-token", func(b *testing.B) { serve(b, benchRouter(b, nil), nil) })
 	b.Run("known-token", func(b *testing.B) { serve(b, benchRouter(b, newOIDC(b, staticKeys())), nil) })
 	b.Run("new-token", func(b *testing.B) { serve(b, benchRouter(b, newOIDC(b, staticKeys())), manyTokens()) })
+}
+
+// BenchmarkDeliveryOverBareEcho has the two take turns every few hundred
+// microseconds, so that both see the same moments of a machine whose speed
+// comes and goes, and reports how many times the one is of the other.
+func BenchmarkDeliveryOverBareEcho(b *testing.B) {
+	const turn = 50
+	handlers := [...]http.Handler{bareEcho(), benchRouter(b, newOIDC(b, staticKeys()))}
+	d := benchtest.NewDispatch(strings.TrimPrefix(oneToken()[0], "Bearer "))
+	var spent [len(handlers)]time.Duration
+	for b.Loop() {
+		for i, h := range handlers {
+			start := time.Now()
+			for range turn {
+				if status := d.Serve(h); status != http.StatusOK {
+					b.Fatalf("status %d", status)
+				}
+			}
+			spent[i] += time.Since(start)
+		}
+	}
+	b.ReportMetric(float64(spent[1])/float64(spent[0]), "times-bare-echo")
+	b.ReportMetric(float64(spent[1].Nanoseconds())/float64(turn*b.N), "ns/delivery")
 }
 
 func benchRouter(b *testing.B, v handoff.Verifier) http.Handler {

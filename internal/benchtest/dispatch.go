@@ -39,8 +39,10 @@ type Dispatch struct {
 
 	body *strings.Reader
 	w    nowhere
-	task int
+	task int64
 }
+
+const firstTask = 1_000_000_000_000_000_000
 
 // NewDispatch returns a dispatch that carries the token.
 func NewDispatch(token string) *Dispatch {
@@ -61,7 +63,7 @@ func NewDispatch(token string) *Dispatch {
 // response costs nothing.
 func (d *Dispatch) Serve(h http.Handler) (status int) {
 	d.task++
-	id := strconv.Itoa(d.task)
+	id := string(strconv.AppendInt([]byte("ID-"), firstTask+d.task, 10)) // as long as an ID of handoff
 	d.Header[wire.HTTP.TaskName][0] = id
 	d.Header[wire.HeaderID][0] = id
 	d.body.Reset(Body)
