@@ -65,22 +65,17 @@ func (config ConcurrencyConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	r := &running{limit: config.Limit, kinds: maps.Clone(config.Kinds), count: make(map[string]int)}
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if config.Skipper != nil && config.Skipper(c) {
-				return next(c)
-			}
-			kind, err := claimedKind(c, "Concurrency")
-			if err != nil {
-				return err
-			}
-			if limit, ok := r.enter(kind); !ok {
-				return fmt.Errorf("middleware: %d %s tasks are running: %w", limit, kind, handoff.ErrBusy)
-			}
-			defer r.leave(kind)
-			return next(c)
+	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
+		kind, err := claimedKind(c, "Concurrency")
+		if err != nil {
+			return err
 		}
-	}, nil
+		if limit, ok := r.enter(kind); !ok {
+			return fmt.Errorf("middleware: %d %s tasks are running: %w", limit, kind, handoff.ErrBusy)
+		}
+		defer r.leave(kind)
+		return next(c)
+	}), nil
 }
 
 // claimedKind is the kind of the task that runs, under its present name. There

@@ -32,6 +32,19 @@ import "github.com/labstack/echo/v4"
 // middleware package fit.
 type Skipper = func(c echo.Context) bool
 
+// wrap is a middleware from what it does around next, where skip does not leave
+// it out. Echo makes the chain anew for each request, so it holds little.
+func wrap(skip Skipper, around func(c echo.Context, next echo.HandlerFunc) error) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if skip != nil && skip(c) {
+				return next(c)
+			}
+			return around(c, next)
+		}
+	}
+}
+
 // must is the start-up panic of the XWithConfig forms: a configuration that
 // cannot work is a mistake in the program.
 func must[T any](made T, err error) T {

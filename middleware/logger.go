@@ -52,14 +52,10 @@ func LoggerWithConfig(config LoggerConfig) echo.MiddlewareFunc { return must(con
 // ToMiddleware returns the middleware. No configuration is an error.
 func (config LoggerConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	l := &logger{config: config, refused: make(map[handoff.Reason]refusal)}
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if config.Skipper == nil || !config.Skipper(c) {
-				defer l.log(c) // also when net/http is told to abort, by a panic
-			}
-			return next(c)
-		}
-	}, nil
+	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
+		defer l.log(c) // also when net/http is told to abort, by a panic
+		return next(c)
+	}), nil
 }
 
 type logger struct {

@@ -55,22 +55,17 @@ func (config MetricsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if config.Skipper != nil && config.Skipper(c) {
-				return next(c)
+	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
+		ctx := c.Request().Context()
+		m.inFlight.Add(ctx, 1)
+		defer func() { // also when net/http is told to abort, by a panic
+			m.inFlight.Add(ctx, -1)
+			if d, ok := handoff.DeliveryFrom(c); ok {
+				m.count(c.Request().Context(), &d)
 			}
-			ctx := c.Request().Context()
-			m.inFlight.Add(ctx, 1)
-			defer func() { // also when net/http is told to abort, by a panic
-				m.inFlight.Add(ctx, -1)
-				if d, ok := handoff.DeliveryFrom(c); ok {
-					m.count(c.Request().Context(), &d)
-				}
-			}()
-			return next(c)
-		}
-	}, nil
+		}()
+		return next(c)
+	}), nil
 }
 
 func meterOf(p metric.MeterProvider) metric.Meter {

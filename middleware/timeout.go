@@ -62,25 +62,20 @@ func (config TimeoutConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	kinds := maps.Clone(config.Kinds)
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if config.Skipper != nil && config.Skipper(c) {
-				return next(c)
-			}
-			kind, err := claimedKind(c, "Timeout")
-			if err != nil {
-				return err
-			}
-			timeout, ok := kinds[kind]
-			if !ok {
-				timeout = config.Timeout
-			}
-			if timeout == 0 {
-				return next(c)
-			}
-			return within(timeout, c, next)
+	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
+		kind, err := claimedKind(c, "Timeout")
+		if err != nil {
+			return err
 		}
-	}, nil
+		timeout, ok := kinds[kind]
+		if !ok {
+			timeout = config.Timeout
+		}
+		if timeout == 0 {
+			return next(c)
+		}
+		return within(timeout, c, next)
+	}), nil
 }
 
 // within says in the error whose deadline it was, which the error of a context

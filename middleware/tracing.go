@@ -57,20 +57,15 @@ func (config TracingConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		tracer:     tracerOf(config.TracerProvider),
 		propagator: propagatorOf(config.Propagator),
 	}
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if config.Skipper != nil && config.Skipper(c) {
-				return next(c)
-			}
-			var span trace.Span // nil until the caller is verified
-			handoff.OnVerified(c, func(ctx context.Context, info handoff.Info) context.Context {
-				ctx, span = t.start(ctx, c.Request().Header, info)
-				return ctx
-			})
-			defer func() { t.end(c, span) }() // also when net/http is told to abort, by a panic
-			return next(c)
-		}
-	}, nil
+	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
+		var span trace.Span // nil until the caller is verified
+		handoff.OnVerified(c, func(ctx context.Context, info handoff.Info) context.Context {
+			ctx, span = t.start(ctx, c.Request().Header, info)
+			return ctx
+		})
+		defer func() { t.end(c, span) }() // also when net/http is told to abort, by a panic
+		return next(c)
+	}), nil
 }
 
 func tracerOf(p trace.TracerProvider) trace.Tracer {
