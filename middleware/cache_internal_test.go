@@ -10,7 +10,7 @@ import (
 // what is not remembered is built again.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	var c cache[int, string]
+	c := cache[int, string]{limit: cacheLimit}
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {

@@ -69,6 +69,7 @@ func (config InstrumentConfig) ToInstrument() (InstrumentFunc, error) {
 		propagator: propagatorOf(config.Propagator),
 		sent:       sent.Inst(),
 		duration:   duration.Inst(),
+		labels:     cache[sendLabel, options]{limit: cacheLimit},
 	}
 	return i.begin, nil
 }

@@ -51,7 +51,7 @@ func LoggerWithConfig(config LoggerConfig) echo.MiddlewareFunc { return must(con
 
 // ToMiddleware returns the middleware. No configuration is an error.
 func (config LoggerConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
-	l := &logger{config: config, refused: make(map[handoff.Reason]refusal)}
+	l := &logger{config: config, heads: cache[head, slog.Handler]{limit: cacheLimit}, refused: make(map[handoff.Reason]refusal)}
 	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
 		defer l.log(c) // also when net/http is told to abort, by a panic
 		return next(c)

@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel"
@@ -56,14 +57,8 @@ func (config MetricsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		ctx := c.Request().Context()
-		m.inFlight.Add(ctx, 1)
-		defer func() { // also when net/http is told to abort, by a panic
-			m.inFlight.Add(ctx, -1)
-			if d, ok := handoff.DeliveryFrom(c); ok {
-				m.count(c.Request().Context(), &d)
-			}
-		}()
+		m.running.Add(1)
+		defer m.end(c) // also when net/http is told to abort, by a panic
 		return next(c)
 	}), nil
 }
@@ -76,11 +71,17 @@ func meterOf(p metric.MeterProvider) metric.Meter {
 }
 
 type metrics struct {
-	deliveries, rejections, leasesLost, deadLetters metric.Int64Counter
-	inFlight                                        metric.Int64UpDownCounter
-	duration, lag, toDone                           metric.Float64Histogram
+	rejections, leasesLost, deadLetters metric.Int64Counter
+	duration, lag, toDone               metric.Float64Histogram
 
-	ends    cache[label, ending]
+	// What changes with every delivery is counted here and observed when it is
+	// collected, since adding to an instrument costs many times as much. Where a
+	// MeterProvider has several Metrics, OpenTelemetry's SDK adds theirs up.
+	deliveries metric.Int64ObservableCounter // their number is in ends
+	inFlight   metric.Int64ObservableUpDownCounter
+	running    atomic.Int64
+
+	ends    cache[label, *ending]
 	reasons cache[label, options]
 }
 
@@ -93,8 +94,8 @@ var (
 
 func newMetrics(meter metric.Meter) (*metrics, error) {
 	var m metrics
-	var errs [8]error
-	m.deliveries, errs[0] = meter.Int64Counter("handoff.deliveries", metric.WithUnit("{delivery}"),
+	var errs [9]error
+	m.deliveries, errs[0] = meter.Int64ObservableCounter("handoff.deliveries", metric.WithUnit("{delivery}"),
 		metric.WithDescription("Deliveries, by how they ended."))
 	m.rejections, errs[1] = meter.Int64Counter("handoff.rejections", metric.WithUnit("{delivery}"),
 		metric.WithDescription("Deliveries refused before their task was claimed, by why."))
@@ -102,7 +103,7 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		metric.WithDescription("Leases lost while the handler ran."))
 	m.deadLetters, errs[3] = meter.Int64Counter("handoff.dead_letters", metric.WithUnit("{letter}"),
 		metric.WithDescription("Tasks that died, by why."))
-	m.inFlight, errs[4] = meter.Int64UpDownCounter("handoff.in_flight", metric.WithUnit("{delivery}"),
+	m.inFlight, errs[4] = meter.Int64ObservableUpDownCounter("handoff.in_flight", metric.WithUnit("{delivery}"),
 		metric.WithDescription("Deliveries being answered."))
 	m.lag, errs[5] = meter.Float64Histogram("handoff.lag", metric.WithUnit("s"), waitBuckets,
 		metric.WithDescription("From the scheduled time to the handler's start."))
@@ -110,28 +111,42 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		metric.WithDescription("From the enqueue to the end of the attempt that succeeded."))
 	duration, err := newProcessDuration(meter, durationBuckets)
 	m.duration, errs[7] = duration.Inst(), err
+	_, errs[8] = meter.RegisterCallback(m.observe, m.deliveries, m.inFlight)
 	return &m, errors.Join(errs[:]...)
+}
+
+func (m *metrics) observe(_ context.Context, o metric.Observer) error {
+	o.ObserveInt64(m.inFlight, m.running.Load())
+	m.ends.each(func(e *ending) { o.ObserveInt64(m.deliveries, e.count.Load(), e.ended) })
+	return nil
+}
+
+func (m *metrics) end(c echo.Context) {
+	m.running.Add(-1)
+	if d, ok := handoff.DeliveryFrom(c); ok {
+		m.count(c.Request().Context(), &d)
+	}
 }
 
 func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
 	l := label{kind: kindOf(d), outcome: d.Outcome}
-	o := m.ends.get(l, label.ending)
-	m.deliveries.Add(ctx, 1, o.ended.add...)
+	e := m.ends.get(l, label.ending)
+	e.count.Add(1)
 	if refused(d) {
 		l.reason = refusalReason(d)
 		m.rejections.Add(ctx, 1, m.reasons.get(l, label.why).add...)
 	}
 	if !d.Started.IsZero() && !d.Ended.IsZero() {
-		m.duration.Record(ctx, d.Ended.Sub(d.Started).Seconds(), o.processed.record...)
+		m.duration.Record(ctx, d.Ended.Sub(d.Started).Seconds(), e.processed.record...)
 	}
 	if lag, ok := lagOf(d, d.Started); ok {
-		m.lag.Record(ctx, lag.Seconds(), o.kind.record...)
+		m.lag.Record(ctx, lag.Seconds(), e.kind.record...)
 	}
 	if d.Outcome == handoff.Done && !d.Info.EnqueuedAt.IsZero() {
-		m.toDone.Record(ctx, max(0, d.Ended.Sub(d.Info.EnqueuedAt)).Seconds(), o.kind.record...)
+		m.toDone.Record(ctx, max(0, d.Ended.Sub(d.Info.EnqueuedAt)).Seconds(), e.kind.record...)
 	}
 	if d.LeaseLost {
-		m.leasesLost.Add(ctx, 1, o.kind.add...)
+		m.leasesLost.Add(ctx, 1, e.kind.add...)
 	}
 	if d.Outcome == handoff.Dead {
 		l.reason = d.Reason
@@ -146,16 +161,21 @@ type label struct {
 	reason  handoff.Reason // of a refusal or a burial alone
 }
 
-// ending has the attributes that deliveries of one kind and outcome share.
-type ending struct{ ended, processed, kind options }
+// ending is what deliveries of one kind and outcome share: how many there were,
+// and their attributes.
+type ending struct {
+	count           atomic.Int64
+	ended           metric.ObserveOption
+	processed, kind options
+}
 
-func (l label) ending() ending {
+func (l label) ending() *ending {
 	kind, outcome := kindKey.String(l.kind), outcomeKey.String(l.outcome.String())
 	processed := []attribute.KeyValue{kind, outcome, systemName, processName}
 	if failed(l.outcome) {
 		processed = append(processed, errorTypeKey.String(l.outcome.String()))
 	}
-	return ending{ended: optionsOf(kind, outcome), processed: optionsOf(processed...), kind: optionsOf(kind)}
+	return &ending{ended: metric.WithAttributes(kind, outcome), processed: optionsOf(processed...), kind: optionsOf(kind)}
 }
 
 func (l label) why() options {

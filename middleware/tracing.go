@@ -56,6 +56,7 @@ func (config TracingConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	t := &tracing{
 		tracer:     tracerOf(config.TracerProvider),
 		propagator: propagatorOf(config.Propagator),
+		queues:     cache[string, queueSpan]{limit: cacheLimit},
 	}
 	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
 		var span trace.Span // nil until the caller is verified
@@ -121,13 +122,19 @@ func spanOf(queue string) queueSpan {
 type carrier struct{ propagation.HeaderCarrier }
 
 func (c carrier) Get(key string) string {
+	var values []string
 	switch key {
 	case "traceparent":
-		key = "Traceparent"
+		values = c.HeaderCarrier["Traceparent"]
 	case "tracestate":
-		key = "Tracestate"
+		values = c.HeaderCarrier["Tracestate"]
+	default:
+		return c.HeaderCarrier.Get(key)
 	}
-	return c.HeaderCarrier.Get(key)
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 func (t *tracing) end(c echo.Context, span trace.Span) {

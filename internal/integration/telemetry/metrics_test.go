@@ -13,6 +13,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/middleware"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
@@ -154,6 +155,29 @@ func TestMetricsInFlight(t *testing.T) {
 			assert.Status(t, <-answers, 200)
 		}
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 0.0)
+	})
+}
+
+// Routers of one process may each have their Metrics, with one MeterProvider.
+func TestMetricsOfTwoGroups(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sdktrace.NeverSample())
+		w.router.Mount(w.echo.Group("/more", middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: w.meters})))
+		finish := make(chan struct{})
+		handoff.Handle(w.router, func(context.Context, order) error { <-finish; return nil })
+		answers := make(chan int)
+		for _, group := range []string{"tasks", "more"} {
+			go func() { answers <- w.send(w.request(group, path("/"+group+"/order"))) }()
+		}
+		synctest.Wait()
+		assert.Equal(t, value(t, w, "handoff.in_flight"), 2.0)
+		close(finish)
+		for range 2 {
+			assert.Status(t, <-answers, 200)
+		}
+		assert.Equal(t, value(t, w, "handoff.in_flight"), 0.0)
+		assert.Equal(t, value(t, w, "handoff.deliveries"), 2.0)
 	})
 }
 
