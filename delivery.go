@@ -20,12 +20,11 @@ import (
 
 // delivery is one request on its way through the pipeline.
 type delivery struct {
-	router *Router
-	req    *http.Request
-	around func(ctx context.Context) error // the Use middleware around the handler; nil if there is none
-	result Delivery
-
-	verified func() // what OnVerified asked for; may be nil
+	router   *Router // nil before the request is here
+	exchange exchange
+	req      *http.Request
+	verified func(ctx context.Context, info Info) context.Context // of OnVerified; nil if nobody asked
+	result   Delivery
 
 	stamp       wire.Stamp
 	handler     *handler // nil if the kind has none here
@@ -58,7 +57,7 @@ func (d *delivery) process() {
 		return
 	}
 	if d.verified != nil {
-		d.verified()
+		d.req = d.exchange.withContext(d.verified(d.req.Context(), d.result.Info))
 	}
 	if !d.route() {
 		return
@@ -326,8 +325,9 @@ func (d *delivery) call(ctx context.Context) (err error) {
 		err = fmt.Errorf("handoff: the handler panicked: %v", p)
 		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
 	}()
-	if d.around != nil {
-		return d.around(ctx)
+	if run := d.router.run; run != nil {
+		d.exchange.withContext(ctx)
+		return run(d.exchange.Context)
 	}
 	return d.handler.run(ctx, d.payload)
 }

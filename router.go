@@ -250,13 +250,11 @@ type Delivery struct {
 // the router is mounted on, after next. It is false where no delivery was.
 func DeliveryFrom(c echo.Context) (Delivery, bool) {
 	d, ok := c.Get(deliveryKey).(*delivery)
-	if !ok {
+	if !ok || d.router == nil {
 		return Delivery{}, false
 	}
 	return d.result, true
 }
-
-const verifiedKey = "handoff.verified"
 
 // OnVerified has fn called in the delivery that c is about to be, once the
 // caller is verified and the headers are read; the rest of the delivery, the
@@ -265,35 +263,39 @@ const verifiedKey = "handoff.verified"
 // a trace parent. Call it before next; what was registered first is called
 // first.
 func OnVerified(c echo.Context, fn func(ctx context.Context, info Info) context.Context) {
-	if before := verifiedFrom(c); before != nil {
+	d := deliveryOf(c)
+	if before := d.verified; before != nil {
 		last := fn
 		fn = func(ctx context.Context, info Info) context.Context { return last(before(ctx, info), info) }
 	}
-	c.Set(verifiedKey, fn)
+	d.verified = fn
 }
 
-func verifiedFrom(c echo.Context) func(context.Context, Info) context.Context {
-	fn, _ := c.Get(verifiedKey).(func(context.Context, Info) context.Context)
-	return fn
+// deliveryOf returns the delivery that c is about to be.
+func deliveryOf(c echo.Context) *delivery {
+	d, ok := c.Get(deliveryKey).(*delivery)
+	if !ok || d.router != nil { // none, or one that is over
+		d = new(delivery)
+		c.Set(deliveryKey, d)
+	}
+	return d
+}
+
+// exchange is a request and its response, as the middleware has them.
+type exchange struct{ echo.Context }
+
+// withContext gives the request another context.
+func (x exchange) withContext(ctx context.Context) *http.Request {
+	req := x.Request().WithContext(ctx)
+	x.SetRequest(req)
+	return req
 }
 
 // deliver is the echo handler of every route. Bodies are empty: details go to
 // the log, and strangers are told nothing.
 func (r *Router) deliver(c echo.Context) error {
-	d := &delivery{router: r, req: c.Request(), result: Delivery{Received: time.Now()}}
-	if r.run != nil {
-		d.around = func(ctx context.Context) error {
-			c.SetRequest(c.Request().WithContext(ctx))
-			return r.run(c)
-		}
-	}
-	if fn := verifiedFrom(c); fn != nil {
-		d.verified = func() {
-			d.req = d.req.WithContext(fn(d.req.Context(), d.result.Info))
-			c.SetRequest(d.req)
-		}
-	}
-	c.Set(deliveryKey, d)
+	d := deliveryOf(c)
+	d.router, d.exchange, d.req, d.result.Received = r, exchange{c}, c.Request(), time.Now()
 	d.process()
 	d.result.Status = r.statuses[d.result.Outcome]
 	if d.result.Outcome == Throttled {
