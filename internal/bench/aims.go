@@ -1,6 +1,10 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/brillconsulting/handoff/internal/bench/producer"
+)
 
 // Aim is what the library means to reach, and what it reached in this run.
 type Aim struct {
@@ -50,11 +54,11 @@ func aimsOf(r *Report) []Aim {
 	for _, row := range r.Rows {
 		switch {
 		case row.Section != "enqueue" || row.Added == nil:
-		case row.Name == enqueue:
+		case row.Name == producer.Enqueue:
 			over := "Enqueue over the bare client, " + callers(row.InFlight)
 			most(over, " µs", row.Added.CPU, 3)
 			most(over, " allocations", row.Added.Allocs, 10)
-		case row.Name == batch:
+		case row.Name == producer.Batch:
 			most("EnqueueBatch", " µs", row.CPU[producerCPU].Median, 8)
 		}
 	}

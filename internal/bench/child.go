@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/brillconsulting/handoff/internal/bench/measure"
+	"github.com/brillconsulting/handoff/internal/bench/producer"
 )
 
 // setup is what a child is told when it starts.
@@ -46,14 +46,7 @@ type answer struct {
 	P50, P99  time.Duration
 	Allocated uint64 // bytes, so far
 	Heap      uint64 // bytes in use
-	Costs     []sideCosts
-}
-
-// sideCosts are the costs of one way to enqueue, by round.
-type sideCosts struct {
-	Name   string
-	Costs  []measure.Cost
-	Server []float64 // µs of the process at the other end
+	Costs     []producer.Costs
 }
 
 // role is what a child is: it carries out orders one at a time until it is

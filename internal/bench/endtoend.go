@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff/internal/bench/producer"
 )
 
 // Sides of the way from enqueue to done.
@@ -26,7 +28,7 @@ func (l *lab) endToEnd(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeQueues(ctx, emulator.first.Addr, 100); err != nil {
+	if err := producer.MakeQueues(ctx, emulator.first.Addr, 100); err != nil {
 		return nil, err
 	}
 	worker, err := l.child(ctx, "worker", setup{Variant: withHandoff, Redis: l.redisServer.addr, Keys: emulator.first.Keys})

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/brillconsulting/handoff/internal/bench/measure"
+	"github.com/brillconsulting/handoff/internal/bench/producer"
 )
 
 // enqueuing compares the ways to enqueue: one task a call, alone and 64 at
@@ -19,7 +20,7 @@ func (l *lab) enqueuing(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
-	if err := makeQueues(ctx, emulator.first.Addr, 1000); err != nil {
+	if err := producer.MakeQueues(ctx, emulator.first.Addr, 1000); err != nil {
 		return err
 	}
 	p, err := l.child(ctx, "producer", setup{
@@ -51,7 +52,7 @@ func (l *lab) enqueuing(ctx context.Context, report *Report) error {
 	return nil
 }
 
-func enqueueRows(costs []sideCosts, callers int) []Row {
+func enqueueRows(costs []producer.Costs, callers int) []Row {
 	rows := make([]Row, len(costs))
 	for i, side := range costs {
 		rows[i] = Row{
@@ -61,7 +62,7 @@ func enqueueRows(costs []sideCosts, callers int) []Row {
 			Allocated: figureOfCosts(side.Costs, measure.ByAllocs),
 		}
 		// Each way is compared with the first of its table, which is the bare client's.
-		if i > 0 && (side.Name == sameCreate || side.Name == enqueue || side.Name == batch) {
+		if i > 0 && (side.Name == producer.SameCreate || side.Name == producer.Enqueue || side.Name == producer.Batch) {
 			rows[i].Added = &Added{
 				CPU:    measure.MedianDifference(side.Costs, costs[0].Costs, measure.ByCPU),
 				Allocs: measure.MedianDifference(side.Costs, costs[0].Costs, measure.ByAllocs),

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,28 +47,33 @@ func TestDispatchesAreWhatCloudTasksSends(t *testing.T) {
 }
 
 func TestLoadKeepsSoManyInFlight(t *testing.T) {
+	const inFlight, tasks = 8, 100
 	var now, all atomic.Int64
 	var tooMany atomic.Bool
+	everyone := make(chan struct{}) // closed when so many have come
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if n := now.Add(1); n > 8 {
+		if now.Add(1) > inFlight {
 			tooMany.Store(true)
 		}
-		all.Add(1)
-		time.Sleep(time.Millisecond) // long enough for the others to come
+		if all.Add(1) == inFlight {
+			close(everyone)
+		}
+		<-everyone // no more are sent while so many wait
 		now.Add(-1)
 	}))
 	defer srv.Close()
 	var next atomic.Int64
-	l, err := openLoad(t.Context(), srv.Listener.Addr().String(), 8, newDispatches(1, []byte("{}"), []string{"a"}, &next))
+	l, err := openLoad(t.Context(), srv.Listener.Addr().String(), inFlight, newDispatches(1, []byte("{}"), []string{"a"}, &next))
 	assert.NoError(t, err)
 	defer l.close()
-	assert.Equal(t, all.Swap(0), 8) // one on each connection, before anything is measured
-	done, err := l.run(t.Context(), time.Minute, 100)
+	assert.Equal(t, all.Load(), inFlight) // one on each connection, before anything is measured
+	done, err := l.run(t.Context(), time.Minute, tasks)
 	assert.NoError(t, err)
-	assert.Equal(t, done.tasks, 100)
-	assert.Equal(t, all.Load(), 100)
+	assert.Equal(t, done.tasks, tasks)
+	assert.Equal(t, all.Load(), inFlight+tasks)
 	assert.Equal(t, tooMany.Load(), false)
-	assert.Equal(t, done.latencies[0] >= time.Millisecond, true)
+	assert.Equal(t, len(done.latencies), tasks)
+	assert.Equal(t, slices.IsSorted(done.latencies) && done.latencies[0] > 0, true)
 }
 
 func TestLoadFailsOnAnyOtherAnswer(t *testing.T) {

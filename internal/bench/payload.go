@@ -3,9 +3,10 @@ package main
 import (
 	"encoding/json"
 	"strings"
-	"sync"
 
 	"github.com/brillconsulting/handoff/internal/benchtest"
+
+	"github.com/brillconsulting/handoff/internal/bench/producer"
 )
 
 // invoice is the payload of every task of every side. Its method is the one
@@ -18,19 +19,11 @@ type invoice struct {
 
 const (
 	kind  = "invoice"
-	queue = "invoices"
+	queue = producer.Queue
 )
 
 // newInvoice comes to 300 bytes of JSON, until Sent is set.
-func newInvoice() invoice { return invoice{Invoice: smallInvoice()} }
-
-// smallInvoice is read once: it is asked for where every microsecond is counted.
-var smallInvoice = sync.OnceValue(func() (in benchtest.Invoice) {
-	if err := json.Unmarshal([]byte(benchtest.Body), &in); err != nil {
-		panic(err)
-	}
-	return in
-})
+func newInvoice() invoice { return invoice{Invoice: producer.Invoice()} }
 
 // newInvoiceOf comes to about so many bytes of JSON.
 func newInvoiceOf(size int) invoice {
