@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
@@ -100,17 +101,13 @@ func (c *Client) draftCopy(s snoozed, stamp wire.Stamp, name string, due time.Ti
 	if err != nil {
 		return nil, err
 	}
-	header := make(map[string]string, len(s.header)+8)
+	d := &draft{kind: s.kind, form: pr.form, receipt: Receipt{ID: stamp.ID, Queue: s.queue, ScheduledAt: due}}
 	for name, values := range s.header {
-		if !wire.IsReserved(name) && name != "Authorization" {
-			header[name] = strings.Join(values, ", ")
+		if !wire.IsReserved(name) && name != "Authorization" && name != "Content-Type" && name != "Content-Encoding" {
+			d.header = append(d.header, create.Field{Name: name, Value: strings.Join(values, ", ")})
 		}
 	}
-	delete(header, "Content-Encoding")
-	body := c.encode(s.body, header)
-	stamp.Write(func(name, value string) { header[name] = value })
-	task := c.config.Target.request(pr.address, http.MethodPost, header, body)
-	task.RetryConfig = pr.pace
-	d := &draft{kind: s.kind, receipt: Receipt{ID: stamp.ID, Queue: s.queue, ScheduledAt: due}}
-	return d, c.address(d, task, name, later, stamp.Deadline)
+	c.encode(d, s.body)
+	stamp.Write(d.header.Set)
+	return d, c.address(d, name, later, stamp.Deadline)
 }

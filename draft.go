@@ -22,6 +22,9 @@ import (
 // draft is a task that is ready to be created.
 type draft struct {
 	req     *cloudtaskspb.CreateTaskRequest
+	form    *create.Form
+	header  create.Headers
+	body    []byte
 	receipt Receipt
 	kind    string
 	once    bool                 // do not try again: nothing would recognise a second copy
@@ -67,26 +70,24 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	if err != nil {
 		return nil, err
 	}
-	header := make(map[string]string, 8)
-	body = c.encode(body, header)
-	stamp.Write(func(name, value string) { header[name] = value })
-	if err := c.addHeader(header, call.header); err != nil {
+	d := &draft{kind: pr.kind, form: pr.form, header: make(create.Headers, 0, 8), receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
+	c.encode(d, body)
+	stamp.Write(d.header.Set)
+	if err := c.addHeader(d, call.header); err != nil {
 		return nil, err
 	}
-	d := &draft{kind: pr.kind, receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
-	task := c.config.Target.request(pr.address, http.MethodPost, header, body)
-	task.RetryConfig = pr.pace
-	return d, c.address(d, task, name, later, policy.Deadline)
+	return d, c.address(d, name, later, policy.Deadline)
 }
 
 // address puts the task on its queue, under its name and at its time, to be
 // dispatched within its deadline if it has one.
-func (c *Client) address(d *draft, task *cloudtaskspb.Task, name string, later bool, deadline time.Duration) error {
+func (c *Client) address(d *draft, name string, later bool, deadline time.Duration) error {
 	if d.receipt.Queue == "" {
 		return errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
 	}
+	task := new(cloudtaskspb.Task)
 	if deadline != 0 {
-		if err := create.Deadline(deadline, task.GetAppEngineHttpRequest() != nil); err != nil {
+		if err := create.Deadline(deadline, d.form.AppEngine); err != nil {
 			return err
 		}
 		task.DispatchDeadline = durationpb.New(deadline)
@@ -130,21 +131,22 @@ func (c *Client) identify(p any, kind string, call *call, due time.Time, stamp *
 	return fence.TaskID("key", parts...), nil
 }
 
-// encode compresses a large body and says on header what the body is.
-func (c *Client) encode(body []byte, header map[string]string) []byte {
-	header["Content-Type"] = "application/json"
+// encode gives the draft its body, compressed if it is large, and the headers
+// that say what it is.
+func (c *Client) encode(d *draft, body []byte) {
+	d.header.Set("Content-Type", "application/json")
+	d.body = body
 	if c.config.CompressOver < 0 || len(body) <= c.config.CompressOver {
-		return body
+		return
 	}
 	if smaller, ok := create.Compress(body); ok {
-		header["Content-Encoding"] = "gzip"
-		return smaller
+		d.header.Set("Content-Encoding", "gzip")
+		d.body = smaller
 	}
-	return body
 }
 
 // addHeader adds the caller's own headers to those of a typed task.
-func (c *Client) addHeader(header, own map[string]string) error {
+func (c *Client) addHeader(d *draft, own map[string]string) error {
 	for name, value := range own {
 		switch name {
 		case "Content-Type", "Content-Encoding":
@@ -154,7 +156,7 @@ func (c *Client) addHeader(header, own map[string]string) error {
 				return errors.New("header Authorization would be replaced by the token of HTTPTarget.ServiceAccount")
 			}
 		}
-		header[name] = value
+		d.header.Set(name, value)
 	}
 	return nil
 }
@@ -164,8 +166,7 @@ type profile struct {
 	kind     string
 	declared Policy // the type's own
 	policy   Policy // with the client's and all defaults
-	address  string
-	pace     *cloudtaskspb.RetryConfig // shared by requests, which only read it
+	form     *create.Form
 }
 
 // profile looks up the type of p.
@@ -198,9 +199,13 @@ func (c *Client) newProfile(kind string, declared Policy) (*profile, error) {
 	if err := pr.policy.check("Policy of "+kind, c.config.Target.appEngine()); err != nil {
 		return nil, err
 	}
-	pr.pace = pr.policy.Retry.config(Unlimited)
-	var err error
-	pr.address, err = c.config.Target.address("/" + kind)
+	address, err := c.config.Target.address("/" + kind)
+	if err != nil {
+		return nil, err
+	}
+	task := c.config.Target.request(address, http.MethodPost)
+	task.RetryConfig = pr.policy.Retry.config(Unlimited)
+	pr.form, err = create.NewForm(task)
 	return pr, err
 }
 

@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 
 	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/rpc"
@@ -98,7 +96,6 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err := errors.Join(config.check(), err); err != nil {
 		return nil, err
 	}
-	opts = append(slices.Clip(opts), option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(create.Lean)))
 	tasks, err := cloudtasks.NewClient(ctx, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("handoff: new client: %w", err)
@@ -202,20 +199,19 @@ func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 // task shows. Whoever calls it calls d.end.
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 	if c.config.Instrument != nil {
-		header, body := create.Parts(d.req.Task)
-		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(d.body), Header: make(map[string]string)}
 		ctx, d.observe = c.config.Instrument(ctx, e)
 		for name, value := range e.Header {
 			canonical, err := create.Header(name, value)
 			if err != nil {
 				return ctx, fmt.Errorf("ClientConfig.Instrument: %w", err)
 			}
-			header[canonical] = value
+			d.header.Set(canonical, value)
 		}
 	}
-	size, err := create.Size(d.req.Parent, d.req.Task)
-	d.size = size
-	create.Pack(d.req.Task)
+	var err error
+	d.size, err = d.form.Fill(d.req, d.header, d.body)
+	d.header, d.body = nil, nil // they are in req
 	return ctx, err
 }
 

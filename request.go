@@ -83,7 +83,11 @@ func (c *Client) EnqueueRequest(ctx context.Context, r Request, opts ...Option) 
 }
 
 func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, error) {
-	task, err := r.task(call.header)
+	form, err := r.form()
+	if err != nil {
+		return nil, err
+	}
+	header, err := r.header(call.header)
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +112,13 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	} else if name != "" && r.Unnamed {
 		return nil, errors.New("Request.Unnamed is set, and Key or Name gives a name")
 	}
-	header, _ := create.Parts(task)
-	stamp.Write(func(name, value string) { header[name] = value })
-	d := &draft{receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}, once: r.Unnamed}
-	return d, c.address(d, task, name, later, policy.Deadline)
+	stamp.Write(header.Set)
+	d := &draft{form: form, header: header, body: r.Body, receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}, once: r.Unnamed}
+	return d, c.address(d, name, later, policy.Deadline)
 }
 
-// task is what the fields of r come to, with the headers of the options.
-func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
+// form is what the fields of r come to, but for its headers and body.
+func (r *Request) form() (*create.Form, error) {
 	target, address, err := r.target()
 	if err != nil {
 		return nil, err
@@ -124,15 +127,11 @@ func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
 	if err := r.checkMethod(method); err != nil {
 		return nil, err
 	}
-	header, err := r.header(also)
-	if err != nil {
-		return nil, err
-	}
 	retry := Policy{Retry: r.Retry}
 	if err := retry.check("Request", r.AppEngine != nil); err != nil {
 		return nil, err
 	}
-	task := target.request(address, method, header, r.Body)
+	task := target.request(address, method)
 	if r.Scope != "" {
 		task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OauthToken{
 			OauthToken: &cloudtaskspb.OAuthToken{ServiceAccountEmail: r.ServiceAccount, Scope: r.Scope},
@@ -142,7 +141,7 @@ func (r *Request) task(also map[string]string) (*cloudtaskspb.Task, error) {
 		whole := retry.over(defaultPolicy).Retry
 		task.RetryConfig = whole.config(whole.MaxAttempts)
 	}
-	return task, nil
+	return create.NewForm(task)
 }
 
 // target is the Request's own, and the address of the task there.
@@ -187,8 +186,9 @@ func (r *Request) checkMethod(method string) error {
 	return nil
 }
 
-func (r *Request) header(also map[string]string) (map[string]string, error) {
-	header := make(map[string]string, len(r.Header)+len(also)+8)
+// header is that of r, with that of the options.
+func (r *Request) header(also map[string]string) (create.Headers, error) {
+	header := make(map[string]string, len(r.Header)+len(also))
 	for name, values := range r.Header {
 		value := strings.Join(values, ", ")
 		canonical, err := create.Header(name, value)
@@ -201,5 +201,9 @@ func (r *Request) header(also map[string]string) (map[string]string, error) {
 	if _, ok := header["Authorization"]; ok && r.ServiceAccount != "" {
 		return nil, errors.New("header Authorization would be replaced by the token of Request.ServiceAccount")
 	}
-	return header, nil
+	list := make(create.Headers, 0, len(header)+8)
+	for name, value := range header {
+		list = append(list, create.Field{Name: name, Value: value})
+	}
+	return list, nil
 }

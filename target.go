@@ -18,7 +18,7 @@ type Target interface {
 	check(field string) error
 	resolved() Target
 	address(suffix string) (string, error)
-	request(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task
+	request(address, method string) *cloudtaskspb.Task
 	appEngine() bool
 	authorizes() bool // the service sets Authorization, over any of the task's own
 }
@@ -97,12 +97,10 @@ func (t HTTPTarget) address(suffix string) (string, error) {
 	return address, err
 }
 
-func (t HTTPTarget) request(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task {
+func (t HTTPTarget) request(address, method string) *cloudtaskspb.Task {
 	r := &cloudtaskspb.HttpRequest{
 		Url:        address,
 		HttpMethod: cloudtaskspb.HttpMethod(cloudtaskspb.HttpMethod_value[method]),
-		Headers:    header,
-		Body:       body,
 	}
 	if t.ServiceAccount != "" {
 		r.AuthorizationHeader = oidcToken(t.ServiceAccount, t.Audience)
@@ -140,12 +138,10 @@ func (t AppEngineTarget) address(suffix string) (string, error) {
 	return uri, create.RelativeURI(uri)
 }
 
-func (t AppEngineTarget) request(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task {
+func (t AppEngineTarget) request(address, method string) *cloudtaskspb.Task {
 	r := &cloudtaskspb.AppEngineHttpRequest{
 		RelativeUri: address,
 		HttpMethod:  cloudtaskspb.HttpMethod(cloudtaskspb.HttpMethod_value[method]),
-		Headers:     header,
-		Body:        body,
 	}
 	if t.Service != "" || t.Version != "" || t.Instance != "" {
 		r.AppEngineRouting = &cloudtaskspb.AppEngineRouting{Service: t.Service, Version: t.Version, Instance: t.Instance}

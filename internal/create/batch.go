@@ -13,8 +13,6 @@ import (
 	gax "github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/brillconsulting/handoff/internal/wire"
 )
 
 // What one call may carry: the service's limit of tasks (reference §3.5), and
@@ -144,13 +142,13 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	for i, it := range items {
 		req.Requests[i] = it.Req
 	}
-	made := newNames(items)
-	ctx = context.WithValue(ctx, foundKey{}, found(made.add))
-	op, err := c.start(ctx, p, req)
+	made := names{items: items, names: make([]string, len(items))}
+	lean := codec{found: made.add}.lean()
+	op, err := c.start(ctx, p, req, lean)
 	if err != nil {
 		return err
 	}
-	tasks, failure := c.follow(ctx, p, op)
+	failure := c.follow(ctx, p, op, lean)
 	if !op.Done() {
 		for _, it := range items {
 			it.maybe = true
@@ -161,41 +159,35 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	if err != nil {
 		failure = errors.Join(failure, err)
 	}
-	for _, t := range tasks { // none, if Lean has seen them
-		headers, _ := Parts(t)
-		made.add([]byte(wire.StampedID(headers)), []byte(t.GetName()))
-	}
-	assign(items, made, meta, failure)
+	assign(items, made.names, meta, failure)
 	return nil
 }
 
 // names are those of the tasks that a batch call made, by item. Tasks are
 // recognised by their handoff ID, because their order is not documented
-// (reference §3.5).
+// (reference §3.5); where they come in order, each is found at once.
 type names struct {
-	items map[string]int // by ID
+	items []*Item
 	names []string
+	next  int
 }
 
-func newNames(items []*Item) names {
-	n := names{items: make(map[string]int, len(items)), names: make([]string, len(items))}
-	for i, it := range items {
-		n.items[it.ID] = i
-	}
-	return n
-}
-
-func (n names) add(id, name []byte) {
-	if i, ok := n.items[string(id)]; ok {
-		n.names[i] = string(name)
+func (n *names) add(id, name []byte) {
+	for range n.items {
+		i := n.next
+		n.next = (i + 1) % len(n.items)
+		if n.items[i].ID == string(id) {
+			n.names[i] = string(name)
+			return
+		}
 	}
 }
 
 // assign gives each item its result. Failures are told by index. A failure of
 // the whole is that of every item that has no result of its own.
-func assign(items []*Item, made names, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
+func assign(items []*Item, made []string, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
 	for i, it := range items {
-		name := made.names[i]
+		name := made[i]
 		switch err := status.ErrorProto(meta.GetFailedRequests()[int32(i)]); {
 		case name != "":
 			it.Created, it.Err = Created{Name: name}, nil
@@ -213,38 +205,39 @@ func assign(items []*Item, made names, meta *cloudtaskspb.BatchCreateTasksMetada
 	}
 }
 
-func (c *Creator) start(ctx context.Context, p *pacer, req *cloudtaskspb.BatchCreateTasksRequest) (*cloudtasks.BatchCreateTasksOperation, error) {
+func (c *Creator) start(ctx context.Context, p *pacer, req *cloudtaskspb.BatchCreateTasksRequest, lean gax.CallOption) (*cloudtasks.BatchCreateTasksOperation, error) {
 	ctx, cancel := p.clamp(ctx)
 	defer cancel()
-	return c.Client.BatchCreateTasks(ctx, req)
+	return c.Client.BatchCreateTasks(ctx, req, lean)
 }
 
 // follow waits for the operation. The library's own Wait polls a second apart
 // at first, which is an age for a hundred tasks.
-func (c *Creator) follow(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation) ([]*cloudtaskspb.Task, error) {
+func (c *Creator) follow(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation, lean gax.CallOption) error {
 	backoff := gax.Backoff{Initial: 20 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 	for {
-		resp, err := c.poll(ctx, p, op)
+		err := c.poll(ctx, p, op, lean)
 		switch {
 		case op.Done():
-			return resp.GetTasks(), err
+			return err
 		case err != nil && !retryable(status.Code(err)):
-			return nil, fmt.Errorf("following %s: %w", op.Name(), err)
+			return fmt.Errorf("following %s: %w", op.Name(), err)
 		}
 		pause := backoff.Pause()
 		if time.Until(p.giveUp) <= pause {
-			return nil, fmt.Errorf("%s is not done yet: %w", op.Name(), context.DeadlineExceeded)
+			return fmt.Errorf("%s is not done yet: %w", op.Name(), context.DeadlineExceeded)
 		}
 		if gax.Sleep(ctx, pause) != nil {
-			return nil, fmt.Errorf("%s is not done yet: %w", op.Name(), context.Cause(ctx))
+			return fmt.Errorf("%s is not done yet: %w", op.Name(), context.Cause(ctx))
 		}
 	}
 }
 
-func (c *Creator) poll(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation) (*cloudtaskspb.BatchCreateTasksResponse, error) {
+func (c *Creator) poll(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation, lean gax.CallOption) error {
 	ctx, cancel := p.clamp(ctx)
 	defer cancel()
-	return op.Poll(ctx)
+	_, err := op.Poll(ctx, lean)
+	return err
 }
 
 // uuid4 makes the form of request ID that the service asks for (reference §3.5).

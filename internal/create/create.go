@@ -84,7 +84,7 @@ func (c *Creator) task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest,
 func (c *Creator) try(ctx context.Context, p *pacer, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
 	ctx, cancel := p.clamp(ctx)
 	defer cancel()
-	return c.Client.CreateTask(ctx, req)
+	return c.Client.CreateTask(ctx, req, codec{}.lean())
 }
 
 // retryable codes pass by themselves.

@@ -1,4 +1,8 @@
 package create
 
-// EachTask is for the fuzz test of the reading of answers.
-var EachTask = eachTask
+import "google.golang.org/grpc/mem"
+
+// Unmarshal is for the tests of the reading of answers.
+func Unmarshal(message []byte, v any, found func(id, name []byte)) error {
+	return codec{found}.Unmarshal(mem.BufferSlice{mem.SliceBuffer(message)}, v)
+}

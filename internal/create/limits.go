@@ -125,34 +125,6 @@ func Header(name, value string) (string, error) {
 	return textproto.CanonicalMIMEHeaderKey(name), nil
 }
 
-// Size checks the sizes that the service bounds: of the headers, and of the
-// task as it will store it in the queue named parent. It returns a bound of
-// the latter that costs little.
-func Size(parent string, t *cloudtaskspb.Task) (int, error) {
-	headers, body := Parts(t)
-	size := 0
-	for name, value := range headers {
-		size += len(name) + len(value)
-	}
-	if size >= MaxHeaders {
-		return 0, fmt.Errorf("headers are %d bytes; they must be under %d", size, MaxHeaders)
-	}
-	// 8 KiB are more than all else can come to.
-	bound := len(body) + size + framing*len(headers) + 8<<10
-	if bound <= MaxTask {
-		return bound, nil
-	}
-	// Only tasks near the limit are worth the exact count.
-	if stored := StoredSize(parent, t); stored > MaxTask {
-		return 0, fmt.Errorf("task is %d bytes as stored, %d of them the body; the limit is %d", stored, len(body), MaxTask)
-	}
-	return bound, nil
-}
-
-// framing is the most that the encoding adds to a header: three tags and three
-// lengths under 2 MiB.
-const framing = 3 + 3*3
-
 // Parts returns the headers and the body of a task of either kind.
 func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {
 	if r := t.GetHttpRequest(); r != nil {

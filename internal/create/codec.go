@@ -1,0 +1,172 @@
+package create
+
+import (
+	"errors"
+	"fmt"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	gax "github.com/googleapis/gax-go/v2"
+	"google.golang.org/grpc"
+	grpcmem "google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// codec is gRPC's own, except that it decodes no tasks. The service answers a
+// create with the whole task, headers and all; of one task it takes the name,
+// and those of a batch it passes to found, which must keep neither.
+type codec struct {
+	found func(id, name []byte)
+}
+
+// lean has a call use the codec.
+func (c codec) lean() gax.CallOption { return gax.WithGRPCOptions(grpc.ForceCodecV2(c)) }
+
+// Name is empty because the content type is still the one without a name.
+func (codec) Name() string { return "" }
+
+// buffers replaces gRPC's own pool, which has nothing between 32 KiB and 1 MiB
+// and clears the whole of a buffer for each batch.
+var buffers = grpcmem.NewTieredBufferPool(4<<10, 16<<10, 32<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20, 4<<20)
+
+func (codec) Marshal(v any) (grpcmem.BufferSlice, error) {
+	message, ok := v.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a message", v)
+	}
+	buffer := buffers.Get(proto.Size(message))
+	if _, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend((*buffer)[:0], message); err != nil {
+		buffers.Put(buffer)
+		return nil, err
+	}
+	return grpcmem.BufferSlice{grpcmem.NewBuffer(buffer, buffers)}, nil
+}
+
+func (c codec) Unmarshal(data grpcmem.BufferSlice, v any) error {
+	buffer := data.MaterializeToBuffer(buffers)
+	defer buffer.Free()
+	switch v := v.(type) {
+	case *cloudtaskspb.Task:
+		v.Name = string(field(buffer.ReadOnlyData(), nameOfTask))
+		if v.Name == "" {
+			return errors.New("the answer holds no task")
+		}
+		return nil
+	case *longrunningpb.Operation:
+		return c.operation(buffer.ReadOnlyData(), v)
+	case proto.Message:
+		return proto.Unmarshal(buffer.ReadOnlyData(), v)
+	}
+	return fmt.Errorf("%T is not a message", v)
+}
+
+// operation decodes all but the tasks of its response.
+func (c codec) operation(message []byte, op *longrunningpb.Operation) error {
+	var response, rest []byte
+	for left := message; len(left) > 0; {
+		number, _, n := protowire.ConsumeField(left)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if number == responseOfOperation {
+			response = left[:n]
+		} else {
+			rest = append(rest, left[:n]...)
+		}
+		left = left[n:]
+	}
+	if err := proto.Unmarshal(rest, op); err != nil || response == nil {
+		return err
+	}
+	response = field(response, responseOfOperation)
+	op.Result = &longrunningpb.Operation_Response{Response: &anypb.Any{TypeUrl: string(field(response, urlOfAny))}}
+	eachTask(field(response, valueOfAny), c.found)
+	return nil
+}
+
+// The numbers of the fields that are written and read here, in the messages of
+// google.cloud.tasks.v2 and those around them.
+const (
+	responseOfOperation protowire.Number = 5
+	urlOfAny            protowire.Number = 1
+	valueOfAny          protowire.Number = 2
+	tasksOfResponse     protowire.Number = 1
+	nameOfTask          protowire.Number = 1
+	appEngineOfTask     protowire.Number = 2
+	httpOfTask          protowire.Number = 3
+	headersOfHTTP       protowire.Number = 3
+	bodyOfHTTP          protowire.Number = 4
+	headersOfAppEngine  protowire.Number = 4
+	bodyOfAppEngine     protowire.Number = 5
+)
+
+// eachTask goes through an encoded BatchCreateTasksResponse.
+func eachTask(response []byte, found func(id, name []byte)) {
+	fields(response, func(number protowire.Number, task []byte) {
+		if number != tasksOfResponse {
+			return
+		}
+		var id, name []byte
+		fields(task, func(number protowire.Number, value []byte) {
+			switch number {
+			case nameOfTask:
+				name = value
+			case appEngineOfTask:
+				id = stampedID(value, headersOfAppEngine)
+			case httpOfTask:
+				id = stampedID(value, headersOfHTTP)
+			}
+		})
+		found(id, name)
+	})
+}
+
+// stampedID finds the handoff ID among the headers of an encoded request.
+func stampedID(request []byte, headers protowire.Number) (id []byte) {
+	fields(request, func(number protowire.Number, entry []byte) {
+		if number == headers && string(field(entry, 1)) == wire.HeaderID {
+			id = field(entry, 2)
+		}
+	})
+	return id
+}
+
+// field returns the last value of a field that holds bytes, as messages,
+// strings and map entries do.
+func field(message []byte, want protowire.Number) (value []byte) {
+	fields(message, func(number protowire.Number, v []byte) {
+		if number == want {
+			value = v
+		}
+	})
+	return value
+}
+
+// fields goes through the fields of an encoded message that hold bytes, up to
+// its end or to where it is broken.
+func fields(message []byte, do func(protowire.Number, []byte)) {
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return
+		}
+		message = message[n:]
+		if kind == protowire.BytesType {
+			value, n := protowire.ConsumeBytes(message)
+			if n < 0 {
+				return
+			}
+			do(number, value)
+			message = message[n:]
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
+			return
+		}
+		message = message[n:]
+	}
+}
