@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/create"
@@ -61,7 +62,8 @@ type batch struct {
 	open    map[string]*chunk // by queue: not full yet
 	bytes   int               // of the open chunks
 	pending []*batchItem      // in the order of the payloads
-	slots   chan struct{}
+	chunks  chan *chunk       // to send
+	flights sync.WaitGroup
 }
 
 // chunk is what one batch call carries.
@@ -88,8 +90,11 @@ func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 	if call.keyed || call.name != "" {
 		return nil, errors.New("handoff: EnqueueBatch: Key and Name are for one task; give the payload an IdempotencyKey")
 	}
-	b := &batch{client: c, call: call, open: make(map[string]*chunk), slots: make(chan struct{}, batchFlights)}
+	b := &batch{client: c, call: call, open: make(map[string]*chunk), chunks: make(chan *chunk)}
 	b.ctx, b.cancel = context.WithCancel(ctx)
+	for range batchFlights {
+		b.flights.Go(b.fly)
+	}
 	return b, nil
 }
 
@@ -98,9 +103,8 @@ func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 func (b *batch) close() {
 	b.cancel()
 	b.finish(func(Receipt, error) bool { return true })
-	for range cap(b.slots) {
-		b.slots <- struct{}{}
-	}
+	close(b.chunks)
+	b.flights.Wait()
 }
 
 // add takes one payload, and yields what is ready. It is false if the loop was
@@ -151,7 +155,7 @@ func (b *batch) put(it *batchItem) {
 	}
 }
 
-// send hands a chunk to a goroutine of its own, when there is a slot for it.
+// send hands a chunk over, when one of the flights is free for it.
 func (b *batch) send(c *chunk) {
 	if c.sent {
 		return
@@ -159,15 +163,18 @@ func (b *batch) send(c *chunk) {
 	c.sent = true
 	delete(b.open, c.queue)
 	b.bytes -= c.bytes
-	b.slots <- struct{}{}
-	go func() {
-		defer func() { <-b.slots }()
-		defer close(c.done)
+	b.chunks <- c
+}
+
+// fly makes one call after the other.
+func (b *batch) fly() {
+	for c := range b.chunks {
 		b.client.creator.Batch(b.ctx, b.client.queues+c.queue, c.items)
 		for _, it := range c.items {
 			it.Req = nil
 		}
-	}()
+		close(c.done)
+	}
 }
 
 func (it *batchItem) ready() bool {

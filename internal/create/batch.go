@@ -187,10 +187,11 @@ func (n *names) add(id, name []byte) {
 // the whole is that of every item that has no result of its own.
 func assign(items []*Item, made []string, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
 	for i, it := range items {
-		name := made[i]
+		if made[i] != "" {
+			it.Created, it.Err = Created{Name: made[i]}, nil
+			continue
+		}
 		switch err := status.ErrorProto(meta.GetFailedRequests()[int32(i)]); {
-		case name != "":
-			it.Created, it.Err = Created{Name: name}, nil
 		case status.Code(err) == codes.AlreadyExists && it.Req.Task.Name != "":
 			it.Created, it.Err = Created{Name: it.Req.Task.Name, Duplicate: !it.maybe}, nil
 		case err != nil:

@@ -3,6 +3,7 @@ package create
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -106,12 +107,12 @@ const (
 
 // eachTask goes through an encoded BatchCreateTasksResponse.
 func eachTask(response []byte, found func(id, name []byte)) {
-	fields(response, func(number protowire.Number, task []byte) {
+	for number, task := range fields(response) {
 		if number != tasksOfResponse {
-			return
+			continue
 		}
 		var id, name []byte
-		fields(task, func(number protowire.Number, value []byte) {
+		for number, value := range fields(task) {
 			switch number {
 			case nameOfTask:
 				name = value
@@ -120,53 +121,54 @@ func eachTask(response []byte, found func(id, name []byte)) {
 			case httpOfTask:
 				id = stampedID(value, headersOfHTTP)
 			}
-		})
+		}
 		found(id, name)
-	})
+	}
 }
 
 // stampedID finds the handoff ID among the headers of an encoded request.
-func stampedID(request []byte, headers protowire.Number) (id []byte) {
-	fields(request, func(number protowire.Number, entry []byte) {
+func stampedID(request []byte, headers protowire.Number) []byte {
+	for number, entry := range fields(request) {
 		if number == headers && string(field(entry, 1)) == wire.HeaderID {
-			id = field(entry, 2)
+			return field(entry, 2)
 		}
-	})
-	return id
+	}
+	return nil
 }
 
 // field returns the last value of a field that holds bytes, as messages,
 // strings and map entries do.
 func field(message []byte, want protowire.Number) (value []byte) {
-	fields(message, func(number protowire.Number, v []byte) {
+	for number, v := range fields(message) {
 		if number == want {
 			value = v
 		}
-	})
+	}
 	return value
 }
 
 // fields goes through the fields of an encoded message that hold bytes, up to
 // its end or to where it is broken.
-func fields(message []byte, do func(protowire.Number, []byte)) {
-	for len(message) > 0 {
-		number, kind, n := protowire.ConsumeTag(message)
-		if n < 0 {
-			return
-		}
-		message = message[n:]
-		if kind == protowire.BytesType {
-			value, n := protowire.ConsumeBytes(message)
+func fields(message []byte) iter.Seq2[protowire.Number, []byte] {
+	return func(yield func(protowire.Number, []byte) bool) {
+		for len(message) > 0 {
+			number, kind, n := protowire.ConsumeTag(message)
 			if n < 0 {
 				return
 			}
-			do(number, value)
 			message = message[n:]
-			continue
+			if kind != protowire.BytesType {
+				if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
+					return
+				}
+				message = message[n:]
+				continue
+			}
+			value, n := protowire.ConsumeBytes(message)
+			if n < 0 || !yield(number, value) {
+				return
+			}
+			message = message[n:]
 		}
-		if n = protowire.ConsumeFieldValue(number, kind, message); n < 0 {
-			return
-		}
-		message = message[n:]
 	}
 }
