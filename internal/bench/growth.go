@@ -69,21 +69,11 @@ func (l *lab) remember(ctx context.Context, report *Report) error {
 	done := 0
 	for _, tasks := range l.remembered {
 		l.progress(fmt.Sprintf("growth, Redis remembers %d tasks", tasks))
-		errs := make(chan error, 1)
-		measure.Callers(100, func(i int) {
-			if err := finish(ctx, store, done+i); err != nil {
-				select {
-				case errs <- err:
-				default:
-				}
-			}
-		})(tasks - done)
-		done = tasks
-		select {
-		case err := <-errs:
+		err := measure.Calls(ctx, tasks-done, 100, 0, func(i int) error { return finish(ctx, store, done+i) })
+		if err != nil {
 			return err
-		default:
 		}
+		done = tasks
 		used, err := usedMemory(ctx, rdb)
 		if err != nil {
 			return err

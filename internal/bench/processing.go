@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -116,15 +115,11 @@ func (l *lab) asynqs(ctx context.Context) ([]*experiment, error) {
 }
 
 func fillAsynq(ctx context.Context, client *asynq.Client, tasks int) error {
-	var failed atomic.Value
 	payload := body(newInvoice())
-	measure.Callers(64, func(int) {
-		if _, err := client.EnqueueContext(ctx, asynq.NewTask(kind, payload)); err != nil {
-			failed.Store(err)
-		}
-	})(tasks)
-	err, _ := failed.Load().(error)
-	return err
+	return measure.Calls(ctx, tasks, 64, 0, func(int) error {
+		_, err := client.EnqueueContext(ctx, asynq.NewTask(kind, payload))
+		return err
+	})
 }
 
 // rivers work off a table that was filled before.

@@ -61,12 +61,12 @@ func (p *producing) usePostgres(ctx context.Context) error {
 func (p *producing) carryOut(ctx context.Context, o order) (answer, error) {
 	switch o.Do {
 	case "handoff":
-		return answer{}, producer.Send(ctx, o.Tasks, o.Callers, o.Rate, func() error {
+		return answer{}, measure.Calls(ctx, o.Tasks, o.Callers, o.Rate, func(int) error {
 			_, err := p.tasks.Handoff.Enqueue(ctx, sentNow())
 			return err
 		})
 	case "asynq":
-		return answer{}, producer.Send(ctx, o.Tasks, o.Callers, o.Rate, func() error { return p.enqueueAsynq(ctx, sentNow()) })
+		return answer{}, measure.Calls(ctx, o.Tasks, o.Callers, o.Rate, func(int) error { return p.enqueueAsynq(ctx, sentNow()) })
 	case "compare":
 		costs, err := producer.Compare(o.Rounds, o.Tasks, p.ways(ctx, o.Callers))
 		return answer{Costs: costs}, err
@@ -95,7 +95,7 @@ func (p *producing) ways(ctx context.Context, callers int) []producer.Way {
 	return append(p.tasks.One(ctx, p.setup.EmulatorPID, callers), producer.Way{
 		Name: asynqCreate, Server: p.setup.RedisPID,
 		Run: func(n int) error {
-			return producer.Send(ctx, n, callers, 0, func() error { return p.enqueueAsynq(ctx, newInvoice()) })
+			return measure.Calls(ctx, n, callers, 0, func(int) error { return p.enqueueAsynq(ctx, newInvoice()) })
 		},
 		Empty: func() error { return p.rdb.FlushAll(ctx).Err() },
 	})

@@ -4,10 +4,13 @@
 package measure
 
 import (
+	"context"
+	"fmt"
 	"runtime"
 	"runtime/metrics"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -97,19 +100,33 @@ func ByWall(c Cost) float64 { return c.Wall }
 // ByAllocs are the allocations of a Cost, for the medians.
 func ByAllocs(c Cost) float64 { return c.Allocs }
 
-// Callers spreads n calls over so many goroutines.
-func Callers(callers int, call func(i int)) func(n int) {
-	return func(n int) {
-		var wg sync.WaitGroup
-		for c := range callers {
-			wg.Go(func() {
-				for i := c; i < n; i += callers {
-					call(i)
+// Calls makes n calls, so many at once, and returns the first error of them. At
+// a rate, in calls a second, each is made at its time, or late if the callers
+// cannot keep up.
+func Calls(ctx context.Context, n, callers int, rate float64, call func(i int) error) error {
+	var next, failed atomic.Int64
+	var first error
+	var once sync.Once
+	begun := time.Now()
+	var work sync.WaitGroup
+	for range callers {
+		work.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				if rate > 0 {
+					time.Sleep(time.Until(begun.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
 				}
-			})
-		}
-		wg.Wait()
+				if err := call(int(i)); err != nil {
+					failed.Add(1)
+					once.Do(func() { first = err })
+				}
+			}
+		})
 	}
+	work.Wait()
+	if first != nil {
+		return fmt.Errorf("%d of %d calls failed: %w", failed.Load(), n, first)
+	}
+	return ctx.Err()
 }
 
 // PeakHeap returns the most memory that the heap held, in use or freed and not

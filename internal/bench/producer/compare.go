@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/bench/measure"
@@ -78,32 +76,4 @@ func (p *Producer) LargeBatch(ctx context.Context, n int) (peak uint64, cpu floa
 	before := measure.CPU()
 	peak = measure.PeakHeap(func() { err = p.enqueueBatch(ctx, n) })
 	return peak, perTask(measure.CPU()-before, n), cmp.Or(err, p.purge(ctx))
-}
-
-// Send makes n calls, so many at once. At a rate, in calls a second, each is
-// made at its time, or late if the callers cannot keep up.
-func Send(ctx context.Context, n, callers int, rate float64, call func() error) error {
-	var next, failed atomic.Int64
-	var first error
-	var once sync.Once
-	begun := time.Now()
-	var work sync.WaitGroup
-	for range callers {
-		work.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				if rate > 0 {
-					time.Sleep(time.Until(begun.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
-				}
-				if err := call(); err != nil {
-					failed.Add(1)
-					once.Do(func() { first = err })
-				}
-			}
-		})
-	}
-	work.Wait()
-	if first != nil {
-		return fmt.Errorf("%d of %d could not be enqueued: %w", failed.Load(), n, first)
-	}
-	return ctx.Err()
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/benchtest"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
 // Names of the ways to enqueue.
@@ -28,9 +30,9 @@ const (
 // One returns the ways to enqueue one task a call, with so many callers.
 func (p *Producer) One(ctx context.Context, emulator, callers int) []Way {
 	return []Way{
-		p.way(ctx, BareCreate, emulator, callers, func() error { return p.create(ctx, p.plain()) }),
-		p.way(ctx, SameCreate, emulator, callers, func() error { return p.create(ctx, p.same()) }),
-		p.way(ctx, Enqueue, emulator, callers, func() error { return p.enqueue(ctx) }),
+		p.way(ctx, BareCreate, emulator, callers, func(int) error { return p.create(ctx, p.plain()) }),
+		p.way(ctx, SameCreate, emulator, callers, func(int) error { return p.create(ctx, p.same()) }),
+		p.way(ctx, Enqueue, emulator, callers, func(int) error { return p.enqueue(ctx) }),
 	}
 }
 
@@ -43,9 +45,9 @@ func (p *Producer) Many(ctx context.Context, emulator int) []Way {
 	}
 }
 
-func (p *Producer) way(ctx context.Context, name string, emulator, callers int, call func() error) Way {
+func (p *Producer) way(ctx context.Context, name string, emulator, callers int, call func(i int) error) Way {
 	return Way{name, emulator,
-		func(n int) error { return Send(ctx, n, callers, 0, call) },
+		func(n int) error { return measure.Calls(ctx, n, callers, 0, call) },
 		func() error { return p.purge(ctx) },
 	}
 }
@@ -107,7 +109,7 @@ func (p *Producer) purge(ctx context.Context) error {
 // createBatches is BatchCreateTasks by hand, as many calls in flight as
 // EnqueueBatch has: the floor.
 func (p *Producer) createBatches(ctx context.Context, n int) error {
-	return Send(ctx, n/100, 8, 0, func() error {
+	return measure.Calls(ctx, n/100, 8, 0, func(int) error {
 		req := &cloudtaskspb.BatchCreateTasksRequest{Parent: pausedParent}
 		for range 100 {
 			req.Requests = append(req.Requests, p.plain())
