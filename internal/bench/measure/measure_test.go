@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/brillconsulting/handoff/internal/assert"
+
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
