@@ -21,7 +21,7 @@ func aimsOf(r *Report) []Aim {
 		aims = append(aims, Aim{Of: of, Aim: aim, Measured: measured, Met: met})
 	}
 	most := func(of, unit string, measured, limit float64) {
-		aim(of, fmt.Sprintf("≤ %g%s", limit, unit), fmt.Sprintf("%.1f%s", measured, unit), measured <= limit)
+		aim(of, fmt.Sprintf("≤ %g%s", limit, unit), fmt.Sprintf("%.2f%s", measured, unit), measured <= limit)
 	}
 	least := func(of string, measured, limit float64) {
 		aim(of, fmt.Sprintf("≥ %g times", limit), fmt.Sprintf("%.2f times", measured), measured >= limit)

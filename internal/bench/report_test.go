@@ -111,7 +111,7 @@ func TestAims(t *testing.T) {
 		}
 		got = append(got, a.Measured+" "+verdict)
 	}
-	assert.Equal(t, strings.Join(got, ", "), "44.0 µs met, 1.5 met, 10.0 µs met, 111.0 µs missed, 2.25 times met, 2.94 times met")
+	assert.Equal(t, strings.Join(got, ", "), "44.00 µs met, 1.47 met, 10.00 µs met, 111.00 µs missed, 2.25 times met, 2.94 times met")
 }
 
 func TestSizes(t *testing.T) {
