@@ -201,9 +201,5 @@ func (r *Request) header(also map[string]string) (create.Headers, error) {
 	if _, ok := header["Authorization"]; ok && r.ServiceAccount != "" {
 		return nil, errors.New("header Authorization would be replaced by the token of Request.ServiceAccount")
 	}
-	list := make(create.Headers, 0, len(header)+8)
-	for name, value := range header {
-		list = append(list, create.Field{Name: name, Value: value})
-	}
-	return list, nil
+	return create.HeadersOf(header), nil
 }

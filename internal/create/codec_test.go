@@ -42,9 +42,8 @@ func FuzzFill(f *testing.F) {
 			}
 			form, err := create.NewForm(bare)
 			assert.NoError(t, err)
-			var list create.Headers
-			list.Set(name1, value1)
-			list.Set(name2, value2)
+			list := create.HeadersOf(headers)
+			list.Set(name1, headers[name1])
 			req := &cloudtaskspb.CreateTaskRequest{Parent: "p", Task: &cloudtaskspb.Task{Name: "n"}}
 			bound, err := form.Fill(req, list, body)
 			assert.NoError(t, err)
@@ -59,6 +58,19 @@ func FuzzFill(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What cannot be encoded is refused before any call.
+func TestFormNotUTF8(t *testing.T) {
+	t.Parallel()
+	_, err := create.NewForm(overHTTP("", nil, nil))
+	assert.NoError(t, err)
+	task := overHTTP("", nil, nil)
+	task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OidcToken{
+		OidcToken: &cloudtaskspb.OidcToken{ServiceAccountEmail: "caller@\xff"},
+	}
+	_, err = create.NewForm(task)
+	assert.ErrorContains(t, err, "UTF-8")
 }
 
 // answered is a batch call's operation as the service sends it.

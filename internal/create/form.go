@@ -14,6 +14,15 @@ type Headers []Field
 // Field is one header.
 type Field struct{ Name, Value string }
 
+// HeadersOf has room for those of handoff.
+func HeadersOf(m map[string]string) Headers {
+	h := make(Headers, 0, len(m)+8)
+	for name, value := range m {
+		h = append(h, Field{name, value})
+	}
+	return h
+}
+
 // Set adds a header, in place of that of the same name.
 func (h *Headers) Set(name, value string) {
 	for i := range *h {
