@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -108,7 +107,7 @@ func (t *Tasks) deleteBatch(ctx context.Context, names []string, errs []error) e
 		return err
 	}
 	// The ID makes it one operation however often it is sent.
-	req := &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: names, RequestId: uuid4()}
+	req := &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: names, RequestId: rpc.RequestID()}
 	op, err := call(ctx, t.a.v2.BatchDeleteTasks, req, again)
 	if err != nil {
 		return err
@@ -152,13 +151,4 @@ func poll(ctx context.Context, op *cloudtasks.BatchDeleteTasksOperation) error {
 	ctx, cancel := rpc.WithTimeout(ctx)
 	defer cancel()
 	return op.Poll(ctx)
-}
-
-// uuid4 is a random UUID, which request IDs must be (RFC 9562 §5.4).
-func uuid4() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -2,7 +2,6 @@ package create
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	gax "github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 // What one call may carry: the service's limit of tasks (reference §3.5), and
@@ -66,14 +67,14 @@ func (c *Creator) together(ctx context.Context, parent string, items []*Item) []
 			}
 		}
 	}()
-	request := uuid4()
+	request := rpc.RequestID()
 	for left := items; !c.singly.Load(); {
 		p.tries++
 		err := c.call(ctx, &p, parent, request, left)
 		switch code := status.Code(err); {
 		case err == nil:
 			// What is left is another set of tasks, so another operation.
-			left, request = unsettled(left), uuid4()
+			left, request = unsettled(left), rpc.RequestID()
 		case code == codes.Unimplemented:
 			c.withoutBatch()
 			return left
@@ -239,12 +240,4 @@ func (c *Creator) poll(ctx context.Context, p *pacer, op *cloudtasks.BatchCreate
 	defer cancel()
 	_, err := op.Poll(ctx, lean)
 	return err
-}
-
-// uuid4 makes the form of request ID that the service asks for (reference §3.5).
-func uuid4() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
