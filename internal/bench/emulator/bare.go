@@ -20,16 +20,19 @@ import (
 )
 
 // serveBare is what the emulator's work cannot do without: a gRPC server that
-// answers at once, or an HTTP client. It ends with its standard input, so it
-// cannot outlive its parent.
+// answers at once, one that sends each task on as well, or an HTTP client. It
+// ends with its standard input, so it cannot outlive its parent.
 func serveBare(ctx context.Context, kind string) error {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	switch kind {
 	case "grpc":
-		return serveBareGRPC(ctx)
+		return serveBareGRPC(ctx, bareServer{})
+	case "relay":
+		return serveBareGRPC(ctx, bareServer{relay: client})
 	case "http":
-		return serveBareHTTP(ctx)
+		return serveBareHTTP(ctx, client)
 	}
-	return fmt.Errorf("-serve %s: it must be grpc or http", kind)
+	return fmt.Errorf("-serve %s: it must be grpc, relay or http", kind)
 }
 
 // say tells the parent, which waits for the line.
@@ -37,15 +40,17 @@ func say(line string) { _, _ = fmt.Fprintln(os.Stdout, line) }
 
 type bareServer struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
+
+	relay *http.Client // nil: tasks are not sent on
 }
 
-func serveBareGRPC(ctx context.Context) error {
+func serveBareGRPC(ctx context.Context, server bareServer) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	srv := grpc.NewServer(grpc.MaxRecvMsgSize(128 << 20))
-	cloudtaskspb.RegisterCloudTasksServer(srv, bareServer{})
+	cloudtaskspb.RegisterCloudTasksServer(srv, server)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		srv.Stop()
@@ -55,9 +60,12 @@ func serveBareGRPC(ctx context.Context) error {
 }
 
 // CreateTask answers as the basic view would: without the body.
-func (bareServer) CreateTask(_ context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
+func (s bareServer) CreateTask(ctx context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
 	now := timestamppb.Now()
 	task := req.GetTask()
+	if s.relay != nil {
+		go func() { _ = post(context.WithoutCancel(ctx), s.relay, task.GetHttpRequest().GetUrl()) }() // its parent misses it
+	}
 	task.Name = req.GetParent() + "/tasks/12345678901234567890"
 	task.ScheduleTime, task.CreateTime, task.View = now, now, cloudtaskspb.Task_BASIC
 	task.GetHttpRequest().Body = nil
@@ -78,17 +86,23 @@ func (s bareServer) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.Batc
 }
 
 // serveBareHTTP makes as many requests as it is told to by each line of
-// standard input, 64 at a time, and says when it is done.
-func serveBareHTTP(ctx context.Context) error {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+// standard input, so many a second or, at 0, 64 at a time, and says when it is
+// done.
+func serveBareHTTP(ctx context.Context, client *http.Client) error {
 	say("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		var n int
+		var n, rate int
 		var url string
-		if _, err := fmt.Sscan(lines.Text(), &n, &url); err != nil {
+		if _, err := fmt.Sscan(lines.Text(), &n, &rate, &url); err != nil {
 			return err
 		}
-		if err := eachOf(n, 64, func(int) error { return post(ctx, client, url) }); err != nil {
+		begun := time.Now()
+		if err := eachOf(n, 64, func(i int) error {
+			if rate > 0 {
+				time.Sleep(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+			}
+			return post(ctx, client, url)
+		}); err != nil {
 			return err
 		}
 		say("done")
@@ -117,9 +131,10 @@ func post(ctx context.Context, client *http.Client, url string) error {
 	return errors.Join(err, resp.Body.Close())
 }
 
-// bareHTTP has the bare client send n requests to the target.
-func (p *process) bareHTTP(n int, url string) error {
-	if _, err := fmt.Fprintln(p.in, n, url); err != nil {
+// bareHTTP has the bare client send n requests, so many a second or, at 0, as
+// fast as it can.
+func (p *process) bareHTTP(n, rate int, url string) error {
+	if _, err := fmt.Fprintln(p.in, n, rate, url); err != nil {
 		return err
 	}
 	line, err := p.out.ReadString('\n')

@@ -30,15 +30,11 @@ func measureBatch(ctx context.Context, l *lab) ([]figure, error) {
 // paused queue and of a bare server: medians of rounds in turn, after one that
 // warms up.
 func (l *lab) compareCreates(ctx context.Context, n int, load func(client *cloudtasks.Client, queue string, n int) error) (ours, bare float64, err error) {
-	e, err := l.emulator(ctx)
+	e, queues, err := l.emulator(ctx, 1, nil)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer e.stop()
-	queues, err := e.queues(ctx, 1, nil)
-	if err != nil {
-		return 0, 0, err
-	}
 	if err := e.pauseAll(ctx, queues); err != nil {
 		return 0, 0, err
 	}

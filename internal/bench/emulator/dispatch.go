@@ -30,15 +30,11 @@ func (l *lab) drained(ctx context.Context, e *emulator, queues []string, n int, 
 }
 
 func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
-	e, err := l.emulator(ctx)
+	e, queues, err := l.emulator(ctx, 10, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer e.stop()
-	queues, err := e.queues(ctx, 10, nil)
-	if err != nil {
-		return nil, err
-	}
 	b, _, err := l.bare(ctx, "http")
 	if err != nil {
 		return nil, err
@@ -54,12 +50,8 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		wait := l.target.expect(n, 0)
-		floor, err := b.cost(n, func() error { return b.bareHTTP(n, l.target.url) })
+		floor, err := l.bareCost(ctx, b, n, 0)
 		if err != nil {
-			return nil, err
-		}
-		if err := wait(ctx); err != nil {
 			return nil, err
 		}
 		costs, floors = append(costs, cost), append(floors, floor)
@@ -70,12 +62,35 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 	}, nil
 }
 
+// bareCost is what each of n requests costs a bare client, in µs of CPU.
+func (l *lab) bareCost(ctx context.Context, b *process, n, rate int) (float64, error) {
+	wait := l.target.expect(n, 0)
+	cost, err := b.cost(n, func() error { return b.bareHTTP(n, rate, l.target.url) })
+	if err != nil {
+		return 0, err
+	}
+	return cost, wait(ctx)
+}
+
 func measurePaced(ctx context.Context, l *lab) ([]figure, error) {
-	_, cost, err := l.drainOf(ctx, 1, l.tasks(5000), nil, 0)
+	n := l.tasks(5000)
+	_, costs, err := l.drainOf(ctx, 1, n, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	return []figure{{"CPU a dispatch", median(cost), "µs", atMost(160)}}, nil
+	b, _, err := l.bare(ctx, "http")
+	if err != nil {
+		return nil, err
+	}
+	defer b.end()
+	floor, err := l.bareCost(ctx, b, n, 500)
+	if err != nil {
+		return nil, err
+	}
+	return []figure{
+		{"CPU a dispatch", median(costs), "µs", atMost(160)},
+		{"  of an HTTP client that does nothing else", floor, "µs", aim{}},
+	}, nil
 }
 
 func measureDrain(ctx context.Context, l *lab) ([]figure, error) {
@@ -105,15 +120,11 @@ func measureSlow(ctx context.Context, l *lab) ([]figure, error) {
 // drainOf lets n tasks go from so many queues, three times, and returns how
 // many it were a second, and what each cost.
 func (l *lab) drainOf(ctx context.Context, queues, n int, limits *cloudtaskspb.RateLimits, work time.Duration) (rates, costs []float64, err error) {
-	e, err := l.emulator(ctx, "--no-limits")
+	e, names, err := l.emulator(ctx, queues, limits, "--no-limits")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer e.stop()
-	names, err := e.queues(ctx, queues, limits)
-	if err != nil {
-		return nil, nil, err
-	}
 	for range 3 {
 		if err := l.backlog(ctx, e, names, n); err != nil {
 			return nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -74,23 +75,30 @@ type emulator struct {
 
 var ready = regexp.MustCompile(`^handoff emulator: ready, gRPC on (\S+), HTTP on \S+$`)
 
-// emulator starts one. Stop it when done.
-func (l *lab) emulator(ctx context.Context, args ...string) (*emulator, error) {
+// emulator starts one with so many queues of the same limits, and returns
+// their names. Stop it when done.
+func (l *lab) emulator(ctx context.Context, queues int, limits *cloudtaskspb.RateLimits, args ...string) (*emulator, []string, error) {
 	p, line, err := begin(ctx, l.program, append([]string{"emulator", "--grpc=127.0.0.1:0", "--http=127.0.0.1:0"}, args...)...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	match := ready.FindStringSubmatch(line)
 	if match == nil {
 		p.end()
-		return nil, fmt.Errorf("the emulator said %q", line)
+		return nil, nil, fmt.Errorf("the emulator said %q", line)
 	}
 	client, err := connect(ctx, match[1])
 	if err != nil {
 		p.end()
-		return nil, err
+		return nil, nil, err
 	}
-	return &emulator{p, client}, nil
+	e := &emulator{p, client}
+	names, err := e.queues(ctx, queues, limits)
+	if err != nil {
+		e.stop()
+		return nil, nil, err
+	}
+	return e, names, nil
 }
 
 func (e *emulator) stop() {

@@ -34,8 +34,10 @@ func (e *emulator) pauseAll(ctx context.Context, queues []string) error {
 	})
 }
 
+// resumeAll resumes the queues at once: one after the other, each call would
+// wait behind the tasks of those before it.
 func (e *emulator) resumeAll(ctx context.Context, queues []string) error {
-	return eachOf(len(queues), 1, func(i int) error {
+	return eachOf(len(queues), len(queues), func(i int) error {
 		_, err := e.client.ResumeQueue(ctx, &cloudtaskspb.ResumeQueueRequest{Name: queues[i]})
 		return err
 	})

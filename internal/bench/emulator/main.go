@@ -34,7 +34,7 @@ func main() {
 	all := flag.Bool("all", false, "the figures with five million tasks as well")
 	asJSON := flag.Bool("json", false, "print a JSON object a figure")
 	program := flag.String("program", "", "measure this build of the program instead of a new one")
-	serve := flag.String("serve", "", "be a bare server or client (grpc, http), to compare with")
+	serve := flag.String("serve", "", "be a bare server or client (grpc, relay, http), to compare with")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -30,15 +30,11 @@ func measurePending(ctx context.Context, l *lab) ([]figure, error) {
 
 // pendingBytes is by how much a process has grown for each of n tasks.
 func (l *lab) pendingBytes(ctx context.Context, n int) (float64, error) {
-	e, err := l.emulator(ctx)
+	e, queues, err := l.emulator(ctx, 1, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer e.stop()
-	queues, err := e.queues(ctx, 1, nil)
-	if err != nil {
-		return 0, err
-	}
 	grown, err := l.growth(ctx, e, func() error { return l.wait(ctx, e, queues, n) })
 	return grown / float64(n), err
 }
@@ -66,15 +62,11 @@ func (l *lab) growth(ctx context.Context, e *emulator, load func() error) (float
 }
 
 func measureFinished(ctx context.Context, l *lab) ([]figure, error) {
-	e, err := l.emulator(ctx)
+	e, queues, err := l.emulator(ctx, 10, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer e.stop()
-	queues, err := e.queues(ctx, 10, nil)
-	if err != nil {
-		return nil, err
-	}
 	grown, err := l.growth(ctx, e, func() error {
 		_, err := l.createAndDispatch(ctx, e, queues, l.tasks(99_000))
 		return err
@@ -104,15 +96,11 @@ func measureIdle(ctx context.Context, l *lab) ([]figure, error) {
 // idleShare is the part of a core that is used while tasks wait: due ones of a
 // paused queue, or those of tomorrow.
 func (l *lab) idleShare(ctx context.Context, paused bool) (float64, error) {
-	e, err := l.emulator(ctx)
+	e, queues, err := l.emulator(ctx, 1, nil)
 	if err != nil {
 		return 0, err
 	}
 	defer e.stop()
-	queues, err := e.queues(ctx, 1, nil)
-	if err != nil {
-		return 0, err
-	}
 	if paused {
 		err = l.backlog(ctx, e, queues, l.tasks(100_000))
 	} else {

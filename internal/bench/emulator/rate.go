@@ -15,7 +15,7 @@ import (
 func measureRate(ctx context.Context, l *lab) ([]figure, error) {
 	const span = 8 * time.Second // not scaled: at one a second there is little less to see
 	rates := []float64{1, 1.5, 10, 50, 100, 300, 500}
-	e, err := l.emulator(ctx)
+	e, _, err := l.emulator(ctx, 0, nil)
 	if err != nil {
 		return nil, err
 	}
