@@ -4,8 +4,8 @@
 // where they apply) and nothing about gRPC or HTTP.
 //
 // Every queue is on its own: one lock, one timer, one agenda. Nothing on the
-// way of a task is shared between queues, nothing runs for a task that
-// waits, and an idle queue costs no goroutine.
+// way of a task is shared between queues but the workers, nothing runs for a
+// task that waits, and an idle queue costs no goroutine.
 package engine
 
 import (
@@ -52,8 +52,9 @@ type Config struct {
 // Engine holds the queues. Its methods and those of its queues may be
 // called concurrently.
 type Engine struct {
-	cfg    Config
-	queues sync.Map // full name: *Queue
+	cfg     Config
+	queues  sync.Map // full name: *Queue
+	workers workers
 
 	mu     sync.Mutex // creating, deleting, resetting, closing
 	gone   map[string]time.Time
@@ -65,9 +66,9 @@ type Engine struct {
 
 // epoch is the time between two resets: what its attempts have in common.
 type epoch struct {
-	ctx     context.Context
-	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	ctx      context.Context
+	cancel   context.CancelFunc
+	attempts sync.WaitGroup
 }
 
 func newEpoch() *epoch {
@@ -79,12 +80,12 @@ func newEpoch() *epoch {
 // end cancels the attempts in flight and returns when they have ended.
 func (p *epoch) end() {
 	p.cancel()
-	p.workers.Wait()
+	p.attempts.Wait()
 }
 
 // New returns an engine without queues.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch()}
+	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch(), workers: newWorkers()}
 	e.settled.changed = make(chan struct{})
 	return e
 }
@@ -178,6 +179,7 @@ func (e *Engine) Close() {
 		q.close()
 	}
 	last.end()
+	e.workers.close()
 }
 
 // settled lets Wait sleep until something has changed. While nobody waits

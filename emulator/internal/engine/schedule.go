@@ -23,6 +23,7 @@ type Attempt struct {
 
 // run is an attempt under way.
 type run struct {
+	queue   *Queue
 	t       *task
 	attempt Attempt
 	number  int32 // of the dispatch, from 1
@@ -33,7 +34,7 @@ type run struct {
 // start sets everything going that may go now.
 func (q *Queue) start(now int64) {
 	if r := q.advance(now); r != nil {
-		go q.work(r)
+		q.engine.workers.start(r)
 	}
 }
 
@@ -66,7 +67,7 @@ func (q *Queue) advance(now int64) *run {
 		q.agenda.remove(t)
 		q.inFlight++
 		if last != nil {
-			go q.work(last)
+			q.engine.workers.start(last)
 		}
 		last = q.begin(t, now, false)
 	}
@@ -115,11 +116,10 @@ func (q *Queue) tick() {
 		sleepExactly(rest)
 		q.mu.Lock()
 	}
+	defer q.mu.Unlock()
 	q.wakeAt = 0
-	r := q.advance(time.Now().UnixNano())
+	q.start(time.Now().UnixNano())
 	q.engine.settled.announce()
-	q.mu.Unlock()
-	q.work(r)
 }
 
 // expire removes the tasks that have reached the age limit, dispatched or
@@ -144,7 +144,7 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 		t.life = &life{first: now}
 	}
 	l := t.life
-	r := &run{t: t, start: now, forced: forced, number: l.dispatches + 1}
+	r := &run{queue: q, t: t, start: now, forced: forced, number: l.dispatches + 1}
 	r.attempt = Attempt{
 		Queue:      q.definition.Queue,
 		QueueID:    q.id,
@@ -164,36 +164,21 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 	l.running++
 	q.recent.dispatched(t.due, now)
 	q.running++
-	q.epoch.workers.Add(1)
+	q.epoch.attempts.Add(1)
 	return r
 }
 
 // work carries out r and whatever it is handed next.
 func (q *Queue) work(r *run) {
-	if r == nil {
-		return
-	}
-	growStack(len(q.id))
 	for r != nil {
 		a := &r.attempt
 		a.TaskID = string(r.t.id())
 		a.Task = Decode(r.t.message())
 		outcome := q.dispatch(a)
 		next := q.finish(r, outcome)
-		q.epoch.workers.Done()
+		q.epoch.attempts.Done()
 		r = next
 	}
-}
-
-// growStack gives a worker the stack that an attempt takes while there is
-// nothing on it. Left to itself it doubles twice in the depths of net/http,
-// where every frame has to be looked at: a tenth of the cost of a dispatch that
-// comes alone. i is any number: it keeps the compiler from leaving room out.
-//
-//go:noinline
-func growStack(i int) byte {
-	var room [6 << 10]byte
-	return room[i]
 }
 
 func (q *Queue) dispatch(a *Attempt) Outcome {
@@ -303,6 +288,6 @@ func (q *Queue) Run(id string) (Task, error) {
 	r := q.begin(t, now, true)
 	q.activity++
 	dispatched := t.copy()
-	go q.work(r)
+	q.engine.workers.start(r)
 	return dispatched, nil
 }
