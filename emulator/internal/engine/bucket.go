@@ -35,7 +35,7 @@ func (b *bucket) ready() int64 { return b.full - b.depth }
 // A queue that is behind wakes once for the tokens of so much time, not for
 // each: waking costs more than a dispatch, and over the time of a dispatch
 // nobody can tell.
-const gatherTime = int64(6 * time.Millisecond)
+const gatherTime = int64(10 * time.Millisecond)
 
 // gather is how much later than ready to wake so that up to this many tasks
 // find their tokens. It is 0 at rates that have no second token in that time.
