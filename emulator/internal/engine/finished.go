@@ -8,22 +8,27 @@ import (
 // finished is a task that has ended, encoded: there are thousands, nearly none
 // of which is ever looked at.
 type finished struct {
-	data []byte // the ID, then what told reads
+	data []byte // the ID, then what told reads; part of a page
 	life *life  // nil, unless attempts of it were running
 }
 
-func finishedTask(t *task, now int64, how End) finished {
+// finish encodes a task at the end of the page.
+func (h *history) finish(t *task, now int64, how End) finished {
+	if cap(h.page)-len(h.page) < finishedBytes {
+		h.page = make([]byte, 0, pageBytes)
+	}
+	begin := len(h.page)
+	h.page = appendText(h.page, string(t.id()))
+	h.page = binary.AppendVarint(h.page, t.created)
+	h.page = binary.AppendVarint(h.page, now-t.created)
+	h.page = appendText(h.page, string(how))
 	var f finished
-	data := appendText(make([]byte, 0, 256), string(t.id()))
-	data = binary.AppendVarint(data, t.created)
-	data = binary.AppendVarint(data, now-t.created)
-	data = appendText(data, string(how))
 	if t.life.running > 0 {
 		f.life = t.life
 	} else {
-		data = t.life.append(data)
+		h.page = t.life.append(h.page)
 	}
-	f.data = append([]byte(nil), data...) // of its own size
+	f.data = h.page[begin:]
 	return f
 }
 

@@ -173,7 +173,7 @@ func TestFinished(t *testing.T) {
 	want.Ended, want.How = now.Add(time.Hour), GivenUp
 	for _, running := range []int32{0, 1} {
 		tk.life.running = running
-		f := finishedTask(tk, want.Ended.UnixNano(), GivenUp)
+		f := new(history).finish(tk, want.Ended.UnixNano(), GivenUp)
 		if got := f.told(); !reflect.DeepEqual(got, want) {
 			t.Errorf("with %d running: got  %+v\nwant %+v", running, got, want)
 		}
