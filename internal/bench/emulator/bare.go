@@ -23,7 +23,7 @@ import (
 // answers at once, one that sends each task on as well, or an HTTP client. It
 // ends with its standard input, so it cannot outlive its parent.
 func serveBare(ctx context.Context, kind string) error {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: bareCallers}}
 	switch kind {
 	case "grpc":
 		return serveBareGRPC(ctx, bareServer{})
@@ -85,9 +85,12 @@ func (s bareServer) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.Batc
 	return &longrunningpb.Operation{Name: location + "/operations/o", Done: true, Result: &longrunningpb.Operation_Response{Response: answer}}, err
 }
 
+// bareCallers is how many requests the client makes at a time.
+const bareCallers = 100
+
 // serveBareHTTP makes as many requests as it is told to by each line of
-// standard input, so many a second or, at 0, 64 at a time, and says when it is
-// done.
+// standard input and says when it is done: as fast as it can or, with a rate, so
+// many a second, each to a path that says when it is due, in Unix nanoseconds.
 func serveBareHTTP(ctx context.Context, client *http.Client) error {
 	say("ready")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
@@ -97,11 +100,13 @@ func serveBareHTTP(ctx context.Context, client *http.Client) error {
 			return err
 		}
 		begun := time.Now()
-		if err := eachOf(n, 64, func(i int) error {
-			if rate > 0 {
-				time.Sleep(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+		if err := eachOf(n, bareCallers, func(i int) error {
+			if rate == 0 {
+				return post(ctx, client, url)
 			}
-			return post(ctx, client, url)
+			due := begun.Add(time.Duration(i) * time.Second / time.Duration(rate))
+			time.Sleep(time.Until(due))
+			return post(ctx, client, fmt.Sprintf("%s/%d", url, due.UnixNano()))
 		}); err != nil {
 			return err
 		}

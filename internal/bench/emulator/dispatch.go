@@ -50,7 +50,7 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		floor, err := l.bareCost(ctx, b, n, 0)
+		_, floor, err := l.bareDrained(ctx, b, n, 0, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -62,14 +62,18 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 	}, nil
 }
 
-// bareCost is what each of n requests costs a bare client, in µs of CPU.
-func (l *lab) bareCost(ctx context.Context, b *process, n, rate int) (float64, error) {
-	wait := l.target.expect(n, 0)
-	cost, err := b.cost(n, func() error { return b.bareHTTP(n, rate, l.target.url) })
-	if err != nil {
-		return 0, err
-	}
-	return cost, wait(ctx)
+// bareDrained has a bare client send n requests, so many a second or, at 0, as
+// fast as it can. It returns what drained does.
+func (l *lab) bareDrained(ctx context.Context, b *process, n, rate int, work time.Duration) (took time.Duration, each float64, err error) {
+	wait := l.target.expect(n, work)
+	begun := time.Now()
+	each, err = b.cost(n, func() error {
+		if err := b.bareHTTP(n, rate, l.target.url); err != nil {
+			return err
+		}
+		return wait(ctx)
+	})
+	return time.Since(begun), each, err
 }
 
 func measurePaced(ctx context.Context, l *lab) ([]figure, error) {
@@ -83,7 +87,7 @@ func measurePaced(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	defer b.end()
-	floor, err := l.bareCost(ctx, b, n, 500)
+	_, floor, err := l.bareDrained(ctx, b, n, 500, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -106,14 +110,27 @@ func measureDrain(ctx context.Context, l *lab) ([]figure, error) {
 }
 
 func measureSlow(ctx context.Context, l *lab) ([]figure, error) {
-	limits := &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 10_000, MaxConcurrentDispatches: 100}
-	rate, cost, err := l.drainOf(ctx, 1, l.tasks(20_000), limits, 50*time.Millisecond)
+	const work = 50 * time.Millisecond
+	limits := &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 10_000, MaxConcurrentDispatches: bareCallers}
+	n := l.tasks(20_000)
+	rates, costs, err := l.drainOf(ctx, 1, n, limits, work)
+	if err != nil {
+		return nil, err
+	}
+	b, _, err := l.bare(ctx, "http")
+	if err != nil {
+		return nil, err
+	}
+	defer b.end()
+	took, floor, err := l.bareDrained(ctx, b, n, 0, work)
 	if err != nil {
 		return nil, err
 	}
 	return []figure{
-		{"tasks a second", median(rate), "", atLeast(1950)},
-		{"CPU a dispatch", median(cost), "µs", aim{}},
+		{"tasks a second", median(rates), "", atLeast(1950)},
+		{"  of an HTTP client that does nothing else", float64(n) / took.Seconds(), "", aim{}},
+		{"CPU a dispatch", median(costs), "µs", aim{}},
+		{"  of an HTTP client that does nothing else", floor, "µs", aim{}},
 	}, nil
 }
 

@@ -86,10 +86,17 @@ func measureLate(ctx context.Context, l *lab) ([]figure, error) {
 		}
 		early = append(early, n)
 	}
+	floor, err := l.bareLateness(ctx, l.tasks(3000), 300)
+	if err != nil {
+		return nil, err
+	}
 	return []figure{
 		{"p50", median(p50), "ms", atMost(0.5)},
+		{"  of an HTTP client that does nothing else", median(floor), "ms", aim{}},
 		{"p99", median(p99), "ms", atMost(1.5)},
+		{"  of an HTTP client that does nothing else", quantile(floor, 0.99), "ms", aim{}},
 		{"max", median(most), "ms", atMost(4)},
+		{"  of an HTTP client that does nothing else", quantile(floor, 1), "ms", aim{}},
 		{"early, of three runs", early[0] + early[1] + early[2], "", atMost(0)},
 	}, nil
 }
@@ -144,4 +151,32 @@ func (l *lab) lateness(ctx context.Context, n int, span time.Duration) ([]float6
 		late[i] = milliseconds(at[i].Sub(due(i)))
 	}
 	return late, failed
+}
+
+// bareLateness is by how many milliseconds requests of a bare client, so many a
+// second, arrive after they are due.
+func (l *lab) bareLateness(ctx context.Context, n, rate int) ([]float64, error) {
+	b, _, err := l.bare(ctx, "http")
+	if err != nil {
+		return nil, err
+	}
+	defer b.end()
+	var mu sync.Mutex
+	late := make([]float64, 0, n)
+	l.target.each(func(path string, now time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		if due, err := strconv.ParseInt(path[1:], 10, 64); err == nil {
+			late = append(late, milliseconds(now.Sub(time.Unix(0, due))))
+		}
+	})
+	if err := b.bareHTTP(n, rate, l.target.url); err != nil {
+		return nil, err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(late) != n {
+		return nil, fmt.Errorf("%d of %d requests arrived", len(late), n)
+	}
+	return late, nil
 }
