@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// workers carry out attempts. A few stay for the next one when they are done:
+// workers carry out attempts. Some stay for the next one when they are done:
 // a goroutine begins with a small stack, and growing it in the depths of
 // net/http, where every frame has to be looked at, is a tenth of the cost of a
 // dispatch that comes alone.
@@ -16,7 +16,8 @@ type workers struct {
 	all     sync.WaitGroup
 }
 
-const mostStaying = 16
+// mostStaying is about what ten queues wake for at once.
+const mostStaying = 64
 
 func newWorkers() workers {
 	return workers{next: make(chan *run), closed: make(chan struct{})}
