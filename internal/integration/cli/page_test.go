@@ -153,7 +153,7 @@ func (p *place) asWritten(s string) string {
 }
 
 // id is what the library, the service or Redis has made up.
-var id = regexp.MustCompile(`\b[A-Z2-7]{26}\b|\b[0-9a-f]{64}\b`)
+var id = regexp.MustCompile(`\b[A-Z2-7]{22}\b|\b[0-9a-f]{64}\b`)
 
 // learn notes which id here stands for which on the page.
 func (p *place) learn(page, got string) {
