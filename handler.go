@@ -49,7 +49,7 @@ type handler struct {
 }
 
 func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
-	_, validates := any(zero).(validator)
+	_, validates := any(zero).(validator) // to ask a payload itself would copy it
 	return func(body []byte) (any, Reason, error) {
 		if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
 			return nil, ReasonUndecodable, errors.New("handoff: the body is null")

@@ -105,3 +105,42 @@ func TestDeliveryKnown(t *testing.T) {
 		assert.Equal(t, []any{got.Info.Kind, got.Known}, []any{kind, known})
 	}
 }
+
+// A request that comes to no router is no delivery, whoever waited for one.
+func TestDeliveryFromWithoutADelivery(t *testing.T) {
+	t.Parallel()
+	e := echo.New()
+	e.GET("/", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) }, func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			handoff.OnVerified(c, func(ctx context.Context, _ handoff.Info) context.Context { return ctx })
+			err := next(c)
+			_, ok := handoff.DeliveryFrom(c)
+			assert.Equal(t, ok, false)
+			return err
+		}
+	})
+	rec := httptest.NewRecorder()
+	e.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
+	assert.Status(t, rec.Code, http.StatusNoContent)
+}
+
+// Middleware may call next again: that is a delivery of its own.
+func TestDeliveriesOfOneRequest(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
+	e := echo.New()
+	var got []handoff.Delivery
+	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			for range 2 {
+				assert.NoError(t, next(c))
+				d, _ := handoff.DeliveryFrom(c)
+				got = append(got, d)
+			}
+			return nil
+		}
+	}))
+	e.ServeHTTP(httptest.NewRecorder(), foreign("1", "x").request())
+	assert.Equal(t, []any{got[0].Started.IsZero(), got[1].Started.IsZero()}, []any{false, true})
+}

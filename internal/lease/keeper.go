@@ -54,11 +54,11 @@ type Keeper[L any] struct {
 type Hold[L any] struct {
 	Lease L
 
-	sent    time.Time // when the claim or the last successful renewal was sent
-	claimed bool      // the claim was answered, and acquired
-	settles bool      // the run is over
-	lost    bool
-	cancel  context.CancelCauseFunc // of whatever goes on now: the claim, the run, the mark
+	sent     time.Time // when the claim or the last successful renewal was sent
+	claimed  bool      // the claim was answered, and acquired
+	settling bool      // the run is over
+	lost     bool
+	cancel   context.CancelCauseFunc // of whatever goes on now: the claim, the run, the mark
 }
 
 // New returns a keeper. It starts no goroutine before the first claim.
@@ -120,7 +120,7 @@ func (k *Keeper[L]) Acquired(h *Hold[L]) {
 func (k *Keeper[L]) Settling(h *Hold[L], cancel context.CancelCauseFunc) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.cancel, h.settles = cancel, true
+	h.cancel, h.settling = cancel, true
 	h.lost = h.lost || k.left(h) <= 0
 	return !h.lost
 }
@@ -131,7 +131,7 @@ func (k *Keeper[L]) Interrupt(cause error) {
 	defer k.mu.Unlock()
 	k.interrupted = cause
 	for h := range k.held {
-		if !h.settles {
+		if !h.settling {
 			h.cancel(cause)
 		}
 	}

@@ -51,3 +51,43 @@ func TestAnIncompleteAnswer(t *testing.T) {
 		}
 	})
 }
+
+// An interrupt ends claims and runs, those that come after it too, and leaves
+// alone what settles.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		keeper := lease.New(lease.Config[string]{
+			Renew: func(_ context.Context, leases []string) ([]bool, error) { return make([]bool, len(leases)), nil },
+			TTL:   30 * time.Second, Lost: errors.New("lost"), Log: slog.New(slog.DiscardHandler),
+		})
+		defer keeper.Close()
+		claim := func() (*lease.Hold[string], context.Context) {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			t.Cleanup(func() { cancel(nil) })
+			h := new(lease.Hold[string])
+			keeper.Claiming(h, cancel)
+			return h, ctx
+		}
+		_, claiming := claim()
+		running, run := claim()
+		keeper.Acquired(running)
+		ended, _ := claim()
+		keeper.Acquired(ended)
+		settling, cancel := context.WithCancelCause(context.Background())
+		defer cancel(nil)
+		keeper.Settling(ended, cancel)
+
+		interrupted := errors.New("interrupted")
+		keeper.Interrupt(interrupted)
+		_, later := claim()
+		for name, ctx := range map[string]context.Context{"a claim": claiming, "a run": run, "a later claim": later} {
+			if err := context.Cause(ctx); !errors.Is(err, interrupted) {
+				t.Errorf("%s: got %v, want it interrupted", name, err)
+			}
+		}
+		if err := context.Cause(settling); err != nil {
+			t.Errorf("what settles was ended: %v", err)
+		}
+	})
+}

@@ -292,10 +292,10 @@ func (r *reader) one(name string) (string, bool) {
 
 func (r *reader) identifier(name string, most int) string {
 	v, _ := r.one(name)
-	return r.checked(name, v, most)
+	return r.identifierOf(name, v, most)
 }
 
-func (r *reader) checked(name, v string, most int) string {
+func (r *reader) identifierOf(name, v string, most int) string {
 	switch {
 	case v == "":
 		r.fail(name, "is missing")
@@ -312,7 +312,7 @@ func (r *reader) optionalIdentifier(name string) string {
 	if !ok {
 		return ""
 	}
-	return r.checked(name, v, maxOwnIdentifier)
+	return r.identifierOf(name, v, maxOwnIdentifier)
 }
 
 // letterID reads the ID of a dead letter: an identifier and its generation,

@@ -35,11 +35,6 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	defer e.stop()
-	b, _, err := l.bare(ctx, "http")
-	if err != nil {
-		return nil, err
-	}
-	defer b.end()
 	n := l.tasks(30_000)
 	var costs, floors []float64
 	for range min(l.rounds, 5) {
@@ -50,7 +45,7 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, floor, err := l.bareDrained(ctx, b, n, 0, 0)
+		_, floor, err := l.bareDrained(ctx, n, 0, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +59,12 @@ func measureDispatch(ctx context.Context, l *lab) ([]figure, error) {
 
 // bareDrained has a bare client send n requests, so many a second or, at 0, as
 // fast as it can. It returns what drained does.
-func (l *lab) bareDrained(ctx context.Context, b *process, n, rate int, work time.Duration) (took time.Duration, each float64, err error) {
+func (l *lab) bareDrained(ctx context.Context, n, rate int, work time.Duration) (took time.Duration, each float64, err error) {
+	b, _, err := l.bare(ctx, "http")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer b.end()
 	wait := l.target.expect(n, work)
 	begun := time.Now()
 	each, err = b.cost(n, func() error {
@@ -82,12 +82,7 @@ func measurePaced(ctx context.Context, l *lab) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := l.bare(ctx, "http")
-	if err != nil {
-		return nil, err
-	}
-	defer b.end()
-	_, floor, err := l.bareDrained(ctx, b, n, 500, 0)
+	_, floor, err := l.bareDrained(ctx, n, 500, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +112,7 @@ func measureSlow(ctx context.Context, l *lab) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, _, err := l.bare(ctx, "http")
-	if err != nil {
-		return nil, err
-	}
-	defer b.end()
-	took, floor, err := l.bareDrained(ctx, b, n, 0, work)
+	took, floor, err := l.bareDrained(ctx, n, 0, work)
 	if err != nil {
 		return nil, err
 	}

@@ -138,22 +138,31 @@ func TestMetricsOfTimes(t *testing.T) {
 	})
 }
 
+// hold delivers requests whose handlers return when finish is called.
+func (w *world) hold(t *testing.T, requests ...*http.Request) (finish func()) {
+	t.Helper()
+	end := make(chan struct{})
+	handoff.Handle(w.router, func(context.Context, order) error { <-end; return nil })
+	answers := make(chan int)
+	for _, req := range requests {
+		go func() { answers <- w.send(req) }()
+	}
+	synctest.Wait()
+	return func() {
+		close(end)
+		for range requests {
+			assert.Status(t, <-answers, 200)
+		}
+	}
+}
+
 func TestMetricsInFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sdktrace.NeverSample())
-		finish := make(chan struct{})
-		handoff.Handle(w.router, func(context.Context, order) error { <-finish; return nil })
-		answers := make(chan int)
-		for i := range 3 {
-			go func() { answers <- w.send(w.request(fmt.Sprint(i))) }()
-		}
-		synctest.Wait()
+		finish := w.hold(t, w.request("1"), w.request("2"), w.request("3"))
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 3.0)
-		close(finish)
-		for range 3 {
-			assert.Status(t, <-answers, 200)
-		}
+		finish()
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 0.0)
 	})
 }
@@ -164,18 +173,9 @@ func TestMetricsOfTwoGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sdktrace.NeverSample())
 		w.router.Mount(w.echo.Group("/more", middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: w.meters})))
-		finish := make(chan struct{})
-		handoff.Handle(w.router, func(context.Context, order) error { <-finish; return nil })
-		answers := make(chan int)
-		for _, group := range []string{"tasks", "more"} {
-			go func() { answers <- w.send(w.request(group, path("/"+group+"/order"))) }()
-		}
-		synctest.Wait()
+		finish := w.hold(t, w.request("1"), w.request("2", path("/more/order")))
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 2.0)
-		close(finish)
-		for range 2 {
-			assert.Status(t, <-answers, 200)
-		}
+		finish()
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 0.0)
 		assert.Equal(t, value(t, w, "handoff.deliveries"), 2.0)
 	})
