@@ -24,7 +24,7 @@ type Server struct {
 	tokens     *token.Minter
 	dispatcher *dispatch.Dispatcher
 	handler    *dispatch.Handler
-	network    *http.Transport // ours to close; nil if Config.Transport is used
+	network    *dispatch.Network // nil if Config.Transport is used
 
 	callFaults     faults[CallFault]
 	dispatchFaults faults[DispatchFault]
@@ -51,7 +51,7 @@ func New(cfg Config) (*Server, error) {
 	minter := token.NewMinter(cfg.SigningKey)
 	s := &Server{log: cfg.Logger, tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
 	if cfg.Transport == nil {
-		s.network = dispatch.NewTransport(cfg.InsecureTargets)
+		s.network = dispatch.NewNetwork(cfg.InsecureTargets)
 		s.handler.Fallback = s.network
 	}
 	if cfg.Handler != nil {
@@ -104,7 +104,7 @@ func (s *Server) Close() {
 			s.conn.Close()
 		}
 		if s.network != nil {
-			s.network.CloseIdleConnections()
+			s.network.Close()
 		}
 		s.serving.Wait()
 	})

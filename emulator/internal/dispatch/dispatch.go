@@ -4,7 +4,6 @@ package dispatch
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -27,23 +26,6 @@ type Dispatcher struct {
 	// those without an address may be asked for by their own host.
 	AppEngine appengine.Addresses
 	AnyHost   func() bool
-}
-
-// NewTransport returns the transport for targets reached over sockets. It
-// keeps connections for what a target has in flight at ordinary times; those of
-// a burst, at some 20 kB each, are closed after it. An insecure one accepts
-// any certificate.
-func NewTransport(insecure bool) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConns = 0 // no limit
-	t.MaxIdleConnsPerHost = 512
-	t.IdleConnTimeout = 4 * time.Second // with their goroutines they are most of what is left after a burst
-	t.DisableCompression = true         // Accept-Encoding is ours to write, and bodies are not read
-	t.ReadBufferSize = 2 << 10          // an answer is little more than its status
-	if insecure {
-		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // what was asked for
-	}
-	return t
 }
 
 // The service holds no part of a response body (reference §9.5). So much is
