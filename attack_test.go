@@ -31,7 +31,7 @@ type fort struct {
 	fetches  atomic.Int32 // of the keys, from a server that publishes forge.key
 	runs     atomic.Int32 // of the handler
 	said     syncBuffer   // logs, metrics, errors and responses
-	delivery handoff.Delivery
+	delivery *handoff.Delivery
 }
 
 const (

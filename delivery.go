@@ -57,7 +57,8 @@ func (d *delivery) process() {
 		return
 	}
 	if d.verified != nil {
-		d.req = d.exchange.withContext(d.verified(d.req.Context(), d.result.Info))
+		result := &d.result
+		result.ctx = d.verified(result.ctx, result.Info)
 	}
 	if !d.route() {
 		return
@@ -86,7 +87,7 @@ func (d *delivery) end(o Outcome, err error) {
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
 	d.result.Reason = cmp.Or(reason, Reason(o.String()))
-	d.router.refused.Refused(d.req.Context(), o.String(), string(d.result.Reason), err)
+	d.router.refused.Refused(d.result.ctx, o.String(), string(d.result.Reason), err)
 	return false
 }
 
@@ -180,7 +181,7 @@ func (d *delivery) acquire() bool {
 		TTL:        d.router.config.Lease,
 		Window:     d.window(),
 	}
-	d.ctx, d.cancel = context.WithCancelCause(d.req.Context())
+	d.ctx, d.cancel = context.WithCancelCause(d.result.ctx)
 	d.router.keeper.Claiming(&d.hold, d.cancel)
 	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.Lease)
 	if err != nil {
@@ -326,8 +327,8 @@ func (d *delivery) call(ctx context.Context) (err error) {
 		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
 	}()
 	if run := d.router.run; run != nil {
-		d.exchange.withContext(ctx)
-		return run(d.exchange.Context)
+		d.exchange.SetRequest(d.exchange.Request().WithContext(ctx))
+		return run(d.exchange)
 	}
 	return d.handler.run(ctx, d.payload)
 }

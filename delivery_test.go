@@ -396,7 +396,7 @@ func TestGroupMiddlewareReadsTheDelivery(t *testing.T) {
 	b := newBench(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
 	e := echo.New()
-	var got handoff.Delivery
+	var got *handoff.Delivery
 	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			_, before := handoff.DeliveryFrom(c)

@@ -19,7 +19,7 @@ type verifiedMark struct{}
 // What middleware registers is called in order, after the caller is verified
 // and the headers are read and before anything else, and not at all for
 // strangers; the context it returns is the handler's, the Store's and the
-// request's from then on.
+// Delivery's from then on.
 func TestOnVerified(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -57,7 +57,8 @@ func TestOnVerified(t *testing.T) {
 						return context.WithValue(ctx, verifiedMark{}, mark(ctx)+"b")
 					})
 					err := next(c)
-					after = mark(c.Request().Context())
+					d, _ := handoff.DeliveryFrom(c)
+					after = mark(d.Context())
 					return err
 				}
 			}))
@@ -89,7 +90,7 @@ func TestDeliveryKnown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
-	var got handoff.Delivery
+	var got *handoff.Delivery
 	e := echo.New()
 	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -130,7 +131,7 @@ func TestDeliveriesOfOneRequest(t *testing.T) {
 	b := newBench(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	e := echo.New()
-	var got []handoff.Delivery
+	var got []*handoff.Delivery
 	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			for range 2 {

@@ -244,24 +244,32 @@ type Delivery struct {
 	Received  time.Time // when the pipeline began
 	Started   time.Time // when the handler began; zero if it did not
 	Ended     time.Time // when the handler returned; zero if it did not begin
+
+	ctx context.Context
 }
 
+// Context is the context of the delivery: what [OnVerified] made of its
+// request's, from which those of the handler and of the stores are derived. A
+// span in it is the one to log and to count the delivery under.
+func (d *Delivery) Context() context.Context { return d.ctx }
+
 // DeliveryFrom returns how the delivery went, in middleware on the group that
-// the router is mounted on, after next. It is false where no delivery was.
-func DeliveryFrom(c echo.Context) (Delivery, bool) {
+// the router is mounted on, after next. It is false where no delivery was. All
+// middleware is given the same Delivery: leave it as it is.
+func DeliveryFrom(c echo.Context) (*Delivery, bool) {
 	d, ok := c.Get(deliveryKey).(*delivery)
 	if !ok || d.router == nil {
-		return Delivery{}, false
+		return nil, false
 	}
-	return d.result, true
+	return &d.result, true
 }
 
 // OnVerified has fn called in the delivery that c is about to be, once the
 // caller is verified and the headers are read; the rest of the delivery, the
-// handler included, runs under the context that fn returns. It is for
-// middleware on the group that must not believe a header any earlier, such as
-// a trace parent. Call it before next; what was registered first is called
-// first.
+// handler included, runs under the context that fn returns, which is
+// [Delivery.Context] and not the request's. It is for middleware on the group
+// that must not believe a header any earlier, such as a trace parent. Call it
+// before next; what was registered first is called first.
 func OnVerified(c echo.Context, fn func(ctx context.Context, info Info) context.Context) {
 	d := deliveryOf(c)
 	if before := d.verified; before != nil {
@@ -282,20 +290,14 @@ func deliveryOf(c echo.Context) *delivery {
 }
 
 // exchange is a request and its response, as the middleware has them.
-type exchange struct{ echo.Context }
-
-// withContext gives the request another context.
-func (x exchange) withContext(ctx context.Context) *http.Request {
-	req := x.Request().WithContext(ctx)
-	x.SetRequest(req)
-	return req
-}
+type exchange = echo.Context
 
 // deliver is the echo handler of every route. Bodies are empty: details go to
 // the log, and strangers are told nothing.
 func (r *Router) deliver(c echo.Context) error {
 	d := deliveryOf(c)
-	d.router, d.exchange, d.req, d.result.Received = r, exchange{c}, c.Request(), time.Now()
+	d.router, d.exchange, d.req = r, c, c.Request()
+	d.result.Received, d.result.ctx = time.Now(), d.req.Context()
 	d.process()
 	d.result.Status = r.statuses[d.result.Outcome]
 	if d.result.Outcome == Throttled {

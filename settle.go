@@ -41,7 +41,7 @@ func (d *delivery) settle(err error) {
 // kept: the caller may be gone, what was done must still be told to the Store.
 // It says whether the lease was kept until now.
 func (d *delivery) detach() (kept bool) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.req.Context())) // it has no parent, so it needs no cancel
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.result.ctx)) // it has no parent, so it needs no cancel
 	d.ctx = ctx
 	return d.router.keeper.Settling(&d.hold, cancel)
 }

@@ -119,7 +119,9 @@ func mount(router *handoff.Router) http.Handler {
 		return func(c echo.Context) error {
 			seen := c.Request().Context().Value(sightKey{}).(*sight)
 			defer func() {
-				seen.delivery, _ = handoff.DeliveryFrom(c)
+				if d, ok := handoff.DeliveryFrom(c); ok {
+					seen.delivery = *d
+				}
 				seen.ended.Store(true)
 			}()
 			return next(c)

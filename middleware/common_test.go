@@ -112,7 +112,7 @@ func (b *bench) note(next echo.HandlerFunc) echo.HandlerFunc {
 		if d, ok := handoff.DeliveryFrom(c); ok {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			b.seen = append(b.seen, d)
+			b.seen = append(b.seen, *d)
 		}
 		return err
 	}

@@ -14,8 +14,7 @@
 //
 //	Logger ( Tracing ( Metrics ( verify, …, claim, Concurrency ( Timeout ( handler )), settle, status )))
 //
-// Logger comes before Tracing so that its lines carry the trace. The order is
-// free otherwise, and other echo middleware fits in anywhere.
+// The order on the group is free, and other echo middleware fits in anywhere.
 //
 // The enqueueing side is [Instrument], for [handoff.ClientConfig].
 //

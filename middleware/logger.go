@@ -75,11 +75,11 @@ func (l *logger) log(c echo.Context) {
 	if log == nil {
 		log = slog.Default()
 	}
-	ctx, level := c.Request().Context(), levelOf(&d)
+	ctx, level := d.Context(), levelOf(d)
 	if !log.Enabled(ctx, level) {
 		return
 	}
-	suppressed, due := l.due(&d)
+	suppressed, due := l.due(d)
 	if !due {
 		return
 	}
@@ -90,7 +90,7 @@ func (l *logger) log(c echo.Context) {
 		line.AddAttrs(slog.String("task", info.Task), slog.Int("attempt", info.Attempt))
 	}
 	line.AddAttrs(slog.Duration("duration", now.Sub(d.Received)))
-	if lag, ok := lagOf(&d, d.Received); ok {
+	if lag, ok := lagOf(d, d.Received); ok {
 		line.AddAttrs(slog.Duration("lag", lag))
 	}
 	if d.Reason != "" {
@@ -103,9 +103,9 @@ func (l *logger) log(c echo.Context) {
 		line.AddAttrs(slog.Int("suppressed", suppressed))
 	}
 	if l.config.CloudProject != "" {
-		l.addCloud(&line, c.Request(), &d)
+		l.addCloud(&line, c.Request(), d)
 	}
-	_ = l.handler(log, &d).Handle(ctx, line) // slog.Logger ignores the error as well
+	_ = l.handler(log, d).Handle(ctx, line) // slog.Logger ignores the error as well
 }
 
 // head is what many lines begin with alike.
@@ -168,7 +168,7 @@ func (l *logger) addCloud(line *slog.Record, r *http.Request, d *handoff.Deliver
 		severity = "ERROR"
 	}
 	line.AddAttrs(slog.String("severity", severity))
-	span := trace.SpanContextFromContext(r.Context())
+	span := trace.SpanContextFromContext(d.Context())
 	if !span.IsValid() && d.Info.Task != "" {
 		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
 		span = trace.SpanContextFromContext(ctx)

@@ -124,11 +124,12 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 func (m *metrics) end(c echo.Context) {
 	m.running.Add(-1)
 	if d, ok := handoff.DeliveryFrom(c); ok {
-		m.count(c.Request().Context(), &d)
+		m.count(d)
 	}
 }
 
-func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
+func (m *metrics) count(d *handoff.Delivery) {
+	ctx := d.Context()
 	l := label{kind: kindOf(d), outcome: d.Outcome}
 	e := m.ends.get(l, label.ending)
 	e.count.Add(1)

@@ -143,14 +143,14 @@ func (t *tracing) end(c echo.Context, span trace.Span) {
 		return
 	}
 	if span == nil {
-		_, span = t.tracer.Start(c.Request().Context(), "process", trace.WithTimestamp(d.Received),
+		_, span = t.tracer.Start(d.Context(), "process", trace.WithTimestamp(d.Received),
 			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(systemName, processType, processName))
 	}
 	defer span.End()
 	if !span.IsRecording() {
 		return
 	}
-	span.SetAttributes(attributesOf(&d, c.Request())...)
+	span.SetAttributes(attributesOf(d, c.Request())...)
 	if failed(d.Outcome) {
 		span.SetAttributes(errorTypeKey.String(d.Outcome.String()))
 		span.SetStatus(codes.Error, errorText(d.Err))

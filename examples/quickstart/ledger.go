@@ -97,7 +97,7 @@ func (l *ledger) middleware(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func (l *ledger) delivered(d handoff.Delivery, what string) {
+func (l *ledger) delivered(d *handoff.Delivery, what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch d.Outcome {
