@@ -23,6 +23,8 @@ type call struct {
 	every   time.Duration
 	header  map[string]string
 	problem error
+
+	scratch scratch // of the drafts that are made for it, one at a time
 }
 
 func newCall(opts []Option) (*call, error) {
