@@ -2,67 +2,48 @@ package create
 
 import (
 	"errors"
-	"fmt"
 	"iter"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	gax "github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc"
-	grpcmem "google.golang.org/grpc/mem"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/brillconsulting/handoff/internal/rpc"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// codec is gRPC's own, except that it decodes no tasks. The service answers a
-// create with the whole task, headers and all; of one task it takes the name,
-// and those of a batch it passes to found, which must keep neither.
+// codec decodes no tasks. The service answers a create with the whole task,
+// headers and all; of one task it takes the name, and those of a batch it
+// passes to found, which must keep neither.
 type codec struct {
+	rpc.Codec
 	found func(id, name []byte)
 }
 
 // lean has a call use the codec.
 func (c codec) lean() gax.CallOption { return gax.WithGRPCOptions(grpc.ForceCodecV2(c)) }
 
-// Name is empty because the content type is still the one without a name.
-func (codec) Name() string { return "" }
-
-// buffers replaces gRPC's own pool, which has nothing between 32 KiB and 1 MiB
-// and clears the whole of a buffer for each batch.
-var buffers = grpcmem.NewTieredBufferPool(4<<10, 16<<10, 32<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20, 4<<20)
-
-func (codec) Marshal(v any) (grpcmem.BufferSlice, error) {
-	message, ok := v.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a message", v)
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	task, isTask := v.(*cloudtaskspb.Task)
+	op, isOperation := v.(*longrunningpb.Operation)
+	if !isTask && !isOperation {
+		return c.Codec.Unmarshal(data, v)
 	}
-	buffer := buffers.Get(proto.Size(message))
-	if _, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend((*buffer)[:0], message); err != nil {
-		buffers.Put(buffer)
-		return nil, err
-	}
-	return grpcmem.BufferSlice{grpcmem.NewBuffer(buffer, buffers)}, nil
-}
-
-func (c codec) Unmarshal(data grpcmem.BufferSlice, v any) error {
-	buffer := data.MaterializeToBuffer(buffers)
+	buffer := data.MaterializeToBuffer(rpc.Buffers)
 	defer buffer.Free()
-	switch v := v.(type) {
-	case *cloudtaskspb.Task:
-		v.Name = string(field(buffer.ReadOnlyData(), nameOfTask))
-		if v.Name == "" {
-			return errors.New("the answer holds no task")
-		}
-		return nil
-	case *longrunningpb.Operation:
-		return c.operation(buffer.ReadOnlyData(), v)
-	case proto.Message:
-		return proto.Unmarshal(buffer.ReadOnlyData(), v)
+	if isOperation {
+		return c.operation(buffer.ReadOnlyData(), op)
 	}
-	return fmt.Errorf("%T is not a message", v)
+	task.Name = string(field(buffer.ReadOnlyData(), nameOfTask))
+	if task.Name == "" {
+		return errors.New("the answer holds no task")
+	}
+	return nil
 }
 
 // operation decodes all but the tasks of its response.

@@ -1,5 +1,6 @@
 // Package rpc holds what every caller of the Cloud Tasks API must observe,
-// whichever client it uses: where an emulator is, and how long a call may take.
+// whichever client it uses: where an emulator is, and how long a call may take;
+// and what both ends of a call share: its codec.
 package rpc
 
 import (

@@ -35,7 +35,7 @@ func TestExactIsNeverEarly(t *testing.T) {
 	for i := range 60 {
 		// Every third comes before those that are there already.
 		due := begun.Add(time.Duration(20+i-6*(i%3)) * 1700 * time.Microsecond)
-		task, err := q.Add("", new(cloudtaskspb.Task), due)
+		task, err := q.Add(encoded(t, "", new(cloudtaskspb.Task)), due)
 		if err != nil {
 			t.Fatal(err)
 		}

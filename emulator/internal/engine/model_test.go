@@ -144,9 +144,9 @@ func (m *model) add(step int) {
 	m.mu.Lock()
 	m.tasks[id] = &modelTask{due: due}
 	m.mu.Unlock()
-	_, err := m.queue.Add(id, bodyTask(1), due)
+	_, err := m.queue.Add(encoded(m.T, id, bodyTask(1)), due)
 	m.check(err)
-	if _, err := m.queue.Add(id, bodyTask(1), due); !errors.Is(err, engine.ErrTaskExists) && !errors.Is(err, engine.ErrTaskRecent) {
+	if _, err := m.queue.Add(encoded(m.T, id, bodyTask(1)), due); !errors.Is(err, engine.ErrTaskExists) && !errors.Is(err, engine.ErrTaskRecent) {
 		m.Errorf("adding %s twice: %v", id, err)
 	}
 }

@@ -22,6 +22,14 @@ func newEngine(dispatch func(context.Context, *engine.Attempt) engine.Outcome) *
 	})
 }
 
+func encoded(tb testing.TB, id string, m *cloudtaskspb.Task) engine.Encoded {
+	e, err := engine.Encode(id, m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return e
+}
+
 func newQueue(tb testing.TB, e *engine.Engine, id string, rate float64) *engine.Queue {
 	q, err := e.Create(engine.Definition{Queue: &cloudtaskspb.Queue{
 		Name: "projects/p/locations/l/queues/" + id,
@@ -57,7 +65,7 @@ func BenchmarkPending(b *testing.B) {
 				start := time.Now()
 				due := start.Add(time.Hour)
 				for i := range n {
-					if _, err := q.Add("", task, due.Add(time.Duration(i*7919%n)*time.Microsecond)); err != nil {
+					if _, err := q.Add(encoded(b, "", task), due.Add(time.Duration(i*7919%n)*time.Microsecond)); err != nil {
 						b.Fatal(err)
 					}
 				}

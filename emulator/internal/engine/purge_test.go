@@ -31,9 +31,13 @@ func TestPurgeBesideOtherCalls(t *testing.T) {
 				}
 			}
 		})
+		var tasks []Encoded
+		for range 100 {
+			tasks = append(tasks, empty(t, ""))
+		}
 		callers.Go(func() {
-			for range 100 {
-				if _, err := q.Add("", new(cloudtaskspb.Task), time.Now().Add(time.Minute)); err != nil {
+			for _, task := range tasks {
+				if _, err := q.Add(task, time.Now().Add(time.Minute)); err != nil {
 					t.Error(err)
 				}
 			}

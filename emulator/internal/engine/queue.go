@@ -172,20 +172,10 @@ func (q *Queue) close() {
 }
 
 // Add puts a task into the queue, due at its schedule time, or at once if
-// that is not set or past. With no ID it is given a random one. It reports
-// ErrTaskExists, or ErrTaskRecent for the name of a task that ended less
-// than the window ago.
-func (q *Queue) Add(id string, m *cloudtaskspb.Task, due time.Time) (Task, error) {
-	given := id != ""
-	key := []byte(id)
-	if !given {
-		key = randomID()
-	}
-	data, err := encode(key, m)
-	if err != nil {
-		return Task{}, err
-	}
-	hash := q.tasks.hash(key)
+// that is not set or past. It reports ErrTaskExists, or ErrTaskRecent for the
+// name of a task that ended less than the window ago.
+func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
+	hash := q.tasks.hash(e.id)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -193,13 +183,13 @@ func (q *Queue) Add(id string, m *cloudtaskspb.Task, due time.Time) (Task, error
 		return Task{}, ErrQueueMissing
 	}
 	now := time.Now().UnixNano()
-	if q.tasks.find(key, hash) != nil {
+	if q.tasks.find(e.id, hash) != nil {
 		return Task{}, ErrTaskExists
 	}
-	if given && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
+	if e.given && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
 		return Task{}, ErrTaskRecent
 	}
-	t := &task{data: data, created: now, due: max(now, due.UnixNano()), pos: -1}
+	t := &task{data: e.data, created: now, due: max(now, due.UnixNano()), pos: -1}
 	if q.tasks.n == 0 {
 		q.oldest = now
 	}

@@ -11,13 +11,18 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-func storedTask(t *testing.T, id string) *task {
+func empty(t *testing.T, id string) Encoded {
 	t.Helper()
-	data, err := encode([]byte(id), new(cloudtaskspb.Task))
+	e, err := Encode(id, new(cloudtaskspb.Task))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &task{data: data, pos: -1}
+	return e
+}
+
+func storedTask(t *testing.T, id string) *task {
+	t.Helper()
+	return &task{data: empty(t, id).data, pos: -1}
 }
 
 // With a hash that nearly always collides the store must still tell tasks

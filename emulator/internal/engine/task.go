@@ -68,25 +68,41 @@ func (t *task) message() []byte {
 	return t.data[w+int(n):]
 }
 
-// encode lays id and m out as task.data, in one allocation of the exact size.
-func encode(id []byte, m *cloudtaskspb.Task) ([]byte, error) {
+// Encoded is a task as it is kept.
+type Encoded struct {
+	data  []byte // of the task
+	id    []byte // in data
+	given bool   // the ID
+}
+
+// Encode lays a task out for [Queue.Add], in one allocation of the exact size.
+// With no ID it is given a random one.
+func Encode(id string, m *cloudtaskspb.Task) (Encoded, error) {
+	key := []byte(id)
+	if id == "" {
+		key = randomID()
+	}
 	opts := proto.MarshalOptions{}
 	size := opts.Size(m)
 	opts.UseCachedSize = true
-	data := make([]byte, 0, 2+len(id)+size)
-	data = binary.AppendUvarint(data, uint64(len(id)))
-	data = append(data, id...)
+	data := make([]byte, 0, 2+len(key)+size)
+	data = binary.AppendUvarint(data, uint64(len(key)))
+	data = append(data, key...)
+	begin := len(data)
 	data, err := opts.MarshalAppend(data, m)
 	if err != nil {
-		return nil, fmt.Errorf("emulator: encoding a task: %w", err)
+		return Encoded{}, fmt.Errorf("emulator: encoding a task: %w", err)
 	}
-	return data, nil
+	return Encoded{data: data, id: data[begin-len(key) : begin], given: id != ""}, nil
 }
 
-// Decode reads the message of a task as it was given to [Queue.Add].
+// Size is how many bytes its message has.
+func (e Encoded) Size() int { return len((&task{data: e.data}).message()) }
+
+// Decode reads the message of a task as it was given to [Encode].
 func Decode(message []byte) *cloudtaskspb.Task {
 	m := new(cloudtaskspb.Task)
-	// Only encode writes these bytes: they are valid.
+	// Only Encode writes these bytes: they are valid.
 	if err := proto.Unmarshal(message, m); err != nil {
 		panic("emulator: stored task: " + err.Error())
 	}

@@ -90,11 +90,11 @@ func TestSize(t *testing.T) {
 		counted := countedTask(queue, "t", task, now, now)
 		room := maxTaskBytes - size(counted)
 		set(maxTaskBytes - 1000 + room)
-		if err := checkSize(queue, "t", task, now, now); err != nil {
+		if err := checkSize(queue, "t", size(task), task, now, now); err != nil {
 			t.Errorf("%s: a task of the greatest size: %v", name, err)
 		}
 		set(maxTaskBytes - 1000 + room + 1)
-		if err := checkSize(queue, "t", task, now, now); err == nil {
+		if err := checkSize(queue, "t", size(task), task, now, now); err == nil {
 			t.Errorf("%s: a task of one byte more was accepted", name)
 		}
 	}

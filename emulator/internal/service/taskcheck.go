@@ -204,9 +204,9 @@ func keptHeaders(headers map[string]string, computed func(string) bool) (map[str
 // checkSize counts a task as the service does: the whole stored message,
 // with its name, its times and the headers that the service adds (reference
 // §8.6). The exact count is made only near the limit.
-func checkSize(queue, id string, stored *cloudtaskspb.Task, due, now time.Time) error {
+func checkSize(queue, id string, size int, stored *cloudtaskspb.Task, due, now time.Time) error {
 	const near = 8 << 10 // more than all the service adds
-	if proto.Size(stored) < maxTaskBytes-near {
+	if size < maxTaskBytes-near {
 		return nil
 	}
 	if proto.Size(countedTask(queue, id, stored, due, now)) > maxTaskBytes {

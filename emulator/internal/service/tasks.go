@@ -45,10 +45,14 @@ func (s *Service) createTask(q *engine.Queue, asked *cloudtaskspb.Task, full boo
 	if asked.GetScheduleTime() != nil {
 		due = asked.GetScheduleTime().AsTime().Truncate(time.Microsecond)
 	}
-	if err := checkSize(q.Name(), id, stored, due, now); err != nil {
+	encoded, err := engine.Encode(id, stored)
+	if err != nil {
+		return nil, engineError(err)
+	}
+	if err := checkSize(q.Name(), id, encoded.Size(), stored, due, now); err != nil {
 		return nil, err
 	}
-	added, err := q.Add(id, stored, due)
+	added, err := q.Add(encoded, due)
 	if err != nil {
 		return nil, engineError(err)
 	}

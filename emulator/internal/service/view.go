@@ -53,8 +53,10 @@ func taskView(queue string, t engine.Task, stored *cloudtaskspb.Task, full bool)
 }
 
 func httpView(r *cloudtaskspb.HttpRequest, full bool) *cloudtaskspb.HttpRequest {
-	headers := make(map[string]string, len(r.GetHeaders())+1)
-	maps.Copy(headers, r.GetHeaders())
+	headers := maps.Clone(r.GetHeaders())
+	if headers == nil {
+		headers = make(map[string]string, 1)
+	}
 	headers["User-Agent"] = wire.UserAgentHTTP
 	v := &cloudtaskspb.HttpRequest{
 		Url:                 r.GetUrl(),
