@@ -37,6 +37,9 @@ func measureRate(ctx context.Context, l *lab) ([]figure, error) {
 		}
 	}
 	for _, queue := range queues { // not at once: their bursts would hold each other up
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
 		if err := e.resumeAll(ctx, []string{queue}); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -39,6 +40,24 @@ func (t *target) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// job is the work of a handler.
+type job struct {
+	end  time.Time
+	done chan struct{}
+}
+
+// finish ends jobs, which all take equally long, at their time: a Go timer is
+// up to a millisecond late on Linux, a fiftieth of the work to be done.
+func finish(jobs <-chan job) {
+	for j := range jobs {
+		for left := time.Until(j.end); left > 0; left = time.Until(j.end) {
+			wait := syscall.NsecToTimespec(int64(left))
+			_ = syscall.Nanosleep(&wait, nil) // may be interrupted
+		}
+		close(j.done)
+	}
+}
+
 // each calls arrival at each arrival from now on, several at a time, before
 // it is answered.
 func (t *target) each(arrival func(path string, at time.Time)) { t.arrival.Store(&arrival) }
@@ -48,10 +67,17 @@ func (t *target) each(arrival func(path string, at time.Time)) { t.arrival.Store
 func (t *target) expect(n int, work time.Duration) (wait func(context.Context) error) {
 	var got atomic.Int64
 	done := make(chan struct{})
-	t.each(func(string, time.Time) {
-		time.Sleep(work)
+	working := make(chan job, n)
+	go finish(working)
+	t.each(func(_ string, now time.Time) {
+		if work > 0 {
+			j := job{now.Add(work), make(chan struct{})}
+			working <- j
+			<-j.done
+		}
 		if got.Add(1) == int64(n) {
 			close(done)
+			close(working)
 		}
 	})
 	return func(ctx context.Context) error {
