@@ -21,8 +21,8 @@ import (
 // URLs it writes the request and reads the answer in the goroutine that asks
 // for it: http.Transport has two more for each connection, and waking them is a
 // third of what a dispatch costs. What that is not good for, it leaves to an
-// http.Transport: TLS, proxies, and bodies that a target may answer before it
-// has read them, and names of hosts that have to be encoded.
+// http.Transport: TLS, proxies, bodies that a target may answer before it has
+// read them, and names of hosts that have to be encoded.
 type Network struct {
 	transport *http.Transport
 	dialer    net.Dialer
@@ -231,6 +231,9 @@ func (c *conn) interrupt() { _ = c.SetDeadline(time.Unix(1, 0)) }
 // the same.
 func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	sent := c.send(req)
+	if _, closed := errors.AsType[*net.OpError](sent); sent != nil && !closed {
+		return nil, sent // there is nothing to answer
+	}
 	resp, err := c.receive(req)
 	if err != nil {
 		return nil, cmp.Or(req.Context().Err(), sent, err)

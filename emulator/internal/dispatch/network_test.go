@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -328,7 +329,21 @@ type deaf struct {
 }
 
 func (d deaf) Read(p []byte) (int, error) { return d.r.Read(p) }
-func (deaf) Write([]byte) (int, error)    { return 0, io.ErrClosedPipe }
+func (deaf) Write([]byte) (int, error)    { return 0, &net.OpError{Op: "write", Err: syscall.EPIPE} }
+
+// TestNetworkUnwritable: what cannot be a request fails, and waits for nothing.
+func TestNetworkUnwritable(t *testing.T) {
+	t.Parallel()
+	srv, _ := counting(t, func(http.ResponseWriter, *http.Request) {})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, http.NoBody)
+	assert.NoError(t, err)
+	req.URL.RawQuery = "\x01"
+	resp, err := newNetwork(t).RoundTrip(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	assert.ErrorContains(t, err, "control character")
+}
 
 // TestNetworkContext: the end of the context ends a request wherever it is, and
 // its connection with it.

@@ -91,14 +91,14 @@ func TestPace(t *testing.T) {
 		}
 		return at
 	}
-	share, first, err := pace(arrivals(100*time.Millisecond), 10, time.Second+time.Millisecond)
+	share, first, err := pace(arrivals(100*time.Millisecond), time.Unix(0, 0), 10, time.Second+time.Millisecond)
 	assert.NoError(t, err)
 	assert.Equal(t, math.Round(1000*share), 1000)
 	assert.Equal(t, math.Round(first), 10)
-	share, _, err = pace(arrivals(80*time.Millisecond), 10, time.Second)
+	share, _, err = pace(arrivals(80*time.Millisecond), time.Unix(0, 0), 10, time.Second)
 	assert.NoError(t, err)
 	assert.Equal(t, math.Round(1000*share), 1250)
-	_, _, err = pace(arrivals(time.Second)[:11], 10, time.Second)
+	_, _, err = pace(arrivals(time.Second)[:11], time.Unix(0, 0), 10, time.Second)
 	assert.ErrorContains(t, err, "11 tasks arrived")
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -36,10 +37,12 @@ func measureRate(ctx context.Context, l *lab) ([]figure, error) {
 			return nil, err
 		}
 	}
-	for _, queue := range queues { // not at once: their bursts would hold each other up
+	resumed := make([]time.Time, len(queues))
+	for i, queue := range queues { // not at once: their bursts would hold each other up
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
+		resumed[i] = time.Now()
 		if err := e.resumeAll(ctx, []string{queue}); err != nil {
 			return nil, err
 		}
@@ -51,7 +54,8 @@ func measureRate(ctx context.Context, l *lab) ([]figure, error) {
 	defer mu.Unlock()
 	var figures []figure
 	for i, rate := range rates {
-		share, first, err := pace(at[i], rate, span)
+		slices.SortFunc(at[i], time.Time.Compare) // they queued for the lock
+		share, first, err := pace(at[i], resumed[i], rate, span)
 		if err != nil {
 			return nil, fmt.Errorf("%g a second: %w", rate, err)
 		}
@@ -79,11 +83,13 @@ func (l *lab) loadRate(ctx context.Context, e *emulator, queue string, rate floa
 }
 
 // pace is the share of the rate that arrivals after the burst had, and by how
-// many they were ahead of the rate at most, which is the burst.
-func pace(at []time.Time, rate float64, span time.Duration) (share, first float64, err error) {
+// many they were ahead of the rate at most, which is the burst. The first of a
+// burst arrives late, while the connections of all are made, so time is counted
+// from when the queue was resumed.
+func pace(at []time.Time, resumed time.Time, rate float64, span time.Duration) (share, first float64, err error) {
 	var paced []time.Time
 	for i, t := range at {
-		since := t.Sub(at[0])
+		since := t.Sub(resumed)
 		if since > span {
 			break
 		}

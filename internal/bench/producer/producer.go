@@ -67,8 +67,8 @@ func optionsFor(emulator string) []option.ClientOption {
 // Close both clients.
 func (p *Producer) Close() error { return errors.Join(p.Tasks.Close(), p.Handoff.Close()) }
 
-// MakeQueues makes one that dispatches, so many at once, and one that keeps its
-// tasks, and the emulator its peace.
+// MakeQueues makes a queue that dispatches, so many tasks at once, and a paused
+// one, whose tasks are no work for the emulator.
 func MakeQueues(ctx context.Context, emulator string, atOnce int) error {
 	tasks, err := cloudtasks.NewClient(ctx, optionsFor(emulator)...)
 	if err != nil {
