@@ -327,6 +327,7 @@ func (d *delivery) call(ctx context.Context) (err error) {
 		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
 	}()
 	if run := d.router.run; run != nil {
+		defer d.exchange.SetRequest(d.exchange.Request())
 		d.exchange.SetRequest(d.exchange.Request().WithContext(ctx))
 		return run(d.exchange)
 	}

@@ -24,7 +24,7 @@ import (
 type draft struct {
 	req     *cloudtaskspb.CreateTaskRequest
 	form    *create.Form
-	header  create.Headers
+	header  create.Headers // in the scratch of the call, as is the body; nil once they are in req
 	body    []byte
 	receipt Receipt
 	kind    string
@@ -80,11 +80,11 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	return d, c.address(d, name, later, policy.Deadline)
 }
 
-// scratch is where one draft after the other has its headers and body until
-// they are in its request: of a task of 300 bytes they are a quarter of what
-// there would be to collect.
+// scratch is where one draft of a call after the other has its headers and body
+// until they are in its request: of a task of 300 bytes they are a quarter of
+// what there would be to collect.
 type scratch struct {
-	header [8]create.Field // more than handoff's own
+	header [12]create.Field // handoff's own are ten at most
 	body   bytes.Buffer
 }
 

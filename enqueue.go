@@ -198,6 +198,7 @@ func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 // begin lets Instrument add its headers, and then checks what only the whole
 // task shows. Whoever calls it calls d.end.
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
+	defer func() { d.header, d.body = nil, nil }()
 	if c.config.Instrument != nil {
 		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(d.body), Header: make(map[string]string)}
 		ctx, d.observe = c.config.Instrument(ctx, e)
@@ -211,7 +212,6 @@ func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 	}
 	var err error
 	d.size, err = d.form.Fill(d.req, d.header, d.body)
-	d.header, d.body = nil, nil // they are in req
 	return ctx, err
 }
 

@@ -125,6 +125,40 @@ func TestDeliveryFromWithoutADelivery(t *testing.T) {
 	assert.Status(t, rec.Code, http.StatusNoContent)
 }
 
+// What runs in Use has the request under its own context, which is over when
+// the delivery is; the request outside keeps the one it came with.
+func TestRequestOutsideUse(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
+	var inside error
+	b.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			defer func() { inside = c.Request().Context().Err() }()
+			return next(c)
+		}
+	})
+	e := echo.New()
+	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			before := c.Request()
+			err := next(c)
+			assert.Equal(t, c.Request() == before, true)
+			assert.NoError(t, c.Request().Context().Err())
+			return err
+		}
+	}))
+	e.ServeHTTP(httptest.NewRecorder(), typed("1", "x").request())
+	assert.NoError(t, inside)
+}
+
+// A Delivery that no router made, as in a test of somebody's middleware, has a
+// context as well.
+func TestDeliveryContext(t *testing.T) {
+	t.Parallel()
+	assert.NoError(t, new(handoff.Delivery).Context().Err())
+}
+
 // Middleware may call next again: that is a delivery of its own.
 func TestDeliveriesOfOneRequest(t *testing.T) {
 	t.Parallel()

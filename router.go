@@ -251,11 +251,17 @@ type Delivery struct {
 // Context is the context of the delivery: what [OnVerified] made of its
 // request's, from which those of the handler and of the stores are derived. A
 // span in it is the one to log and to count the delivery under.
-func (d *Delivery) Context() context.Context { return d.ctx }
+func (d *Delivery) Context() context.Context {
+	if d.ctx == nil { // no router made it
+		return context.Background()
+	}
+	return d.ctx
+}
 
 // DeliveryFrom returns how the delivery went, in middleware on the group that
 // the router is mounted on, after next. It is false where no delivery was. All
-// middleware is given the same Delivery: leave it as it is.
+// middleware is given the same Delivery: leave it as it is, and copy it to keep
+// it.
 func DeliveryFrom(c echo.Context) (*Delivery, bool) {
 	d, ok := c.Get(deliveryKey).(*delivery)
 	if !ok || d.router == nil {

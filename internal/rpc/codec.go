@@ -7,9 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Buffers replaces gRPC's own pool for what a [Codec] writes and reads. That
-// has nothing between 32 KiB and 1 MiB, and clears the whole of a buffer for
-// each batch of tasks.
+// Buffers are those of a [Codec]. gRPC's own pool has nothing between 32 KiB and
+// 1 MiB, and clears the whole of a buffer for each batch of tasks.
 var Buffers = mem.NewTieredBufferPool(4<<10, 16<<10, 32<<10, 64<<10, 128<<10, 256<<10, 512<<10, 1<<20, 4<<20)
 
 // Codec is gRPC's own with [Buffers].
@@ -24,7 +23,12 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return nil, notAMessage(v)
 	}
-	buffer := Buffers.Get(proto.Size(message))
+	size := proto.Size(message)
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		data, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(make([]byte, 0, size), message)
+		return mem.BufferSlice{mem.SliceBuffer(data)}, err
+	}
+	buffer := Buffers.Get(size)
 	if _, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend((*buffer)[:0], message); err != nil {
 		Buffers.Put(buffer)
 		return nil, err

@@ -83,7 +83,8 @@ func retryAfter(v string) time.Duration {
 }
 
 func noAnswer(ctx context.Context, err error) engine.Outcome {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	// A socket may notice the deadline before the context does.
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return engine.Outcome{Timeout: true, Failure: "no answer by the dispatch deadline"}
 	}
 	return engine.Outcome{Failure: err.Error()}

@@ -15,17 +15,18 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Network is the http.RoundTripper for targets reached over sockets. For http
 // URLs it writes the request and reads the answer in the goroutine that asks
 // for it: http.Transport has two more for each connection, and waking them is a
-// third of what a dispatch costs. What that is not good for, it leaves to an
-// http.Transport: TLS, proxies, bodies that a target may answer before it has
-// read them, and names of hosts that have to be encoded.
+// third of what a dispatch costs. What this does not do, it leaves to an
+// http.Transport; see ours.
 type Network struct {
 	transport *http.Transport
-	dialer    net.Dialer
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu    sync.Mutex
 	idle  map[string][]*conn // by address, the one used last at the end
@@ -33,23 +34,22 @@ type Network struct {
 }
 
 const (
-	dialTime  = 30 * time.Second
-	idleTime  = 4 * time.Second // after which a connection is closed
-	sweepTime = time.Second
-	mostIdle  = 512     // to one address: what a target has in flight at ordinary times
-	connBytes = 2 << 10 // of each buffer: a request is little more than its header, an answer than its status
+	idleTime  = 4 * time.Second // after which a connection is not used again
+	sweepTime = time.Second     // between looks at those that are not
+	mostIdle  = 512             // to one address: what a target has in flight at ordinary times
+	connBytes = 2 << 10         // of each buffer: a request is little more than its header, an answer than its status
 
 	// mostWritten fits in the buffers of a socket: to write it is not to wait
 	// for a target that is waiting for its answer to be read.
 	mostWritten = 64 << 10
-	// mostHead bounds the header of an answer, as http.Transport does.
+	// mostHead bounds the header of an answer, to a buffer, as http.Transport does.
 	mostHead = 10 << 20
 )
 
 // NewNetwork returns a Network. An insecure one accepts any certificate. Call
 // Close when done.
 func NewNetwork(insecure bool) *Network {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t := transport()
 	t.MaxIdleConns = 0 // no limit
 	t.MaxIdleConnsPerHost = mostIdle
 	t.IdleConnTimeout = idleTime
@@ -58,19 +58,28 @@ func NewNetwork(insecure bool) *Network {
 	if insecure {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // what was asked for
 	}
-	return &Network{transport: t, dialer: net.Dialer{Timeout: dialTime}, idle: make(map[string][]*conn)}
+	return &Network{transport: t, dial: t.DialContext, idle: make(map[string][]*conn)}
+}
+
+// transport is Go's own as the program has it, unless that is something else.
+func transport() *http.Transport {
+	if t, ok := http.DefaultTransport.(*http.Transport); ok && t.DialContext != nil {
+		return t.Clone()
+	}
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: new(net.Dialer).DialContext}
 }
 
 // Close closes every idle connection. No request may be under way.
 func (n *Network) Close() {
 	n.transport.CloseIdleConnections()
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.sweep != nil {
 		n.sweep.Stop()
 		n.sweep = nil
 	}
-	n.closeBefore(time.Now())
+	old := n.takeOld(time.Now())
+	n.mu.Unlock()
+	closeAll(old)
 }
 
 // RoundTrip implements http.RoundTripper. Its errors do not name the URL.
@@ -81,6 +90,9 @@ func (n *Network) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	c, err := n.connect(ctx, address(req))
 	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
 		return nil, err
 	}
 	c.release = context.AfterFunc(ctx, c.interrupt)
@@ -97,9 +109,23 @@ func (n *Network) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ours says whether a request is not left to the http.Transport.
+// ours says whether a request is not left to the http.Transport. That does TLS
+// and proxies, encodes names of hosts, reads while it writes, holds a body back
+// until it is asked for, and tells what is wrong with a request.
 func (n *Network) ours(req *http.Request) bool {
-	if req.URL.Scheme != "http" || req.ContentLength > mostWritten || !isASCII(req.URL.Host) {
+	if !seesClosed || req.URL.Scheme != "http" || req.URL.Host == "" || !isASCII(req.URL.Host) || req.Header.Get("Expect") != "" {
+		return false
+	}
+	size := req.ContentLength
+	for name, values := range req.Header {
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+				return false
+			}
+			size += int64(len(name) + len(value))
+		}
+	}
+	if size > mostWritten {
 		return false
 	}
 	if n.transport.Proxy == nil {
@@ -122,13 +148,16 @@ func address(req *http.Request) string {
 
 // connect returns a connection that is still open, the one used last first.
 func (n *Network) connect(ctx context.Context, addr string) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	for c := n.take(addr); c != nil; c = n.take(addr) {
-		if isOpen(c.Conn) {
+		if time.Since(c.since) < idleTime && isOpen(c.Conn) {
 			return c, nil
 		}
 		_ = c.Close()
 	}
-	raw, err := n.dialer.DialContext(ctx, "tcp", addr)
+	raw, err := n.dial(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -177,28 +206,35 @@ func (n *Network) put(c *conn) bool {
 // back for the others.
 func (n *Network) closeOld() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.closeBefore(time.Now().Add(-idleTime))
+	old := n.takeOld(time.Now().Add(-idleTime))
 	if len(n.idle) == 0 {
 		n.sweep = nil
 	} else if n.sweep != nil { // not closed meanwhile
 		n.sweep.Reset(sweepTime)
 	}
+	n.mu.Unlock()
+	closeAll(old)
 }
 
-// closeBefore closes the connections that have been idle since before t.
-func (n *Network) closeBefore(t time.Time) {
+// takeOld takes the connections that have been idle since before t.
+func (n *Network) takeOld(t time.Time) (old []*conn) {
 	for addr, idle := range n.idle {
-		old := 0
-		for old < len(idle) && !idle[old].since.After(t) {
-			_ = idle[old].Close()
-			old++
-		}
-		if old == len(idle) {
+		first := slices.IndexFunc(idle, func(c *conn) bool { return c.since.After(t) })
+		if first < 0 {
 			delete(n.idle, addr)
-		} else {
-			n.idle[addr] = slices.Delete(idle, 0, old)
+			old = append(old, idle...)
+			continue
 		}
+		old = append(old, idle[:first]...)
+		n.idle[addr] = slices.Delete(idle, 0, first)
+	}
+	return old
+}
+
+// closeAll is not called with the lock, for which every dispatch waits.
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		_ = c.Close()
 	}
 }
 
@@ -208,12 +244,12 @@ type conn struct {
 	addr    string
 	r       *bufio.Reader
 	w       *bufio.Writer
-	left    int64       // bytes that the header of the answer may still have
+	left    int64       // bytes that may be read
 	release func() bool // says false if interrupt was called
 	since   time.Time   // idle
 }
 
-// Read reads no more of an answer than it may have.
+// Read fails when the header of an answer is longer than it may be.
 func (c *conn) Read(p []byte) (int, error) {
 	if c.left <= 0 {
 		return 0, errors.New("the answer's header is too long")
@@ -232,7 +268,7 @@ func (c *conn) interrupt() { _ = c.SetDeadline(time.Unix(1, 0)) }
 func (c *conn) exchange(req *http.Request) (*http.Response, error) {
 	sent := c.send(req)
 	if _, closed := errors.AsType[*net.OpError](sent); sent != nil && !closed {
-		return nil, sent // there is nothing to answer
+		return nil, sent // it is no request, and there will be no answer
 	}
 	resp, err := c.receive(req)
 	if err != nil {
@@ -257,12 +293,12 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode >= 200 {
+		switch code := resp.StatusCode; {
+		case code >= 200:
 			c.left = math.MaxInt64 // its body is bounded by who reads it
 			return resp, nil
-		}
-		if resp.StatusCode == http.StatusSwitchingProtocols {
-			resp.Close = true // no longer HTTP
+		case code < 100, code == http.StatusSwitchingProtocols:
+			resp.Close = true // what follows is not HTTP
 			return resp, nil
 		}
 	}
@@ -273,12 +309,15 @@ func (c *conn) receive(req *http.Request) (*http.Response, error) {
 type answer struct {
 	io.ReadCloser
 	network *Network
-	conn    *conn
+	conn    *conn // nil: closed
 	keep    bool
 	ended   bool
 }
 
 func (a *answer) Read(p []byte) (int, error) {
+	if a.conn == nil {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := a.ReadCloser.Read(p)
 	a.ended = a.ended || errors.Is(err, io.EOF)
 	return n, err
@@ -286,6 +325,9 @@ func (a *answer) Read(p []byte) (int, error) {
 
 // Close leaves what has not been read unread, unlike the body it wraps.
 func (a *answer) Close() error {
-	a.network.done(a.conn, a.keep && a.ended)
+	if a.conn != nil {
+		a.network.done(a.conn, a.keep && a.ended)
+		a.conn = nil
+	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,7 @@ func TestNetworkAnswers(t *testing.T) {
 		{"two lengths", "POST", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\noops"},
 		{"a bad length", "POST", "HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\noops"},
 		{"a status of two digits", "POST", "HTTP/1.1 20 OK\r\n\r\n"},
+		{"a status under 100", "POST", "HTTP/1.1 042 Answer\r\nContent-Length: 0\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -289,7 +291,7 @@ func TestNetworkLetsGo(t *testing.T) {
 // and read no more of it.
 func TestNetworkEarlyAnswer(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{10, mostWritten, 1 << 20, 32 << 20} {
+	for _, size := range []int{10, mostWritten / 2, mostWritten, 1 << 20, 32 << 20} {
 		answered := make(chan struct{})
 		target := raw(t, func(c net.Conn, r *bufio.Reader) {
 			if _, err := r.Peek(1); err == nil {
@@ -378,11 +380,18 @@ func TestNetworkContext(t *testing.T) {
 	}
 	t.Run("before it begins", func(t *testing.T) {
 		t.Parallel()
-		srv, _ := counting(t, func(http.ResponseWriter, *http.Request) {})
+		var got atomic.Int64
+		srv, _ := counting(t, func(http.ResponseWriter, *http.Request) { got.Add(1) })
+		n := newNetwork(t)
+		_, err := send(t.Context(), n, "POST", srv.URL, 10) // there is a connection now
+		assert.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := send(ctx, newNetwork(t), "POST", srv.URL, 10)
-		assert.ErrorContains(t, err, "canceled")
+		_, err = send(ctx, n, "POST", srv.URL, 10)
+		assert.ErrorIs(t, err, context.Canceled)
+		_, err = send(t.Context(), n, "POST", srv.URL, 10)
+		assert.NoError(t, err)
+		assert.Equal(t, got.Load(), 2)
 	})
 }
 
@@ -448,6 +457,91 @@ func TestNetworkIdleConnections(t *testing.T) {
 	assert.Eventually(t, soon, func() bool { return open.Load() == 0 }, "Close closes both")
 }
 
+// TestNetworkOldConnection: one that has been idle for too long is not used,
+// though it is still there.
+func TestNetworkOldConnection(t *testing.T) {
+	t.Parallel()
+	srv, made := counting(t, func(http.ResponseWriter, *http.Request) {})
+	n := newNetwork(t)
+	for range 2 {
+		_, err := send(t.Context(), n, "POST", srv.URL, 10)
+		assert.NoError(t, err)
+		n.mu.Lock()
+		for _, idle := range n.idle {
+			idle[0].since = time.Now().Add(-idleTime)
+		}
+		n.mu.Unlock()
+	}
+	assert.Equal(t, made.Load(), 2)
+}
+
+// TestNetworkClosedAnswer: an answer may be closed twice, as others may, and
+// has no more to do with its connection.
+func TestNetworkClosedAnswer(t *testing.T) {
+	t.Parallel()
+	srv, made := counting(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") })
+	n := newNetwork(t)
+	for range 2 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, http.NoBody)
+		assert.NoError(t, err)
+		resp, err := n.RoundTrip(req)
+		assert.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		assert.Equal(t, string(body), "done")
+		for range 2 {
+			assert.NoError(t, resp.Body.Close())
+		}
+		_, err = resp.Body.Read(body)
+		assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+	}
+	assert.Equal(t, made.Load(), 1)
+}
+
+// TestNetworkRefuses what http.Transport refuses, with its words.
+func TestNetworkRefuses(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	for want, change := range map[string]func(*http.Request){
+		"invalid header field name":      func(r *http.Request) { r.Header["X Foo"] = []string{"1"} },
+		"invalid header field value":     func(r *http.Request) { r.Header["X-Foo"] = []string{"1\n2"} },
+		"no Host in request URL":         func(r *http.Request) { r.URL.Host = "" },
+		"unsupported protocol scheme \"": func(r *http.Request) { r.URL.Scheme = "" },
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://worker.example", http.NoBody)
+		assert.NoError(t, err)
+		change(req)
+		resp, err := n.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		assert.ErrorContains(t, err, want)
+	}
+}
+
+// TestNetworkDefaultTransport: a program may have put something else in place
+// of Go's own.
+func TestNetworkDefaultTransport(t *testing.T) {
+	own := http.DefaultTransport
+	defer func() { http.DefaultTransport = own }()
+	srv, _ := counting(t, func(http.ResponseWriter, *http.Request) {})
+	http.DefaultTransport = struct{ http.RoundTripper }{own}
+	status, err := send(t.Context(), newNetwork(t), "POST", srv.URL, 10)
+	assert.NoError(t, err)
+	assert.Status(t, status, http.StatusOK)
+}
+
+// lateContext has a deadline that is over before it notices.
+type lateContext struct{ context.Context }
+
+func (lateContext) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+func TestNoAnswerByTheDeadline(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, noAnswer(lateContext{t.Context()}, os.ErrDeadlineExceeded).Timeout, true)
+	assert.Equal(t, noAnswer(t.Context(), os.ErrDeadlineExceeded).Timeout, false)
+}
+
 // TestNetworkLeaves what it is not good for: TLS, proxies, names that have to
 // be encoded.
 func TestNetworkLeaves(t *testing.T) {
@@ -472,6 +566,10 @@ func TestNetworkLeaves(t *testing.T) {
 	assert.Equal(t, <-asked, "http://worker.example/a")
 
 	n.transport.Proxy = nil
+	books := &url.URL{Scheme: "http", Host: "books.example"}
+	assert.Equal(t, n.ours(&http.Request{URL: books}), true)
+	assert.Equal(t, n.ours(&http.Request{URL: books, Header: http.Header{"Expect": {"100-continue"}}}), false)
+	assert.Equal(t, n.ours(&http.Request{URL: books, ContentLength: mostWritten - 10}), true)
+	assert.Equal(t, n.ours(&http.Request{URL: books, ContentLength: mostWritten - 10, Header: http.Header{"X-Long": {"12345"}}}), false)
 	assert.Equal(t, n.ours(&http.Request{URL: &url.URL{Scheme: "http", Host: "bücher.example"}}), false)
-	assert.Equal(t, n.ours(&http.Request{URL: &url.URL{Scheme: "http", Host: "books.example"}}), true)
 }

@@ -8,10 +8,17 @@ import (
 	"syscall"
 )
 
+// seesClosed says that isOpen can tell.
+const seesClosed = true
+
 // isOpen says whether the other end of an idle connection still holds it open
 // and has sent nothing that nobody asked for.
 func isOpen(c net.Conn) bool {
-	raw, err := c.(syscall.Conn).SyscallConn()
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return false
 	}

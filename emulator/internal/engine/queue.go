@@ -186,7 +186,7 @@ func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
 	if q.tasks.find(e.id, hash) != nil {
 		return Task{}, ErrTaskExists
 	}
-	if e.given && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
+	if e.named && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
 		return Task{}, ErrTaskRecent
 	}
 	t := &task{data: e.data, created: now, due: max(now, due.UnixNano()), pos: -1}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -48,13 +47,15 @@ type job struct {
 
 // finish ends jobs, which all take equally long, at their time: a Go timer is
 // up to a millisecond late on Linux, a fiftieth of the work to be done.
-func finish(jobs <-chan job) {
-	for j := range jobs {
-		for left := time.Until(j.end); left > 0; left = time.Until(j.end) {
-			wait := syscall.NsecToTimespec(int64(left))
-			_ = syscall.Nanosleep(&wait, nil) // may be interrupted
+func finish(jobs <-chan job, done <-chan struct{}) {
+	for {
+		select {
+		case j := <-jobs:
+			sleepUntil(j.end)
+			close(j.done)
+		case <-done:
+			return
 		}
-		close(j.done)
 	}
 }
 
@@ -68,16 +69,20 @@ func (t *target) expect(n int, work time.Duration) (wait func(context.Context) e
 	var got atomic.Int64
 	done := make(chan struct{})
 	working := make(chan job, n)
-	go finish(working)
+	if work > 0 {
+		go finish(working, done)
+	}
 	t.each(func(_ string, now time.Time) {
 		if work > 0 {
 			j := job{now.Add(work), make(chan struct{})}
 			working <- j
-			<-j.done
+			select {
+			case <-j.done:
+			case <-done: // one too many
+			}
 		}
 		if got.Add(1) == int64(n) {
 			close(done)
-			close(working)
 		}
 	})
 	return func(ctx context.Context) error {
