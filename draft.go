@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,7 +49,7 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	if err := validate(p); err != nil {
 		return nil, fmt.Errorf("payload is invalid: %w", err)
 	}
-	body, err := call.scratch.marshal(p)
+	body, err := call.scratch.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("payload does not marshal: %w", err)
 	}
@@ -71,29 +69,13 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{kind: pr.kind, form: pr.form, header: call.scratch.header[:0], receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
+	d := &draft{kind: pr.kind, form: pr.form, header: call.scratch.Header[:0], receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
 	c.encode(d, body)
 	stamp.Write(d.header.Set)
 	if err := c.addHeader(d, call.header); err != nil {
 		return nil, err
 	}
 	return d, c.address(d, name, later, policy.Deadline)
-}
-
-// scratch is where one draft of a call after the other has its headers and body
-// until they are in its request: of a task of 300 bytes they are a quarter of
-// what there would be to collect.
-type scratch struct {
-	header [12]create.Field // handoff's own are ten at most
-	body   bytes.Buffer
-}
-
-func (s *scratch) marshal(p Payload) ([]byte, error) {
-	s.body.Reset()
-	if err := json.NewEncoder(&s.body).Encode(p); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(s.body.Bytes(), []byte{'\n'}), nil // which Encode adds
 }
 
 // address puts the task on its queue, under its name and at its time, to be

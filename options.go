@@ -24,7 +24,7 @@ type call struct {
 	header  map[string]string
 	problem error
 
-	scratch scratch // of the drafts that are made for it, one at a time
+	scratch create.Scratch // of the drafts that are made for it, one at a time
 }
 
 func newCall(opts []Option) (*call, error) {

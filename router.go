@@ -252,10 +252,7 @@ type Delivery struct {
 // request's, from which those of the handler and of the stores are derived. A
 // span in it is the one to log and to count the delivery under.
 func (d *Delivery) Context() context.Context {
-	if d.ctx == nil { // no router made it
-		return context.Background()
-	}
-	return d.ctx
+	return cmp.Or(d.ctx, context.Background()) // no router made a Delivery that has none
 }
 
 // DeliveryFrom returns how the delivery went, in middleware on the group that
