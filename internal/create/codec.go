@@ -50,11 +50,11 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 func (c codec) operation(message []byte, op *longrunningpb.Operation) error {
 	var response, rest []byte
 	for left := message; len(left) > 0; {
-		number, _, n := protowire.ConsumeField(left)
+		number, kind, n := protowire.ConsumeField(left)
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		if number == responseOfOperation {
+		if number == responseOfOperation && kind == protowire.BytesType {
 			response = left[:n]
 		} else {
 			rest = append(rest, left[:n]...)
