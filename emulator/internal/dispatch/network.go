@@ -25,8 +25,7 @@ import (
 // third of what a dispatch costs. What this does not do, it leaves to an
 // http.Transport; see ours.
 type Network struct {
-	transport *http.Transport
-	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	transport *http.Transport // with a DialContext
 
 	mu    sync.Mutex
 	idle  map[string][]*conn // by address, the one used last at the end
@@ -58,15 +57,19 @@ func NewNetwork(insecure bool) *Network {
 	if insecure {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // what was asked for
 	}
-	return &Network{transport: t, dial: t.DialContext, idle: make(map[string][]*conn)}
+	return &Network{transport: t, idle: make(map[string][]*conn)}
 }
 
 // transport is Go's own as the program has it, unless that is something else.
 func transport() *http.Transport {
-	if t, ok := http.DefaultTransport.(*http.Transport); ok && t.DialContext != nil {
-		return t.Clone()
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if own, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = own.Clone()
 	}
-	return &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: new(net.Dialer).DialContext}
+	if t.DialContext == nil {
+		t.DialContext = new(net.Dialer).DialContext
+	}
+	return t
 }
 
 // Close closes every idle connection. No request may be under way.
@@ -157,7 +160,7 @@ func (n *Network) connect(ctx context.Context, addr string) (*conn, error) {
 		}
 		_ = c.Close()
 	}
-	raw, err := n.dial(ctx, "tcp", addr)
+	raw, err := n.transport.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}

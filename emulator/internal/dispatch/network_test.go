@@ -525,10 +525,12 @@ func TestNetworkDefaultTransport(t *testing.T) {
 	own := http.DefaultTransport
 	defer func() { http.DefaultTransport = own }()
 	srv, _ := counting(t, func(http.ResponseWriter, *http.Request) {})
-	http.DefaultTransport = struct{ http.RoundTripper }{own}
-	status, err := send(t.Context(), newNetwork(t), "POST", srv.URL, 10)
-	assert.NoError(t, err)
-	assert.Status(t, status, http.StatusOK)
+	for _, other := range []http.RoundTripper{struct{ http.RoundTripper }{own}, new(http.Transport)} {
+		http.DefaultTransport = other
+		status, err := send(t.Context(), newNetwork(t), "POST", srv.URL, 10)
+		assert.NoError(t, err)
+		assert.Status(t, status, http.StatusOK)
+	}
 }
 
 // lateContext has a deadline that is over before it notices.

@@ -68,8 +68,9 @@ func (t *target) each(arrival func(path string, at time.Time)) { t.arrival.Store
 func (t *target) expect(n int, work time.Duration) (wait func(context.Context) error) {
 	var got atomic.Int64
 	done := make(chan struct{})
-	working := make(chan job, n)
+	var working chan job
 	if work > 0 {
+		working = make(chan job, n)
 		go finish(working, done)
 	}
 	t.each(func(_ string, now time.Time) {
