@@ -3,9 +3,9 @@
 // rates, retries and names (sections of the behaviour reference are cited
 // where they apply) and nothing about gRPC or HTTP.
 //
-// Every queue is on its own: one lock, one timer, one agenda. Nothing on the
-// way of a task is shared between queues but the workers, nothing runs for a
-// task that waits, and an idle queue costs no goroutine.
+// Every queue is on its own: one lock, one alarm, one agenda. Nothing on the
+// way of a task is shared between queues but the clock and the workers, nothing
+// runs for a task that waits, and an idle queue costs no goroutine.
 package engine
 
 import (
@@ -55,6 +55,7 @@ type Engine struct {
 	cfg     Config
 	queues  sync.Map // full name: *Queue
 	workers workers
+	clock   *clock // nil: alarms are timers
 
 	mu     sync.Mutex // creating, deleting, resetting, closing
 	gone   map[string]time.Time
@@ -87,6 +88,9 @@ func (p *epoch) end() {
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch(), workers: newWorkers()}
 	e.settled.changed = make(chan struct{})
+	if cfg.Exact {
+		e.clock = newClock()
+	}
 	return e
 }
 
@@ -180,6 +184,9 @@ func (e *Engine) Close() {
 	}
 	last.end()
 	e.workers.close()
+	if e.clock != nil {
+		e.clock.close()
+	}
 }
 
 // settled lets Wait sleep until something has changed. While nobody waits

@@ -11,8 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// TestExactIsNeverEarly: with the timer set before the time, no task goes out
-// before it; and one that is overtaken or taken away holds up nothing.
+// TestExactIsNeverEarly: no task goes out before its time; and one that is
+// overtaken or taken away holds up nothing.
 func TestExactIsNeverEarly(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -35,9 +35,8 @@ type Queue struct {
 	running  int // all attempts, those of RunTask included
 	activity uint64
 
-	timer  *time.Timer
-	wakeAt int64 // what the timer is for, 0 while it is not set
-	exact  bool  // wakeAt is the schedule time of a task: the timer goes off somewhat before
+	alarm  alarm
+	wakeAt int64 // what the alarm is set to, 0 while it is not
 	oldest int64 // no task was created before; see expire
 }
 
@@ -56,6 +55,7 @@ func newQueue(e *Engine, d Definition) *Queue {
 		finished:   history{most: e.cfg.History},
 	}
 	q.bucket = newBucket(q.settings.rate, q.settings.burst)
+	q.alarm = e.newAlarm(q.tick)
 	return q
 }
 
@@ -166,9 +166,7 @@ func (q *Queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	if q.timer != nil {
-		q.timer.Stop()
-	}
+	q.alarm.stop()
 }
 
 // Add puts a task into the queue, due at its schedule time, or at once if

@@ -40,8 +40,8 @@ func (q *Queue) start(now int64) {
 
 // advance is the scheduler. It is called, with the queue locked, whenever
 // something has happened that may let a task start: a task came, an attempt
-// ended, the timer fired, the configuration or the state changed. It starts
-// what may start now and sets the timer for what may start later. The last
+// ended, the alarm rang, the configuration or the state changed. It starts
+// what may start now and sets the alarm for what may start later. The last
 // attempt begun is returned for the caller to carry out, so that a worker
 // goes from one task to the next without a new goroutine.
 func (q *Queue) advance(now int64) *run {
@@ -50,14 +50,14 @@ func (q *Queue) advance(now int64) *run {
 	}
 	q.expire(now)
 	var last *run
-	wake, scheduled := int64(0), false
+	wake := int64(0)
 	for q.state == cloudtaskspb.Queue_RUNNING && q.inFlight < q.settings.concurrent {
 		t := q.agenda.first()
 		if t == nil {
 			break
 		}
 		if at := max(t.due, q.bucket.ready(), q.throttle.heldTo); at > now {
-			wake, scheduled = at, at == t.due
+			wake = at
 			if at == q.bucket.ready() {
 				wake += q.bucket.gather(q.agenda.n)
 			}
@@ -71,24 +71,23 @@ func (q *Queue) advance(now int64) *run {
 		}
 		last = q.begin(t, now, false)
 	}
-	q.setTimer(wake, scheduled && q.engine.cfg.Exact, now)
+	q.setAlarm(wake, now)
 	return last
 }
 
-// setTimer makes the queue wake at this time, or, if that comes first or
-// wake is 0, when its oldest task reaches the age limit. A timer that is set
+// setAlarm makes the queue wake at this time, or, if that comes first or
+// wake is 0, when its oldest task reaches the age limit. An alarm that is set
 // too early is left: waking once for nothing is cheaper than setting it anew
-// each time. Where it matters, the timer goes off as much earlier as it may be
-// late, and tick waits for the rest.
-func (q *Queue) setTimer(wake int64, exact bool, now int64) {
+// each time.
+func (q *Queue) setAlarm(wake, now int64) {
 	if q.tasks.n > 0 {
 		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
-			wake, exact = end, false
+			wake = end
 		}
 	}
 	if wake == 0 {
 		if q.wakeAt != 0 {
-			q.timer.Stop()
+			q.alarm.stop()
 			q.wakeAt = 0
 		}
 		return
@@ -96,26 +95,13 @@ func (q *Queue) setTimer(wake int64, exact bool, now int64) {
 	if q.wakeAt != 0 && q.wakeAt <= wake {
 		return
 	}
-	q.wakeAt, q.exact = wake, exact
-	after := time.Duration(wake - now)
-	if exact {
-		after -= timerLag
-	}
-	if q.timer == nil {
-		q.timer = time.AfterFunc(after, q.tick)
-	} else {
-		q.timer.Reset(after)
-	}
+	q.wakeAt = wake
+	q.alarm.set(wake, now)
 }
 
+// tick is called by the alarm.
 func (q *Queue) tick() {
 	q.mu.Lock()
-	// If the timer was set anew while it went off, it is for some other time.
-	if rest := time.Duration(q.wakeAt - time.Now().UnixNano()); q.exact && rest <= timerLag {
-		q.mu.Unlock()
-		sleepExactly(rest)
-		q.mu.Lock()
-	}
 	defer q.mu.Unlock()
 	q.wakeAt = 0
 	q.start(time.Now().UnixNano())

@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// alarmKinds are engines whose alarms are of each kind that there is here.
+func alarmKinds(t *testing.T, test func(t *testing.T, e *Engine)) {
+	t.Helper()
+	for name, exact := range map[string]bool{"timer": false, "clock": true} {
+		t.Run(name, func(t *testing.T) {
+			e := New(Config{Exact: exact})
+			if exact && e.clock == nil {
+				t.Skip("only Linux has a clock")
+			}
+			test(t, e)
+			e.Close()
+		})
+	}
+}
+
+const ringDeadline = 30 * time.Second
+
+// probe is an alarm that notes when it rings, and whether that is too early.
+type probe struct {
+	alarm
+	t    *testing.T
+	at   atomic.Int64
+	rang chan struct{}
+}
+
+func newProbe(t *testing.T, e *Engine) *probe {
+	t.Helper()
+	p := &probe{t: t, rang: make(chan struct{}, 10)}
+	p.alarm = e.newAlarm(func() {
+		if early := p.at.Load() - time.Now().UnixNano(); early > 0 {
+			t.Errorf("an alarm rang %v early", time.Duration(early))
+		}
+		p.rang <- struct{}{}
+	})
+	return p
+}
+
+func (p *probe) in(d time.Duration) {
+	now := time.Now().UnixNano()
+	at := now + int64(d)
+	p.at.Store(min(p.at.Load(), at)) // it may still ring as it was set before
+	p.set(at, now)
+	p.at.Store(at)
+}
+
+func (p *probe) rings() {
+	p.t.Helper()
+	select {
+	case <-p.rang:
+	case <-time.After(ringDeadline):
+		p.t.Fatal("the alarm does not ring")
+	}
+}
+
+func TestAlarm(t *testing.T) {
+	t.Parallel()
+	alarmKinds(t, func(t *testing.T, e *Engine) {
+		forward, back, stopped, stays := newProbe(t, e), newProbe(t, e), newProbe(t, e), newProbe(t, e)
+		far := newProbe(t, e)
+		far.in(time.Hour)
+		forward.in(time.Hour)
+		forward.in(10 * time.Millisecond)
+		forward.rings()
+		stays.in(60 * time.Millisecond)
+		back.in(20 * time.Millisecond)
+		back.in(40 * time.Millisecond)
+		stopped.in(30 * time.Millisecond)
+		stopped.stop()
+		stopped.stop() // twice does nothing
+		for _, p := range []*probe{back, stays} {
+			p.rings()
+		}
+		assert.Equal(t, len(stopped.rang), 0)
+
+		// Again, once it has rung and once it was stopped; and at a time that is past.
+		for _, p := range []*probe{forward, stopped} {
+			p.in(time.Millisecond)
+			p.rings()
+			p.in(-time.Second)
+			p.rings()
+		}
+		far.stop()
+		for _, p := range []*probe{far, forward, back, stopped, stays} {
+			assert.Equal(t, len(p.rang), 0)
+		}
+	})
+}
+
+// TestAlarmsMany: each rings once and none before its time, set and moved by
+// several at once.
+func TestAlarmsMany(t *testing.T) {
+	t.Parallel()
+	alarmKinds(t, func(t *testing.T, e *Engine) {
+		var wg sync.WaitGroup
+		early := make(chan time.Duration, 400)
+		for range 4 {
+			wg.Go(func() {
+				for range 100 {
+					at := time.Now().Add(time.Duration(rand.IntN(30_000)) * time.Microsecond).UnixNano()
+					wg.Add(1)
+					a := e.newAlarm(func() {
+						defer wg.Done()
+						if before := at - time.Now().UnixNano(); before > 0 {
+							early <- time.Duration(before)
+						}
+					})
+					now := time.Now().UnixNano()
+					a.set(at+int64(time.Hour), now)
+					a.set(at, now)
+				}
+			})
+		}
+		all := make(chan struct{})
+		go func() {
+			wg.Wait()
+			close(all)
+		}()
+		select {
+		case <-all:
+		case <-time.After(ringDeadline):
+			t.Fatal("alarms are missing")
+		}
+		assert.Equal(t, len(early), 0)
+	})
+}
+
+// TestClockClose: what rings has ended when close returns, and nothing rings after.
+func TestClockClose(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	if c == nil {
+		t.Skip("only Linux has a clock")
+	}
+	e := &Engine{clock: c}
+	ringing, end, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	ended := false
+	now := time.Now().UnixNano()
+	e.newAlarm(func() {
+		close(ringing)
+		<-end
+		ended = true // the race detector sees to it that close waits
+	}).set(now, now)
+	late := e.newAlarm(func() { t.Error("an alarm rang after close") })
+	late.set(now+int64(time.Hour), now)
+	<-ringing
+	go func() {
+		c.close()
+		close(closed)
+	}()
+	close(end)
+	<-closed
+	assert.Equal(t, ended, true)
+	late.set(now, now)
+	assert.Equal(t, c.wakeAt, now+int64(time.Hour)) // the descriptor may be another's by now
+	assert.Equal(t, c.wakeup.wait(), false)
+}

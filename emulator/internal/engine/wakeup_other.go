@@ -1,0 +1,16 @@
+//go:build !linux
+
+package engine
+
+import (
+	"errors"
+	"time"
+)
+
+// wakeup is for Linux: elsewhere the runtime's timers are exact enough.
+type wakeup struct{}
+
+func (*wakeup) open() error       { return errors.ErrUnsupported }
+func (*wakeup) set(time.Duration) {}
+func (*wakeup) wait() bool        { return false }
+func (*wakeup) close()            {}
