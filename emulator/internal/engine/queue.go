@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -173,19 +174,29 @@ func (q *Queue) close() {
 // that is not set or past. It reports ErrTaskExists, or ErrTaskRecent for the
 // name of a task that ended less than the window ago.
 func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
+	added, begun, err := q.add(e, due)
+	if begun {
+		// Its worker would wait for this goroutine to do all that is left of the
+		// call, which is most of what a dispatch takes on an idle machine.
+		runtime.Gosched()
+	}
+	return added, err
+}
+
+func (q *Queue) add(e Encoded, due time.Time) (added Task, begun bool, err error) {
 	hash := q.tasks.hash(e.id)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return Task{}, ErrQueueMissing
+		return Task{}, false, ErrQueueMissing
 	}
 	now := time.Now().UnixNano()
 	if q.tasks.find(e.id, hash) != nil {
-		return Task{}, ErrTaskExists
+		return Task{}, false, ErrTaskExists
 	}
 	if e.named && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
-		return Task{}, ErrTaskRecent
+		return Task{}, false, ErrTaskRecent
 	}
 	t := &task{data: e.data, created: now, due: max(now, due.UnixNano()), pos: -1}
 	if q.tasks.n == 0 {
@@ -194,9 +205,8 @@ func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
 	q.tasks.add(t, hash)
 	q.agenda.push(t)
 	q.activity++
-	added := t.copy()
-	q.start(now)
-	return added, nil
+	added = t.copy()
+	return added, q.start(now), nil
 }
 
 // Get returns a copy of a task, ErrTaskGone if it ended recently, or

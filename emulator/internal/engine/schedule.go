@@ -31,11 +31,13 @@ type run struct {
 	forced  bool // by RunTask: outside the limits
 }
 
-// start sets everything going that may go now.
-func (q *Queue) start(now int64) {
-	if r := q.advance(now); r != nil {
+// start sets everything going that may go now, and says whether anything was.
+func (q *Queue) start(now int64) bool {
+	r := q.advance(now)
+	if r != nil {
 		q.engine.workers.start(r)
 	}
+	return r != nil
 }
 
 // advance is the scheduler. It is called, with the queue locked, whenever
