@@ -16,8 +16,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
-
-	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 const (
@@ -36,7 +34,7 @@ func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.UnaryInterceptor(s.intercept),
-		grpc.ForceServerCodecV2(rpc.Codec{}),
+		grpc.ForceServerCodecV2(codec{}),
 		grpc.NumStreamWorkers(callWorkers),
 	)
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)

@@ -6,6 +6,8 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 // Headers are the headers of a task, each name once.
@@ -70,7 +72,7 @@ func (f *Form) Fill(req *cloudtaskspb.CreateTaskRequest, header Headers, body []
 	size, encoded := 0, 0
 	for _, h := range header {
 		size += len(h.Name) + len(h.Value)
-		encoded += protowire.SizeTag(1) + protowire.SizeBytes(h.encoded())
+		encoded += rpc.SizeEntry(headersOfHTTP, h.Name, h.Value)
 	}
 	if size >= MaxHeaders {
 		return 0, fmt.Errorf("headers are %d bytes; they must be under %d", size, MaxHeaders)
@@ -88,7 +90,10 @@ func (f *Form) Fill(req *cloudtaskspb.CreateTaskRequest, header Headers, body []
 	b = protowire.AppendVarint(b, uint64(encoded))
 	b = append(b, f.request...)
 	for _, h := range header {
-		b = h.append(b, headers)
+		var err error
+		if b, err = rpc.AppendEntry(b, headers, h.Name, h.Value); err != nil {
+			return 0, fmt.Errorf("header %q: %w", h.Name, err)
+		}
 	}
 	if len(body) > 0 {
 		b = protowire.AppendTag(b, payload, protowire.BytesType)
@@ -118,18 +123,4 @@ func bound(req *cloudtaskspb.CreateTaskRequest, encoded, body int) (int, error) 
 		return 0, fmt.Errorf("task is %d bytes as stored, %d of them the body; the limit is %d", stored, body, MaxTask)
 	}
 	return bound, nil
-}
-
-// encoded is the size of the entry of a map that h is.
-func (h Field) encoded() int {
-	return protowire.SizeTag(1) + protowire.SizeBytes(len(h.Name)) + protowire.SizeTag(2) + protowire.SizeBytes(len(h.Value))
-}
-
-func (h Field) append(b []byte, number protowire.Number) []byte {
-	b = protowire.AppendTag(b, number, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(h.encoded()))
-	b = protowire.AppendTag(b, 1, protowire.BytesType)
-	b = protowire.AppendString(b, h.Name)
-	b = protowire.AppendTag(b, 2, protowire.BytesType)
-	return protowire.AppendString(b, h.Value)
 }

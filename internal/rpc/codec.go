@@ -23,13 +23,19 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return nil, notAMessage(v)
 	}
-	size := proto.Size(message)
+	return Encode(proto.Size(message), func(b []byte) ([]byte, error) {
+		return proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, message)
+	})
+}
+
+// Encode has a message of so many bytes appended to a buffer.
+func Encode(size int, appendTo func([]byte) ([]byte, error)) (mem.BufferSlice, error) {
 	if mem.IsBelowBufferPoolingThreshold(size) {
-		data, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(make([]byte, 0, size), message)
+		data, err := appendTo(make([]byte, 0, size))
 		return mem.BufferSlice{mem.SliceBuffer(data)}, err
 	}
 	buffer := Buffers.Get(size)
-	if _, err := (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend((*buffer)[:0], message); err != nil {
+	if _, err := appendTo((*buffer)[:0]); err != nil {
 		Buffers.Put(buffer)
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/emulator/internal/encode"
 )
 
 // task is one task of a queue. There may be millions, nearly all of them
@@ -77,24 +79,22 @@ type Encoded struct {
 }
 
 // Encode lays a task out for [Queue.Add], in one allocation of the exact size.
-// With no ID it is given a random one.
+// With no ID it is given a random one. m must be the caller's alone.
 func Encode(id string, m *cloudtaskspb.Task) (Encoded, error) {
 	key := []byte(id)
 	if id == "" {
 		key = randomID()
 	}
-	opts := proto.MarshalOptions{}
-	size := opts.Size(m)
-	opts.UseCachedSize = true
-	data := make([]byte, 0, 2+len(key)+size)
+	message := encode.Measure(m)
+	data := make([]byte, 0, 2+len(key)+message.Size)
 	data = binary.AppendUvarint(data, uint64(len(key)))
 	data = append(data, key...)
 	begin := len(data)
-	data, err := opts.MarshalAppend(data, m)
+	data, err := message.Append(data)
 	if err != nil {
 		return Encoded{}, fmt.Errorf("emulator: encoding a task: %w", err)
 	}
-	return Encoded{data: data, id: data[begin-len(key) : begin], size: size, named: id != ""}, nil
+	return Encoded{data: data, id: data[begin-len(key) : begin], size: message.Size, named: id != ""}, nil
 }
 
 // Size is how many bytes its message has.
