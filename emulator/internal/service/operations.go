@@ -29,9 +29,11 @@ type operations struct {
 type operation struct {
 	name  string
 	scope string        // the call and the queue that it was made for
-	done  chan struct{} // closed when data is there
-	data  []byte        // the encoded longrunningpb.Operation
-	ended time.Time
+	done  chan struct{} // closed when the result is there
+
+	result *longrunningpb.Operation // read only: it goes to whoever asks. nil: it failed
+	bytes  int
+	ended  time.Time
 }
 
 // once returns the operation of this name. The first caller makes it by run;
@@ -52,16 +54,13 @@ func (o *operations) once(ctx context.Context, name, scope string, run func() (*
 		case <-ctx.Done():
 			return nil, status.FromContextError(ctx.Err()).Err()
 		}
-		return known.decode()
+		return known.outcome()
 	}
 	op := &operation{name: name, scope: scope, done: make(chan struct{})}
 	o.byName[name] = op
 	o.mu.Unlock()
 
 	result, err := run()
-	if err == nil {
-		op.data, err = proto.Marshal(result)
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer close(op.done)
@@ -69,12 +68,13 @@ func (o *operations) once(ctx context.Context, name, scope string, run func() (*
 		delete(o.byName, name)
 		return nil, err
 	}
+	op.result = result
 	if o.byName[name] != op {
 		return result, nil // reset meanwhile
 	}
-	op.ended = time.Now()
+	op.bytes, op.ended = proto.Size(result), time.Now()
 	o.order = append(o.order, op)
-	o.bytes += len(op.data)
+	o.bytes += op.bytes
 	return result, nil
 }
 
@@ -88,7 +88,7 @@ func (o *operations) reset() {
 func (o *operations) expire(now time.Time) {
 	n := 0
 	for n < len(o.order) && (o.bytes > operationBytes || now.Sub(o.order[n].ended) >= operationLife) {
-		o.bytes -= len(o.order[n].data)
+		o.bytes -= o.order[n].bytes
 		delete(o.byName, o.order[n].name)
 		n++
 	}
@@ -96,16 +96,12 @@ func (o *operations) expire(now time.Time) {
 	o.order = o.order[n:]
 }
 
-// decode is for operations whose done is closed.
-func (op *operation) decode() (*longrunningpb.Operation, error) {
-	if op.data == nil {
+// outcome is for operations whose done is closed.
+func (op *operation) outcome() (*longrunningpb.Operation, error) {
+	if op.result == nil {
 		return nil, status.Error(codes.Aborted, "The operation failed.")
 	}
-	result := new(longrunningpb.Operation)
-	if err := proto.Unmarshal(op.data, result); err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
-	}
-	return result, nil
+	return op.result, nil
 }
 
 // GetOperation is the one method of google.longrunning.Operations that the
@@ -120,7 +116,7 @@ func (s *Service) GetOperation(ctx context.Context, req *longrunningpb.GetOperat
 	}
 	select {
 	case <-op.done:
-		return op.decode()
+		return op.outcome()
 	case <-ctx.Done():
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
