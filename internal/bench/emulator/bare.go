@@ -59,12 +59,14 @@ func serveBareGRPC(ctx context.Context, server bareServer) error {
 	return srv.Serve(l)
 }
 
-// CreateTask answers as the basic view would: without the body.
+// CreateTask answers as the basic view would: without the body. What it sends
+// on goes to a path that says when the call came, in Unix nanoseconds.
 func (s bareServer) CreateTask(ctx context.Context, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
 	now := timestamppb.Now()
 	task := req.GetTask()
 	if s.relay != nil {
-		go func() { _ = post(context.WithoutCancel(ctx), s.relay, task.GetHttpRequest().GetUrl()) }() // its parent misses it
+		url := fmt.Sprintf("%s/%d", task.GetHttpRequest().GetUrl(), now.AsTime().UnixNano())
+		go func() { _ = post(context.WithoutCancel(ctx), s.relay, url) }() // its parent misses it
 	}
 	task.Name = req.GetParent() + "/tasks/12345678901234567890"
 	task.ScheduleTime, task.CreateTime, task.View = now, now, cloudtaskspb.Task_BASIC

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"sync"
 	"time"
@@ -28,43 +29,56 @@ func measureArrival(ctx context.Context, l *lab) ([]figure, error) {
 		return nil, err
 	}
 	defer relay.Close()
-	arrived := make(chan time.Time, 1)
-	l.target.each(func(_ string, at time.Time) { arrived <- at })
+	arrived := make(chan arrival, 1)
+	l.target.each(func(path string, at time.Time) { arrived <- arrival{path, at} })
 	n := l.tasks(2000)
-	taken, floor := make([]float64, 0, n), make([]float64, 0, n)
+	taken, floor, called := make([]float64, 0, n), make([]float64, 0, n), make([]float64, 0, n)
 	for i := range n + 100 { // of which the first are to warm up
-		ours, err := l.arrival(ctx, e.client, queues, arrived)
+		begun, ours, err := l.createOne(ctx, e.client, queues, arrived)
 		if err != nil {
 			return nil, err
 		}
-		bare, err := l.arrival(ctx, relay, queues, arrived)
+		bareBegun, bare, err := l.createOne(ctx, relay, queues, arrived)
+		if err != nil {
+			return nil, err
+		}
+		call, err := strconv.ParseInt(path.Base(bare.path), 10, 64)
 		if err != nil {
 			return nil, err
 		}
 		if i >= 100 {
-			taken, floor = append(taken, milliseconds(ours)), append(floor, milliseconds(bare))
+			taken = append(taken, milliseconds(ours.at.Sub(begun)))
+			floor = append(floor, milliseconds(bare.at.Sub(bareBegun)))
+			called = append(called, milliseconds(time.Unix(0, call).Sub(bareBegun)))
 		}
 	}
 	return []figure{
 		{"p50", median(taken), "ms", atMost(0.5)},
 		{"  of a gRPC server that sends it on at once", median(floor), "ms", aim{}},
+		{"  of which until that server is called", median(called), "ms", aim{}},
 		{"p99", quantile(taken, 0.99), "ms", atMost(1.2)},
 		{"  of a gRPC server that sends it on at once", quantile(floor, 0.99), "ms", aim{}},
 	}, nil
 }
 
-// arrival is how long a task takes from before CreateTask to the target.
-func (l *lab) arrival(ctx context.Context, client *cloudtasks.Client, queues []string, arrived <-chan time.Time) (time.Duration, error) {
-	begun := time.Now()
+// arrival is a task that has come to the target.
+type arrival struct {
+	path string
+	at   time.Time
+}
+
+// createOne says when a task was about to be created, and how it arrived.
+func (l *lab) createOne(ctx context.Context, client *cloudtasks.Client, queues []string, arrived <-chan arrival) (begun time.Time, a arrival, err error) {
+	begun = time.Now()
 	if err := create(ctx, client, queues, 1, 1, func(int) *cloudtaskspb.Task { return l.small(time.Time{}) }); err != nil {
-		return 0, err
+		return begun, a, err
 	}
 	select {
-	case at := <-arrived:
+	case a = <-arrived:
 		// The queue is to be idle again, and within its rate.
-		return at.Sub(begun), pause(ctx, 5*time.Millisecond)
+		return begun, a, pause(ctx, 5*time.Millisecond)
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return begun, a, ctx.Err()
 	}
 }
 
