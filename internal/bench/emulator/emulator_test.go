@@ -44,7 +44,7 @@ func TestEveryRow(t *testing.T) {
 	}
 	want := map[string]int{
 		"create": 2, "batch": 2, "dispatch": 2, "paced": 2, "drain": 2, "slow": 4, "pending": 2,
-		"idle": 2, "arrival": 5, "late": 7, "rate": 14, "finished": 1, "flat": 4,
+		"idle": 2, "arrival": 10, "late": 7, "rate": 14, "finished": 1, "flat": 4,
 	}
 	for _, r := range rows {
 		assert.Equal(t, figures[r.name], want[r.name])
