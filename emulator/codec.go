@@ -8,7 +8,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// codec encodes tasks, which most calls are answered with, for less.
+// codec encodes tasks, which most calls are answered with, as package encode
+// does.
 type codec struct{ rpc.Codec }
 
 // Marshal implements encoding.CodecV2.

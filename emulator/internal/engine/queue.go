@@ -176,8 +176,8 @@ func (q *Queue) close() {
 func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
 	added, begun, err := q.add(e, due)
 	if begun {
-		// Its worker would wait for this goroutine to do all that is left of the
-		// call, which is most of what a dispatch takes on an idle machine.
+		// The worker goes first: it would wait until the call is answered, and its
+		// task be late by that.
 		runtime.Gosched()
 	}
 	return added, err
