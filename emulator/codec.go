@@ -9,7 +9,7 @@ import (
 )
 
 // codec encodes tasks, which most calls are answered with, as package encode
-// does.
+// does: what a method answers with must be its alone.
 type codec struct{ rpc.Codec }
 
 // Marshal implements encoding.CodecV2.

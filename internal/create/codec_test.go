@@ -73,6 +73,13 @@ func TestFormNotUTF8(t *testing.T) {
 	}
 	_, err = create.NewForm(task)
 	assert.ErrorContains(t, err, "UTF-8")
+
+	form, err := create.NewForm(overHTTP("", nil, nil))
+	assert.NoError(t, err)
+	req := &cloudtaskspb.CreateTaskRequest{Parent: "p", Task: new(cloudtaskspb.Task)}
+	_, err = form.Fill(req, create.Headers{{Name: "X-Other", Value: "secret\xff"}}, nil)
+	assert.ErrorContains(t, err, "X-Other", "UTF-8")
+	assert.Equal(t, strings.Contains(err.Error(), "secret"), false)
 }
 
 // answered is a batch call's operation as the service sends it.

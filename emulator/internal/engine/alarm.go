@@ -3,9 +3,10 @@ package engine
 import "time"
 
 // alarm calls a function at the time that it is set to, once, in a goroutine
-// of its own. To set it again moves it. It may ring once more after stop.
+// of its own. To set it again moves it. It may still ring as it was set before
+// it was moved or stopped.
 type alarm interface {
-	set(at, now int64) // Unix nanoseconds
+	set(at int64) // Unix nanoseconds
 	stop()
 }
 
@@ -23,8 +24,8 @@ type timerAlarm struct {
 	timer *time.Timer // nil: it was never set
 }
 
-func (a *timerAlarm) set(at, now int64) {
-	after := time.Duration(at - now)
+func (a *timerAlarm) set(at int64) {
+	after := time.Until(time.Unix(0, at))
 	if a.timer == nil {
 		a.timer = time.AfterFunc(after, a.ring)
 		return

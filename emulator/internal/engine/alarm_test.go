@@ -48,10 +48,9 @@ func newProbe(t *testing.T, e *Engine) *probe {
 }
 
 func (p *probe) in(d time.Duration) {
-	now := time.Now().UnixNano()
-	at := now + int64(d)
+	at := time.Now().Add(d).UnixNano()
 	p.at.Store(min(p.at.Load(), at)) // it may still ring as it was set before
-	p.set(at, now)
+	p.set(at)
 	p.at.Store(at)
 }
 
@@ -67,22 +66,21 @@ func (p *probe) rings() {
 func TestAlarm(t *testing.T) {
 	t.Parallel()
 	alarmKinds(t, func(t *testing.T, e *Engine) {
-		forward, back, stopped, stays := newProbe(t, e), newProbe(t, e), newProbe(t, e), newProbe(t, e)
-		far := newProbe(t, e)
+		far, forward, back, stopped, last := newProbe(t, e), newProbe(t, e), newProbe(t, e), newProbe(t, e), newProbe(t, e)
 		far.in(time.Hour)
 		forward.in(time.Hour)
-		forward.in(10 * time.Millisecond)
+		forward.in(time.Millisecond)
 		forward.rings()
-		stays.in(60 * time.Millisecond)
-		back.in(20 * time.Millisecond)
-		back.in(40 * time.Millisecond)
-		stopped.in(30 * time.Millisecond)
+		back.in(time.Second) // long enough for what comes before it
+		back.in(time.Hour)
+		stopped.in(time.Second)
 		stopped.stop()
 		stopped.stop() // twice does nothing
-		for _, p := range []*probe{back, stays} {
-			p.rings()
+		last.in(1200 * time.Millisecond)
+		last.rings()
+		for _, p := range []*probe{far, back, stopped} {
+			assert.Equal(t, len(p.rang), 0)
 		}
-		assert.Equal(t, len(stopped.rang), 0)
 
 		// Again, once it has rung and once it was stopped; and at a time that is past.
 		for _, p := range []*probe{forward, stopped} {
@@ -92,7 +90,8 @@ func TestAlarm(t *testing.T) {
 			p.rings()
 		}
 		far.stop()
-		for _, p := range []*probe{far, forward, back, stopped, stays} {
+		back.stop()
+		for _, p := range []*probe{far, forward, back, stopped, last} {
 			assert.Equal(t, len(p.rang), 0)
 		}
 	})
@@ -116,9 +115,8 @@ func TestAlarmsMany(t *testing.T) {
 							early <- time.Duration(before)
 						}
 					})
-					now := time.Now().UnixNano()
-					a.set(at+int64(time.Hour), now)
-					a.set(at, now)
+					a.set(at + int64(time.Hour))
+					a.set(at)
 				}
 			})
 		}
@@ -151,18 +149,23 @@ func TestClockClose(t *testing.T) {
 		close(ringing)
 		<-end
 		ended = true // the race detector sees to it that close waits
-	}).set(now, now)
+	}).set(now)
 	late := e.newAlarm(func() { t.Error("an alarm rang after close") })
-	late.set(now+int64(time.Hour), now)
+	late.set(now + int64(time.Hour))
 	<-ringing
 	go func() {
 		c.close()
 		close(closed)
 	}()
+	assert.Eventually(t, ringDeadline, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.closed
+	}, "the clock to be closed")
 	close(end)
 	<-closed
 	assert.Equal(t, ended, true)
-	late.set(now, now)
+	late.set(now)
 	assert.Equal(t, c.wakeAt, now+int64(time.Hour)) // the descriptor may be another's by now
 	assert.Equal(t, c.wakeup.wait(), false)
 }

@@ -39,20 +39,20 @@ func (c *clock) run() {
 		for len(c.alarms) > 0 && c.alarms[0].at <= now {
 			c.all.Go(heap.Pop(&c.alarms).(*clockAlarm).ring)
 		}
-		c.wake(now)
+		c.wake()
 		c.mu.Unlock()
 	}
 }
 
 // wake sets the wake-up to the first alarm. One that is set too early is left,
 // as it is by [Queue.setAlarm].
-func (c *clock) wake(now int64) {
+func (c *clock) wake() {
 	if c.closed || len(c.alarms) == 0 {
 		return
 	}
 	if first := c.alarms[0].at; c.wakeAt == 0 || first < c.wakeAt {
 		c.wakeAt = first
-		c.wakeup.set(time.Duration(first - now))
+		c.wakeup.set(first)
 	}
 }
 
@@ -73,7 +73,7 @@ type clockAlarm struct {
 	pos   int // in alarms, -1 while it is not set
 }
 
-func (a *clockAlarm) set(at, now int64) {
+func (a *clockAlarm) set(at int64) {
 	a.clock.mu.Lock()
 	defer a.clock.mu.Unlock()
 	a.at = at
@@ -82,7 +82,7 @@ func (a *clockAlarm) set(at, now int64) {
 	} else {
 		heap.Fix(&a.clock.alarms, a.pos)
 	}
-	a.clock.wake(now)
+	a.clock.wake()
 }
 
 func (a *clockAlarm) stop() {

@@ -73,7 +73,7 @@ func (q *Queue) advance(now int64) *run {
 		}
 		last = q.begin(t, now, false)
 	}
-	q.setAlarm(wake, now)
+	q.setAlarm(wake)
 	return last
 }
 
@@ -81,7 +81,7 @@ func (q *Queue) advance(now int64) *run {
 // wake is 0, when its oldest task reaches the age limit. An alarm that is set
 // too early is left: waking once for nothing is cheaper than setting it anew
 // each time.
-func (q *Queue) setAlarm(wake, now int64) {
+func (q *Queue) setAlarm(wake int64) {
 	if q.tasks.n > 0 {
 		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
 			wake = end
@@ -98,7 +98,7 @@ func (q *Queue) setAlarm(wake, now int64) {
 		return
 	}
 	q.wakeAt = wake
-	q.alarm.set(wake, now)
+	q.alarm.set(wake)
 }
 
 // tick is called by the alarm.

@@ -8,25 +8,31 @@ import (
 )
 
 // wakeup wakes the one goroutine that waits for it, at the time that it was set
-// to last: a timerfd, which the runtime's epoll watches as it does a socket.
+// to last: a timerfd, which the runtime's epoll watches as it does a socket. It
+// goes by the time of day, as tasks do, wherever that is set to meanwhile.
 type wakeup struct {
 	fd   int
 	file *os.File // of fd
 }
 
 func (w *wakeup) open() error {
-	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return err
 	}
 	w.fd, w.file = fd, os.NewFile(uintptr(fd), "timerfd")
+	// It fails if the runtime does not watch the descriptor after all.
+	if err := w.file.SetReadDeadline(time.Time{}); err != nil {
+		w.close()
+		return err
+	}
 	return nil
 }
 
 // set must not be called after close: the number of fd may be another's by then.
-func (w *wakeup) set(after time.Duration) {
-	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(max(int64(after), 1))} // 0 would unset it
-	_ = unix.TimerfdSettime(w.fd, 0, &spec, nil)                              // its errors are about the arguments
+func (w *wakeup) set(at int64) {
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(at)}
+	_ = unix.TimerfdSettime(w.fd, unix.TFD_TIMER_ABSTIME, &spec, nil) // its errors are about the arguments
 }
 
 // wait says false when w has been closed.
