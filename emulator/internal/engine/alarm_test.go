@@ -2,6 +2,7 @@ package engine
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,12 +17,22 @@ func alarmKinds(t *testing.T, test func(t *testing.T, e *Engine)) {
 	for name, exact := range map[string]bool{"timer": false, "clock": true} {
 		t.Run(name, func(t *testing.T) {
 			e := New(Config{Exact: exact})
-			if exact && e.clock == nil {
-				t.Skip("only Linux has a clock")
+			if exact {
+				needClock(t, e.clock)
 			}
 			test(t, e)
 			e.Close()
 		})
+	}
+}
+
+func needClock(t *testing.T, c *clock) {
+	t.Helper()
+	switch {
+	case c == nil && runtime.GOOS == "linux":
+		t.Fatal("there is no clock")
+	case c == nil:
+		t.Skip("only Linux has a clock")
 	}
 }
 
@@ -138,9 +149,7 @@ func TestAlarmsMany(t *testing.T) {
 func TestClockClose(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	if c == nil {
-		t.Skip("only Linux has a clock")
-	}
+	needClock(t, c)
 	e := &Engine{clock: c}
 	ringing, end, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	ended := false
