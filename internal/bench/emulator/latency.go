@@ -65,8 +65,8 @@ func measureArrival(ctx context.Context, l *lab) ([]figure, error) {
 }
 
 // rests are how long nothing happens between two tasks. The first keeps to the
-// rate of a queue and no more. In the second the machine goes to sleep, which
-// about doubles what every step takes, of the caller and the target too.
+// rate of a queue and no more. In the second the machine goes to sleep, after
+// which every step takes longer, of the caller and the target too.
 var rests = []time.Duration{time.Millisecond, 5 * time.Millisecond}
 
 // arrival is a task that has come to the target.
