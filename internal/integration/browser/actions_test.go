@@ -106,7 +106,7 @@ func TestRedriveSelected(t *testing.T) {
 	}
 	b := w.open()
 	b.goTo("/dead")
-	b.do(chromedp.Click(`input[value="letter-2"]`))
+	b.click(`input[value="letter-2"]`)
 	b.press("Redrive the selected")
 	b.see("Redrive done", "1 of 1 letters")
 	_, err := w.letters.Get(t.Context(), "letter-2")
@@ -114,7 +114,7 @@ func TestRedriveSelected(t *testing.T) {
 	assert.Equal(t, []int{w.buried(), len(w.tasks.Tasks(emails))}, []int{2, 1})
 
 	b.goTo("/dead")
-	b.do(chromedp.Click(`[data-all]`))
+	b.click(`[data-all]`)
 	b.press("Redrive the selected")
 	b.see("Redrive done", "2 of 2 letters")
 	assert.Equal(t, []int{w.buried(), len(w.tasks.Tasks(emails))}, []int{0, 3})

@@ -279,23 +279,50 @@ func (b *tab) see(texts ...string) {
 	b.Fatalf("the page does not say %q:\n%s", lacks, text)
 }
 
-// press clicks what has this text on it. It tries again if that changed under
-// its hand: a live page may be updated between the look and the click.
+// press clicks what has this text on it.
 func (b *tab) press(label string) {
 	b.Helper()
-	what := fmt.Sprintf(`//main//*[self::button or self::a or self::summary][normalize-space()=%q]`, label)
-	var err error
+	b.click(fmt.Sprintf(`//main//*[self::button or self::a or self::summary][normalize-space()=%q]`, label), chromedp.BySearch)
+}
+
+// click clicks what a selector finds, and tries again if the click missed: a
+// live page may change between the look and the click.
+func (b *tab) click(what string, by ...chromedp.QueryOption) {
+	b.Helper()
+	const watch = `missed = true;
+		addEventListener("click", e => { missed = !e.target.closest("a, button, input, summary") }, { capture: true, once: true })`
 	for range 5 {
+		b.await(what, by...)
+		b.do(chromedp.Evaluate(watch, nil))
 		ctx, cancel := context.WithTimeout(b.ctx, patience)
-		err = chromedp.Run(ctx, chromedp.Click(what, chromedp.BySearch))
+		err := chromedp.Run(ctx, chromedp.Click(what, by...))
 		cancel()
-		if gone := (*cdproto.Error)(nil); !errors.As(err, &gone) {
-			break
+		gone := (*cdproto.Error)(nil)
+		if err != nil && !errors.As(err, &gone) {
+			b.Fatalf("click %s: %v; the page:\n%s", what, err, b.text())
+		}
+		if err == nil && !b.holds("missed") {
+			return
 		}
 	}
-	if err != nil {
-		b.Fatalf("press %q: %v; the page:\n%s", label, err, b.text())
-	}
+	b.Fatalf("clicks on %s miss it; the page:\n%s", what, b.text())
+}
+
+// await waits until what a selector finds can be clicked: the style sheet moves
+// everything when it arrives, and Chromium drops clicks before the first frame.
+func (b *tab) await(what string, by ...chromedp.QueryOption) {
+	b.Helper()
+	b.do(chromedp.WaitVisible(what, by...))
+	assert.Eventually(b, patience, func() bool {
+		return b.holds(`document.readyState === "complete" && performance.getEntriesByType("paint").length > 0`)
+	}, "the page to be drawn")
+}
+
+// holds reports whether this holds on the page, which may be just being left.
+func (b *tab) holds(script string) (holds bool) {
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate(script, &holds)) == nil && holds
 }
 
 func eval[T any](b *tab, script string) (value T) {

@@ -39,7 +39,7 @@ func TestLiveKeepsTicks(t *testing.T) {
 	b := w.open()
 	b.goTo("/dead")
 	b.see("live")
-	b.do(chromedp.Click(`input[value="letter-1"]`))
+	b.click(`input[value="letter-1"]`)
 	w.bury("letter-2", "welcome", "no such user") // newer: it comes first
 	b.see("letter-2")
 	assert.Equal(t, eval[[]string](b, `[...document.querySelectorAll('tbody input:checked')].map(e => e.value)`), []string{"letter-1"})

@@ -80,11 +80,15 @@ func TestWithoutScript(t *testing.T) {
 	w := lived(t)
 	b := w.open()
 	b.do(emulation.SetScriptExecutionDisabled(true))
+	click := func(what, leadsTo string) {
+		b.await(what, chromedp.BySearch)
+		b.do(chromedp.Click(what, chromedp.BySearch), chromedp.WaitVisible(leadsTo))
+	}
 	b.goTo("/")
-	b.do(chromedp.Click(`//a[.="emails"]`, chromedp.BySearch), chromedp.WaitVisible(`.chart`))
-	b.do(chromedp.Click(`//a[.="waiting"]`, chromedp.BySearch), chromedp.WaitVisible(`.life`))
+	click(`//a[.="emails"]`, `.chart`)
+	click(`//a[.="waiting"]`, `.life`)
 	b.goTo(page)
-	b.do(chromedp.Click(`//main//button[.="Resume"]`, chromedp.BySearch), chromedp.WaitVisible(`.notice`))
+	click(`//main//button[.="Resume"]`, `.notice`)
 	assert.Equal(t, w.state(), cloudtaskspb.Queue_RUNNING)
 }
 
