@@ -26,6 +26,7 @@ type binding struct {
 	// Of an RPC:
 	impl    any
 	handler methodHandler
+	output  protoreflect.MessageDescriptor
 	body    bodyField
 	bound   []protoreflect.Name // top-level fields that the query may not set
 
@@ -64,7 +65,7 @@ func serviceBindings(s Service, rules []*annotations.HttpRule) ([]*binding, erro
 				errs = append(errs, fmt.Errorf("%w (method %s)", err, method.FullName()))
 				continue
 			}
-			b.impl, b.handler = s.Impl, methodHandler(s.Desc.Methods[i].Handler)
+			b.impl, b.handler, b.output = s.Impl, methodHandler(s.Desc.Methods[i].Handler), method.Output()
 			bindings = append(bindings, b)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,4 +57,45 @@ func FuzzTranscoder(f *testing.F) {
 			t.Fatalf("what reached the service is no message: %v", err)
 		}
 	})
+}
+
+// FuzzFields: whatever is asked for, what comes is a part of the whole.
+func FuzzFields(f *testing.F) {
+	for _, fields := range []string{"", "*", "tasks(name,*/url),nextPageToken", "tasks/httpRequest.headers", "a(b(c)),d)", "*/*/*/*", "tasks,", ","} {
+		f.Add(fields)
+	}
+	get := func(t *testing.T, fields string) (status int, answer any) {
+		rec := do(serve(t, &services{answer: lists}, nil), "GET", "/v2/"+queueName+"/tasks?fields="+url.QueryEscape(fields), "")
+		if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil {
+			t.Fatalf("%v: %s", err, rec.Body)
+		}
+		return rec.Code, answer
+	}
+	f.Fuzz(func(t *testing.T, fields string) {
+		_, whole := get(t, "")
+		switch status, answer := get(t, fields); {
+		case status == http.StatusOK && !within(answer, whole):
+			t.Fatalf("fields=%s: %v is not within %v", fields, answer, whole)
+		case status != http.StatusOK && status != http.StatusBadRequest:
+			t.Fatalf("status %d", status)
+		}
+	})
+}
+
+// within reports whether all of part is in whole, at its place.
+func within(part, whole any) bool {
+	switch p := part.(type) {
+	case map[string]any:
+		w, _ := whole.(map[string]any)
+		for name := range p {
+			if _, ok := w[name]; !ok || !within(p[name], w[name]) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		w, _ := whole.([]any)
+		return slices.EqualFunc(p, w, within)
+	}
+	return part == whole
 }

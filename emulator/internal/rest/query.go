@@ -18,6 +18,7 @@ import (
 type query struct {
 	params       []parameter
 	numericEnums bool
+	fields       string
 }
 
 type parameter struct {
@@ -26,7 +27,7 @@ type parameter struct {
 }
 
 // systemParameters are accepted on every method of every Google API
-// (reference §1.2). Of them only alt means something here.
+// (reference §1.2). Of them only alt and fields mean something here.
 var systemParameters = []string{
 	"alt", "$alt", "prettyPrint", "$prettyPrint", "fields", "$fields", "key", "$key", "access_token", "oauth_token",
 	"quotaUser", "$.xgafv", "callback", "$callback", "uploadType", "upload_protocol",
@@ -39,7 +40,7 @@ func parseQuery(raw string) (query, error) {
 	if err != nil {
 		return query{}, status.Error(codes.InvalidArgument, "The query string is malformed.")
 	}
-	var q query
+	q := query{fields: strings.Join(slices.Concat(values["fields"], values["$fields"]), ",")}
 	for name, v := range values {
 		switch {
 		case name == "alt" || name == "$alt":

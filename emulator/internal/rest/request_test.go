@@ -1,7 +1,13 @@
 package rest_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/brillconsulting/handoff/emulator/internal/rest"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
@@ -165,6 +172,61 @@ func TestRequests(t *testing.T) {
 			assert.Equal(t, got.method, tc.method)
 			equal(t, got.request, tc.want)
 		})
+	}
+}
+
+// TestPackedBody: Google's client for Java packs the bodies of its requests
+// unless it is told not to.
+func TestPackedBody(t *testing.T) {
+	t.Parallel()
+	post := func(packed []byte, encoding string) (*services, *httptest.ResponseRecorder) {
+		s := &services{answer: func(string) (proto.Message, error) { return &cloudtaskspb.Task{}, nil }}
+		h := serve(t, s, func(c *rest.Config) {
+			c.MaxBody = 1000
+			c.Routes = []rest.Route{{Path: "/raw", Handle: func(_ *http.Request, _ map[string]string, body []byte) (proto.Message, error) {
+				return &cloudtaskspb.Task{Name: strconv.Itoa(len(body))}, nil
+			}}}
+		})
+		r := httptest.NewRequest(http.MethodPost, "/v2/"+queueName+"/tasks", bytes.NewReader(packed))
+		if encoding == "raw" {
+			r.URL.Path, encoding = "/raw", "gzip"
+		}
+		r.Header.Set("Content-Encoding", encoding)
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		return s, rec
+	}
+	pack := func(text string) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write([]byte(text))
+		assert.NoError(t, z.Close())
+		return b.Bytes()
+	}
+	body := pack(`{"task":{"name":"n"}}`)
+	s, rec := post(body, "gzip")
+	assert.Status(t, rec.Code, http.StatusOK)
+	equal(t, s.last(t).request, &cloudtaskspb.CreateTaskRequest{Parent: queueName, Task: &cloudtaskspb.Task{Name: "n"}})
+	_, rec = post(pack(""), "GZIP") // what a request without a body is packed to
+	assert.Status(t, rec.Code, http.StatusOK)
+	_, rec = post(body, "raw") // left as it is
+	assert.Equal(t, rec.Body.String(), fmt.Sprintf("{\n  \"name\": \"%d\"\n}\n", len(body)))
+
+	for _, tc := range []struct {
+		name     string
+		packed   []byte
+		encoding string
+		says     string
+	}{
+		{"another encoding", body, "br", `Content-Encoding \"br\" is not understood`},
+		{"not packed", []byte(`{}`), "gzip", "is not gzip"},
+		{"cut short", body[:len(body)-9], "gzip", "could not be read"},
+		{"too much once it is unpacked", pack(strings.Repeat(" ", 1001)), "gzip", "exceeds the limit: 1000 bytes"},
+	} {
+		s, rec := post(tc.packed, tc.encoding)
+		if rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), tc.says) || len(s.calls) > 0 {
+			t.Errorf("%s: %d, %d calls: %s", tc.name, rec.Code, len(s.calls), rec.Body)
+		}
 	}
 }
 

@@ -1,7 +1,10 @@
 package rest_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
@@ -9,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 	"github.com/brillconsulting/handoff/internal/assert"
@@ -46,6 +50,92 @@ func TestAnswers(t *testing.T) {
 			assert.Equal(t, rec.Header().Get("Content-Type"), "application/json; charset=UTF-8")
 		})
 	}
+}
+
+// lists is an answer with most shapes of fields.
+func lists(string) (proto.Message, error) {
+	request := &cloudtaskspb.HttpRequest{Url: "http://w", Headers: map[string]string{"A": "b"}, HttpMethod: cloudtaskspb.HttpMethod_POST}
+	return &cloudtaskspb.ListTasksResponse{NextPageToken: "more", Tasks: []*cloudtaskspb.Task{
+		{Name: "one", DispatchCount: 1, MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: request}, ScheduleTime: &timestamppb.Timestamp{Seconds: 1}},
+		{Name: "two", MessageType: &cloudtaskspb.Task_AppEngineHttpRequest{AppEngineHttpRequest: &cloudtaskspb.AppEngineHttpRequest{
+			RelativeUri: "/", AppEngineRouting: &cloudtaskspb.AppEngineRouting{Host: "h", Service: "s"}}}},
+	}}, nil
+}
+
+func TestFields(t *testing.T) {
+	t.Parallel()
+	const (
+		request = `"httpRequest":{"url":"http://w","httpMethod":"POST","headers":{"A":"b"}}`
+		routing = `"appEngineRouting":{"service":"s","host":"h"}`
+		second  = `{"name":"two","appEngineHttpRequest":{` + routing + `,"relativeUri":"/"}}`
+		first   = `{"name":"one",` + request + `,"scheduleTime":"1970-01-01T00:00:01Z","dispatchCount":1}`
+	)
+	for _, tc := range []struct{ fields, want string }{
+		{"", `{"tasks":[` + first + `,` + second + `],"nextPageToken":"more"}`},
+		{"*", `{"tasks":[` + first + `,` + second + `],"nextPageToken":"more"}`},
+		{"nextPageToken", `{"nextPageToken":"more"}`},
+		{"next_page_token", `{"nextPageToken":"more"}`},
+		{"tasks/name,nextPageToken", `{"tasks":[{"name":"one"},{"name":"two"}],"nextPageToken":"more"}`},
+		{"tasks(name,dispatchCount)", `{"tasks":[{"name":"one","dispatchCount":1},{"name":"two"}]}`},
+		{"tasks(httpRequest(url,headers),name)", `{"tasks":[{"name":"one","httpRequest":{"url":"http://w","headers":{"A":"b"}}},{"name":"two"}]}`},
+		{"tasks/appEngineHttpRequest/appEngineRouting(host)", `{"tasks":[{},{"appEngineHttpRequest":{"appEngineRouting":{"host":"h"}}}]}`},
+		{"tasks.httpRequest.url", `{"tasks":[{"httpRequest":{"url":"http://w"}},{}]}`},
+		{"tasks/*/url", `{"tasks":[{"httpRequest":{"url":"http://w"}},{}]}`},
+		{"tasks/scheduleTime", `{"tasks":[{"scheduleTime":"1970-01-01T00:00:01Z"},{}]}`},
+		{"tasks/name,tasks", `{"tasks":[` + first + `,` + second + `]}`},
+		{"tasks,tasks/name", `{"tasks":[` + first + `,` + second + `]}`},
+		{"tasks/name&$fields=nextPageToken", `{"tasks":[{"name":"one"},{"name":"two"}],"nextPageToken":"more"}`},
+	} {
+		s := &services{answer: lists}
+		rec := do(serve(t, s, nil), "GET", "/v2/"+queueName+"/tasks?fields="+tc.fields, "")
+		assert.Status(t, rec.Code, http.StatusOK)
+		var text bytes.Buffer
+		assert.NoError(t, json.Compact(&text, rec.Body.Bytes()))
+		if text.String() != tc.want {
+			t.Errorf("fields=%s\ngot:  %s\nwant: %s", tc.fields, &text, tc.want)
+		}
+	}
+}
+
+// TestFieldsUnknown: nothing is done for a caller who could not read the answer.
+func TestFieldsUnknown(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ fields, says string }{
+		{"state", "'state'"},
+		{"tasks/nam", "'tasks.nam'"},
+		{"tasks(name", "Parentheses"},
+		{"tasks)", "Parentheses"},
+		{"tasks(name)name", "Parentheses"},
+		{"nextPageToken/x", "'nextPageToken.x'"},
+		{"tasks/scheduleTime/seconds", "'tasks.scheduleTime.seconds'"},
+		{"tasks/httpRequest/headers/A", "'tasks.httpRequest.headers.A'"},
+		{"tasks,", "''"},
+		{"tasks//name", "'tasks..name'"},
+		{"tasks()", "'tasks.'"},
+		{strings.Repeat("tasks(", 1000), "Parentheses"},
+	} {
+		s := &services{answer: lists}
+		rec := do(serve(t, s, nil), "GET", "/v2/"+queueName+"/tasks?fields="+tc.fields, "")
+		assert.Status(t, rec.Code, http.StatusBadRequest)
+		if !strings.Contains(rec.Body.String(), tc.says) || len(s.calls) > 0 {
+			t.Errorf("fields=%s: %d calls were made; got: %s", tc.fields, len(s.calls), rec.Body)
+		}
+	}
+}
+
+func TestFieldsOfAny(t *testing.T) {
+	t.Parallel()
+	metadata, err := anypb.New(&cloudtaskspb.BatchCreateTasksMetadata{State: cloudtaskspb.BatchCreateTasksMetadata_SUCCEEDED})
+	assert.NoError(t, err)
+	s := &services{answer: func(string) (proto.Message, error) {
+		return &longrunningpb.Operation{Name: "o", Done: true, Metadata: metadata}, nil
+	}}
+	rec := do(serve(t, s, nil), "GET", "/v2/projects/p/locations/l/operations/o?fields=done,metadata/state", "")
+	assert.Status(t, rec.Code, http.StatusOK)
+	var got map[string]any
+	assert.NoError(t, json.Unmarshal(rec.Body.Bytes(), &got))
+	assert.Equal(t, got, map[string]any{"done": true, "metadata": map[string]any{ // whole
+		"@type": "type.googleapis.com/google.cloud.tasks.v2.BatchCreateTasksMetadata", "state": "SUCCEEDED"}})
 }
 
 // TestRoutes: a method without an RPC, under the three paths that clients

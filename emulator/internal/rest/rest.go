@@ -11,12 +11,14 @@ package rest
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
@@ -62,7 +64,8 @@ type Service struct {
 	Impl any
 }
 
-// Route is a REST method that has no RPC. It answers every HTTP verb.
+// Route is a REST method that has no RPC. It answers every HTTP verb. The
+// fields parameter means nothing to it.
 type Route struct {
 	// Path is a google.api.http path template.
 	Path string
@@ -140,7 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	body, err := h.readBody(r)
+	body, err := h.readBody(r, b)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -167,8 +170,21 @@ func (h *Handler) find(r *http.Request) (*binding, []variable) {
 	return nil, nil
 }
 
-func (h *Handler) readBody(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, h.maxBody+1))
+// readBody reads a request's body, at most maxBody bytes. That of a Route is
+// left as it was sent: it need not be JSON.
+func (h *Handler) readBody(r *http.Request, b *binding) ([]byte, error) {
+	content := io.Reader(r.Body)
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && b.route == nil {
+		if !strings.EqualFold(encoding, "gzip") {
+			return nil, status.Errorf(codes.InvalidArgument, "Content-Encoding %q is not understood: send gzip, or none.", encoding)
+		}
+		unpacked, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return nil, status.Error(codes.InvalidArgument, "The request body is not gzip.")
+		}
+		content = unpacked
+	}
+	body, err := io.ReadAll(io.LimitReader(content, h.maxBody+1))
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, "The request body could not be read.")
 	}
@@ -188,6 +204,13 @@ func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query
 		}
 		return b.route(r, named, body)
 	}
+	var wanted selection
+	if query.fields != "" {
+		var err error
+		if wanted, err = parseFields(query.fields, b.output); err != nil {
+			return nil, err // before anything is done
+		}
+	}
 	decode := func(request any) error {
 		return b.fill(request.(proto.Message).ProtoReflect(), vars, query, bytes.TrimSpace(body))
 	}
@@ -199,5 +222,5 @@ func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query
 	if !ok {
 		return nil, fmt.Errorf("rest: %s answered a %T, want a message", b.template, answer)
 	}
-	return message, nil
+	return wanted.of(message.ProtoReflect()).Interface(), nil
 }
