@@ -21,7 +21,7 @@ const deepest = 16
 func parseFields(text string, message protoreflect.MessageDescriptor) (selection, error) {
 	paths, rest := fieldPaths(text, nil)
 	if rest != "" {
-		return nil, invalid([]violation{{field: "fields", text: "Error expanding 'fields' parameter. Parentheses do not match."}})
+		return nil, invalid([]violation{{field: "fields", text: "Error expanding 'fields' parameter. Parentheses do not match, or nest too deep."}})
 	}
 	s := selection{}
 	for _, path := range paths {
