@@ -35,8 +35,8 @@ func (s *Server) bufferRoutes() []rest.Route {
 	return routes
 }
 
-// bufferTask creates a task from a request: its body becomes the task's, the
-// URL is the queue's. Whether the service passes on any of the request's
+// bufferTask creates a task from a request: its body, unpacked, becomes the
+// task's, the URL is the queue's. Whether the service passes on any of the request's
 // headers is unknown; Content-Type is passed on here, since the body means
 // nothing without it.
 func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte) (proto.Message, error) {

@@ -1,4 +1,4 @@
-// Package body reads the body of a delivery: bounded before and while it is
+// Package body reads the body of a request: bounded before and while it is
 // read, inflated where it came compressed, into buffers that are used again.
 package body
 

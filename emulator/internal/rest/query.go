@@ -14,7 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// query is a parsed query string without the system parameters.
+// query is a parsed query string. Of the system parameters it has those that
+// mean something here.
 type query struct {
 	params       []parameter
 	numericEnums bool

@@ -3,10 +3,8 @@ package rest_test
 import (
 	"bytes"
 	"compress/gzip"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,22 +173,19 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestPackedBody: Google's client for Java packs the bodies of its requests
-// unless it is told not to.
+// TestPackedBody: Google's REST clients for Java pack the bodies of their
+// requests unless they are told not to.
 func TestPackedBody(t *testing.T) {
 	t.Parallel()
-	post := func(packed []byte, encoding string) (*services, *httptest.ResponseRecorder) {
+	post := func(path, encoding string, body []byte) (*services, *httptest.ResponseRecorder) {
 		s := &services{answer: func(string) (proto.Message, error) { return &cloudtaskspb.Task{}, nil }}
 		h := serve(t, s, func(c *rest.Config) {
 			c.MaxBody = 1000
 			c.Routes = []rest.Route{{Path: "/raw", Handle: func(_ *http.Request, _ map[string]string, body []byte) (proto.Message, error) {
-				return &cloudtaskspb.Task{Name: strconv.Itoa(len(body))}, nil
+				return &cloudtaskspb.Task{Name: string(body)}, nil
 			}}}
 		})
-		r := httptest.NewRequest(http.MethodPost, "/v2/"+queueName+"/tasks", bytes.NewReader(packed))
-		if encoding == "raw" {
-			r.URL.Path, encoding = "/raw", "gzip"
-		}
+		r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
 		r.Header.Set("Content-Encoding", encoding)
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, r)
@@ -203,27 +198,27 @@ func TestPackedBody(t *testing.T) {
 		assert.NoError(t, z.Close())
 		return b.Bytes()
 	}
+	const tasks = "/v2/" + queueName + "/tasks"
 	body := pack(`{"task":{"name":"n"}}`)
-	s, rec := post(body, "gzip")
+	s, rec := post(tasks, "gzip", body)
 	assert.Status(t, rec.Code, http.StatusOK)
 	equal(t, s.last(t).request, &cloudtaskspb.CreateTaskRequest{Parent: queueName, Task: &cloudtaskspb.Task{Name: "n"}})
-	_, rec = post(pack(""), "GZIP") // what a request without a body is packed to
+	_, rec = post(tasks, "GZIP", pack("")) // what a request without a body is packed to
 	assert.Status(t, rec.Code, http.StatusOK)
-	_, rec = post(body, "raw") // left as it is
-	assert.Equal(t, rec.Body.String(), fmt.Sprintf("{\n  \"name\": \"%d\"\n}\n", len(body)))
+	_, rec = post("/raw", "gzip", pack("raw"))
+	assert.Equal(t, rec.Body.String(), "{\n  \"name\": \"raw\"\n}\n")
 
 	for _, tc := range []struct {
-		name     string
-		packed   []byte
-		encoding string
-		says     string
+		name, encoding string
+		body           []byte
+		says           string
 	}{
-		{"another encoding", body, "br", `Content-Encoding \"br\" is not understood`},
-		{"not packed", []byte(`{}`), "gzip", "is not gzip"},
-		{"cut short", body[:len(body)-9], "gzip", "could not be read"},
-		{"too much once it is unpacked", pack(strings.Repeat(" ", 1001)), "gzip", "exceeds the limit: 1000 bytes"},
+		{"another encoding", "br", body, "may be gzip"},
+		{"not packed", "gzip", []byte(`{}`), "may be gzip"},
+		{"cut short", "gzip", body[:len(body)-9], "may be gzip"},
+		{"too much once it is unpacked", "gzip", pack(strings.Repeat(" ", 1001)), "exceeds the limit: 1000 bytes"},
 	} {
-		s, rec := post(tc.packed, tc.encoding)
+		s, rec := post(tasks, tc.encoding, tc.body)
 		if rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), tc.says) || len(s.calls) > 0 {
 			t.Errorf("%s: %d, %d calls: %s", tc.name, rec.Code, len(s.calls), rec.Body)
 		}

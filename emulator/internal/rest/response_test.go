@@ -97,8 +97,8 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestFieldsUnknown: nothing is done for a caller who could not read the answer.
-func TestFieldsUnknown(t *testing.T) {
+// TestFieldsRefused: nothing is done for a caller who could not read the answer.
+func TestFieldsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ fields, says string }{
 		{"state", "'state'"},

@@ -11,20 +11,19 @@ package rest
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/internal/body"
 )
 
 // DefaultMaxBody is the request body limit when [Config.MaxBody] is zero.
@@ -50,9 +49,9 @@ type Config struct {
 	// Defaults to none.
 	Interceptor grpc.UnaryServerInterceptor
 
-	// MaxBody limits a request's body, in bytes. Defaults to
-	// [DefaultMaxBody].
-	MaxBody int64
+	// MaxBody limits a request's body, in bytes, packed with gzip and
+	// unpacked. Defaults to [DefaultMaxBody].
+	MaxBody int
 
 	// Logger is told of panics. Defaults to [slog.Default].
 	Logger *slog.Logger
@@ -75,8 +74,8 @@ type Route struct {
 	Envelope string
 
 	// Handle answers a request. vars are the template's variables, body is
-	// the request's body, at most [Config.MaxBody] bytes. Errors carry gRPC
-	// statuses.
+	// the request's body, at most [Config.MaxBody] bytes, unpacked; it may be
+	// used until the answer is written. Errors carry gRPC statuses.
 	Handle func(r *http.Request, vars map[string]string, body []byte) (proto.Message, error)
 }
 
@@ -84,7 +83,7 @@ type Route struct {
 type Handler struct {
 	bindings    []*binding
 	interceptor grpc.UnaryServerInterceptor
-	maxBody     int64
+	maxBody     int
 	logger      *slog.Logger
 }
 
@@ -143,12 +142,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	body, err := h.readBody(r, b)
+	sent, release, err := h.readBody(r)
+	defer release()
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	answer, err := h.call(b, r, vars, query, body)
+	answer, err := h.call(b, r, vars, query, sent)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -170,39 +170,29 @@ func (h *Handler) find(r *http.Request) (*binding, []variable) {
 	return nil, nil
 }
 
-// readBody reads a request's body, at most maxBody bytes. That of a Route is
-// left as it was sent: it need not be JSON.
-func (h *Handler) readBody(r *http.Request, b *binding) ([]byte, error) {
-	content := io.Reader(r.Body)
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && b.route == nil {
-		if !strings.EqualFold(encoding, "gzip") {
-			return nil, status.Errorf(codes.InvalidArgument, "Content-Encoding %q is not understood: send gzip, or none.", encoding)
-		}
-		unpacked, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return nil, status.Error(codes.InvalidArgument, "The request body is not gzip.")
-		}
-		content = unpacked
+// readBody reads a request's body as [body.Read] does.
+func (h *Handler) readBody(r *http.Request) (sent []byte, release func(), err error) {
+	sent, release, err = body.Read(r, h.maxBody)
+	switch {
+	case errors.Is(err, body.ErrTooLarge):
+		err = status.Errorf(codes.InvalidArgument, "Request payload size exceeds the limit: %d bytes.", h.maxBody)
+	case errors.Is(err, body.ErrEncoding):
+		err = status.Error(codes.InvalidArgument, "The request body is not what its Content-Encoding says, which may be gzip or nothing.")
+	case err != nil:
+		err = status.Error(codes.InvalidArgument, "The request body could not be read.")
 	}
-	body, err := io.ReadAll(io.LimitReader(content, h.maxBody+1))
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, "The request body could not be read.")
-	}
-	if int64(len(body)) > h.maxBody {
-		return nil, status.Errorf(codes.InvalidArgument, "Request payload size exceeds the limit: %d bytes.", h.maxBody)
-	}
-	return body, nil
+	return sent, release, err
 }
 
 // call runs the bound method. Where the annotation names no body, the
 // request's is ignored: clients send none.
-func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query, body []byte) (proto.Message, error) {
+func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query, sent []byte) (proto.Message, error) {
 	if b.route != nil {
 		named := make(map[string]string, len(vars))
 		for _, v := range vars {
 			named[v.name] = v.value
 		}
-		return b.route(r, named, body)
+		return b.route(r, named, sent)
 	}
 	var wanted selection
 	if query.fields != "" {
@@ -212,7 +202,7 @@ func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query
 		}
 	}
 	decode := func(request any) error {
-		return b.fill(request.(proto.Message).ProtoReflect(), vars, query, bytes.TrimSpace(body))
+		return b.fill(request.(proto.Message).ProtoReflect(), vars, query, bytes.TrimSpace(sent))
 	}
 	answer, err := b.handler(b.impl, incoming(r), decode, h.interceptor)
 	if err != nil {

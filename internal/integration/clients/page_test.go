@@ -74,7 +74,7 @@ func TestPageCurl(t *testing.T) {
 	need(t, "curl", os.Getenv("HANDOFF_REQUIRE_CLIENTS") != "")
 	srv, worker, arrived := onPage(t)
 	rest := "http://" + srv.HTTPAddr()
-	mustRun(t, "sh", "-c", readdressed(t, section(t, "curl"), map[string]string{"http://127.0.0.1:8124": rest, "http://127.0.0.1:8080": worker}))
+	mustRun(t, "sh", "-ec", readdressed(t, section(t, "curl"), map[string]string{"http://127.0.0.1:8124": rest, "http://127.0.0.1:8080": worker}))
 	expect(t, arrived, arrival{method: http.MethodPost, body: `{"from":"curl"}`})
 
 	mustRun(t, "sh", "-ec", readdressed(t, section(t, "For test suites"), map[string]string{"http://127.0.0.1:8124": rest}))
