@@ -210,7 +210,7 @@ func (c *Client) newProfile(kind string, declared Policy) (*profile, error) {
 
 // config is the service's form of a retry policy. All five fields are set,
 // because how a task's own settings merge with its queue's is not documented
-// (reference §7.3).
+// (docs/cloud-tasks.md#7.3).
 func (r Retry) config(maxAttempts int) *cloudtaskspb.RetryConfig {
 	return &cloudtaskspb.RetryConfig{
 		MaxAttempts:      int32(maxAttempts),

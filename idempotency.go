@@ -123,7 +123,7 @@ type Claim struct {
 	Left    time.Duration // busy: how long the lease still holds
 }
 
-// The fence remembers work this long, at least (reference §8.3 for the day
+// The fence remembers work this long, at least (docs/cloud-tasks.md#8.3 for the day
 // that a task name may stay reserved).
 const (
 	keyedWindow   = 24 * time.Hour

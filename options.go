@@ -63,7 +63,8 @@ func (c *call) due(now time.Time) (time.Time, bool, error) {
 }
 
 // In delays the task: it is due d from now. d must be positive and at most
-// 720 h, the service's 30 days (reference §8.4).
+// 720 h, the service's 30 days
+// (https://cloud.google.com/tasks/docs/quotas).
 func In(d time.Duration) Option {
 	return func(c *call) {
 		if c.in = d; d <= 0 {
@@ -88,9 +89,10 @@ func At(t time.Time) Option {
 // may also refuse a second create meanwhile, which is [Receipt].Duplicate and
 // no error. For work that recurs, put its period in the key, or add [Every].
 //
-// The key itself never leaves the process: the task is named by a hash of it
-// (reference §8.3 says why names must be hashes). A payload with a method
-// IdempotencyKey() string needs no Key.
+// The key itself never leaves the process: the task is named by a hash of it,
+// since sequential names slow the service down
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
+// A payload with a method IdempotencyKey() string needs no Key.
 func Key(key string) Option {
 	return func(c *call) {
 		if c.key, c.keyed = key, true; key == "" {
@@ -106,7 +108,7 @@ func Key(key string) Option {
 //
 // The window is part of the task's name and of what the fence remembers, for
 // at least d. Nothing relies on how long the service keeps names reserved,
-// which is "up to 24 hours" (reference §8.3).
+// which is "up to 24 hours" (https://cloud.google.com/tasks/docs/quotas).
 func Every(d time.Duration) Option {
 	return func(c *call) {
 		if c.every = d; d < time.Second {
@@ -117,8 +119,8 @@ func Every(d time.Duration) Option {
 
 // Name gives the task this ID, verbatim, for the service's own deduplication:
 // a create is refused while a task of this name exists, and up to 24 h longer
-// (reference §8.3), which is [Receipt].Duplicate and no error. 1 to 500
-// letters, digits, '-' and '_'. Sequential names slow the whole queue down;
+// (https://cloud.google.com/tasks/docs/quotas), which is [Receipt].Duplicate and
+// no error. 1 to 500 letters, digits, '-' and '_'. Sequential names slow the whole queue down;
 // use [Key] unless somebody else needs to know the name.
 func Name(id string) Option {
 	return func(c *call) {

@@ -54,8 +54,10 @@ type Request struct {
 	Retry Retry
 
 	// Unnamed saves the name that makes a create safe to repeat: named creates
-	// are slower (reference §8.3). A create that fails on the way is then not
-	// tried again and returns [ErrUnknown].
+	// are slower
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
+	// A create that fails on the way is then not tried again and returns
+	// [ErrUnknown].
 	Unnamed bool
 }
 
@@ -171,7 +173,7 @@ func (r *Request) target() (Target, string, error) {
 	return target.resolved(), u.String(), nil
 }
 
-// checkMethod says which methods may carry a body (reference §4).
+// checkMethod says which methods may carry a body (docs/cloud-tasks.md#4).
 func (r *Request) checkMethod(method string) error {
 	if _, ok := cloudtaskspb.HttpMethod_value[method]; !ok || method == "HTTP_METHOD_UNSPECIFIED" {
 		return fmt.Errorf("Request.Method is %q; the service knows POST, GET, HEAD, PUT, DELETE, PATCH and OPTIONS", method)

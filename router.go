@@ -57,8 +57,8 @@ type RouterConfig struct {
 	Logger *slog.Logger
 
 	// MaxBody limits the inflated body, in bytes. Defaults to 1 MiB, the
-	// service's own limit for a task (reference §8.6); a producer that
-	// compresses may need more.
+	// service's own limit for a task (https://cloud.google.com/tasks/docs/quotas); a
+	// producer that compresses may need more.
 	MaxBody int
 
 	// MaxRun bounds the time of one attempt beside the task's own dispatch

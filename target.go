@@ -33,14 +33,16 @@ type HTTPTarget struct {
 	URL string
 
 	// ServiceAccount is the email of the account that deliveries are signed
-	// as, by an OIDC token. It must be of the queue's project, and whoever
-	// enqueues needs iam.serviceAccounts.actAs on it (reference §10.1).
+	// as, by an OIDC token. It must be of the queue's project, and the producer
+	// needs iam.serviceAccounts.actAs on it
+	// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#token).
 	ServiceAccount string
 
 	// Audience is what the token is for, to be listed at the receiving
 	// [Verifier]. Defaults to the origin of URL, which is what Cloud Run
 	// expects: "https://worker.example.com". The service's own default, the
-	// URL of each task, is never used (reference §10.1).
+	// URL of each task, is never used
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/OidcToken).
 	Audience string
 
 	// DangerouslySendUnsigned allows an empty ServiceAccount: deliveries then
@@ -54,7 +56,8 @@ type AppEngineTarget struct {
 
 	// Service, Version and Instance route the tasks. Each defaults to the
 	// app's own choice: its default service, that one's default version, any
-	// instance. Instance needs manual scaling (reference §11.1).
+	// instance. Instance needs manual scaling
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/AppEngineRouting).
 	Service, Version, Instance string
 
 	// Path is where the router is mounted, such as "/tasks". "/<kind>" is

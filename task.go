@@ -45,7 +45,8 @@ type Policy struct {
 
 	// Deadline is the time that one attempt may take before Cloud Tasks hangs
 	// up. Defaults to the service's 10 min. Its limits are 15 s to 30 min for
-	// HTTP targets and 15 s to 24 h 15 s for App Engine (reference §8.5).
+	// HTTP targets and 15 s to 24 h 15 s for App Engine
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks).
 	Deadline time.Duration
 
 	// Retry is how often and at what pace a failed task is tried again.
@@ -53,7 +54,7 @@ type Policy struct {
 }
 
 // NoTTL as a [Policy].TTL lets a task run however old it is. The service
-// itself deletes tasks at 31 days (reference §8.9).
+// itself deletes tasks at 31 days (https://cloud.google.com/tasks/docs/quotas).
 const NoTTL = time.Duration(-1)
 
 // Unlimited as Retry.MaxAttempts tries until the task expires.
@@ -63,9 +64,10 @@ const Unlimited = -1
 // first retry.
 const NoDoublings = -1
 
-// Retry is a retry policy in the service's own terms (reference §7.2): the
-// wait starts at MinBackoff, doubles MaxDoublings times, then grows linearly,
-// and stays at MaxBackoff.
+// Retry is a retry policy in the service's own terms: the wait starts at
+// MinBackoff, doubles MaxDoublings times, then grows linearly, and stays at
+// MaxBackoff
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
 type Retry struct {
 	MaxAttempts  int           // executions begun, the first included; default 5; Unlimited
 	MinBackoff   time.Duration // default 1 s
@@ -76,7 +78,7 @@ type Retry struct {
 // The defaults of [Policy] and [Retry].
 const (
 	defaultTTL          = 24 * time.Hour
-	defaultDeadline     = 10 * time.Minute // the service's own for HTTP targets (reference §8.5)
+	defaultDeadline     = 10 * time.Minute // the service's own for HTTP targets (docs/cloud-tasks.md#8.5)
 	defaultMaxAttempts  = 5
 	defaultMinBackoff   = time.Second
 	defaultMaxBackoff   = time.Hour

@@ -35,13 +35,15 @@ type OIDCConfig struct {
 	// Audiences are the values of HTTPTarget.Audience that this service
 	// answers to, compared exactly. Several let it change its name without a
 	// gap. Anybody with a Google account can have a token made for any
-	// audience, so an audience alone proves nothing (reference §16.2).
+	// audience, so an audience alone proves nothing
+	// (https://cloud.google.com/docs/authentication/token-types).
 	Audiences []string
 
 	// Callers are the emails of the service accounts that may deliver,
 	// compared exactly. Several let callers rotate without a gap. Keep an
 	// account for this purpose alone: whoever may act as it and create tasks
-	// in its project can call every handler (reference §15.2).
+	// in its project can call every handler
+	// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#token).
 	Callers []string
 
 	// Keys has the public keys that tokens are signed by. Defaults to
@@ -65,7 +67,8 @@ type OIDCConfig struct {
 // that Google's tokens do not have.
 //
 // The token does not say which task it is for. Whoever gets hold of one can
-// send anything until it expires, within the hour (reference §10.2).
+// send anything until it expires, within the hour
+// (https://cloud.google.com/docs/authentication/token-types).
 //
 // A token presented again costs a hash, not a signature check: good ones are
 // remembered by their SHA-256, at most 8,192, until they expire or the keys
@@ -149,7 +152,8 @@ func StaticKeys(jwks []byte) *KeySource {
 
 // DangerouslyTrustPlatform returns a Verifier for a private Cloud Run service
 // or Cloud Function whose platform checks the token itself and hands it on with
-// SIGNATURE_REMOVED_BY_GOOGLE in place of its signature (reference §15.3).
+// SIGNATURE_REMOVED_BY_GOOGLE in place of its signature
+// (https://cloud.google.com/run/docs/authenticating/service-to-service).
 //
 // It is safe only if nothing reaches the container but through Google's IAM
 // check: the service requires authentication, allUsers and
@@ -193,8 +197,10 @@ type AppEngineConfig struct {
 // NewAppEngine returns a Verifier for App Engine targets. Their tasks carry no
 // token: the X-AppEngine-QueueName header proves them, because App Engine
 // takes such headers off every request from outside, save those of the app's
-// own administrators (reference §11.3). Nothing else does, so it is an error to
-// build this where GAE_ENV and GAE_APPLICATION do not say App Engine.
+// own administrators
+// (https://cloud.google.com/tasks/docs/creating-appengine-handlers).
+// Nothing else does, so it is an error to build this where GAE_ENV and
+// GAE_APPLICATION do not say App Engine.
 func NewAppEngine(config AppEngineConfig) (Verifier, error) {
 	if config.DangerouslyAssumeAppEngine || (os.Getenv("GAE_ENV") != "" && os.Getenv("GAE_APPLICATION") != "") {
 		return appEngine{}, nil

@@ -95,7 +95,7 @@ func call[Req, Resp any](ctx context.Context, do func(context.Context, Req, ...g
 }
 
 // again retries a call that changes nothing when it is made twice. Google's
-// client retries reads and deletes by itself, and no other call (reference §14).
+// client retries reads and deletes by itself, and no other call (docs/cloud-tasks.md#14).
 var again = gax.WithRetry(func() gax.Retryer {
 	return gax.OnCodes(
 		[]codes.Code{codes.Unavailable, codes.ResourceExhausted},

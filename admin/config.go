@@ -41,7 +41,8 @@ type QueueConfig struct {
 	// MinBackoff, MaxBackoff and MaxDoublings are the pace of retries, in the
 	// terms of [handoff.Retry] and with its defaults: 1 s, 1 h and 16; for no
 	// doublings, [handoff.NoDoublings]. Backoffs of a second and more must be
-	// whole seconds, since the service cuts off the rest (reference §4).
+	// whole seconds, since the service cuts off the rest
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
 	MinBackoff   time.Duration
 	MaxBackoff   time.Duration
 	MaxDoublings int
@@ -49,7 +50,8 @@ type QueueConfig struct {
 	// MaxRetryDuration keeps tasks being retried for that long after their
 	// first attempt, in whole seconds. A task is given up when this and
 	// MaxAttempts are both used up, so MaxAttempts alone is no limit beside it
-	// (reference §7.1). Defaults to no such duration.
+	// (https://cloud.google.com/tasks/docs/configuring-queues). Defaults to no
+	// such duration.
 	MaxRetryDuration time.Duration
 
 	// TaskTTL is the age at which the service deletes a task, run or not: 10
@@ -61,8 +63,9 @@ type QueueConfig struct {
 
 	// TombstoneTTL is how long the name of a task stays taken once the task is
 	// gone: 1 hour to 9 days, in whole seconds. Zero leaves it as it is; on a
-	// new queue that is 1 to 24 hours, the documentation being of two minds
-	// (reference §8.3). This setting goes through v2beta3.
+	// new queue that is 1 to 24 hours: Google's pages differ
+	// (https://cloud.google.com/tasks/docs/quotas). This setting goes through
+	// v2beta3.
 	TombstoneTTL time.Duration
 
 	// LoggingSample is the share of operations that are logged to Cloud
@@ -78,9 +81,10 @@ type QueueConfig struct {
 	AppEngine *AppEngineRouting
 }
 
-// HTTPOverride replaces parts of every HTTP task of a queue (reference §9.8).
-// A change may take a minute to apply; to be sure which tasks it applies to,
-// pause the queue, change it, wait a minute, resume it.
+// HTTPOverride replaces parts of every HTTP task of a queue. A change may take a
+// minute to apply; to be sure which tasks it applies to, pause the queue, change
+// it, wait a minute, resume it
+// (https://cloud.google.com/tasks/docs/configuring-queues).
 type HTTPOverride struct {
 	_ [0]func()
 
@@ -119,7 +123,7 @@ type AppEngineRouting struct {
 	Service, Version, Instance string
 }
 
-// Limits and defaults of queues (reference §5.1, §6.2).
+// Limits and defaults of queues (docs/cloud-tasks.md#5.1, #6.2).
 const (
 	maxRate         = 500
 	maxConcurrent   = 5000

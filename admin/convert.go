@@ -157,7 +157,7 @@ func tokenOf(oidc *cloudtaskspb.OidcToken, oauth *cloudtaskspb.OAuthToken) (acco
 }
 
 // toBeta makes a v2beta3 message of a v2 one and the TTLs. The two versions
-// number their fields differently and name them alike (reference §5.1), but
+// number their fields differently and name them alike (docs/cloud-tasks.md#5.1), but
 // for the App Engine override.
 func toBeta(q *cloudtaskspb.Queue, c *QueueConfig) (*betapb.Queue, error) {
 	text, err := protojson.Marshal(q)

@@ -17,7 +17,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// deleteTasks is how many tasks one call may delete (reference §3.5).
+// deleteTasks is how many tasks one call may delete (docs/cloud-tasks.md#3.5).
 const deleteTasks = 1000
 
 // DeleteMany deletes tasks, and yields each name with what became of it, in

@@ -286,7 +286,7 @@ func (q *Queues) live(ctx context.Context, c *QueueConfig) (*QueueConfig, error)
 }
 
 // patience bounds the wait for a new queue. The service says "at least a
-// minute" (reference §12.1).
+// minute" (docs/cloud-tasks.md#12.1).
 const patience = 2 * time.Minute
 
 // awaitQueue reads a queue that exists until it is found.

@@ -368,7 +368,7 @@ func TestEnsureMeetsAnother(t *testing.T) {
 }
 
 // TestNoDoublings: the service may read a zero as a setting that is left out,
-// as the emulator does, or as none (reference §21). Both are seen.
+// as the emulator does, or as none (docs/cloud-tasks.md#21). Both are seen.
 func TestNoDoublings(t *testing.T) {
 	t.Parallel()
 	a, _, line := emulated(t)

@@ -64,8 +64,10 @@ type TombstonedError struct {
 
 	// Wait is how long after its deletion, at most, the name of a queue stays
 	// taken. The service does not say when the queue was deleted, and its
-	// documentation says 3 days in one place and 7 in another: this is the
-	// longer, and trying before is no harm (reference §6.6).
+	// documentation says 3 days
+	// (https://cloud.google.com/tasks/docs/manage-queues-and-tasks) and 7
+	// (https://cloud.google.com/tasks/docs/quotas): this is the longer, and
+	// trying before does no harm.
 	Wait time.Duration
 }
 
@@ -77,12 +79,12 @@ func (e *TombstonedError) Error() string {
 // Is makes it an [ErrTombstoned].
 func (e *TombstonedError) Is(target error) bool { return target == ErrTombstoned }
 
-const tombstone = 7 * 24 * time.Hour // reference §6.6
+const tombstone = 7 * 24 * time.Hour // docs/cloud-tasks.md#6.6
 
 // method is what an error says about a call.
 type method struct {
 	does       string
-	permission string // reference §17
+	permission string // docs/cloud-tasks.md#17
 }
 
 var (
@@ -127,7 +129,7 @@ func (m method) on(ctx context.Context, name string, err error) error {
 	case code == codes.InvalidArgument:
 		return fmt.Errorf("%s: %w: %w", prefix, ErrInvalid, err)
 	case code == codes.ResourceExhausted && m == runTask:
-		return fmt.Errorf("%s: the service allows some 60 forced runs a minute: %w", prefix, err) // reference §13.1
+		return fmt.Errorf("%s: the service allows some 60 forced runs a minute: %w", prefix, err) // docs/cloud-tasks.md#13.1
 	case code == codes.Unimplemented:
 		return fmt.Errorf("%s: this server, an emulator perhaps, does not have the method: %w", prefix, err)
 	}

@@ -11,7 +11,8 @@ import (
 // Purge deletes the tasks of a queue for good, and returns as soon as the
 // service has agreed to. That takes up to a minute, in which tasks may still be
 // dispatched; tasks created in the seconds after the call may be deleted too
-// (reference §3.3). [Queues.WaitPurged] waits for the end of it.
+// (https://cloud.google.com/tasks/docs/manage-queues-and-tasks).
+// [Queues.WaitPurged] waits for the end of it.
 //
 // It is made once: a second purge would take what was created since.
 func (q *Queues) Purge(ctx context.Context, id string) (Queue, error) {
@@ -33,7 +34,7 @@ func (q *Queues) WaitPurged(ctx context.Context, id string) error {
 	if err != nil || queue.PurgedAt.IsZero() {
 		return err
 	}
-	// Creation times are cut to the second (reference §4), so a task of the
+	// Creation times are cut to the second (docs/cloud-tasks.md#4), so a task of the
 	// second of the purge itself may be of after it.
 	before := queue.PurgedAt.Truncate(time.Second)
 	pause := gax.Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}

@@ -44,7 +44,8 @@ type Queue struct {
 	Stats *Stats
 }
 
-// Stats are estimates of what is in a queue and what it does (reference §5.1).
+// Stats are estimates of what is in a queue and what it does
+// (https://cloud.google.com/tasks/docs/reference/rest/v2beta3/projects.locations.queues#QueueStats).
 type Stats struct {
 	Tasks                int64     // not yet done: waiting, being dispatched, being retried
 	OldestArrival        time.Time // when the next task is due; zero: unknown or none
@@ -197,7 +198,8 @@ type ListQueues struct {
 
 	// Filter is an expression over the fields of a queue, in the syntax of
 	// Cloud Logging, such as "state: PAUSED" or
-	// "rate_limits.max_dispatches_per_second > 100" (reference §3.2).
+	// "rate_limits.max_dispatches_per_second > 100"
+	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues/list).
 	Filter string
 
 	// Stats adds statistics and TTLs, from v2beta3.
@@ -205,7 +207,7 @@ type ListQueues struct {
 }
 
 // queuesPage is the largest page there is: list calls are few a minute
-// (reference §3.2, §13.1).
+// (docs/cloud-tasks.md#3.2, #13.1).
 const queuesPage = 9800
 
 // List yields the queues of the location in the order of their names, page by
@@ -252,7 +254,8 @@ func (q *Queues) Pause(ctx context.Context, id string) (Queue, error) {
 }
 
 // Resume lets a queue that is paused or disabled dispatch again. The service
-// advises against resuming many busy queues at once (reference §13.2).
+// advises against resuming many busy queues at once
+// (https://cloud.google.com/tasks/docs/manage-cloud-task-scaling).
 func (q *Queues) Resume(ctx context.Context, id string) (Queue, error) {
 	if err := checkQueueID(id); err != nil {
 		return Queue{}, err

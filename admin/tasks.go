@@ -28,7 +28,8 @@ type Tasks struct{ a *Admin }
 type View int
 
 // The views of a task. Full adds the body, and takes the permission
-// cloudtasks.tasks.fullView (reference §3.2).
+// cloudtasks.tasks.fullView
+// (https://cloud.google.com/tasks/docs/reference-access-control).
 const (
 	Basic View = iota
 	Full
@@ -128,7 +129,7 @@ func (t *Tasks) Name(queue, id string) string {
 }
 
 // tasksPage is the largest page there is: list calls are few a minute
-// (reference §3.2, §13.1).
+// (docs/cloud-tasks.md#3.2, #13.1).
 const tasksPage = 1000
 
 // List yields the tasks of a queue, in no particular order, page by page: it

@@ -74,7 +74,7 @@ func (v *validator) duration(field string, d, least, most time.Duration, want st
 
 // backoff checks the pair. The service is documented to cut off fractions of a
 // second, and keeps at least those under one, such as its own default of 0.1 s
-// (reference §7.2); whether it kept one is seen after the call.
+// (docs/cloud-tasks.md#7.2); whether it kept one is seen after the call.
 func (v *validator) backoff(least, most time.Duration) {
 	if least <= 0 || least > time.Second && least%time.Second != 0 {
 		v.fail("MinBackoff", least, "positive, in whole seconds if over one, and is 1s if left out")
@@ -182,7 +182,7 @@ func checkQueueID(id string) error {
 	return nil
 }
 
-// queueOfTask is the resource name of the queue in that of a task (reference §2).
+// queueOfTask is the resource name of the queue in that of a task (docs/cloud-tasks.md#2).
 func queueOfTask(name string) (string, error) {
 	parts := strings.Split(name, "/")
 	if len(parts) != 8 || parts[0] != "projects" || parts[2] != "locations" || parts[4] != "queues" || parts[6] != "tasks" ||

@@ -19,8 +19,9 @@ type AdminSourceConfig struct {
 	Admin *admin.Admin
 
 	// ListsPerMinute is how many list calls a minute the source makes at most.
-	// The service allows 600 to a project (reference §13.1), which other
-	// programs use too. Defaults to 120.
+	// The service allows 600 to a project
+	// (https://cloud.google.com/tasks/docs/quotas), which other programs use too.
+	// Defaults to 120.
 	ListsPerMinute int
 
 	// Unmetered is for an emulator, which has no quotas: a search goes through

@@ -16,7 +16,7 @@ import (
 )
 
 // bufferMethod is what BufferTask would be called as an RPC. It is none: the
-// service has it over REST only (reference §3.4).
+// service has it over REST only (docs/cloud-tasks.md#3.4).
 const bufferMethod = "/google.cloud.tasks.v2.CloudTasks/BufferTask"
 
 // bufferRoutes are the paths of BufferTask: with a task ID, without one as the

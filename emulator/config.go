@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/service"
 )
 
-// Defaults of the service (reference §6.6, §8.3, §8.9).
+// Defaults of the service (docs/cloud-tasks.md#6.6, #8.3, #8.9).
 const (
 	defaultTaskWindow  = 24 * time.Hour
 	defaultQueueWindow = 7 * 24 * time.Hour
@@ -76,7 +76,7 @@ type Config struct {
 
 	// NoLimits lets queues have rates up to 1,000,000 dispatches a second and
 	// any number of concurrent ones, for load tests. Defaults to the service's
-	// limits: 500 and 5000 (reference §6.2).
+	// limits: 500 and 5000 (https://cloud.google.com/tasks/docs/quotas).
 	NoLimits bool
 
 	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least

@@ -24,7 +24,7 @@ const (
 
 // rules are the paths beyond the annotations.
 //
-// First those that Cloud Tasks gives to its mixins (reference §3.1). Beside
+// First those that Cloud Tasks gives to its mixins (docs/cloud-tasks.md#3.1). Beside
 // them their own annotations hold: Node's REST client asks for
 // /v1/projects/*/locations.
 //
@@ -132,8 +132,8 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveJSON answers with a document that may be kept for an hour: token
-// libraries that find no max-age fetch the keys for every token (reference
-// §16.3).
+// libraries that find no max-age fetch the keys for every token
+// (docs/cloud-tasks.md#16.3).
 func serveJSON(w http.ResponseWriter, doc []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.Header().Set("Cache-Control", "public, max-age=3600")

@@ -110,7 +110,7 @@ func addr(a net.Addr) string {
 }
 
 // maxDeadline is the longest deadline that the service lets a call have
-// (reference §1.2).
+// (docs/cloud-tasks.md#1.2).
 const maxDeadline = 30 * time.Second
 
 // intercept is around every call, over gRPC and over REST.

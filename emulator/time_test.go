@@ -164,7 +164,7 @@ func TestQueueWindow(t *testing.T) {
 	}
 }
 
-// 99 retries of a default queue: the sum that reference §7.2 gives.
+// 99 retries of a default queue: the sum that docs/cloud-tasks.md#7.2 gives.
 func TestDefaultBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

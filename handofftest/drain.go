@@ -129,7 +129,7 @@ func (k *Kit) await(task *cloudtaskspb.Task) {
 func virtual() bool { return time.Now().Year() < 2010 }
 
 // dispatch makes one dispatch and waits until it is over; false if the task is
-// gone. The queue is paused, so RunTask is the only way (reference §3.3).
+// gone. The queue is paused, so RunTask is the only way (docs/cloud-tasks.md#3.3).
 func (k *Kit) dispatch(task due) (Result, bool) {
 	k.t.Helper()
 	k.mu.Lock()

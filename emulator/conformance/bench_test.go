@@ -25,7 +25,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// rule is one row: something the reference says, and how to see it.
+// rule is one row: something that docs/cloud-tasks.md says, and how to see it.
 type rule struct {
 	section string
 	says    string
@@ -53,7 +53,7 @@ type bench struct {
 }
 
 // fails is a row's test that expects an error. An empty message is not
-// checked: the reference does not know it. {name} in a message stands for
+// checked: its text is unknown. {name} in a message stands for
 // the given queue's name.
 func fails(code codes.Code, message string, call func(*bench) error) func(*bench) {
 	return func(b *bench) {

@@ -67,7 +67,7 @@ func TestHTTPDispatch(t *testing.T) {
 			for name, want := range map[string]string{
 				"User-Agent":                        "Google-Cloud-Tasks",
 				"Accept-Encoding":                   "gzip,deflate,br",
-				"Content-Type":                      absent, // §9.3
+				"Content-Type":                      absent, // docs/cloud-tasks.md#9.3
 				"Authorization":                     absent,
 				"X-CloudTasks-QueueName":            queue[strings.LastIndexByte(queue, '/')+1:],
 				"X-CloudTasks-TaskName":             task.GetName()[strings.LastIndexByte(task.GetName(), '/')+1:],

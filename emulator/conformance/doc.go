@@ -1,5 +1,5 @@
 // Package conformance holds the documented and recorded rules of Cloud Tasks
-// as tables: one row a rule, with its section of the behaviour reference.
+// as tables: one row a rule, with its section of docs/cloud-tasks.md.
 //
 // go test runs every row against the emulator, once over gRPC and once over
 // REST, through Google's own client. Each row runs in a testing/synctest

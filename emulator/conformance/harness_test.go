@@ -27,7 +27,7 @@ func conform(t *testing.T, rules []rule) {
 	project := os.Getenv("HANDOFF_CONFORMANCE_PROJECT")
 	for name, rest := range map[string]bool{"gRPC": false, "REST": true} {
 		for _, r := range rules {
-			title := "§" + r.section + " " + r.says
+			title := "#" + r.section + " " + r.says
 			t.Run(name+"/"+title, func(t *testing.T) {
 				t.Parallel()
 				skipped := false

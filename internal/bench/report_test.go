@@ -131,7 +131,7 @@ func TestSizes(t *testing.T) {
 }
 
 // The service's own example: about 740,000 a second after 90 minutes
-// (reference §13.2).
+// (docs/cloud-tasks.md#13.2).
 func TestRampUp(t *testing.T) {
 	assert.Equal(t, sizeOf(738_000, Row{}, Row{}, time.Hour, 0).RampUp, 90*time.Minute)
 	assert.Equal(t, sizeOf(500, Row{}, Row{}, time.Hour, 0).RampUp, 0)

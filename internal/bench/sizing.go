@@ -27,7 +27,7 @@ const (
 	shardGB    = 16  // of memory of a shard: one that fails over in reasonable time
 )
 
-// Limits of the service (reference §13).
+// Limits of the service (docs/cloud-tasks.md#13).
 const (
 	queueRate    = 500 // dispatches a second of one queue
 	coldRate     = 500 // operations a second to begin with

@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// What one call may carry: the service's limit of tasks (reference §3.5), and
+// What one call may carry: the service's limit of tasks (docs/cloud-tasks.md#3.5), and
 // bytes well under the 4 MiB that a gRPC server takes by default.
 const (
 	BatchTasks = 100
@@ -166,7 +166,7 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 
 // names are those of the tasks that a batch call made, by item. Tasks are
 // recognised by their handoff ID, because their order is not documented
-// (reference §3.5); where they come in order, each is found at once.
+// (docs/cloud-tasks.md#3.5); where they come in order, each is found at once.
 type names struct {
 	items []*Item
 	names []string

@@ -145,7 +145,7 @@ func (p *pacer) explain(ctx context.Context, err error, maybe bool) error {
 }
 
 // hint says what a refusal most likely means, where its own text does not
-// (reference §12.2).
+// (docs/cloud-tasks.md#12.2).
 func hint(code codes.Code) string {
 	switch code {
 	case codes.NotFound:

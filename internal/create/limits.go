@@ -20,18 +20,18 @@ import (
 
 // Limits of the service.
 const (
-	MaxTask     = 1_048_569       // bytes of the stored task (reference §8.6)
-	MaxHeaders  = 80 << 10        // bytes of all names and values; they must be fewer (reference §4 HttpRequest)
-	MaxURL      = 2083            // characters, encoded (reference §4)
-	MaxAhead    = 720 * time.Hour // of the schedule time (reference §8.4)
+	MaxTask     = 1_048_569       // bytes of the stored task (docs/cloud-tasks.md#8.6)
+	MaxHeaders  = 80 << 10        // bytes of all names and values; they must be fewer (docs/cloud-tasks.md#4 HttpRequest)
+	MaxURL      = 2083            // characters, encoded (docs/cloud-tasks.md#4)
+	MaxAhead    = 720 * time.Hour // of the schedule time (docs/cloud-tasks.md#8.4)
 	MinDeadline = 15 * time.Second
-	MaxDeadline = 30 * time.Minute // HTTP targets (reference §8.5)
+	MaxDeadline = 30 * time.Minute // HTTP targets (docs/cloud-tasks.md#8.5)
 
 	// MaxDeadlineAppEngine is the range's end for App Engine targets.
 	MaxDeadlineAppEngine = 24*time.Hour + 15*time.Second
 )
 
-// QueueID checks a queue ID (reference §2).
+// QueueID checks a queue ID (docs/cloud-tasks.md#2).
 func QueueID(id string) error {
 	if !allowed(id, 100, "-") {
 		return fmt.Errorf("queue %q is not 1 to 100 letters, digits and '-'", id)
@@ -39,7 +39,7 @@ func QueueID(id string) error {
 	return nil
 }
 
-// TaskID checks a task ID (reference §2).
+// TaskID checks a task ID (docs/cloud-tasks.md#2).
 func TaskID(id string) error {
 	if !allowed(id, 500, "-_") {
 		return fmt.Errorf("name %q is not 1 to 500 letters, digits, '-' and '_'", id)
@@ -133,7 +133,7 @@ func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {
 	return t.GetAppEngineHttpRequest().GetHeaders(), t.GetAppEngineHttpRequest().GetBody()
 }
 
-// StoredSize counts a task as the service does (reference §8.6): with all that
+// StoredSize counts a task as the service does (docs/cloud-tasks.md#8.6): with all that
 // it adds before it stores the task. Where the service's own choice is not
 // known yet (times, a generated name), the longest form is counted.
 func StoredSize(parent string, t *cloudtaskspb.Task) int {
@@ -180,7 +180,7 @@ func with(headers map[string]string, name, value string) map[string]string {
 }
 
 // host is how the service stores App Engine routing: one string, with a
-// region code of two letters in it (reference §8.6).
+// region code of two letters in it (docs/cloud-tasks.md#8.6).
 func host(parent string, r *cloudtaskspb.AppEngineRouting) string {
 	project, _, _ := strings.Cut(strings.TrimPrefix(parent, "projects/"), "/")
 	h := project + ".uc.r.appspot.com"

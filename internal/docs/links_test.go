@@ -24,6 +24,9 @@ func anchors(t *testing.T, page string) map[string]bool {
 	found := make(map[string]bool)
 	_, prose := split(t, page)
 	for _, line := range prose {
+		if m := opens.FindStringSubmatch(line); m != nil {
+			found[m[1]] = true
+		}
 		if m := title.FindStringSubmatch(line); m != nil {
 			found[strings.ReplaceAll(slug.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
 		}

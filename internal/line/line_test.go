@@ -203,8 +203,8 @@ func TestSuccessDeletesTheTask(t *testing.T) {
 	})
 }
 
-// TestAnErrorRetriesWithBackoffAndHeaders: 50 ms, 100 ms, 200 ms (reference
-// §7.2), and the headers of §9.4.
+// TestAnErrorRetriesWithBackoffAndHeaders: 50 ms, 100 ms, 200 ms
+// (docs/cloud-tasks.md#7.2), and the headers of docs/cloud-tasks.md#9.4.
 func TestAnErrorRetriesWithBackoffAndHeaders(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
@@ -268,7 +268,7 @@ func TestAPanicRetries(t *testing.T) {
 }
 
 // TestTwoDeliveriesOfOneTask: RunTask dispatches beside a running attempt
-// (reference §3.3), and the handler runs once.
+// (docs/cloud-tasks.md#3.3), and the handler runs once.
 func TestTwoDeliveriesOfOneTask(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {

@@ -14,7 +14,7 @@ import (
 )
 
 // Google is where Google publishes the keys that sign service accounts' ID
-// tokens (reference §10.2).
+// tokens (docs/cloud-tasks.md#10.2).
 const Google = "https://www.googleapis.com/oauth2/v3/certs"
 
 // maxJWKS is far above any real set (Google's has about 1 kB).

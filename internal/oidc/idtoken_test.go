@@ -36,7 +36,7 @@ func (m fromMemory) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // accepts says whether the library would let the token in too. It panics on
-// some tokens (reference §16.5), which is a no.
+// some tokens (docs/cloud-tasks.md#16.5), which is a no.
 func (l library) accepts(t testing.TB, token string) (ok bool) {
 	t.Helper()
 	defer func() { ok = ok && recover() == nil }()

@@ -3,7 +3,7 @@
 // refused cheaply is. A token is taken apart once, strictly, and what was read
 // is what is checked; the signature is crypto/rsa's to check. Google's own
 // google.golang.org/api/idtoken leaves most of the rest to its caller
-// (reference §16), would have each token parsed a second time by other rules,
+// (docs/cloud-tasks.md#16), would have each token parsed a second time by other rules,
 // and crashes on some; tests hold that nothing comes in which it would refuse.
 package oidc
 

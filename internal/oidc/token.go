@@ -10,7 +10,7 @@ import (
 const MaxToken = 8 << 10
 
 // removed replaces the signature of a token that Google's platform has already
-// checked (reference §15.3).
+// checked (docs/cloud-tasks.md#15.3).
 const removed = "SIGNATURE_REMOVED_BY_GOOGLE"
 
 const (
@@ -69,7 +69,7 @@ func parse(token string) (parsed, *Refusal) {
 	}
 	switch {
 	case p.alg != "RS256":
-		// ES256 tokens are another product's (reference §16.5); none and HS256
+		// ES256 tokens are another product's (docs/cloud-tasks.md#16.5); none and HS256
 		// are attacks.
 		return p, refuse(Algorithm, "the token is not signed by RS256")
 	case p.kid == "":

@@ -14,7 +14,7 @@ const (
 	Leeway = 30 * time.Second
 
 	// MaxLifetime is an hour, which is what Google's ID tokens live
-	// (reference §10.2), and some slack.
+	// (docs/cloud-tasks.md#10.2), and some slack.
 	MaxLifetime = time.Hour + 5*time.Minute
 )
 
@@ -208,7 +208,7 @@ func NewTrusting(p Policy) *Trusting { return &Trusting{accepts: p.compile()} }
 // Verify says who sent the request with the header h. The error is a *[Refusal].
 func (t *Trusting) Verify(h http.Header) (Identity, error) {
 	// Cloud Run checks this header in preference to Authorization, which then
-	// nobody has checked (reference §15.3).
+	// nobody has checked (docs/cloud-tasks.md#15.3).
 	if len(h["X-Serverless-Authorization"]) > 0 {
 		return Identity{}, refuse(TwoTokens, "X-Serverless-Authorization is what the platform checked, not Authorization")
 	}

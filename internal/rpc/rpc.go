@@ -22,7 +22,7 @@ const EmulatorVariable = "CLOUD_TASKS_EMULATOR_HOST"
 
 // Options returns the options to make a client with: those given, or without
 // any those of the emulator that the environment names. Google's own client
-// knows no such variable (reference §1.2).
+// knows no such variable (docs/cloud-tasks.md#1.2).
 func Options(given []option.ClientOption) ([]option.ClientOption, error) {
 	host := os.Getenv(EmulatorVariable)
 	if len(given) > 0 || host == "" {
@@ -39,7 +39,7 @@ func Options(given []option.ClientOption) ([]option.ClientOption, error) {
 }
 
 // Timeout is the deadline of one call. The service refuses deadlines over
-// 30 s (reference §1.2), and a context's own replaces the client's default.
+// 30 s (docs/cloud-tasks.md#1.2), and a context's own replaces the client's default.
 const Timeout = 20 * time.Second
 
 // WithTimeout bounds one call. It costs nothing where the caller's deadline
@@ -52,7 +52,7 @@ func WithTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // RequestID is a new ID of a batch call, by which the service knows it again: a
-// random UUID (reference §3.5; RFC 9562 §5.4).
+// random UUID (docs/cloud-tasks.md#3.5; RFC 9562 §5.4).
 func RequestID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// User agents of the service (reference §9.2, §11.3).
+// User agents of the service (docs/cloud-tasks.md#9.2, #11.3).
 const (
 	UserAgentHTTP      = "Google-Cloud-Tasks"
 	UserAgentAppEngine = "AppEngine-Google; (+http://code.google.com/appengine)"
 )
 
 // Family is a set of dispatch headers: one is sent to HTTP targets, the
-// other to App Engine targets (reference §9.4, §11.3).
+// other to App Engine targets (docs/cloud-tasks.md#9.4, #11.3).
 type Family struct {
 	QueueName        string
 	TaskName         string
@@ -31,7 +31,7 @@ type Family struct {
 }
 
 // The two header families, in the form that [http.Header] has them as keys:
-// case means nothing on the wire (reference §9.4), and a key that is ready to
+// case means nothing on the wire (docs/cloud-tasks.md#9.4), and a key that is ready to
 // use saves each delivery from spelling it out again.
 var (
 	HTTP      = family("X-CloudTasks-")
@@ -59,7 +59,7 @@ type Dispatch struct {
 	Queue          string // queue ID, never the full path
 	Task           string // task ID, never the full path
 	RetryCount     int    // dispatches before this one
-	ExecutionCount int    // responses before this one, by the target's own rule (§9.4, §11.3)
+	ExecutionCount int    // responses before this one, by the target's own rule (docs/cloud-tasks.md#9.4, #11.3)
 	ETA            time.Time
 
 	// Retried says whether this is a retry: only then are the next two sent.
@@ -81,7 +81,7 @@ func (f Family) Write(h http.Header, d Dispatch) {
 	}
 }
 
-// Longest identifiers of the service (reference §2).
+// Longest identifiers of the service (docs/cloud-tasks.md#2).
 const (
 	maxQueueID = 100
 	maxTaskID  = 500
@@ -89,7 +89,7 @@ const (
 
 // Read parses the headers of a dispatch. The queue and task names are
 // required; counts and times that are absent read as zero, because real
-// dispatches have been seen without them (reference §9.4). What is present
+// dispatches have been seen without them (docs/cloud-tasks.md#9.4). What is present
 // must be well formed and may appear once.
 func (f Family) Read(h http.Header) (Dispatch, error) {
 	r := reader{header: h}
@@ -124,7 +124,7 @@ const (
 )
 
 // IsReserved says whether a task header of this name is ours or the
-// service's to set, in any casing (reference §9.2).
+// service's to set, in any casing (docs/cloud-tasks.md#9.2).
 func IsReserved(name string) bool {
 	for _, p := range []string{prefix, "X-CloudTasks-", "X-AppEngine-", "X-Google-"} {
 		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
@@ -231,7 +231,7 @@ func ReadStamp(h http.Header) (Stamp, error) {
 }
 
 // FormatETA writes t as the service does: decimal Unix seconds with a
-// microsecond fraction (reference §9.4).
+// microsecond fraction (docs/cloud-tasks.md#9.4).
 func FormatETA(t time.Time) string {
 	s := strconv.FormatInt(t.UnixMicro(), 10)
 	if len(s) < 7 {
@@ -327,7 +327,7 @@ func (r *reader) letterID(name string) string {
 }
 
 // maxText is far over the few words that the service writes as a reason
-// (reference §11.3).
+// (docs/cloud-tasks.md#11.3).
 const maxText = 256
 
 func (r *reader) text(name string) string {

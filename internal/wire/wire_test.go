@@ -11,7 +11,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// TestReadRecorded reads dispatches as they were recorded (reference §9.4, §11.3).
+// TestReadRecorded reads dispatches as they were recorded (docs/cloud-tasks.md#9.4, #11.3).
 func TestReadRecorded(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -1,5 +1,5 @@
 // Package appengine has the rules of App Engine targets that both the API
-// and the dispatch need: hosts, headers, addresses (reference §11).
+// and the dispatch need: hosts, headers, addresses (docs/cloud-tasks.md#11).
 package appengine
 
 import (
@@ -48,7 +48,7 @@ func region(location string) string {
 }
 
 // Headers are the headers of a task as the service stores and sends them
-// (reference §8.7, §11.3): the caller's, its own User-Agent appended to theirs,
+// (docs/cloud-tasks.md#8.7, #11.3): the caller's, its own User-Agent appended to theirs,
 // and of a body its length and a type.
 func Headers(r *cloudtaskspb.AppEngineHttpRequest) map[string]string {
 	headers := make(map[string]string, len(r.GetHeaders())+3)

@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// appEngineRequest is the dispatch of an App Engine task (reference §11). The
+// appEngineRequest is the dispatch of an App Engine task (docs/cloud-tasks.md#11). The
 // queue's routing override wins over the task's own.
 func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Attempt, target *cloudtaskspb.AppEngineHttpRequest) (*http.Request, error) {
 	routing := target.GetAppEngineRouting()
@@ -73,8 +73,8 @@ func relativeURI(target *cloudtaskspb.AppEngineHttpRequest) string {
 	return target.GetRelativeUri()
 }
 
-// previousAppEngine is the previous response as App Engine is told (reference
-// §11.3, §22).
+// previousAppEngine is the previous response as App Engine is told
+// (docs/cloud-tasks.md#11.3, #6.2).
 func previousAppEngine(o engine.Outcome) (status int, reason string) {
 	if o.Status == 0 {
 		return 0, "Instance Unavailable"

@@ -1,5 +1,5 @@
 // Package dispatch turns attempts of tasks into HTTP requests like those of
-// the service, and their answers into outcomes (reference §9, §10, §11).
+// the service, and their answers into outcomes (docs/cloud-tasks.md#9, #10, #11).
 package dispatch
 
 import (
@@ -28,12 +28,12 @@ type Dispatcher struct {
 	AnyHost   func() bool
 }
 
-// The service holds no part of a response body (reference §9.5). So much is
+// The service holds no part of a response body (docs/cloud-tasks.md#9.5). So much is
 // read to keep the connection; after more it is closed.
 const drained = 256 << 10
 
 // Dispatch makes one attempt. Redirects are not followed: a 3xx is a failed
-// attempt, as recorded from the service (reference §9.5).
+// attempt, as recorded from the service (docs/cloud-tasks.md#9.5).
 func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome {
 	out := d.attempt(ctx, a)
 	level := slog.LevelDebug

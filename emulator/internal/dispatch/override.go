@@ -9,7 +9,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// override applies the URI override of a queue (reference §9.8). Whether it
+// override applies the URI override of a queue (docs/cloud-tasks.md#9.8). Whether it
 // replaces what the task has or only gives what the task lacks is its mode;
 // scheme and host a task never lacks, a path of "/" is none.
 func override(u *url.URL, o *cloudtaskspb.UriOverride) {
@@ -64,7 +64,7 @@ func setPath(u *url.URL, path string) {
 	}
 }
 
-// allowsBody says whether an HTTP task of this method has a body (reference §9.6).
+// allowsBody says whether an HTTP task of this method has a body (docs/cloud-tasks.md#9.6).
 func allowsBody(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// cloudPlatform is the default scope of OAuth tokens (reference §10.1).
+// cloudPlatform is the default scope of OAuth tokens (docs/cloud-tasks.md#10.1).
 const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 
-// Observed on a real dispatch (reference §9.4).
+// Observed on a real dispatch (docs/cloud-tasks.md#9.4).
 const acceptEncoding = "gzip,deflate,br"
 
 func (d *Dispatcher) request(ctx context.Context, a *engine.Attempt) (*http.Request, error) {
@@ -73,7 +73,7 @@ func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Attempt, target 
 }
 
 // IsComputed says whether the service ignores this header of an HTTP task or
-// queue, because it sets it itself (reference §9.2). X-CloudTasks-* is not in
+// queue, because it sets it itself (docs/cloud-tasks.md#9.2). X-CloudTasks-* is not in
 // the list for tasks of v2, but in those of the betas.
 func IsComputed(name string) bool {
 	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "User-Agent") ||
@@ -85,7 +85,7 @@ func hasPrefixFold(s, prefix string) bool {
 }
 
 // authorization makes the token of a dispatch. The queue's beats the task's
-// (reference §9.7); "" without either.
+// (docs/cloud-tasks.md#9.7); "" without either.
 func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) (string, error) {
 	oidc, oauth := target.GetOidcToken(), target.GetOauthToken()
 	if own.GetAuthorizationHeader() != nil {
@@ -110,7 +110,7 @@ func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, target *cloudta
 }
 
 // defaultAudience is the target's URI as it was written, or what the queue
-// made of it. Whether the service normalises it is unknown (reference §10.1).
+// made of it. Whether the service normalises it is unknown (docs/cloud-tasks.md#10.1).
 func defaultAudience(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) string {
 	if own.GetUriOverride() != nil {
 		return u.String()
@@ -119,7 +119,7 @@ func defaultAudience(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequ
 }
 
 // previousHTTP is the previous response as HTTP targets are told: no answer
-// by the deadline is a 504 (reference §9.4). No answer for another reason is
+// by the deadline is a 504 (docs/cloud-tasks.md#9.4). No answer for another reason is
 // unknown; in the same spirit it is a 503 here.
 func previousHTTP(o engine.Outcome) int {
 	switch {
@@ -150,7 +150,7 @@ func Method(m cloudtaskspb.HttpMethod) string {
 }
 
 // parseURL reads the URL of a task. "Cloud Tasks will encode some characters
-// for safety and compatibility"; which ones is unknown (reference §9.1), and a
+// for safety and compatibility"; which ones is unknown (docs/cloud-tasks.md#9.1), and a
 // bad percent escape is accepted at create time. Here those are encoded with
 // which the URL would not parse.
 func parseURL(raw string) (*url.URL, error) {

@@ -3,7 +3,7 @@ package engine
 import "time"
 
 // Retry says when a failed task is tried again and when no more
-// (reference §7). It is complete: defaults have been filled in.
+// (docs/cloud-tasks.md#7). It is complete: defaults have been filled in.
 type Retry struct {
 	MaxAttempts int32         // -1: no limit
 	MaxDuration time.Duration // 0: no limit
@@ -13,7 +13,7 @@ type Retry struct {
 }
 
 // wait is the pause after the n-th failed attempt, n counting from 1
-// (reference §7.2): it doubles, then grows linearly, then stays. Whether
+// (docs/cloud-tasks.md#7.2): it doubles, then grows linearly, then stays. Whether
 // the service adds jitter is unknown; none is added here.
 func (r Retry) wait(n int32) time.Duration {
 	step := r.MinBackoff
@@ -38,7 +38,7 @@ func (r Retry) wait(n int32) time.Duration {
 
 // exhausted says whether retrying ends after this many attempts and this
 // long since the first: both limits must be reached, and one that is not
-// set does not keep the other from deciding (reference §7.1). Asked when an
+// set does not keep the other from deciding (docs/cloud-tasks.md#7.1). Asked when an
 // attempt has failed: whether the service asks then or when the next one
 // falls due is unknown.
 func (r Retry) exhausted(attempts int32, since time.Duration) bool {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The worked values of reference §7.2.
+// The worked values of docs/cloud-tasks.md#7.2.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// bucket is the token bucket of a queue (reference §6.2), kept as one
+// bucket is the token bucket of a queue (docs/cloud-tasks.md#6.2), kept as one
 // number: the time at which it is full again. A bucket that starts full,
 // as ours does, starts at the zero time. Integers keep it exact: over any
 // span s it lets at most burst + s/interval dispatches through, with no

@@ -1,6 +1,6 @@
 // Package engine is the heart of the emulator: queues of tasks and the
 // scheduler that dispatches them. It knows the service's rules about time,
-// rates, retries and names (sections of the behaviour reference are cited
+// rates, retries and names (docs/cloud-tasks.md is cited
 // where they apply) and nothing about gRPC or HTTP.
 //
 // Every queue is on its own: one lock, one alarm, one agenda. Nothing on the

@@ -3,7 +3,7 @@ package engine
 import "slices"
 
 // graves remembers the tasks that are gone, for as long as their names
-// stay reserved (reference §8.3). A grave is a hash and a time. They lie in
+// stay reserved (docs/cloud-tasks.md#8.3). A grave is a hash and a time. They lie in
 // generations, so that old ones are dropped a map at a time and nothing has
 // to run while the queue is idle.
 type graves struct {

@@ -22,8 +22,8 @@ const (
 	arity       = 4
 )
 
-// before breaks ties by age: the service promises no order (reference
-// §8.2), but a fixed one makes tests in virtual time repeatable.
+// before breaks ties by age: the service promises no order
+// (docs/cloud-tasks.md#8.2), but a fixed one makes tests in virtual time repeatable.
 func (e entry) before(o entry) bool {
 	return e.due < o.due || e.due == o.due && e.t.seq < o.t.seq
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// model is a queue as the reference describes it, kept beside the real one:
+// model is a queue as docs/cloud-tasks.md describes it, kept beside the real one:
 // what was asked of it and what came of it.
 type model struct {
 	*testing.T
@@ -255,7 +255,7 @@ func (m *model) givenUp(t *modelTask, now time.Time) bool {
 	return t.attempts >= int(m.retry.GetMaxAttempts()) && now.Sub(t.first) >= m.retry.GetMaxRetryDuration().AsDuration()
 }
 
-// backoff is the formula of reference §7.2 as it is written.
+// backoff is the formula of docs/cloud-tasks.md#7.2 as it is written.
 func (m *model) backoff(n int) time.Duration {
 	least, most, d := m.retry.GetMinBackoff().AsDuration(), m.retry.GetMaxBackoff().AsDuration(), int(m.retry.GetMaxDoublings())
 	if n <= d+1 {

@@ -115,7 +115,7 @@ func (q *Queue) resetBucket(now int64) {
 }
 
 // Pause stops the dispatch; attempts in flight go on. Pausing a paused
-// queue is success (the service's answer is unknown, reference §3.3).
+// queue is success (the service's answer is unknown, docs/cloud-tasks.md#3.3).
 func (q *Queue) Pause() (Status, error) { return q.setState(cloudtaskspb.Queue_PAUSED) }
 
 // Resume starts the dispatch again, from PAUSED or DISABLED.
@@ -134,8 +134,8 @@ func (q *Queue) setState(state cloudtaskspb.Queue_State) (Status, error) {
 	return q.status(), nil
 }
 
-// Purge removes every task at once; their names stay reserved (reference
-// §6.5). Attempts in flight run on and change nothing any more.
+// Purge removes every task at once; their names stay reserved
+// (docs/cloud-tasks.md#6.5). Attempts in flight run on and change nothing any more.
 func (q *Queue) Purge() (Status, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

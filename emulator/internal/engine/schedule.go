@@ -111,7 +111,7 @@ func (q *Queue) tick() {
 }
 
 // expire removes the tasks that have reached the age limit, dispatched or
-// not (reference §8.9). oldest is a lower bound: tasks that end make it too
+// not (docs/cloud-tasks.md#8.9). oldest is a lower bound: tasks that end make it too
 // low, never too high, and looking once too early corrects it.
 func (q *Queue) expire(now int64) {
 	if q.tasks.n == 0 || now < q.oldest+int64(q.settings.taskTTL) {
@@ -175,7 +175,7 @@ func (q *Queue) dispatch(a *Attempt) Outcome {
 	return q.engine.cfg.Dispatch(ctx, a)
 }
 
-// deadline is how long an attempt may take (reference §8.5). App Engine's
+// deadline is how long an attempt may take (docs/cloud-tasks.md#8.5). App Engine's
 // default depends on how the service scales; this is the one of automatic
 // scaling.
 func deadline(t *cloudtaskspb.Task) time.Duration {
@@ -248,7 +248,7 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 		q.drop(t, now, GivenUp)
 		return
 	}
-	// From the end of the attempt, but from the call for RunTask (reference §7.2).
+	// From the end of the attempt, but from the call for RunTask (docs/cloud-tasks.md#7.2).
 	from := now
 	if r.forced {
 		from = r.start
@@ -258,7 +258,7 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 }
 
 // Run dispatches a task now, whatever the limits, the state of the queue
-// or another attempt of it that is running (reference §3.3). It returns the
+// or another attempt of it that is running (docs/cloud-tasks.md#3.3). It returns the
 // task as it is after the dispatch and before the answer.
 func (q *Queue) Run(id string) (Task, error) {
 	q.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// What the service fills in for fields that are not set (reference §6.1).
+// What the service fills in for fields that are not set (docs/cloud-tasks.md#6.1).
 const (
 	DefaultRate        = 500.0
 	DefaultConcurrent  = 1000
@@ -18,11 +18,11 @@ const (
 )
 
 // DefaultBurst is the bucket size that the service picks for a rate. The
-// formula fits every value seen; those between are unproven (reference §22).
+// formula fits every value seen; those between are unproven (docs/cloud-tasks.md#6.2).
 func DefaultBurst(rate float64) int32 { return max(10, int32(rate/5)) }
 
 // Definition is all that can be said of a queue: what every version of the
-// API knows, and what v2beta3 adds to it (reference §5.1).
+// API knows, and what v2beta3 adds to it (docs/cloud-tasks.md#5.1).
 type Definition struct {
 	Queue *cloudtaskspb.Queue // replaced, never changed
 
@@ -54,7 +54,7 @@ func (e *Engine) settingsOf(d Definition) settings {
 
 // retryOf reads a retry configuration; what is not set has the default of
 // a queue. A task's own configuration replaces the queue's as a whole: how
-// the service merges them is unknown (reference §7.3).
+// the service merges them is unknown (docs/cloud-tasks.md#7.3).
 func retryOf(c *cloudtaskspb.RetryConfig) Retry {
 	r := Retry{
 		MaxAttempts: c.GetMaxAttempts(),

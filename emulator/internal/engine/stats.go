@@ -2,7 +2,7 @@ package engine
 
 import "time"
 
-// Stats is what v2beta3 tells of a queue at one moment (reference §5.1).
+// Stats is what v2beta3 tells of a queue at one moment (docs/cloud-tasks.md#5.1).
 type Stats struct {
 	Tasks         int       // waiting, running and to be retried
 	Next          time.Time // when the first of those that wait is due; zero if none waits

@@ -57,7 +57,7 @@ type Outcome struct {
 	RetryAfter time.Duration // as the answer has it; 0 if it has none
 }
 
-// OK says whether the task is done with (reference §7.4).
+// OK says whether the task is done with (docs/cloud-tasks.md#7.4).
 func (o Outcome) OK() bool { return o.Status >= 200 && o.Status <= 299 }
 
 func (t *task) id() []byte {
@@ -111,7 +111,7 @@ func Decode(message []byte) *cloudtaskspb.Task {
 }
 
 // randomID makes an ID like the service's own: about 20 decimal digits
-// (reference §2).
+// (docs/cloud-tasks.md#2).
 func randomID() []byte {
 	id := make([]byte, 20)
 	for half := range 2 {

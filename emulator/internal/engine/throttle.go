@@ -7,7 +7,7 @@ import (
 
 // throttle is the service's own braking: it lowers the effective rate of a
 // queue whose targets ask for it, and leaves the configured one as it is
-// (reference §6.3). How much, how long and how Retry-After counts is unknown.
+// (docs/cloud-tasks.md#6.3). How much, how long and how Retry-After counts is unknown.
 // Here the rate halves, at most once a second, down to a sixty-fourth; it
 // doubles again after every ten seconds without a new reason; and Retry-After
 // stops the queue for as long as it says, up to ten minutes.
@@ -25,7 +25,7 @@ const (
 )
 
 // throttles says whether an answer slows the queue down: 503 from any target,
-// 429 from HTTP targets only (reference §11.4).
+// 429 from HTTP targets only (docs/cloud-tasks.md#11.4).
 func (r *run) throttles(o Outcome) bool {
 	return o.Status == http.StatusServiceUnavailable ||
 		o.Status == http.StatusTooManyRequests && r.attempt.Task.GetHttpRequest() != nil

@@ -1,5 +1,5 @@
 // Package filter reads the filters of ListQueues: comparisons of fields, in
-// the syntax of Cloud Logging's advanced filters (reference §3.2), such as
+// the syntax of Cloud Logging's advanced filters (docs/cloud-tasks.md#3.2), such as
 //
 //	state: PAUSED AND rateLimits.maxDispatchesPerSecond >= 10
 //

@@ -1,4 +1,4 @@
-// Package names parses resource names as the service does (reference §2).
+// Package names parses resource names as the service does (docs/cloud-tasks.md#2).
 package names
 
 import "strings"

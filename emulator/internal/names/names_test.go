@@ -57,7 +57,7 @@ func TestProject(t *testing.T) {
 }
 
 // FuzzParseQueue holds the parser against the transcription of the rules in
-// reference §2.
+// docs/cloud-tasks.md#2.
 func FuzzParseQueue(f *testing.F) {
 	f.Add("projects/p/locations/l/queues/q")
 	f.Add("projects/p/locations/l/queues/q/queues/q")

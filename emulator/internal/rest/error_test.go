@@ -130,7 +130,7 @@ func TestViolationsAreDetailed(t *testing.T) {
 	}})
 }
 
-// TestStatusMapping is the table of reference §1.3, whole.
+// TestStatusMapping is the table of docs/cloud-tasks.md#1.3, whole.
 func TestStatusMapping(t *testing.T) {
 	t.Parallel()
 	want := map[codes.Code]struct {

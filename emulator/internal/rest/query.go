@@ -28,7 +28,7 @@ type parameter struct {
 }
 
 // systemParameters are accepted on every method of every Google API
-// (reference §1.2). Of them only alt and fields mean something here.
+// (docs/cloud-tasks.md#1.2). Of them only alt and fields mean something here.
 var systemParameters = []string{
 	"alt", "$alt", "prettyPrint", "$prettyPrint", "fields", "$fields", "key", "$key", "access_token", "oauth_token",
 	"quotaUser", "$.xgafv", "callback", "$callback", "uploadType", "upload_protocol",

@@ -37,7 +37,7 @@ func (b *binding) fill(message protoreflect.Message, vars []variable, q query, b
 
 // fillBody reads the JSON body. An empty one is an empty message: Google's
 // own samples send zero bytes where the annotation says "*"
-// (reference §3.1, §9.8).
+// (docs/cloud-tasks.md#3.1, #9.8).
 func (b *binding) fillBody(message protoreflect.Message, body []byte) error {
 	switch {
 	case b.body.field != nil:

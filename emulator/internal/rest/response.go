@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// httpStatus maps a gRPC code as Google does (reference §1.3).
+// httpStatus maps a gRPC code as Google does (docs/cloud-tasks.md#1.3).
 func httpStatus(c codes.Code) int {
 	switch c {
 	case codes.OK:
@@ -58,7 +58,7 @@ func writeMessage(w http.ResponseWriter, message proto.Message, envelope string,
 	writeJSON(w, http.StatusOK, text)
 }
 
-// errorBody is Google's error JSON (reference §1.3).
+// errorBody is Google's error JSON (docs/cloud-tasks.md#1.3).
 type errorBody struct {
 	Error struct {
 		Code    int               `json:"code"`

@@ -139,7 +139,7 @@ func TestFieldsOfAny(t *testing.T) {
 }
 
 // TestRoutes: a method without an RPC, under the three paths that clients
-// use for BufferTask (reference §3.4) and by any HTTP verb.
+// use for BufferTask (docs/cloud-tasks.md#3.4) and by any HTTP verb.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	buffer := func(_ *http.Request, vars map[string]string, body []byte) (proto.Message, error) {

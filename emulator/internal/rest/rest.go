@@ -4,7 +4,7 @@
 // google.api.http annotations of the linked-in descriptors, and a request is
 // decoded straight into the message that the service's own gRPC handler asks
 // for. Answers and errors have the shape that Google's clients, gcloud and
-// curl scripts read (reference §1.3).
+// curl scripts read (docs/cloud-tasks.md#1.3).
 //
 // Streaming methods are not served.
 package rest

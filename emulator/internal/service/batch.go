@@ -22,7 +22,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
-// Most items of a batch (reference §3.5).
+// Most items of a batch (docs/cloud-tasks.md#3.5).
 const (
 	maxBatchCreate = 100
 	maxBatchDelete = 1000
@@ -38,7 +38,7 @@ var v2 = version{"v2", func(m proto.Message) proto.Message { return m }}
 
 // BatchCreateTasks creates the tasks before it returns: its operation is done
 // from the start. The tasks are in the order of their requests, without gaps
-// for those that failed (unknown, reference §3.5).
+// for those that failed (unknown, docs/cloud-tasks.md#3.5).
 func (s *Service) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.BatchCreateTasksRequest) (*longrunningpb.Operation, error) {
 	return s.batchCreateTasks(ctx, req, v2)
 }

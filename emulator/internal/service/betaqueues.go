@@ -70,7 +70,7 @@ func (b *Beta) UpdateQueue(_ context.Context, req *betapb.UpdateQueueRequest) (*
 			return old, err
 		}
 		// A burst that is not sent follows a rate that changes, and no other
-		// (reference §5.1).
+		// (docs/cloud-tasks.md#5.1).
 		if l := queue.GetRateLimits(); l.GetMaxBurstSize() == 0 && l.GetMaxDispatchesPerSecond() == rate && burst != 0 {
 			l.MaxBurstSize = burst
 		}
@@ -94,7 +94,7 @@ func (b *Beta) ResumeQueue(_ context.Context, req *betapb.ResumeQueueRequest) (*
 	return shownBeta(b.v2.changeQueue(req.GetName(), (*engine.Queue).Resume))
 }
 
-// Ranges of the TTLs (reference §5.1). Ten years are gcloud's 315360000s.
+// Ranges of the TTLs (docs/cloud-tasks.md#5.1). Ten years are gcloud's 315360000s.
 const (
 	minTaskTTL      = 10 * 24 * time.Hour
 	maxTaskTTL      = 10 * 365 * 24 * time.Hour

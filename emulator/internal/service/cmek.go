@@ -17,7 +17,7 @@ import (
 
 // cmek holds the encryption keys of locations. Nothing is encrypted; what is
 // kept to is that such a key and queue-level routing exclude each other
-// (reference §4, §9.8).
+// (docs/cloud-tasks.md#4, #9.8).
 type cmek struct {
 	mu         sync.Mutex
 	byLocation map[string]string

@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
-// Texts recorded from the service (reference §12).
+// Texts recorded from the service (docs/cloud-tasks.md#12).
 var (
 	errQueueExists    = status.Error(codes.AlreadyExists, "Queue already exists")
 	errQueueRecent    = status.Error(codes.FailedPrecondition, "The queue cannot be created because a queue with this name existed too recently.")
@@ -60,7 +60,7 @@ func errTaskID(id string) error {
 }
 
 // errResource is the answer for a name that is none: the service resolves
-// the project before it looks at the rest (reference §2).
+// the project before it looks at the rest (docs/cloud-tasks.md#2).
 func errResource(name string) error {
 	if names.InProject(name) {
 		return invalid("Invalid resource field value in the request.")

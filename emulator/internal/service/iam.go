@@ -89,7 +89,7 @@ func (s *Service) SetIamPolicy(_ context.Context, req *iampb.SetIamPolicyRequest
 }
 
 // TestIamPermissions answers that the caller may do all that was asked for;
-// of a queue that does not exist nothing, which is no error (reference §3.3).
+// of a queue that does not exist nothing, which is no error (docs/cloud-tasks.md#3.3).
 func (s *Service) TestIamPermissions(_ context.Context, req *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	if _, ok := names.ParseQueue(req.GetResource()); !ok {
 		return nil, errQueueLookup(req.GetResource())

@@ -11,7 +11,7 @@ import (
 // merge copies to dst the fields of src that the mask names, and clears
 // those that are named but not set. Paths may lead to whole messages or
 // into them, in either spelling. Output-only fields are skipped, as they
-// are ignored wherever else they are sent (reference §3.2). An empty mask
+// are ignored wherever else they are sent (docs/cloud-tasks.md#3.2). An empty mask
 // names every field.
 func merge(dst, src proto.Message, mask *fieldmaskpb.FieldMask, outputOnly map[string]bool) error {
 	d, s := dst.ProtoReflect(), src.ProtoReflect()

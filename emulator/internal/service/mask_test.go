@@ -64,7 +64,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// The size at which a task is too large, counted as reference §8.6 does.
+// The size at which a task is too large, counted as docs/cloud-tasks.md#8.6 does.
 func TestSize(t *testing.T) {
 	t.Parallel()
 	const queue = "projects/p/locations/us-central1/queues/q"

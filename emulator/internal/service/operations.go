@@ -105,7 +105,7 @@ func (op *operation) outcome() (*longrunningpb.Operation, error) {
 }
 
 // GetOperation is the one method of google.longrunning.Operations that the
-// service has (reference §1.1).
+// service has (docs/cloud-tasks.md#1.1).
 func (s *Service) GetOperation(ctx context.Context, req *longrunningpb.GetOperationRequest) (*longrunningpb.Operation, error) {
 	s.operations.mu.Lock()
 	s.operations.expire(time.Now())

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Paging limits (reference §3.2).
+// Paging limits (docs/cloud-tasks.md#3.2).
 const (
 	maxQueuesPage = 9800
 	maxTasksPage  = 1000

@@ -18,7 +18,7 @@ type limits struct {
 }
 
 var (
-	serviceLimits = limits{500, 500, 5000} // reference §5.1, §6.2, §12.1
+	serviceLimits = limits{500, 500, 5000} // docs/cloud-tasks.md#5.1, #6.2, #12.1
 	// noLimits are those of the arithmetic: a token bucket counts nanoseconds.
 	noLimits = limits{1e6, math.MaxInt32, math.MaxInt32}
 )
@@ -69,7 +69,7 @@ func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
 	case concurrent > most.concurrent:
 		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to %d.", most.concurrent)
 	}
-	// Zero is "unset": these fields have no presence (reference §6.2).
+	// Zero is "unset": these fields have no presence (docs/cloud-tasks.md#6.2).
 	if rate == 0 {
 		l.MaxDispatchesPerSecond = engine.DefaultRate
 	}
@@ -122,7 +122,7 @@ func checkRetryConfig(c *cloudtaskspb.RetryConfig) error {
 
 // completeRetryConfig fills in the defaults of a queue. Backoffs keep their
 // fractions of a second, as the default of 0.1 s needs, although "truncated
-// to the second" is said of them (reference §7.2).
+// to the second" is said of them (docs/cloud-tasks.md#7.2).
 func completeRetryConfig(c *cloudtaskspb.RetryConfig) {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = engine.DefaultMaxAttempts
@@ -141,7 +141,7 @@ func completeRetryConfig(c *cloudtaskspb.RetryConfig) {
 	}
 }
 
-// checkHTTPTarget checks queue-level overrides (reference §9.8).
+// checkHTTPTarget checks queue-level overrides (docs/cloud-tasks.md#9.8).
 func checkHTTPTarget(t *cloudtaskspb.HttpTarget) error {
 	if t == nil {
 		return nil

@@ -124,7 +124,7 @@ var outputOnly = map[string]bool{
 }
 
 // UpdateQueue creates the queue if there is none. Inside the window after
-// a deletion that fails as CreateQueue does (unknown, reference §3.3).
+// a deletion that fails as CreateQueue does (unknown, docs/cloud-tasks.md#3.3).
 func (s *Service) UpdateQueue(_ context.Context, req *cloudtaskspb.UpdateQueueRequest) (*cloudtaskspb.Queue, error) {
 	return shown(s.updateQueue(req.GetQueue().GetName(), func(d engine.Definition) (engine.Definition, error) {
 		err := merge(d.Queue, proto.CloneOf(req.GetQueue()), req.GetUpdateMask(), outputOnly)
@@ -159,7 +159,7 @@ func (s *Service) updateQueue(name string, change func(engine.Definition) (engin
 }
 
 // withoutBurst leaves the bucket size to the service, as in v2 it always is,
-// whatever was sent or another version has set (reference §6.2).
+// whatever was sent or another version has set (docs/cloud-tasks.md#6.2).
 func withoutBurst(q *cloudtaskspb.Queue) *cloudtaskspb.Queue {
 	if q.GetRateLimits() != nil {
 		q.RateLimits.MaxBurstSize = 0
@@ -172,7 +172,7 @@ func (s *Service) DeleteQueue(_ context.Context, req *cloudtaskspb.DeleteQueueRe
 		return nil, errQueueLookup(req.GetName())
 	}
 	if err := s.engine.Delete(req.GetName()); err != nil {
-		return nil, errEntityMissing // not the text of the other calls (reference §12.1)
+		return nil, errEntityMissing // not the text of the other calls (docs/cloud-tasks.md#12.1)
 	}
 	s.policies.drop(req.GetName())
 	return new(emptypb.Empty), nil

@@ -14,7 +14,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// Limits of a task (reference §8.4 to §8.6, §9).
+// Limits of a task (docs/cloud-tasks.md#8.4 to #8.6, #9).
 const (
 	maxAhead       = 720 * time.Hour
 	maxURL         = 2083
@@ -57,7 +57,7 @@ func completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, 
 	}
 	if d := asked.GetDispatchDeadline(); d != nil {
 		v := d.AsDuration().Truncate(time.Millisecond)
-		// 0 is App Engine's "by the way the service scales" (reference §8.5).
+		// 0 is App Engine's "by the way the service scales" (docs/cloud-tasks.md#8.5).
 		unset := v == 0 && stored.GetAppEngineHttpRequest() != nil
 		if !unset && (d.CheckValid() != nil || v < minDeadline || v > limit) {
 			return nil, invalid("Task.dispatchDeadline must be between %s.", limitText)
@@ -178,7 +178,7 @@ func isTooLong(url string) bool {
 }
 
 // keptHeaders returns the headers without those that the service computes,
-// which it ignores (reference §9.2; that they are dropped at create rather
+// which it ignores (docs/cloud-tasks.md#9.2; that they are dropped at create rather
 // than at dispatch is a choice).
 func keptHeaders(headers map[string]string, computed func(string) bool) (map[string]string, error) {
 	size, drop := 0, false
@@ -202,8 +202,8 @@ func keptHeaders(headers map[string]string, computed func(string) bool) (map[str
 }
 
 // checkSize counts a task as the service does: the whole stored message,
-// with its name, its times and the headers that the service adds (reference
-// §8.6). The exact count is made only near the limit.
+// with its name, its times and the headers that the service adds
+// (docs/cloud-tasks.md#8.6). The exact count is made only near the limit.
 func checkSize(queue, id string, size int, stored *cloudtaskspb.Task, due, now time.Time) error {
 	const near = 8 << 10 // more than all the service adds
 	if size < maxTaskBytes-near {

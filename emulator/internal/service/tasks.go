@@ -145,7 +145,7 @@ func (s *Service) ListTasks(_ context.Context, req *cloudtaskspb.ListTasksReques
 	return resp, nil
 }
 
-// A page may hold fewer tasks than asked for (reference §3.2); a thousand
+// A page may hold fewer tasks than asked for (docs/cloud-tasks.md#3.2); a thousand
 // tasks of a megabyte do not go into one response.
 const maxListBytes = 8 << 20
 

@@ -11,7 +11,7 @@ import (
 
 // The messages of v2beta3 have the names of v2's, and so have their fields and
 // the numbers of their enums; only the numbers of fields differ, and what one
-// version lacks (reference §5.1).
+// version lacks (docs/cloud-tasks.md#5.1).
 
 // translate copies src into dst, a message of the other version, field by name.
 // Fields that dst does not have are left out. What has the same type in both is

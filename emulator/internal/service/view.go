@@ -18,7 +18,7 @@ import (
 )
 
 // taskView is a task as the API returns it. Both views have the headers,
-// only the full one has the body (reference §3.2, §8.7). Parts of stored are
+// only the full one has the body (docs/cloud-tasks.md#3.2, #8.7). Parts of stored are
 // shared with the view; stored itself is not changed.
 func taskView(queue string, t engine.Task, stored *cloudtaskspb.Task, full bool) *cloudtaskspb.Task {
 	v := &cloudtaskspb.Task{
@@ -118,7 +118,7 @@ func microseconds(t time.Time) *timestamppb.Timestamp {
 }
 
 // statusCodes is what an HTTP status becomes in Attempt.response_status.
-// Only 502 is recorded, the rest is what other emulators agree on (reference §8.8).
+// Only 502 is recorded, the rest is what other emulators agree on (docs/cloud-tasks.md#8.8).
 var statusCodes = map[int]codes.Code{
 	http.StatusBadRequest:          codes.InvalidArgument,
 	http.StatusUnauthorized:        codes.Unauthenticated,

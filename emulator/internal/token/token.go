@@ -1,5 +1,5 @@
 // Package token makes the tokens that dispatches carry: OIDC tokens signed
-// like Google's, and opaque OAuth access tokens (reference §10).
+// like Google's, and opaque OAuth access tokens (docs/cloud-tasks.md#10).
 package token
 
 import (
@@ -24,8 +24,8 @@ const Issuer = "https://accounts.google.com"
 const (
 	lifetime = time.Hour
 	// reuse is how long before its expiry a token is no longer handed out.
-	// Whether the service mints one for every dispatch is unknown (reference
-	// §10.2); a signature costs far more than the rest of a dispatch.
+	// Whether the service mints one for every dispatch is unknown
+	// (docs/cloud-tasks.md#10.2); a signature costs far more than the rest of a dispatch.
 	reuse = 5 * time.Minute
 	// Beyond so many (account, audience) pairs the cache starts afresh: the
 	// default audience is the target's URL, of which there may be millions.
@@ -122,7 +122,7 @@ func (m *Minter) signers() []*signer {
 	return append([]*signer{m.signer()}, m.later...)
 }
 
-// Claims is what a token of the service says (reference §10.2).
+// Claims is what a token of the service says (docs/cloud-tasks.md#10.2).
 func (m *Minter) Claims(email, audience string, now time.Time) map[string]any {
 	id := AccountID(email)
 	return map[string]any{

@@ -51,7 +51,7 @@ type lab struct {
 // measure measures a row with a target of its own.
 func (l *lab) measure(ctx context.Context, r row) ([]figure, error) {
 	// Not a deadline, which every call would carry: the service refuses those
-	// that are more than 30 s away (reference §1.2).
+	// that are more than 30 s away (docs/cloud-tasks.md#1.2).
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(30*time.Minute, cancel).Stop()

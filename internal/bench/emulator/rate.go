@@ -66,7 +66,7 @@ func measureRate(ctx context.Context, l *lab) ([]figure, error) {
 	return figures, nil
 }
 
-// burst is what the service lets through at once (reference §22).
+// burst is what the service lets through at once (docs/cloud-tasks.md#6.2).
 func burst(rate float64) int { return max(10, int(rate/5)) }
 
 func (l *lab) loadRate(ctx context.Context, e *emulator, queue string, rate float64, n int, url string) error {

@@ -52,7 +52,7 @@ func (r *rig) restartRedis(ctx context.Context, random *rand.Rand) {
 }
 
 // runByHand dispatches the tasks that run longest once more, as an operator may
-// and as Cloud Tasks does after a dispatch deadline (reference §8.2).
+// and as Cloud Tasks does after a dispatch deadline (docs/cloud-tasks.md#8.2).
 func (r *rig) runByHand(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
