@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,8 +31,8 @@ type ClientConfig struct {
 	// [AppEngineTarget].
 	Target Target
 
-	// Policy is for whatever neither a call's options nor the payload's own
-	// Policy decide. Defaults to the defaults of [Policy].
+	// Policy fills in the fields that neither a call's options nor the
+	// payload's own Policy set. Defaults to the defaults of [Policy].
 	Policy Policy
 
 	// CompressOver is the size of a payload's JSON, in bytes, over which it
@@ -42,20 +43,20 @@ type ClientConfig struct {
 	CompressOver int
 
 	// Options go to the underlying Cloud Tasks client: credentials, endpoint,
-	// an emulator's ClientOptions. Without any, CLOUD_TASKS_EMULATOR_HOST
-	// (host:port of gRPC) is honoured: then there is no TLS and nobody is
-	// authenticated. That client's own telemetry is left as it is, which is
-	// on; option.WithTelemetryDisabled saves it.
+	// interceptors, an emulator's ClientOptions. Without any, the environment
+	// variable CLOUD_TASKS_EMULATOR_HOST (host:port of gRPC) is honoured: then
+	// there is no TLS and no authentication. That client's own telemetry is on
+	// by default; option.WithTelemetryDisabled saves its cost.
 	Options []option.ClientOption
 
 	// Instrument is called around the enqueueing of each task, for traces and
 	// metrics. It may add headers, such as W3C trace context, to e.Header. The
 	// context that it returns is used for the call (not in a batch, whose
 	// calls carry many tasks). The function that it returns, nil or not, is
-	// called once with how it ended.
+	// called once with the result.
 	Instrument func(ctx context.Context, e Enqueuing) (context.Context, func(Receipt, error))
 
-	// Logger takes the one thing that no error says: that the server has no
+	// Logger is told the one thing that no error says: that the server has no
 	// batch call, so that a batch is created one by one. Defaults to
 	// slog.Default.
 	Logger *slog.Logger
@@ -96,7 +97,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err := errors.Join(config.check(), err); err != nil {
 		return nil, err
 	}
-	tasks, err := cloudtasks.NewClient(ctx, opts...)
+	tasks, err := cloudtasks.NewClient(ctx, append(slices.Clip(opts), create.TellUnsent())...)
 	if err != nil {
 		return nil, fmt.Errorf("handoff: new client: %w", err)
 	}
@@ -139,38 +140,39 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Receipt says what became of an enqueue.
+// Receipt is the result of an enqueue.
 type Receipt struct {
 	// ID is the handoff ID that the task carries, and [Info].ID in its
 	// handler. It is empty for a duplicate: the task that exists has its own.
 	ID string
 
-	Name        string // full resource name of the task: of a duplicate, that of the one there is
+	Name        string // full resource name of the task; of a duplicate, that of the task that exists
 	Queue       string // queue ID
 	ScheduledAt time.Time
 
-	// Duplicate says that a task of this name exists already or did lately,
+	// Duplicate reports that a task of this name exists already or did lately,
 	// so none was created. Only tasks with a name (Key, IdempotencyKey, Name,
 	// Redrive) have duplicates.
 	Duplicate bool
 }
 
 var (
-	// ErrUnknown is wrapped by the error of an enqueue whose answer was lost:
-	// the task may exist or not. Enqueueing again is safe for work with a
-	// [Key], and may run other work twice.
+	// ErrUnknown is wrapped by the error of an enqueue whose response was
+	// lost: the task may or may not exist. Enqueueing again is safe for work
+	// with a [Key], and may run other work twice.
 	ErrUnknown = create.ErrUnknown
 
-	// ErrNotSent is wrapped by the error of an enqueue that ended before the
-	// task was sent: it does not exist.
+	// ErrNotSent is wrapped by the error of an enqueue that never reached a
+	// server: its context had ended, or no connection could be made. The task
+	// does not exist.
 	ErrNotSent = create.ErrNotSent
 )
 
 // Enqueue creates a task that carries p. When it returns without an error, the
 // service has stored the task durably.
 //
-// Creates that fail on the way are tried again until ctx ends, or for a minute
-// if ctx has no deadline; the receiving router recognises the copies that this
+// Creates that fail on the way are retried until ctx ends, or for a minute if
+// ctx has no deadline; the receiving router recognises the copies that this
 // may leave. An error that wraps neither [ErrUnknown] nor [ErrNotSent] is
 // certain: there is no task. It is a mistake in the call or the payload, or
 // the service's refusal, whose gRPC status can be had from the error.
@@ -186,7 +188,7 @@ func (c *Client) Enqueue(ctx context.Context, p Payload, opts ...Option) (Receip
 	return c.create(ctx, d)
 }
 
-// create carries out a draft.
+// create creates the task of a draft.
 func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 	ctx, err := c.begin(ctx, d)
 	if err != nil {
@@ -196,26 +198,24 @@ func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 }
 
 // begin lets Instrument add its headers, and then checks what only the whole
-// task shows. Whoever calls it calls d.end.
+// task shows. Each call of it is followed by one of d.end.
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
-	defer func() { d.header, d.body = nil, nil }()
 	if c.config.Instrument != nil {
-		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(d.body), Header: make(map[string]string)}
+		header, body := create.Parts(d.req.Task)
+		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
 		ctx, d.observe = c.config.Instrument(ctx, e)
 		for name, value := range e.Header {
 			canonical, err := create.Header(name, value)
 			if err != nil {
 				return ctx, fmt.Errorf("ClientConfig.Instrument: %w", err)
 			}
-			d.header.Set(canonical, value)
+			header[canonical] = value
 		}
 	}
-	var err error
-	d.size, err = d.form.Fill(d.req, d.header, d.body)
-	return ctx, err
+	return ctx, create.Size(d.req)
 }
 
-// end settles a draft by what the service said.
+// end turns the service's response to a draft into the caller's receipt.
 func (d *draft) end(created create.Created, err error) (Receipt, error) {
 	switch {
 	case err != nil:

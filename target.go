@@ -18,7 +18,7 @@ type Target interface {
 	check(field string) error
 	resolved() Target
 	address(suffix string) (string, error)
-	request(address, method string) *cloudtaskspb.Task
+	task(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task
 	appEngine() bool
 	authorizes() bool // the service sets Authorization, over any of the task's own
 }
@@ -100,9 +100,11 @@ func (t HTTPTarget) address(suffix string) (string, error) {
 	return address, err
 }
 
-func (t HTTPTarget) request(address, method string) *cloudtaskspb.Task {
+func (t HTTPTarget) task(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task {
 	r := &cloudtaskspb.HttpRequest{
 		Url:        address,
+		Headers:    header,
+		Body:       body,
 		HttpMethod: cloudtaskspb.HttpMethod(cloudtaskspb.HttpMethod_value[method]),
 	}
 	if t.ServiceAccount != "" {
@@ -141,9 +143,11 @@ func (t AppEngineTarget) address(suffix string) (string, error) {
 	return uri, create.RelativeURI(uri)
 }
 
-func (t AppEngineTarget) request(address, method string) *cloudtaskspb.Task {
+func (t AppEngineTarget) task(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task {
 	r := &cloudtaskspb.AppEngineHttpRequest{
 		RelativeUri: address,
+		Headers:     header,
+		Body:        body,
 		HttpMethod:  cloudtaskspb.HttpMethod(cloudtaskspb.HttpMethod_value[method]),
 	}
 	if t.Service != "" || t.Version != "" || t.Instance != "" {

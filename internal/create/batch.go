@@ -14,18 +14,20 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/brillconsulting/handoff/internal/rpc"
+	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// What one call may carry: the service's limit of tasks (docs/cloud-tasks.md#3.5), and
-// bytes well under the 4 MiB that a gRPC server takes by default.
+// What one call may carry: the service's limit of tasks
+// (docs/cloud-tasks.md#3.5), and bytes well under the 4 MiB that a gRPC server
+// takes by default.
 const (
 	BatchTasks = 100
 	BatchBytes = 3 << 20
 )
 
-// atOnce is how many creates a batch has in flight where it is made of single
-// ones.
-const atOnce = 8
+// unbatchedCalls is how many creates a batch has in flight where the server has
+// no batch call.
+const unbatchedCalls = 8
 
 // Item is one task of a batch.
 type Item struct {
@@ -36,16 +38,16 @@ type Item struct {
 	Created Created
 	Err     error
 
-	maybe bool // an earlier try may have created it
+	mayExist bool // an earlier try may have created it
 }
 
-func (it *Item) failed(err error) {
-	it.Err, it.maybe = err, it.maybe || ambiguous(status.Code(err))
+func (it *Item) fail(err error) {
+	it.Err, it.mayExist = err, it.mayExist || ambiguous(err)
 }
 
-// Batch creates the tasks of one queue together and gives each its result. At
-// most [BatchTasks] tasks, at most [BatchBytes] of them; all are named, or have
-// a receiver that recognises a second copy.
+// Batch creates the tasks of one queue together and gives each its result:
+// at most [BatchTasks] of at most [BatchBytes], each named, or with a receiver
+// that recognises a second copy.
 func (c *Creator) Batch(ctx context.Context, parent string, items []*Item) {
 	if ctx.Err() != nil {
 		for _, it := range items {
@@ -53,44 +55,43 @@ func (c *Creator) Batch(ctx context.Context, parent string, items []*Item) {
 		}
 		return
 	}
-	c.each(ctx, c.together(ctx, parent, items))
+	c.oneByOne(ctx, c.together(ctx, parent, items))
 }
 
-// together creates items by batch calls, and returns those that must be
+// together creates items by batch calls. It returns the items that must be
 // created one by one instead.
 func (c *Creator) together(ctx context.Context, parent string, items []*Item) []*Item {
-	p := start(ctx)
+	t := startTries(ctx)
 	defer func() {
 		for _, it := range items {
 			if it.Err != nil {
-				it.Err = p.explain(ctx, it.Err, it.maybe)
+				it.Err = t.explain(ctx, it.Err, it.mayExist)
 			}
 		}
 	}()
 	request := rpc.RequestID()
-	for left := items; !c.singly.Load(); {
-		p.tries++
-		err := c.call(ctx, &p, parent, request, left)
+	for left := items; !c.unbatched.Load(); {
+		t.count++
+		err := c.call(ctx, &t, parent, request, left)
 		switch code := status.Code(err); {
 		case err == nil:
-			// What is left is another set of tasks, so another operation.
-			left, request = unsettled(left), rpc.RequestID()
+			// What is left is another set of tasks, so another request.
+			left, request = retryables(left), rpc.RequestID()
 		case code == codes.Unimplemented:
 			c.withoutBatch()
 			return left
 		case code == codes.InvalidArgument && len(left) > 1:
-			// One task that the service does not like must not take the
-			// others with it.
+			// One task that the service refuses must not take the others with it.
 			return left
 		default:
 			for _, it := range left {
-				it.failed(err)
+				it.fail(err)
 			}
 			if !retryable(code) {
 				left = nil
 			}
 		}
-		if len(left) == 0 || !p.wait(ctx) {
+		if len(left) == 0 || !t.wait(ctx) {
 			return nil
 		}
 	}
@@ -98,13 +99,13 @@ func (c *Creator) together(ctx context.Context, parent string, items []*Item) []
 }
 
 func (c *Creator) withoutBatch() {
-	if !c.singly.Swap(true) && c.WithoutBatch != nil {
+	if !c.unbatched.Swap(true) && c.WithoutBatch != nil {
 		c.WithoutBatch()
 	}
 }
 
-// unsettled returns the items that are worth another try.
-func unsettled(items []*Item) []*Item {
+// retryables returns the items that are worth another try.
+func retryables(items []*Item) []*Item {
 	var left []*Item
 	for _, it := range items {
 		if it.Err != nil && retryable(status.Code(it.Err)) {
@@ -114,14 +115,14 @@ func unsettled(items []*Item) []*Item {
 	return left
 }
 
-// each creates items by single calls.
-func (c *Creator) each(ctx context.Context, items []*Item) {
+// oneByOne creates items by single calls.
+func (c *Creator) oneByOne(ctx context.Context, items []*Item) {
 	next := make(chan *Item)
 	var workers sync.WaitGroup
-	for range min(atOnce, len(items)) {
+	for range min(unbatchedCalls, len(items)) {
 		workers.Go(func() {
 			for it := range next {
-				it.Created, it.Err = c.task(ctx, it.Req, true, it.maybe)
+				it.Created, it.Err = c.task(ctx, it.Req, true, it.mayExist)
 			}
 		})
 	}
@@ -132,9 +133,9 @@ func (c *Creator) each(ctx context.Context, items []*Item) {
 	workers.Wait()
 }
 
-// call makes one batch call and follows its operation to the end. It returns
-// an error if nothing is known of any item; else each item has its result.
-func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, items []*Item) error {
+// call makes one batch call and follows its operation to the end. With an
+// error nothing is known of any item; else each item has its result.
+func (c *Creator) call(ctx context.Context, t *tries, parent, request string, items []*Item) error {
 	req := &cloudtaskspb.BatchCreateTasksRequest{
 		Parent:    parent,
 		Requests:  make([]*cloudtaskspb.CreateTaskRequest, len(items)),
@@ -143,16 +144,14 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	for i, it := range items {
 		req.Requests[i] = it.Req
 	}
-	made := names{items: items, names: make([]string, len(items))}
-	lean := codec{found: made.add}.lean()
-	op, err := c.start(ctx, p, req, lean)
+	op, err := c.start(ctx, t, req)
 	if err != nil {
 		return err
 	}
-	failure := c.follow(ctx, p, op, lean)
+	resp, failure := c.follow(ctx, t, op)
 	if !op.Done() {
 		for _, it := range items {
-			it.maybe = true
+			it.mayExist = true
 		}
 		return failure
 	}
@@ -160,84 +159,70 @@ func (c *Creator) call(ctx context.Context, p *pacer, parent, request string, it
 	if err != nil {
 		failure = errors.Join(failure, err)
 	}
-	assign(items, made.names, meta, failure)
+	assign(items, resp, meta, failure)
 	return nil
 }
 
-// names are those of the tasks that a batch call made, by item. Tasks are
-// recognised by their handoff ID, because their order is not documented
-// (docs/cloud-tasks.md#3.5); where they come in order, each is found at once.
-type names struct {
-	items []*Item
-	names []string
-	next  int
-}
-
-func (n *names) add(id, name []byte) {
-	for range n.items {
-		i := n.next
-		n.next = (i + 1) % len(n.items)
-		if n.items[i].ID == string(id) {
-			n.names[i] = string(name)
-			return
-		}
+// assign gives each item its result. Tasks are recognised by their handoff ID,
+// because their order is not documented (docs/cloud-tasks.md#3.5); failures
+// are told by index. A failure of the whole operation is that of every item
+// without a result of its own.
+func assign(items []*Item, resp *cloudtaskspb.BatchCreateTasksResponse, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
+	names := make(map[string]string, len(items)) // by handoff ID
+	for _, task := range resp.GetTasks() {
+		header, _ := Parts(task)
+		names[wire.StampedID(header)] = task.GetName()
 	}
-}
-
-// assign gives each item its result. Failures are told by index. A failure of
-// the whole is that of every item that has no result of its own.
-func assign(items []*Item, made []string, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
 	for i, it := range items {
-		if made[i] != "" {
-			it.Created, it.Err = Created{Name: made[i]}, nil
+		if name := names[it.ID]; name != "" {
+			it.Created, it.Err = Created{Name: name}, nil
 			continue
 		}
 		switch err := status.ErrorProto(meta.GetFailedRequests()[int32(i)]); {
 		case status.Code(err) == codes.AlreadyExists && it.Req.Task.Name != "":
-			it.Created, it.Err = Created{Name: it.Req.Task.Name, Duplicate: !it.maybe}, nil
+			it.Created, it.Err = Created{Name: it.Req.Task.Name, Duplicate: !it.mayExist}, nil
 		case err != nil:
-			it.failed(err)
+			it.fail(err)
 		case failure != nil:
-			it.failed(failure)
+			it.fail(failure)
 		case meta.GetState() == cloudtaskspb.BatchCreateTasksMetadata_SUCCEEDED:
 			it.Created, it.Err = Created{Name: it.Req.Task.Name}, nil
 		default:
-			it.failed(status.Error(codes.Unavailable, "the operation does not say what became of the task"))
+			it.fail(status.Error(codes.Unavailable, "the operation does not say whether the task was created"))
 		}
 	}
 }
 
-func (c *Creator) start(ctx context.Context, p *pacer, req *cloudtaskspb.BatchCreateTasksRequest, lean gax.CallOption) (*cloudtasks.BatchCreateTasksOperation, error) {
-	ctx, cancel := p.clamp(ctx)
+func (c *Creator) start(ctx context.Context, t *tries, req *cloudtaskspb.BatchCreateTasksRequest) (*cloudtasks.BatchCreateTasksOperation, error) {
+	ctx, cancel := t.bound(ctx)
 	defer cancel()
-	return c.Client.BatchCreateTasks(ctx, req, lean)
+	return c.Client.BatchCreateTasks(ctx, req)
 }
 
-// follow waits for the operation. The library's own Wait polls a second apart
-// at first, which is an age for a hundred tasks.
-func (c *Creator) follow(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation, lean gax.CallOption) error {
+// follow waits for the operation. The client's own Wait begins by polling once
+// a second, too slow for a hundred tasks.
+func (c *Creator) follow(ctx context.Context, t *tries, op *cloudtasks.BatchCreateTasksOperation) (*cloudtaskspb.BatchCreateTasksResponse, error) {
 	backoff := gax.Backoff{Initial: 20 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 	for {
-		err := c.poll(ctx, p, op, lean)
+		resp, err := c.poll(ctx, t, op)
 		switch {
 		case op.Done():
-			return err
+			return resp, err
 		case err != nil && !retryable(status.Code(err)):
-			return fmt.Errorf("following %s: %w", op.Name(), err)
+			return nil, fmt.Errorf("following %s: %w", op.Name(), err)
 		}
 		pause := backoff.Pause()
-		if time.Until(p.giveUp) <= pause {
-			return fmt.Errorf("%s is not done yet: %w", op.Name(), context.DeadlineExceeded)
+		if time.Until(t.end) <= pause {
+			return nil, fmt.Errorf("%s is not done yet: %w", op.Name(), context.DeadlineExceeded)
 		}
 		if gax.Sleep(ctx, pause) != nil {
-			return fmt.Errorf("%s is not done yet: %w", op.Name(), context.Cause(ctx))
+			return nil, fmt.Errorf("%s is not done yet: %w", op.Name(), context.Cause(ctx))
 		}
 	}
 }
 
-func (c *Creator) poll(ctx context.Context, p *pacer, op *cloudtasks.BatchCreateTasksOperation, lean gax.CallOption) error {
-	ctx, cancel := p.clamp(ctx)
+func (c *Creator) poll(ctx context.Context, t *tries, op *cloudtasks.BatchCreateTasksOperation) (*cloudtaskspb.BatchCreateTasksResponse, error) {
+	ctx, cancel := t.bound(ctx)
 	defer cancel()
-	_, err := op.Poll(ctx, lean)
-	return err
+	return op.Poll(ctx)
 }

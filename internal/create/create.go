@@ -1,7 +1,6 @@
-// Package create makes tasks at the service: one at a time or by the hundred,
-// retried where that is safe, so that none is lost in between and none is made
-// twice under different identities. It knows what the service refuses and says
-// so before the call. It deals in protos; what they mean is its caller's.
+// Package create creates tasks at the service, one at a time or by the hundred,
+// and retries where that is safe. It also knows the service's limits, so that a
+// task over one of them is refused before the call.
 package create
 
 import (
@@ -14,22 +13,30 @@ import (
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	gax "github.com/googleapis/gax-go/v2"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 var (
-	// ErrUnknown says that the answer was lost: the task may or may not exist.
+	// ErrUnknown means that the response was lost: the task may or may not
+	// exist.
 	ErrUnknown = errors.New("the task may or may not have been created")
 
-	// ErrNotSent says that the task was never sent, so it does not exist.
+	// ErrNotSent means that the request never reached a server, so the task
+	// does not exist.
 	ErrNotSent = errors.New("the task was not sent")
+
+	// errNoConnection is wrapped by the error of one call, see TellUnsent.
+	errNoConnection = errors.New("no connection")
 )
 
-// Patience is how long a create is retried if its context has no deadline.
-const Patience = time.Minute
+// RetryFor is how long a create is retried if its context has no deadline.
+const RetryFor = time.Minute
 
 // Creator creates tasks through one client. It is safe for concurrent use.
 type Creator struct {
@@ -39,113 +46,136 @@ type Creator struct {
 	// BatchCreateTasks.
 	WithoutBatch func()
 
-	singly atomic.Bool
+	unbatched atomic.Bool
 }
 
-// Created is what the service said of a task it took.
+// Created is a task that exists.
 type Created struct {
 	Name      string
 	Duplicate bool // a task of this name existed before the first try
 }
 
-// Task creates one task. With again set, it is tried until it succeeds, is
-// refused for good, or ctx ends: that is only safe for a task that is named,
-// or whose receiver recognises it.
+// Task creates one task. With retry set, it tries until the task exists, the
+// service refuses it, or ctx ends. That is safe only for a task that is named,
+// or whose receiver recognises a second copy.
 //
 // An error that wraps neither [ErrUnknown] nor [ErrNotSent] means that the
-// service refused it.
-func (c *Creator) Task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, again bool) (Created, error) {
+// service refused the task.
+func (c *Creator) Task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, retry bool) (Created, error) {
 	if ctx.Err() != nil {
 		return Created{}, fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
 	}
-	return c.task(ctx, req, again, false)
+	return c.task(ctx, req, retry, false)
 }
 
-// task is Task where an earlier try may already have created it.
-func (c *Creator) task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, again, maybe bool) (Created, error) {
-	p := start(ctx)
+// task is Task. mayExist says that an earlier try may have created the task.
+func (c *Creator) task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, retry, mayExist bool) (Created, error) {
+	t := startTries(ctx)
 	for {
-		p.tries++
-		task, err := c.try(ctx, &p, req)
+		t.count++
+		task, err := c.try(ctx, &t, req)
 		if err == nil {
 			return Created{Name: task.GetName()}, nil
 		}
 		code := status.Code(err)
 		if code == codes.AlreadyExists && req.GetTask().GetName() != "" {
-			return Created{Name: req.GetTask().GetName(), Duplicate: !maybe}, nil
+			return Created{Name: req.GetTask().GetName(), Duplicate: !mayExist}, nil
 		}
-		maybe = maybe || ambiguous(code)
-		if !again || !retryable(code) || !p.wait(ctx) {
-			return Created{}, p.explain(ctx, err, maybe)
+		mayExist = mayExist || ambiguous(err)
+		if !retry || !retryable(code) || !t.wait(ctx) {
+			return Created{}, t.explain(ctx, err, mayExist)
 		}
 	}
 }
 
-func (c *Creator) try(ctx context.Context, p *pacer, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
-	ctx, cancel := p.clamp(ctx)
+func (c *Creator) try(ctx context.Context, t *tries, req *cloudtaskspb.CreateTaskRequest) (*cloudtaskspb.Task, error) {
+	ctx, cancel := t.bound(ctx)
 	defer cancel()
-	return c.Client.CreateTask(ctx, req, codec{}.lean())
+	task, err := c.Client.CreateTask(ctx, req)
+	if err == nil && task.GetName() == "" {
+		err = status.Error(codes.Internal, "the response holds no task")
+	}
+	return task, err
 }
 
-// retryable codes pass by themselves.
+// TellUnsent is an option of the client. A refused connection and a lost
+// response have the same code; with this option the error of a call that never
+// had a connection is told from that of a call that had one.
+func TellUnsent() option.ClientOption {
+	return option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(tellUnsent))
+}
+
+func tellUnsent(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	var server peer.Peer // is set when the call is given to a connection
+	err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Peer(&server))...)
+	if err != nil && server.Addr == nil && ambiguous(err) {
+		return fmt.Errorf("%w: %w", errNoConnection, err)
+	}
+	return err
+}
+
+// retryable codes are those of passing troubles.
 func retryable(code codes.Code) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.ResourceExhausted
 }
 
-// ambiguous codes do not say whether the server acted before it failed.
-func ambiguous(code codes.Code) bool {
-	switch code {
+// ambiguous reports whether err leaves open that the server acted.
+func ambiguous(err error) bool {
+	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.DataLoss:
-		return true
+		return !errors.Is(err, errNoConnection)
 	}
 	return false
 }
 
-// pacer spaces the tries of one create.
-type pacer struct {
-	giveUp  time.Time
-	tries   int
+// tries paces the tries of one create.
+type tries struct {
+	end     time.Time // when there are no more
+	count   int
 	backoff gax.Backoff
 }
 
-func start(ctx context.Context) pacer {
-	giveUp, ok := ctx.Deadline()
+func startTries(ctx context.Context) tries {
+	end, ok := ctx.Deadline()
 	if !ok {
-		giveUp = time.Now().Add(Patience)
+		end = time.Now().Add(RetryFor)
 	}
-	return pacer{giveUp: giveUp, backoff: gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}}
+	return tries{end: end, backoff: gax.Backoff{Initial: 100 * time.Millisecond, Max: 10 * time.Second, Multiplier: 2}}
 }
 
-// clamp bounds one RPC.
-func (p *pacer) clamp(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); !ok && time.Until(p.giveUp) < rpc.Timeout {
-		return context.WithDeadline(ctx, p.giveUp)
+// bound returns the context of one call.
+func (t *tries) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); !ok && time.Until(t.end) < rpc.Timeout {
+		return context.WithDeadline(ctx, t.end)
 	}
 	return rpc.WithTimeout(ctx)
 }
 
-// wait pauses before the next try. It is false when there is no time for one.
-func (p *pacer) wait(ctx context.Context) bool {
-	pause := p.backoff.Pause()
-	return time.Until(p.giveUp) > pause && gax.Sleep(ctx, pause) == nil
+// wait pauses before the next try. It reports whether there is time for one.
+func (t *tries) wait(ctx context.Context) bool {
+	pause := t.backoff.Pause()
+	return time.Until(t.end) > pause && gax.Sleep(ctx, pause) == nil
 }
 
 // explain wraps the error of the last try.
-func (p *pacer) explain(ctx context.Context, err error, maybe bool) error {
+func (t *tries) explain(ctx context.Context, err error, mayExist bool) error {
 	if cause := context.Cause(ctx); cause != nil {
-		err = fmt.Errorf("%w (last answer: %w)", cause, err)
+		err = fmt.Errorf("%w (last error: %w)", cause, err)
 	}
-	if p.tries > 1 {
-		err = fmt.Errorf("gave up after %d tries: %w", p.tries, err)
+	if t.count > 1 {
+		err = fmt.Errorf("gave up after %d tries: %w", t.count, err)
 	}
-	if maybe {
+	switch {
+	case mayExist:
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, errNoConnection):
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	return fmt.Errorf("%w%s", err, hint(status.Code(err)))
 }
 
-// hint says what a refusal most likely means, where its own text does not
-// (docs/cloud-tasks.md#12.2).
+// hint says what a refusal most likely means, where the service's own text
+// does not (docs/cloud-tasks.md#12.2).
 func hint(code codes.Code) string {
 	switch code {
 	case codes.NotFound:

@@ -21,13 +21,13 @@ import (
 // Limits of the service.
 const (
 	MaxTask     = 1_048_569       // bytes of the stored task (docs/cloud-tasks.md#8.6)
-	MaxHeaders  = 80 << 10        // bytes of all names and values; they must be fewer (docs/cloud-tasks.md#4 HttpRequest)
+	MaxHeaders  = 80 << 10        // bytes of all names and values; they must be fewer (docs/cloud-tasks.md#4)
 	MaxURL      = 2083            // characters, encoded (docs/cloud-tasks.md#4)
 	MaxAhead    = 720 * time.Hour // of the schedule time (docs/cloud-tasks.md#8.4)
 	MinDeadline = 15 * time.Second
 	MaxDeadline = 30 * time.Minute // HTTP targets (docs/cloud-tasks.md#8.5)
 
-	// MaxDeadlineAppEngine is the range's end for App Engine targets.
+	// MaxDeadlineAppEngine is the longest deadline of App Engine targets.
 	MaxDeadlineAppEngine = 24*time.Hour + 15*time.Second
 )
 
@@ -47,24 +47,24 @@ func TaskID(id string) error {
 	return nil
 }
 
-func allowed(id string, most int, also string) bool {
+func allowed(id string, limit int, also string) bool {
 	for i := range len(id) {
 		c := id[i]
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte(also, c) < 0 {
 			return false
 		}
 	}
-	return id != "" && len(id) <= most
+	return id != "" && len(id) <= limit
 }
 
 // Deadline checks a dispatch deadline for the kind of target.
 func Deadline(d time.Duration, appEngine bool) error {
-	target, most := "HTTP", MaxDeadline
+	target, limit := "HTTP", MaxDeadline
 	if appEngine {
-		target, most = "App Engine", MaxDeadlineAppEngine
+		target, limit = "App Engine", MaxDeadlineAppEngine
 	}
-	if d < MinDeadline || d > most {
-		return fmt.Errorf("deadline %s is outside %s to %s, the range for %s targets", d, MinDeadline, most, target)
+	if d < MinDeadline || d > limit {
+		return fmt.Errorf("deadline %s is outside %s to %s, the range for %s targets", d, MinDeadline, limit, target)
 	}
 	return nil
 }
@@ -133,9 +133,31 @@ func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {
 	return t.GetAppEngineHttpRequest().GetHeaders(), t.GetAppEngineHttpRequest().GetBody()
 }
 
-// StoredSize counts a task as the service does (docs/cloud-tasks.md#8.6): with all that
-// it adds before it stores the task. Where the service's own choice is not
-// known yet (times, a generated name), the longest form is counted.
+// Size checks the size of a task: its headers, and the whole as the service
+// stores it.
+func Size(req *cloudtaskspb.CreateTaskRequest) error {
+	header, body := Parts(req.GetTask())
+	headers := 0
+	for name, value := range header {
+		headers += len(name) + len(value)
+	}
+	if headers >= MaxHeaders {
+		return fmt.Errorf("headers are %d bytes; they must be under %d", headers, MaxHeaders)
+	}
+	// Only tasks near the limit are worth the exact count: without their body
+	// they are below the limit of headers and 16 KiB of URL, names and times.
+	if len(body) <= MaxTask-MaxHeaders-16<<10 {
+		return nil
+	}
+	if stored := StoredSize(req.GetParent(), req.GetTask()); stored > MaxTask {
+		return fmt.Errorf("task is %d bytes as stored, %d of them the body; the limit is %d", stored, len(body), MaxTask)
+	}
+	return nil
+}
+
+// StoredSize is the size of a task as the service counts it: with all that it
+// adds before it stores the task (docs/cloud-tasks.md#8.6). Where the service's
+// choice is not known yet (times, a generated name), it counts the longest form.
 func StoredSize(parent string, t *cloudtaskspb.Task) int {
 	stored := proto.CloneOf(t)
 	if stored.Name == "" {

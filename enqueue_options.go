@@ -23,8 +23,6 @@ type call struct {
 	every   time.Duration
 	header  map[string]string
 	problem error
-
-	scratch create.Scratch // of the drafts that are made for it, one at a time
 }
 
 func newCall(opts []Option) (*call, error) {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-var deflaters = sync.Pool{New: func() any {
+var gzipWriters = sync.Pool{New: func() any {
 	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a valid level: cannot fail
 	return w
 }}
@@ -14,8 +14,8 @@ var deflaters = sync.Pool{New: func() any {
 // Compress returns body compressed by gzip, or false if that would not make
 // it smaller.
 func Compress(body []byte) ([]byte, bool) {
-	w := deflaters.Get().(*gzip.Writer)
-	defer deflaters.Put(w)
+	w := gzipWriters.Get().(*gzip.Writer)
+	defer gzipWriters.Put(w)
 	out := bytes.NewBuffer(make([]byte, 0, len(body)/2))
 	w.Reset(out)
 	_, _ = w.Write(body) // a bytes.Buffer takes everything

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,14 +22,10 @@ import (
 // draft is a task that is ready to be created.
 type draft struct {
 	req     *cloudtaskspb.CreateTaskRequest
-	form    *create.Form
-	header  create.Headers // in the scratch of the call, as is the body; nil once they are in req
-	body    []byte
 	receipt Receipt
 	kind    string
-	once    bool                 // do not try again: nothing would recognise a second copy
-	batch   bool                 // it goes with others
-	size    int                  // bytes on the wire, at most
+	once    bool                 // do not retry: no receiver would recognise a second copy
+	batch   bool                 // one of an EnqueueBatch
 	observe func(Receipt, error) // of ClientConfig.Instrument; may be nil
 }
 
@@ -49,7 +46,7 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	if err := validate(p); err != nil {
 		return nil, fmt.Errorf("payload is invalid: %w", err)
 	}
-	body, err := call.scratch.Marshal(p)
+	body, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("payload does not marshal: %w", err)
 	}
@@ -69,37 +66,61 @@ func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*dr
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{kind: pr.kind, form: pr.form, header: call.scratch.Header[:0], receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}}
-	c.encode(d, body)
-	stamp.Write(d.header.Set)
-	if err := c.addHeader(d, call.header); err != nil {
+	task, header := c.typedTask(pr, body)
+	if err := c.addHeader(header, call.header); err != nil {
 		return nil, err
 	}
-	return d, c.address(d, name, later, policy.Deadline)
+	return c.address(task, stamp, addressing{kind: pr.kind, queue: policy.Queue, name: name, due: due, later: later})
 }
 
-// address puts the task on its queue, under its name and at its time, to be
-// dispatched within its deadline if it has one.
-func (c *Client) address(d *draft, name string, later bool, deadline time.Duration) error {
-	if d.receipt.Queue == "" {
-		return errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
-	}
-	task := new(cloudtaskspb.Task)
-	if deadline != 0 {
-		if err := create.Deadline(deadline, d.form.AppEngine); err != nil {
-			return err
+// typedTask makes a task that carries the JSON of a payload, compressed if it
+// is large. It returns the task's headers too.
+func (c *Client) typedTask(pr *profile, body []byte) (*cloudtaskspb.Task, map[string]string) {
+	header := map[string]string{"Content-Type": "application/json"}
+	if c.config.CompressOver >= 0 && len(body) > c.config.CompressOver {
+		if smaller, ok := create.Compress(body); ok {
+			header["Content-Encoding"] = "gzip"
+			body = smaller
 		}
-		task.DispatchDeadline = durationpb.New(deadline)
 	}
-	parent := c.queues + d.receipt.Queue
-	if name != "" {
-		task.Name = parent + "/tasks/" + name
+	task := c.config.Target.task(pr.address, http.MethodPost, header, body)
+	task.RetryConfig = pr.policy.Retry.config(Unlimited)
+	return task, header
+}
+
+// addressing is where and when a task goes.
+type addressing struct {
+	kind, queue string
+	name        string // task ID; empty: the service makes one
+	due         time.Time
+	later       bool // due is not now
+}
+
+// address stamps a task and puts it on its queue.
+func (c *Client) address(task *cloudtaskspb.Task, stamp wire.Stamp, to addressing) (*draft, error) {
+	if to.queue == "" {
+		return nil, errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
 	}
-	if later {
-		task.ScheduleTime = timestamppb.New(d.receipt.ScheduledAt)
+	if stamp.Deadline != 0 {
+		if err := create.Deadline(stamp.Deadline, task.GetAppEngineHttpRequest() != nil); err != nil {
+			return nil, err
+		}
+		task.DispatchDeadline = durationpb.New(stamp.Deadline)
 	}
-	d.req = &cloudtaskspb.CreateTaskRequest{Parent: parent, Task: task}
-	return nil
+	parent := c.queues + to.queue
+	if to.name != "" {
+		task.Name = parent + "/tasks/" + to.name
+	}
+	if to.later {
+		task.ScheduleTime = timestamppb.New(to.due)
+	}
+	header, _ := create.Parts(task)
+	stamp.Write(func(name, value string) { header[name] = value })
+	return &draft{
+		req:     &cloudtaskspb.CreateTaskRequest{Parent: parent, Task: task},
+		receipt: Receipt{ID: stamp.ID, Queue: to.queue, ScheduledAt: to.due},
+		kind:    to.kind,
+	}, nil
 }
 
 // identify returns the task's name, empty for one that the service makes, and
@@ -130,22 +151,8 @@ func (c *Client) identify(p any, kind string, call *call, due time.Time, stamp *
 	return fence.TaskID("key", parts...), nil
 }
 
-// encode gives the draft its body, compressed if it is large, and the headers
-// that say what it is.
-func (c *Client) encode(d *draft, body []byte) {
-	d.header.Set("Content-Type", "application/json")
-	d.body = body
-	if c.config.CompressOver < 0 || len(body) <= c.config.CompressOver {
-		return
-	}
-	if smaller, ok := create.Compress(body); ok {
-		d.header.Set("Content-Encoding", "gzip")
-		d.body = smaller
-	}
-}
-
 // addHeader adds the caller's own headers to those of a typed task.
-func (c *Client) addHeader(d *draft, own map[string]string) error {
+func (c *Client) addHeader(header, own map[string]string) error {
 	for name, value := range own {
 		switch name {
 		case "Content-Type", "Content-Encoding":
@@ -155,7 +162,7 @@ func (c *Client) addHeader(d *draft, own map[string]string) error {
 				return errors.New("header Authorization would be replaced by the token of HTTPTarget.ServiceAccount")
 			}
 		}
-		d.header.Set(name, value)
+		header[name] = value
 	}
 	return nil
 }
@@ -165,7 +172,7 @@ type profile struct {
 	kind     string
 	declared Policy // the type's own
 	policy   Policy // with the client's and all defaults
-	form     *create.Form
+	address  string // URL, or relative URI for App Engine
 }
 
 // profile looks up the type of p.
@@ -198,13 +205,8 @@ func (c *Client) newProfile(kind string, declared Policy) (*profile, error) {
 	if err := pr.policy.check("Policy of "+kind, c.config.Target.appEngine()); err != nil {
 		return nil, err
 	}
-	address, err := c.config.Target.address("/" + kind)
-	if err != nil {
-		return nil, err
-	}
-	task := c.config.Target.request(address, http.MethodPost)
-	task.RetryConfig = pr.policy.Retry.config(Unlimited)
-	pr.form, err = create.NewForm(task)
+	var err error
+	pr.address, err = c.config.Target.address("/" + kind)
 	return pr, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/brillconsulting/handoff"
@@ -44,6 +45,8 @@ type taskServer struct {
 	// operation answers GetOperation.
 	operation func(ctx context.Context, n int, name string) (*longrunningpb.Operation, error)
 
+	dial func(context.Context) (net.Conn, error)
+
 	mu      sync.Mutex
 	tasks   []*cloudtaskspb.Task
 	names   map[string]bool
@@ -58,6 +61,7 @@ func (s *taskServer) serve(t testing.TB) []option.ClientOption {
 	t.Helper()
 	s.names, s.ops = make(map[string]bool), make(map[string]*longrunningpb.Operation)
 	listener := bufconn.Listen(1 << 20)
+	s.dial = listener.DialContext
 	server := grpc.NewServer()
 	cloudtaskspb.RegisterCloudTasksServer(server, s)
 	longrunningpb.RegisterOperationsServer(server, s)
@@ -222,4 +226,33 @@ func (s *taskServer) counts() (creates, batches, polls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.creates, s.batches, s.polls
+}
+
+// allSet fails for every field of a message, and of those in it, that is not
+// set. Of a oneof, one is enough.
+func allSet(t testing.TB, m protoreflect.Message) {
+	t.Helper()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		switch name := string(field.FullName().Name()); {
+		case field.ContainingOneof() != nil:
+			if m.WhichOneof(field.ContainingOneof()) == nil {
+				t.Errorf("no %s is set", field.ContainingOneof().FullName())
+			}
+		case outputOnly[name] || m.Has(field):
+		default:
+			t.Errorf("%s is not set", field.FullName())
+		}
+		if field.Kind() == protoreflect.MessageKind && !field.IsMap() && !field.IsList() && m.Has(field) && field.Message().ParentFile().Package() == "google.cloud.tasks.v2" {
+			allSet(t, m.Get(field).Message())
+		}
+	}
+}
+
+// outputOnly are the fields that the service sets, and the routing host, which
+// it makes from the other fields.
+var outputOnly = map[string]bool{
+	"create_time": true, "dispatch_count": true, "response_count": true, "first_attempt": true, "last_attempt": true, "view": true, "host": true,
+	"max_doublings": true, // 0 is a value
 }

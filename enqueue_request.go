@@ -85,11 +85,11 @@ func (c *Client) EnqueueRequest(ctx context.Context, r Request, opts ...Option) 
 }
 
 func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, error) {
-	form, err := r.form()
+	header, err := r.header(call.header)
 	if err != nil {
 		return nil, err
 	}
-	header, err := r.header(call.header)
+	task, err := r.task(header)
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +114,16 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	} else if name != "" && r.Unnamed {
 		return nil, errors.New("Request.Unnamed is set, and Key or Name gives a name")
 	}
-	stamp.Write(header.Set)
-	d := &draft{form: form, header: header, body: r.Body, receipt: Receipt{ID: stamp.ID, Queue: policy.Queue, ScheduledAt: due}, once: r.Unnamed}
-	return d, c.address(d, name, later, policy.Deadline)
+	d, err := c.address(task, stamp, addressing{queue: policy.Queue, name: name, due: due, later: later})
+	if err != nil {
+		return nil, err
+	}
+	d.once = r.Unnamed
+	return d, nil
 }
 
-// form is what the fields of r come to, but for its headers and body.
-func (r *Request) form() (*create.Form, error) {
+// task is the task that r describes, without name and times.
+func (r *Request) task(header map[string]string) (*cloudtaskspb.Task, error) {
 	target, address, err := r.target()
 	if err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func (r *Request) form() (*create.Form, error) {
 	if err := retry.check("Request", r.AppEngine != nil); err != nil {
 		return nil, err
 	}
-	task := target.request(address, method)
+	task := target.task(address, method, header, r.Body)
 	if r.Scope != "" {
 		task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OauthToken{
 			OauthToken: &cloudtaskspb.OAuthToken{ServiceAccountEmail: r.ServiceAccount, Scope: r.Scope},
@@ -143,7 +146,7 @@ func (r *Request) form() (*create.Form, error) {
 		whole := retry.over(defaultPolicy).Retry
 		task.RetryConfig = whole.config(whole.MaxAttempts)
 	}
-	return create.NewForm(task)
+	return task, nil
 }
 
 // target is the Request's own, and the address of the task there.
@@ -189,8 +192,8 @@ func (r *Request) checkMethod(method string) error {
 }
 
 // header is that of r, with that of the options.
-func (r *Request) header(also map[string]string) (create.Headers, error) {
-	header := make(map[string]string, len(r.Header)+len(also))
+func (r *Request) header(also map[string]string) (map[string]string, error) {
+	header := make(map[string]string, len(r.Header)+len(also)+8)
 	for name, values := range r.Header {
 		value := strings.Join(values, ", ")
 		canonical, err := create.Header(name, value)
@@ -203,5 +206,5 @@ func (r *Request) header(also map[string]string) (create.Headers, error) {
 	if _, ok := header["Authorization"]; ok && r.ServiceAccount != "" {
 		return nil, errors.New("header Authorization would be replaced by the token of Request.ServiceAccount")
 	}
-	return create.HeadersOf(header), nil
+	return header, nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
@@ -101,13 +100,11 @@ func (c *Client) draftCopy(s snoozed, stamp wire.Stamp, name string, due time.Ti
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{kind: s.kind, form: pr.form, receipt: Receipt{ID: stamp.ID, Queue: s.queue, ScheduledAt: due}}
+	task, header := c.typedTask(pr, s.body)
 	for name, values := range s.header {
 		if !wire.IsReserved(name) && name != "Authorization" && name != "Content-Type" && name != "Content-Encoding" {
-			d.header = append(d.header, create.Field{Name: name, Value: strings.Join(values, ", ")})
+			header[name] = strings.Join(values, ", ")
 		}
 	}
-	c.encode(d, s.body)
-	stamp.Write(d.header.Set)
-	return d, c.address(d, name, later, stamp.Deadline)
+	return c.address(task, stamp, addressing{kind: s.kind, queue: s.queue, name: name, due: due, later: later})
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/brillconsulting/handoff/internal/create"
 )
 
@@ -130,7 +132,7 @@ func (b *batch) add(p Payload, yield func(Receipt, error) bool) bool {
 
 // put adds an item to the open chunk of its queue, and sends what is full.
 func (b *batch) put(it *batchItem) {
-	queue, size := it.draft.receipt.Queue, it.draft.size
+	queue, size := it.draft.receipt.Queue, proto.Size(it.draft.req)
 	c := b.open[queue]
 	if c != nil && c.bytes+size > create.BatchBytes {
 		b.send(c)
