@@ -24,7 +24,7 @@ type Server struct {
 	tokens     *token.Minter
 	dispatcher *dispatch.Dispatcher
 	handler    *dispatch.Handler
-	network    *dispatch.Network // nil if Config.Transport is used
+	network    *http.Transport // nil if Config.Transport is used
 
 	callFaults     faults[CallFault]
 	dispatchFaults faults[DispatchFault]
@@ -51,7 +51,7 @@ func New(cfg Config) (*Server, error) {
 	minter := token.NewMinter(cfg.SigningKey)
 	s := &Server{log: cfg.Logger, tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
 	if cfg.Transport == nil {
-		s.network = dispatch.NewNetwork(cfg.InsecureTargets)
+		s.network = dispatch.NewTransport(cfg.InsecureTargets)
 		s.handler.Fallback = s.network
 	}
 	if cfg.Handler != nil {
@@ -71,8 +71,6 @@ func New(cfg Config) (*Server, error) {
 		QueueWindow:  cfg.QueueWindow,
 		History:      cfg.History,
 		Throttle:     cfg.Throttle,
-		// In a bubble nothing listens: a socket would stop its clock.
-		Exact: cfg.GRPCAddr != "" || cfg.HTTPAddr != "",
 	})
 	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits, DefaultURL: cfg.DefaultURL})
 	if err := s.listen(cfg); err != nil {
@@ -104,7 +102,7 @@ func (s *Server) Close() {
 			s.conn.Close()
 		}
 		if s.network != nil {
-			s.network.Close()
+			s.network.CloseIdleConnections()
 		}
 		s.serving.Wait()
 	})

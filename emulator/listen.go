@@ -19,10 +19,6 @@ import (
 )
 
 const (
-	// callWorkers carry out calls one after the other; what comes while all are
-	// busy gets a goroutine of its own. That for every call, whose stack has to
-	// grow each time, is an eighth of the cost of a create.
-	callWorkers = 16
 	// maxMessage lets a batch of a hundred of the largest tasks in.
 	maxMessage   = 128 << 20
 	memoryBuffer = 64 << 10
@@ -34,8 +30,6 @@ func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.UnaryInterceptor(s.intercept),
-		grpc.ForceServerCodecV2(codec{}),
-		grpc.NumStreamWorkers(callWorkers),
 	)
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)
 	betapb.RegisterCloudTasksServer(s.grpc, s.service.Beta())

@@ -62,7 +62,7 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	srv.KeepQueues() // a reset is for the next test, which has the same flags
 	if err := c.withBoard(ctx, srv, func() {
 		fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
-		tendMemory(ctx)
+		returnMemory(ctx)
 	}); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -10,60 +9,46 @@ import (
 
 const (
 	// restTick is how often the program is asked whether it is at rest.
-	restTick = 3 * time.Second
-	// restBytes is what a program at rest allocates in that time at most:
-	// somebody looks at a queue now and then.
+	restTick = 2 * time.Second
+	// restTicks is how long it must have been: until the connections to workers,
+	// which are closed after four seconds, have gone too.
+	restTicks = 3
+	// restBytes is what a program at rest allocates in a tick at most: a queue is
+	// looked at now and then.
 	restBytes = 1 << 20
-	// busyBytes is what it must have allocated since memory was last given
-	// back for there to be anything to give.
+	// busyBytes is what a burst of work allocates at least.
 	busyBytes = 16 << 20
-	// headroomBytes of garbage, and as much again as is in use, may gather before
-	// Go collects. With a few megabytes in use, which is all that most emulators
-	// ever have, it would collect many times a second under load, for a quarter
-	// of the CPU time of a create.
-	headroomBytes = 128 << 20
-	// restLong is the number of ticks after which the connections to workers
-	// are closed as well.
-	restLong = 2
 )
 
-// tendMemory has the collector run seldom under load, and at rest returns to
-// the system what a burst of work has left behind: when the burst is over, and
-// again when its connections are closed. Go collects as the heap grows, and at
-// rest it does not grow: the emulator would stay as large as it ever was for
-// minutes, most of it garbage, beside the programs that are being developed.
-func tendMemory(ctx context.Context) {
-	// Memory that is never touched is none of the machine's, and counts for the
-	// collector's goal, which is twice what is in use. GOGC=400 would do the same
-	// for the few megabytes, and far too much for a gigabyte.
-	headroom := make([]byte, headroomBytes/2)
-	defer runtime.KeepAlive(headroom)
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+// returnMemory returns unused memory to the system after each burst of work,
+// until ctx is done. Go collects garbage as the heap grows. At rest it does not
+// grow, and for minutes the emulator would stay as large as it ever was.
+func returnMemory(ctx context.Context) {
 	tick := time.NewTicker(restTick)
 	defer tick.Stop()
-	metrics.Read(sample)
-	last := sample[0].Value.Uint64()
-	given := last
-	for rests := 0; ; {
+	last := allocated()
+	returned := last
+	for rest := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		metrics.Read(sample)
-		allocated := sample[0].Value.Uint64()
-		if allocated-last > restBytes {
-			rests = 0
-		} else {
-			rests++
+		now := allocated()
+		if rest++; now-last > restBytes {
+			rest = 0
 		}
-		last = allocated
-		if allocated-given < busyBytes || rests != 1 && rests != restLong {
-			continue
-		}
-		debug.FreeOSMemory()
-		if rests == restLong {
-			given = allocated
+		last = now
+		if rest >= restTicks && now-returned >= busyBytes {
+			debug.FreeOSMemory()
+			returned = now
 		}
 	}
+}
+
+// allocated is how many bytes the program has allocated since it began.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

@@ -56,14 +56,14 @@ func (d *Dispatcher) attempt(ctx context.Context, a *engine.Attempt) engine.Outc
 	}
 	resp, err := d.Transport.RoundTrip(req)
 	if err != nil {
-		return noAnswer(ctx, err)
+		return noResponse(ctx, err)
 	}
 	// A response cut off in the middle is no response: the worker may have
 	// failed while it wrote.
 	_, err = io.CopyN(io.Discard, resp.Body, drained)
 	resp.Body.Close()
 	if err != nil && !errors.Is(err, io.EOF) {
-		return noAnswer(ctx, err)
+		return noResponse(ctx, err)
 	}
 	return engine.Outcome{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 }
@@ -82,10 +82,10 @@ func retryAfter(v string) time.Duration {
 	return 0
 }
 
-func noAnswer(ctx context.Context, err error) engine.Outcome {
+func noResponse(ctx context.Context, err error) engine.Outcome {
 	// A socket may notice the deadline before the context does.
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return engine.Outcome{Timeout: true, Failure: "no answer by the dispatch deadline"}
+		return engine.Outcome{Timeout: true, Failure: "no response by the dispatch deadline"}
 	}
 	return engine.Outcome{Failure: err.Error()}
 }

@@ -1,9 +1,6 @@
 package engine
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // bucket is the token bucket of a queue (docs/cloud-tasks.md#6.2), kept as one
 // number: the time at which it is full again. A bucket that starts full,
@@ -31,18 +28,6 @@ func newBucket(rate float64, burst int32) bucket {
 
 // ready is when the next token is there; a time in the past means now.
 func (b *bucket) ready() int64 { return b.full - b.depth }
-
-// A queue that is behind wakes once for the tokens of so much time, not for
-// each: waking costs more than a dispatch, and over the time of a dispatch
-// nobody can tell.
-const gatherTime = int64(10 * time.Millisecond)
-
-// gather is how much later than ready to wake so that up to this many tasks
-// find their tokens. It is 0 at rates that have no second token in that time.
-func (b *bucket) gather(tasks int) int64 {
-	more := min(gatherTime/b.interval, int64(tasks)-1, b.depth/b.interval)
-	return more * b.interval
-}
 
 // take removes a token, which must be there.
 func (b *bucket) take(now int64) { b.full = max(b.full, now) + b.interval }

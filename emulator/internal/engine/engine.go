@@ -3,9 +3,9 @@
 // rates, retries and names (docs/cloud-tasks.md is cited
 // where they apply) and nothing about gRPC or HTTP.
 //
-// Every queue is on its own: one lock, one alarm, one agenda. Nothing on the
-// way of a task is shared between queues but the clock and the workers, nothing
-// runs for a task that waits, and an idle queue costs no goroutine.
+// Every queue is on its own: one lock, one timer, one agenda. Queues share
+// nothing on the way of a task, nothing runs for a task that waits, and an idle
+// queue costs no goroutine.
 package engine
 
 import (
@@ -42,20 +42,13 @@ type Config struct {
 	QueueWindow  time.Duration // how long a queue name stays reserved; 0: not at all
 	History      int           // finished tasks a queue remembers the attempts of
 	Throttle     bool          // slow a queue down on 429 and 503
-
-	// Exact dispatches tasks at their schedule time to a tenth of a millisecond,
-	// where Go's timers alone are up to one late. It needs the system's clock,
-	// which a testing/synctest bubble is without.
-	Exact bool
 }
 
 // Engine holds the queues. Its methods and those of its queues may be
 // called concurrently.
 type Engine struct {
-	cfg     Config
-	queues  sync.Map // full name: *Queue
-	workers workers
-	clock   *clock // nil: alarms are timers
+	cfg    Config
+	queues sync.Map // full name: *Queue
 
 	mu     sync.Mutex // creating, deleting, resetting, closing
 	gone   map[string]time.Time
@@ -86,11 +79,8 @@ func (p *epoch) end() {
 
 // New returns an engine without queues.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch(), workers: newWorkers()}
+	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch()}
 	e.settled.changed = make(chan struct{})
-	if cfg.Exact {
-		e.clock = newClock()
-	}
 	return e
 }
 
@@ -183,10 +173,6 @@ func (e *Engine) Close() {
 		q.close()
 	}
 	last.end()
-	e.workers.close()
-	if e.clock != nil {
-		e.clock.close()
-	}
 }
 
 // settled lets Wait sleep until something has changed. While nobody waits

@@ -6,22 +6,21 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// history keeps what the tasks that ended last have lived through, for
-// inspection.
+// history keeps the tasks that ended last, for inspection.
 type history struct {
-	most int
+	max  int
 	ring []finished
 	next int
-	page []byte // where the next one goes
 }
 
-// Finished tasks are kept some thirty to a page, and go as they came, so a page
-// is garbage as a whole. In an allocation of its own, each would hold on to the
-// memory around it, where there was what only lived as long as a dispatch.
-const (
-	pageBytes     = 4 << 10
-	finishedBytes = 256 // of nearly all of them: appending a larger one makes the page larger
-)
+// finished is a task that has ended.
+type finished struct {
+	id      string
+	created int64
+	ended   int64
+	how     End
+	life    *life
+}
 
 // End is how a task ended.
 type End string
@@ -36,16 +35,16 @@ const (
 )
 
 func (h *history) add(t *task, now int64, how End) {
-	if t.life == nil || h.most <= 0 {
+	if t.life == nil || h.max <= 0 {
 		return
 	}
-	f := h.finish(t, now, how)
-	if len(h.ring) < h.most {
+	f := finished{id: t.id, created: t.created, ended: now, how: how, life: t.life}
+	if len(h.ring) < h.max {
 		h.ring = append(h.ring, f)
 		return
 	}
 	h.ring[h.next] = f
-	h.next = (h.next + 1) % h.most
+	h.next = (h.next + 1) % h.max
 }
 
 // back returns the task that ended as many before the last one.
@@ -57,7 +56,7 @@ func (h *history) back(i int) *finished {
 // (any more).
 func (h *history) find(id string) *finished {
 	for i := range h.ring {
-		if f := h.back(i); f.is(id) {
+		if f := h.back(i); f.id == id {
 			return f
 		}
 	}
@@ -79,9 +78,17 @@ func lifeOf(id string, created int64, l *life) Life {
 	told := Life{ID: id, Created: time.Unix(0, created)}
 	if l != nil {
 		told.Target, told.Dispatches = l.target, int(l.dispatches)
-		told.Attempts = append([]Record(nil), l.attempts...)
+		for _, a := range l.attempts {
+			told.Attempts = append(told.Attempts, a.copy())
+		}
 	}
 	return told
+}
+
+func (f *finished) copy() Life {
+	l := lifeOf(f.id, f.created, f.life)
+	l.Ended, l.How = time.Unix(0, f.ended), f.how
+	return l
 }
 
 // Life returns what a task has lived through: one that is in the queue, or
@@ -89,12 +96,11 @@ func lifeOf(id string, created int64, l *life) Life {
 func (q *Queue) Life(id string) (Life, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	key := []byte(id)
-	if t := q.tasks.find(key, q.tasks.hash(key)); t != nil {
+	if t := q.tasks.find(id, q.tasks.hash(id)); t != nil {
 		return lifeOf(id, t.created, t.life), true
 	}
 	if f := q.finished.find(id); f != nil {
-		return f.told(), true
+		return f.copy(), true
 	}
 	return Life{}, false
 }
@@ -106,7 +112,7 @@ func (q *Queue) Ended(most int) []Life {
 	defer q.mu.Unlock()
 	var ended []Life
 	for i := range min(most, len(q.finished.ring)) {
-		ended = append(ended, q.finished.back(i).told())
+		ended = append(ended, q.finished.back(i).copy())
 	}
 	return ended
 }

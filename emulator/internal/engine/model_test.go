@@ -270,9 +270,7 @@ func (m *model) idle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	// A queue that is behind may gather the tokens of 10 ms before it wakes.
-	gathered := math.Floor(m.rate * 0.010)
-	if m.paused || m.inFlight >= m.concurrent || m.tokens(now) < 1.001+gathered {
+	if m.paused || m.inFlight >= m.concurrent || m.tokens(now) < 1.001 {
 		return
 	}
 	for id, t := range m.tasks {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -36,9 +35,9 @@ type Queue struct {
 	running  int // all attempts, those of RunTask included
 	activity uint64
 
-	alarm  alarm
-	wakeAt int64 // what the alarm is set to, 0 while it is not
-	oldest int64 // no task was created before; see expire
+	timer  *time.Timer // calls tick; nil until it is first set
+	wakeAt int64       // what the timer is set to, 0 while it is stopped
+	oldest int64       // no task was created before; see expire
 }
 
 func newQueue(e *Engine, d Definition) *Queue {
@@ -53,10 +52,9 @@ func newQueue(e *Engine, d Definition) *Queue {
 		state:      cloudtaskspb.Queue_RUNNING,
 		born:       time.Now().UnixNano(),
 		tasks:      newStore(),
-		finished:   history{most: e.cfg.History},
+		finished:   history{max: e.cfg.History},
 	}
 	q.bucket = newBucket(q.settings.rate, q.settings.burst)
-	q.alarm = e.newAlarm(q.tick)
 	return q
 }
 
@@ -144,7 +142,7 @@ func (q *Queue) Purge() (Status, error) {
 	}
 	now := time.Now().UnixNano()
 	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
-		q.end(t, q.tasks.hash(t.id()), now, Purged)
+		q.end(t, q.tasks.hash(t.id), now, Purged)
 		t.pos = -1
 	}
 	q.agenda = agenda{}
@@ -167,46 +165,37 @@ func (q *Queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-	q.alarm.stop()
+	q.setTimer(0)
 }
 
 // Add puts a task into the queue, due at its schedule time, or at once if
 // that is not set or past. It reports ErrTaskExists, or ErrTaskRecent for the
 // name of a task that ended less than the window ago.
 func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
-	added, begun, err := q.add(e, due)
-	if begun {
-		// The worker goes first: it would wait until the call is answered, and its
-		// task be late by that.
-		runtime.Gosched()
-	}
-	return added, err
-}
-
-func (q *Queue) add(e Encoded, due time.Time) (added Task, begun bool, err error) {
 	hash := q.tasks.hash(e.id)
 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return Task{}, false, ErrQueueMissing
+		return Task{}, ErrQueueMissing
 	}
 	now := time.Now().UnixNano()
 	if q.tasks.find(e.id, hash) != nil {
-		return Task{}, false, ErrTaskExists
+		return Task{}, ErrTaskExists
 	}
 	if e.named && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
-		return Task{}, false, ErrTaskRecent
+		return Task{}, ErrTaskRecent
 	}
-	t := &task{data: e.data, created: now, due: max(now, due.UnixNano()), pos: -1}
+	t := &task{id: e.id, message: e.message, created: now, due: max(now, due.UnixNano()), pos: -1}
 	if q.tasks.n == 0 {
 		q.oldest = now
 	}
 	q.tasks.add(t, hash)
 	q.agenda.push(t)
 	q.activity++
-	added = t.copy()
-	return added, q.start(now), nil
+	added := t.copy()
+	q.start(now)
+	return added, nil
 }
 
 // Get returns a copy of a task, ErrTaskGone if it ended recently, or
@@ -214,9 +203,8 @@ func (q *Queue) add(e Encoded, due time.Time) (added Task, begun bool, err error
 func (q *Queue) Get(id string) (Task, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	key := []byte(id)
-	hash := q.tasks.hash(key)
-	if t := q.tasks.find(key, hash); t != nil {
+	hash := q.tasks.hash(id)
+	if t := q.tasks.find(id, hash); t != nil {
 		return t.copy(), nil
 	}
 	if q.graves.holds(hash, time.Now().UnixNano(), int64(q.settings.tombstoneTTL)) {
@@ -236,7 +224,7 @@ func (q *Queue) List(from uint64, n, bytes int) (page []Task, next uint64) {
 			return page, t.seq
 		}
 		page = append(page, t.copy())
-		bytes -= len(t.data)
+		bytes -= len(t.id) + len(t.message)
 	}
 	return page, 0
 }
@@ -246,8 +234,7 @@ func (q *Queue) List(from uint64, n, bytes int) (page []Task, next uint64) {
 func (q *Queue) Remove(id string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	key := []byte(id)
-	t := q.tasks.find(key, q.tasks.hash(key))
+	t := q.tasks.find(id, q.tasks.hash(id))
 	if t == nil {
 		return ErrTaskMissing
 	}
@@ -260,7 +247,7 @@ func (q *Queue) Remove(id string) error {
 
 // drop takes a task out of the queue and leaves its name reserved.
 func (q *Queue) drop(t *task, now int64, how End) {
-	hash := q.tasks.hash(t.id())
+	hash := q.tasks.hash(t.id)
 	q.agenda.remove(t)
 	q.tasks.remove(t, hash)
 	q.end(t, hash, now, how)

@@ -31,27 +31,15 @@ type run struct {
 	forced  bool // by RunTask: outside the limits
 }
 
-// start sets everything going that may go now, and says whether anything was.
-func (q *Queue) start(now int64) bool {
-	r := q.advance(now)
-	if r != nil {
-		q.engine.workers.start(r)
-	}
-	return r != nil
-}
-
-// advance is the scheduler. It is called, with the queue locked, whenever
-// something has happened that may let a task start: a task came, an attempt
-// ended, the alarm rang, the configuration or the state changed. It starts
-// what may start now and sets the alarm for what may start later. The last
-// attempt begun is returned for the caller to carry out, so that a worker
-// goes from one task to the next without a new goroutine.
-func (q *Queue) advance(now int64) *run {
+// start is the scheduler. It is called, with the queue locked, whenever
+// something has happened that may let a task start: a task came, a dispatch
+// ended, the timer fired, the configuration or the state changed. It starts
+// what may start now and sets the timer for what may start later.
+func (q *Queue) start(now int64) {
 	if q.closed {
-		return nil
+		return
 	}
 	q.expire(now)
-	var last *run
 	wake := int64(0)
 	for q.state == cloudtaskspb.Queue_RUNNING && q.inFlight < q.settings.concurrent {
 		t := q.agenda.first()
@@ -60,36 +48,29 @@ func (q *Queue) advance(now int64) *run {
 		}
 		if at := max(t.due, q.bucket.ready(), q.throttle.heldTo); at > now {
 			wake = at
-			if at == q.bucket.ready() {
-				wake += q.bucket.gather(q.agenda.n)
-			}
 			break
 		}
 		q.bucket.take(now)
 		q.agenda.remove(t)
 		q.inFlight++
-		if last != nil {
-			q.engine.workers.start(last)
-		}
-		last = q.begin(t, now, false)
+		q.begin(t, now, false)
 	}
-	q.setAlarm(wake)
-	return last
+	q.setTimer(wake)
 }
 
-// setAlarm makes the queue wake at this time, or, if that comes first or
-// wake is 0, when its oldest task reaches the age limit. An alarm that is set
+// setTimer makes the queue wake at this time, or, if that comes first or
+// wake is 0, when its oldest task reaches the age limit. A timer that is set
 // too early is left: waking once for nothing is cheaper than setting it anew
 // each time.
-func (q *Queue) setAlarm(wake int64) {
-	if q.tasks.n > 0 {
+func (q *Queue) setTimer(wake int64) {
+	if q.tasks.n > 0 && !q.closed {
 		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
 			wake = end
 		}
 	}
 	if wake == 0 {
 		if q.wakeAt != 0 {
-			q.alarm.stop()
+			q.timer.Stop()
 			q.wakeAt = 0
 		}
 		return
@@ -98,10 +79,15 @@ func (q *Queue) setAlarm(wake int64) {
 		return
 	}
 	q.wakeAt = wake
-	q.alarm.set(wake)
+	after := time.Until(time.Unix(0, wake))
+	if q.timer == nil {
+		q.timer = time.AfterFunc(after, q.tick)
+		return
+	}
+	q.timer.Reset(after)
 }
 
-// tick is called by the alarm.
+// tick is called by the timer.
 func (q *Queue) tick() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,8 +112,8 @@ func (q *Queue) expire(now int64) {
 	}
 }
 
-// begin records the start of an attempt of t.
-func (q *Queue) begin(t *task, now int64, forced bool) *run {
+// begin starts a dispatch of t.
+func (q *Queue) begin(t *task, now int64, forced bool) {
 	if t.life == nil {
 		t.life = &life{first: now}
 	}
@@ -147,26 +133,17 @@ func (q *Queue) begin(t *task, now int64, forced bool) *run {
 	if len(l.attempts) == keptAttempts {
 		l.attempts = append(l.attempts[:0], l.attempts[1:]...)
 	}
-	l.attempts = append(l.attempts, Record{Schedule: r.attempt.Schedule, Dispatch: time.Unix(0, now)})
+	l.attempts = append(l.attempts, record{schedule: t.due, dispatch: now})
 	l.dispatches++
 	l.running++
 	q.recent.dispatched(t.due, now)
 	q.running++
-	q.epoch.attempts.Add(1)
-	return r
+	q.epoch.attempts.Go(func() { q.carryOut(r) })
 }
 
-// work carries out r and whatever it is handed next.
-func (q *Queue) work(r *run) {
-	for r != nil {
-		a := &r.attempt
-		a.TaskID = string(r.t.id())
-		a.Task = Decode(r.t.message())
-		outcome := q.dispatch(a)
-		next := q.finish(r, outcome)
-		q.epoch.attempts.Done()
-		r = next
-	}
+func (q *Queue) carryOut(r *run) {
+	r.attempt.TaskID, r.attempt.Task = r.t.id, Decode(r.t.message)
+	q.finish(r, q.dispatch(&r.attempt))
 }
 
 func (q *Queue) dispatch(a *Attempt) Outcome {
@@ -188,9 +165,8 @@ func deadline(t *cloudtaskspb.Task) time.Duration {
 // DefaultDeadline is the dispatch deadline of a task that states none.
 const DefaultDeadline = 10 * time.Minute
 
-// finish records the outcome of r and decides what becomes of its task. It
-// returns the attempt that the worker carries out next, if any.
-func (q *Queue) finish(r *run, o Outcome) *run {
+// finish records the outcome of r and decides what becomes of its task.
+func (q *Queue) finish(r *run, o Outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now().UnixNano()
@@ -206,9 +182,8 @@ func (q *Queue) finish(r *run, o Outcome) *run {
 	if !r.t.gone {
 		q.decide(r, o, now)
 	}
-	next := q.advance(now)
+	q.start(now)
 	q.engine.settled.announce()
-	return next
 }
 
 func (l *life) end(r *run, o Outcome, now int64) {
@@ -223,7 +198,7 @@ func (l *life) end(r *run, o Outcome, now int64) {
 	if i := int(r.number-l.dispatches) + len(l.attempts) - 1; i >= 0 {
 		l.attempts[i].Outcome = o
 		if o.Status != 0 {
-			l.attempts[i].Response = time.Unix(0, now)
+			l.attempts[i].response = now
 		}
 	}
 }
@@ -263,8 +238,7 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 func (q *Queue) Run(id string) (Task, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	key := []byte(id)
-	t := q.tasks.find(key, q.tasks.hash(key))
+	t := q.tasks.find(id, q.tasks.hash(id))
 	if t == nil || q.closed {
 		return Task{}, ErrTaskMissing
 	}
@@ -273,9 +247,7 @@ func (q *Queue) Run(id string) (Task, error) {
 	// dispatch it a second time beside this attempt.
 	q.agenda.remove(t)
 	t.due = now
-	r := q.begin(t, now, true)
+	q.begin(t, now, true)
 	q.activity++
-	dispatched := t.copy()
-	q.engine.workers.start(r)
-	return dispatched, nil
+	return t.copy(), nil
 }

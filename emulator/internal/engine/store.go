@@ -7,7 +7,7 @@ import "hash/maphash"
 type store struct {
 	byHash  map[uint64]*task
 	clashes map[string]*task // tasks whose hash was taken by another; all but always nil
-	hash    func(id []byte) uint64
+	hash    func(id string) uint64
 
 	most int // tasks since the map was made
 
@@ -33,17 +33,17 @@ const (
 // no strings. The seed is random: nobody can choose IDs that collide.
 var hashSeed = maphash.MakeSeed()
 
-func hashID(id []byte) uint64 { return maphash.Bytes(hashSeed, id) }
+func hashID(id string) uint64 { return maphash.String(hashSeed, id) }
 
 func newStore() store {
 	return store{byHash: make(map[uint64]*task), hash: hashID}
 }
 
-func (s *store) find(id []byte, hash uint64) *task {
-	if t := s.byHash[hash]; t != nil && string(t.id()) == string(id) {
+func (s *store) find(id string, hash uint64) *task {
+	if t := s.byHash[hash]; t != nil && t.id == id {
 		return t
 	}
-	return s.clashes[string(id)]
+	return s.clashes[id]
 }
 
 func (s *store) add(t *task, hash uint64) {
@@ -53,7 +53,7 @@ func (s *store) add(t *task, hash uint64) {
 		if s.clashes == nil {
 			s.clashes = make(map[string]*task)
 		}
-		s.clashes[string(t.id())] = t
+		s.clashes[t.id] = t
 	}
 	t.seq = s.next
 	s.next++
@@ -74,7 +74,7 @@ func (s *store) remove(t *task, hash uint64) {
 	if s.byHash[hash] == t {
 		delete(s.byHash, hash)
 	} else {
-		delete(s.clashes, string(t.id()))
+		delete(s.clashes, t.id)
 	}
 	i := int(t.seq>>rowBits - s.base)
 	s.rows[i].tasks[t.seq%rowSize] = nil

@@ -1,22 +1,20 @@
 package engine
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/brillconsulting/handoff/emulator/internal/encode"
 )
 
 // task is one task of a queue. There may be millions, nearly all of them
-// waiting for their first attempt, so it holds what a waiting task needs
-// and no more: 64 bytes beside its encoded message.
+// waiting for their first dispatch, so the message is kept encoded and the rest
+// is what a waiting task needs.
 type task struct {
-	data    []byte // length of the ID, the ID, the encoded message; never changed
+	id      string
+	message []byte // encoded; never changed
 	life    *life  // nil until the first dispatch
 	seq     uint64 // order of creation in the queue
 	created int64  // Unix nanoseconds, as all times here
@@ -33,18 +31,35 @@ type life struct {
 	running    int32
 	first      int64  // dispatch time of the first attempt
 	target     string // URL of its attempts; empty until one has ended
-	attempts   []Record
+	attempts   []record
 }
 
 // Most attempts whose records are kept with a task; the oldest go first.
 const keptAttempts = 100
 
-// Record is one attempt of a task, running or ended.
+// Record is one dispatch of a task, in flight or ended.
 type Record struct {
 	Schedule time.Time
 	Dispatch time.Time
-	Response time.Time // zero while none came
+	Response time.Time // zero without a response
 	Outcome
+}
+
+// record is a Record as it is kept. Finished tasks keep theirs, and three
+// time.Time would be more than half of what one takes.
+type record struct {
+	schedule int64
+	dispatch int64
+	response int64 // 0 without a response
+	Outcome
+}
+
+func (r record) copy() Record {
+	c := Record{Schedule: time.Unix(0, r.schedule), Dispatch: time.Unix(0, r.dispatch), Outcome: r.Outcome}
+	if r.response != 0 {
+		c.Response = time.Unix(0, r.response)
+	}
+	return c
 }
 
 // Outcome is what became of an attempt. The zero Outcome is that of one
@@ -60,45 +75,28 @@ type Outcome struct {
 // OK says whether the task is done with (docs/cloud-tasks.md#7.4).
 func (o Outcome) OK() bool { return o.Status >= 200 && o.Status <= 299 }
 
-func (t *task) id() []byte {
-	n, w := binary.Uvarint(t.data)
-	return t.data[w : w+int(n)]
-}
-
-func (t *task) message() []byte {
-	n, w := binary.Uvarint(t.data)
-	return t.data[w+int(n):]
-}
-
 // Encoded is a task as it is kept.
 type Encoded struct {
-	data  []byte // of the task
-	id    []byte // in data
-	size  int    // of its message
-	named bool   // by who made it
+	id      string
+	message []byte
+	named   bool // by the caller
 }
 
-// Encode lays a task out for [Queue.Add], in one allocation of the exact size.
-// With no ID it is given a random one. m must be the caller's alone.
+// Encode prepares a task for [Queue.Add]. Without an ID it is given a random one.
 func Encode(id string, m *cloudtaskspb.Task) (Encoded, error) {
-	key := []byte(id)
+	e := Encoded{id: id, named: id != ""}
 	if id == "" {
-		key = randomID()
+		e.id = randomID()
 	}
-	message := encode.Measure(m)
-	data := make([]byte, 0, 2+len(key)+message.Size)
-	data = binary.AppendUvarint(data, uint64(len(key)))
-	data = append(data, key...)
-	begin := len(data)
-	data, err := message.Append(data)
-	if err != nil {
+	var err error
+	if e.message, err = proto.Marshal(m); err != nil {
 		return Encoded{}, fmt.Errorf("emulator: encoding a task: %w", err)
 	}
-	return Encoded{data: data, id: data[begin-len(key) : begin], size: message.Size, named: id != ""}, nil
+	return e, nil
 }
 
-// Size is how many bytes its message has.
-func (e Encoded) Size() int { return e.size }
+// Size is the size of the message in bytes.
+func (e Encoded) Size() int { return len(e.message) }
 
 // Decode reads the message of a task as it was given to [Encode].
 func Decode(message []byte) *cloudtaskspb.Task {
@@ -112,16 +110,8 @@ func Decode(message []byte) *cloudtaskspb.Task {
 
 // randomID makes an ID like the service's own: about 20 decimal digits
 // (docs/cloud-tasks.md#2).
-func randomID() []byte {
-	id := make([]byte, 20)
-	for half := range 2 {
-		n := rand.Uint64N(1e10)
-		for i := range 10 {
-			id[half*10+9-i] = byte('0' + n%10)
-			n /= 10
-		}
-	}
-	return id
+func randomID() string {
+	return fmt.Sprintf("%010d%010d", rand.Uint64N(1e10), rand.Uint64N(1e10))
 }
 
 // Task is a copy of what the engine knows of a task.
@@ -138,15 +128,15 @@ type Task struct {
 
 func (t *task) copy() Task {
 	c := Task{
-		ID:       string(t.id()),
-		Message:  t.message(),
+		ID:       t.id,
+		Message:  t.message,
 		Created:  time.Unix(0, t.created),
 		Schedule: time.Unix(0, t.due),
 	}
 	if l := t.life; l != nil {
 		c.Dispatches, c.Responses = l.dispatches, l.responses
 		c.First = time.Unix(0, l.first)
-		last := l.attempts[len(l.attempts)-1]
+		last := l.attempts[len(l.attempts)-1].copy()
 		c.Last = &last
 	}
 	return c

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/brillconsulting/handoff/emulator/internal/encode"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
@@ -184,19 +183,7 @@ func finished(name string, meta, response proto.Message) (*longrunningpb.Operati
 		}}
 		return op, nil
 	}
-	answer, err := pack(response)
+	answer, err := anypb.New(response)
 	op.Result = &longrunningpb.Operation_Response{Response: answer}
 	return op, err
 }
-
-// pack is anypb.New with a response of many tasks encoded for less.
-func pack(response proto.Message) (*anypb.Any, error) {
-	created, ok := response.(*cloudtaskspb.BatchCreateTasksResponse)
-	if !ok {
-		return anypb.New(response)
-	}
-	tasks, err := encode.Created(created.GetTasks())
-	return &anypb.Any{TypeUrl: createdURL, Value: tasks}, err
-}
-
-var createdURL = "type.googleapis.com/" + string((*cloudtaskspb.BatchCreateTasksResponse)(nil).ProtoReflect().Descriptor().FullName())

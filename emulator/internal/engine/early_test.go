@@ -11,9 +11,9 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// TestExactIsNeverEarly: no task goes out before its time; and one that is
+// TestNeverEarly: no task goes out before its time; and one that is
 // overtaken or taken away holds up nothing.
-func TestExactIsNeverEarly(t *testing.T) {
+func TestNeverEarly(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	early := 0
@@ -27,7 +27,6 @@ func TestExactIsNeverEarly(t *testing.T) {
 			return engine.Outcome{Status: 200}
 		},
 		TaskTTL: time.Hour,
-		Exact:   true,
 	})
 	defer e.Close()
 	q := newQueue(t, e, "q", 500)
