@@ -1,8 +1,8 @@
 // Package assert holds the few checks that the tests of this module repeat.
 //
-// It exists because the imports of our tests are part of what our users pay: a
-// test framework here would land in the go.sum of everyone who depends on us.
-// Every check stops the test at once, so it belongs in the test's own goroutine.
+// It exists because go mod tidy follows the imports of tests: a test framework
+// here would be in the go.sum of every user. A check that fails stops the test
+// at once, so call it in the test's own goroutine.
 package assert
 
 import (
@@ -38,16 +38,16 @@ func ErrorIs(t testing.TB, err, target error) {
 	}
 }
 
-// ErrorContains fails the test unless err says every one of the texts.
+// ErrorContains fails the test unless err contains all of the texts.
 func ErrorContains(t testing.TB, err error, texts ...string) {
 	t.Helper()
 	if err == nil {
-		t.Fatalf("no error, want one that says %q", texts)
+		t.Fatalf("no error, want one that contains %q", texts)
 		return
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Fatalf("error does not say %q: %v", text, err)
+			t.Fatalf("error does not contain %q: %v", text, err)
 		}
 	}
 }
@@ -60,9 +60,9 @@ func Status(t testing.TB, got, want int) {
 	}
 }
 
-// Eventually fails the test unless cond comes true within the deadline. It is for
-// states that only another process can report; where there is a channel to wait
-// on, wait on that. The last argument says what was waited for.
+// Eventually fails the test unless cond becomes true within the deadline. Use it
+// for the state of another process; where there is a channel, wait for that.
+// what names the condition in the failure.
 func Eventually(t testing.TB, deadline time.Duration, cond func() bool, what string) {
 	t.Helper()
 	if !poll(deadline, cond) {
@@ -70,9 +70,9 @@ func Eventually(t testing.TB, deadline time.Duration, cond func() bool, what str
 	}
 }
 
-// poll asks cond until it is true or the deadline has passed. The pause grows from
-// 1 ms to 50 ms: most waits are over at once, and long ones must not starve the
-// process that is waited for.
+// poll calls cond until it is true or the deadline has passed, every 1 ms at
+// first and every 50 ms later, so that a long wait does not starve the process
+// it waits for.
 func poll(deadline time.Duration, cond func() bool) bool {
 	end := time.Now().Add(deadline)
 	for pause := time.Millisecond; !cond(); pause = min(2*pause, 50*time.Millisecond) {

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// recorder is a testing.TB that keeps what a check says instead of failing.
+// recorder is a testing.TB that records a failure instead of failing.
 type recorder struct {
 	testing.TB
 	failure  string
@@ -33,8 +33,8 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// run calls check as a test would, in a goroutine of its own that Fatalf may end,
-// then the cleanups it registered.
+// run calls check in its own goroutine, which Fatalf may end, and then the
+// cleanups that check registered.
 func run(check func(testing.TB)) (failure string) {
 	r := new(recorder)
 	done := make(chan struct{})
@@ -106,8 +106,8 @@ func TestEventuallyWaits(t *testing.T) {
 
 func TestNoLeaksNamesTheGoroutine(t *testing.T) {
 	t.Parallel()
-	// In a bubble the deadline passes at once, but the process's other goroutines are
-	// in sight all the same: hence Contains, on the name of ours.
+	// In a bubble the deadline passes at once. Goroutines outside of it are seen
+	// too, so look for the name of ours.
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
 		defer close(stop)

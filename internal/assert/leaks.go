@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// leakDeadline is how long a goroutine may take to end after what started it was
-// closed: sockets and gRPC transports finish in the background.
+// leakDeadline is how long goroutines may take to end: sockets and gRPC
+// transports finish in the background after Close.
 const leakDeadline = 5 * time.Second
 
-// NoLeaks fails the test when, at its end, goroutines are running that were not
-// running when NoLeaks was called. Call it first, so that it looks after every
-// other cleanup; not in a test that calls t.Parallel, whose neighbours' goroutines
-// cannot be told from its own: there [NoLeaksMain] looks after all of them.
+// NoLeaks fails the test if, at its end, goroutines are running that were not
+// running when NoLeaks was called. Call it first, so that it checks after every
+// other cleanup. Use [NoLeaksMain] for parallel tests, whose goroutines cannot
+// be told apart.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	before := goroutines()
@@ -29,7 +29,7 @@ func NoLeaks(t testing.TB) {
 	})
 }
 
-// NoLeaksMain runs the tests of a package and fails it when goroutines outlive them:
+// NoLeaksMain runs the tests of a package, and fails if goroutines outlive them:
 //
 //	func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 func NoLeaksMain(m *testing.M) {
@@ -62,8 +62,8 @@ func leakedSince(before map[string]string, deadline time.Duration) []string {
 
 var goroutineID = regexp.MustCompile(`^goroutine (\d+)`)
 
-// goroutines returns the stack of every goroutine but the caller's, by ID. IDs are
-// never used again, so an ID that was there before is the same goroutine.
+// goroutines returns the stack of every goroutine but the caller's, by ID. The
+// runtime never reuses an ID.
 func goroutines() map[string]string {
 	buf := make([]byte, 64<<10)
 	n := runtime.Stack(buf, true)
@@ -80,8 +80,8 @@ func goroutines() map[string]string {
 	return stacks
 }
 
-// outlivesAll reports whether the goroutine is the one that os/signal starts on the
-// first Notify of the process and never stops.
+// outlivesAll reports whether the goroutine is the one that os/signal starts at
+// the first Notify and never stops.
 func outlivesAll(stack string) bool {
 	return strings.Contains(stack, "os/signal.loop(")
 }

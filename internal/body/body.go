@@ -1,5 +1,5 @@
-// Package body reads the body of a request: bounded before and while it is
-// read, inflated where it came compressed, into buffers that are used again.
+// Package body reads request bodies: limited in size, decompressed if they came
+// compressed, into buffers that are reused.
 package body
 
 import (
@@ -14,20 +14,20 @@ import (
 )
 
 var (
-	// ErrTooLarge says that the body, as sent or inflated, is over the limit.
+	// ErrTooLarge means that the body, as sent or decompressed, is over the limit.
 	ErrTooLarge = errors.New("body is too large")
 
-	// ErrEncoding says that the body is not what its Content-Encoding claims,
-	// or that the claim is not one of none, identity and gzip.
+	// ErrEncoding means that the body does not match its Content-Encoding, or that
+	// the encoding is neither identity nor gzip.
 	ErrEncoding = errors.New("bad content encoding")
 )
 
-// Read returns the body of r, inflated if its Content-Encoding is gzip.
-// Neither the bytes sent nor the inflated ones may be more than limit.
+// Read returns the body of r, decompressed if its Content-Encoding is gzip. The
+// limit holds for the compressed and for the decompressed size.
 //
-// The bytes are the caller's until it calls release, exactly once, also after
-// an error. An error that is neither [ErrTooLarge] nor [ErrEncoding] came from
-// the connection: the sender may well be gone.
+// The caller owns the bytes until it calls release, which it must do exactly
+// once, also after an error. An error other than [ErrTooLarge] and [ErrEncoding]
+// is the connection's: the sender may be gone.
 func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	compressed, err := isGzip(r.Header)
 	if err != nil {
@@ -46,8 +46,8 @@ func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	if !compressed {
 		return sent.Bytes(), sent.release, nil
 	}
-	// All of it is here before any of it is inflated: so a broken connection
-	// and a broken encoding cannot be mistaken for each other.
+	// Read all of it before decompressing, so that a broken connection cannot be
+	// mistaken for a broken encoding.
 	defer sent.release()
 	inflated := borrow()
 	if err := inflated.inflate(sent, limit); err != nil {
@@ -61,7 +61,7 @@ func isGzip(h http.Header) (bool, error) {
 	if len(values) == 0 {
 		return false, nil
 	}
-	// A list names codings applied one over the other, which no task needs.
+	// A list of codings is refused: no task needs several.
 	coding := strings.Trim(values[0], " \t")
 	switch {
 	case len(values) > 1:
@@ -70,19 +70,19 @@ func isGzip(h http.Header) (bool, error) {
 	case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"): // RFC 9110 §8.4.1.3
 		return true, nil
 	}
-	return false, fmt.Errorf("%w: it is none of identity and gzip", ErrEncoding)
+	return false, fmt.Errorf("%w: it is neither identity nor gzip", ErrEncoding)
 }
 
-// buffer keeps its own release as a value, so that handing it out allocates
-// nothing.
+// buffer holds its release function, so that returning it does not allocate.
 type buffer struct {
 	bytes.Buffer
 	limited io.LimitedReader
 	release func()
 }
 
-// keep is the capacity beyond which a buffer is left to the garbage collector:
-// one large task must not pin its size for every small one after it.
+// keep is the largest capacity of a buffer that is reused. Larger ones are left
+// to the garbage collector, so that one large task does not hold its memory for
+// ever.
 const keep = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
@@ -104,22 +104,21 @@ func (b *buffer) giveBack() {
 
 var inflaters = sync.Pool{New: func() any { return new(gzip.Reader) }}
 
-// fill reads src to its end. The size it is expected to have saves growing; it
-// is negative if nobody said.
+// fill reads src to its end. expected is its size, or negative if unknown.
 func (b *buffer) fill(src io.Reader, expected, limit int) error {
 	b.Grow(min(max(expected, 0), keep) + bytes.MinRead)
 	b.limited = io.LimitedReader{R: src, N: min(int64(limit)+1, keep)}
 	defer func() { b.limited.R = nil }()
 	_, err := b.ReadFrom(&b.limited)
 	if err == nil && b.Len() == keep && limit >= keep {
-		// So much has come, so the rest may be believed and has its room made in
-		// one step; doubling would copy a large body several times.
+		// The beginning has arrived, so expected can be believed: make room for the
+		// rest at once. Doubling would copy a large body several times.
 		b.Grow(max(expected-keep, 0) + bytes.MinRead)
 		b.limited.N = int64(limit) + 1 - keep
 		_, err = b.ReadFrom(&b.limited)
 	}
 	if err != nil {
-		// A limit that somebody else put on the body is a limit all the same.
+		// The limit of a middleware counts too.
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return ErrTooLarge
 		}

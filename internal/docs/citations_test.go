@@ -48,9 +48,8 @@ func sections(t *testing.T) map[string]string {
 	return found
 }
 
-// TestCitations shows that each citation of the page about the service leads to
-// a section, and that the documentation users read on pkg.go.dev has none: it
-// links to Google's own pages.
+// TestCitations shows that each citation of docs/cloud-tasks.md names a section
+// that exists.
 func TestCitations(t *testing.T) {
 	t.Parallel()
 	there := sections(t)
@@ -76,7 +75,8 @@ func TestCitations(t *testing.T) {
 	}
 }
 
-// TestExportedDocumentation: a reader of pkg.go.dev has no docs folder.
+// TestExportedDocumentation shows that exported documentation does not cite the
+// docs folder, which pkg.go.dev does not have. It links Google's own pages.
 func TestExportedDocumentation(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", "{{.Dir}}", "./...")
@@ -112,8 +112,8 @@ func TestExportedDocumentation(t *testing.T) {
 	}
 }
 
-// TestEveryFactIsMarked shows that the page says of each fact where it comes
-// from: at the head of its section, or in the fact's own paragraph, row or item.
+// TestEveryFactIsMarked shows that each fact has its mark, at the head of its
+// section or in its own paragraph or item.
 func TestEveryFactIsMarked(t *testing.T) {
 	t.Parallel()
 	for number, text := range sections(t) {
@@ -147,8 +147,8 @@ func blocksOf(text string) []string {
 	return blocks
 }
 
-// TestSourcesAreDefined shows that each source that is named has its link, and
-// that each link is used.
+// TestSourcesAreDefined shows that each named source has a link, and that each
+// link is used.
 func TestSourcesAreDefined(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(root, service))

@@ -13,8 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// vocabulary returns every exported error, outcome and reason of the root, with
-// the text that logs and metrics show of the latter two.
+// vocabulary returns every exported error, outcome and reason of the root.
+// Outcomes and reasons map to their text in logs and metrics.
 func vocabulary(t *testing.T) map[string]string {
 	t.Helper()
 	fset := token.NewFileSet()
@@ -48,7 +48,8 @@ func vocabulary(t *testing.T) map[string]string {
 
 var entry = regexp.MustCompile("^\\| `([A-Z][A-Za-z]+)`(?: `([a-z-]+)`)? \\|")
 
-// TestErrors holds docs/errors.md to the code, both ways.
+// TestErrors shows that docs/errors.md lists exactly the errors, outcomes and
+// reasons of the code.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	words := vocabulary(t)

@@ -1,4 +1,4 @@
-// Package docs_test holds the documentation to the code.
+// Package docs_test checks the documentation against the code.
 package docs_test
 
 import (
@@ -25,7 +25,7 @@ const (
 	features = root + "/docs/features.md"
 )
 
-// row is a line of the table: what it says there is, and what shows it.
+// row is a row of the table: a feature, its calls and its tests.
 type row struct {
 	line  int
 	title string
@@ -75,11 +75,11 @@ func folder(name string) (dir, rest string) {
 	return dir, rest
 }
 
-// sources is what the Go files of each folder declare, such as "Queues" and
-// "Queues.Create".
+// sources maps each folder to the declarations of its Go files, such as "Queues"
+// and "Queues.Create".
 type sources map[string]map[string]ast.Node
 
-// of returns what a folder's tests, or the rest of it, declare.
+// of returns the declarations of a folder's tests, or of its other files.
 func (s sources) of(t *testing.T, dir string, tests bool) map[string]ast.Node {
 	t.Helper()
 	if s[dir] == nil {
@@ -141,8 +141,8 @@ func declare(all map[string]ast.Node, decl ast.Decl) {
 	}
 }
 
-// TestFeaturesExist shows that every feature has a call and a test, and that
-// each of them is there.
+// TestFeaturesExist shows that every feature names calls and tests, and that
+// each exists.
 func TestFeaturesExist(t *testing.T) {
 	t.Parallel()
 	rows := readTable(t, features)
@@ -173,8 +173,8 @@ func TestFeaturesExist(t *testing.T) {
 	}
 }
 
-// skips says whether a test calls Skip in its own body; one in a helper is left
-// to TestFeaturesPass.
+// skips reports whether a test calls Skip in its own body. TestFeaturesPass
+// finds one in a helper.
 func skips(fn *ast.FuncDecl) bool {
 	found := false
 	ast.Inspect(fn, func(n ast.Node) bool {
@@ -186,8 +186,8 @@ func skips(fn *ast.FuncDecl) bool {
 	return found
 }
 
-// TestFeaturesPass runs every named test. One that is skipped, or that go test
-// does not find, such as an Example without output, did not pass.
+// TestFeaturesPass runs every named test. A test that is skipped or not found,
+// such as an Example without output, has not passed.
 func TestFeaturesPass(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -218,8 +218,8 @@ func TestFeaturesPass(t *testing.T) {
 
 const module = "github.com/brillconsulting/handoff"
 
-// run runs tests of folders and returns those that passed, as the table calls
-// them, and what all printed. Vet has seen the folders in their own run.
+// run runs the named tests and returns those that passed, as the table names
+// them, and their output. Vet is off: it runs with the folders' own tests.
 func run(t *testing.T, dirs, named []string) (passed map[string]bool, output string) {
 	t.Helper()
 	args := append([]string{"test", "-json", "-vet=off", "-run", "^(" + strings.Join(named, "|") + ")$"}, dirs...)

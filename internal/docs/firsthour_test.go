@@ -10,8 +10,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestFirstHour does what README.md says under "Your first task, under test",
-// in an empty folder. In place of the published module it gets this one.
+// TestFirstHour follows README.md, "Your first task, under test", in an empty
+// folder, with this module in place of the published one.
 func TestFirstHour(t *testing.T) {
 	t.Parallel()
 	here, err := filepath.Abs(root)

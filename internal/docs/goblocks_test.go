@@ -30,7 +30,7 @@ var known = []string{
 	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore",
 }
 
-// preludes declare what the fragments of a page have from the words around them.
+// preludes declare the names that the fragments of a page take from its text.
 var preludes = map[string]string{
 	"README.md": `
 		var (
@@ -63,9 +63,9 @@ var preludes = map[string]string{
 		)`,
 }
 
-// TestGoBlocks compiles every Go block: a whole file as it is; declarations and
-// statements together with the others of their page and its prelude. What is
-// declared or imported need not be used.
+// TestGoBlocks compiles every Go block: a whole file as it is, and fragments
+// together with the others of their page and its prelude. Unused declarations
+// and imports are allowed.
 func TestGoBlocks(t *testing.T) {
 	t.Parallel()
 	fset := token.NewFileSet()
@@ -130,7 +130,8 @@ func imports() string {
 	return text.String()
 }
 
-// importerOf imports what the files do from what the go command has compiled.
+// importerOf imports the packages that the files name, as compiled by the go
+// command.
 func importerOf(t *testing.T, fset *token.FileSet, packages [][]*ast.File) types.Importer {
 	t.Helper()
 	args := []string{"list", "-export", "-deps", "-json=ImportPath,Export", "--"}

@@ -17,8 +17,8 @@ var (
 	slug  = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
-// anchors returns the places of a page that a link can lead to, by the rules
-// of GitHub.
+// anchors returns the fragments that a link to a page may have, by GitHub's
+// rules.
 func anchors(t *testing.T, page string) map[string]bool {
 	t.Helper()
 	found := make(map[string]bool)
@@ -34,8 +34,8 @@ func anchors(t *testing.T, page string) map[string]bool {
 	return found
 }
 
-// TestLinks shows that links within this repository lead somewhere, and those to
-// its own documentation on pkg.go.dev to something that there is.
+// TestLinks shows that links within this repository have a target, and that
+// links to its documentation on pkg.go.dev name what exists.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	exported := make(sources)

@@ -50,8 +50,8 @@ func read(t *testing.T, name string) string {
 
 var note = regexp.MustCompile(`^<!-- (.*) -->$`)
 
-// split returns the fenced blocks of a page, and its lines with those of the
-// blocks emptied.
+// split returns the fenced blocks of a page, and all its lines, of which those
+// in blocks are empty.
 func split(t *testing.T, page string) (blocks []block, prose []string) {
 	t.Helper()
 	prose = strings.Split(read(t, page), "\n")
@@ -84,10 +84,11 @@ func split(t *testing.T, page string) (blocks []block, prose []string) {
 	return blocks, prose
 }
 
-// shown is the note of a block that is a file of this repository.
+// shown matches the note of a block that shows a file of this repository.
 var shown = regexp.MustCompile(`^[a-z0-9_.-]+/[a-z0-9_./-]+\.[a-z]+$`)
 
-// What a page shows of an example is the example, which has tests.
+// TestExamplesAreShownVerbatim shows that a block with the name of a file is
+// that file, which has tests.
 func TestExamplesAreShownVerbatim(t *testing.T) {
 	t.Parallel()
 	found := 0

@@ -9,25 +9,26 @@ import (
 	"testing"
 )
 
-// The notes above a block of commands that is not run here.
+// Notes above a block of commands that is not run here.
 var (
 	notRun = regexp.MustCompile(`^not run: .+`)
 	runBy  = regexp.MustCompile(`^run by ([a-z/]+)$`) // a folder of tests that reads the page
 )
 
-// transcripts is the folder of tests that run blocks of commands with what they
-// print.
+// transcripts is the folder of the tests that run commands and compare their
+// output.
 const transcripts = "internal/integration/cli"
 
-// Commands that are run elsewhere, or would not end here.
+// elsewhere matches commands that other tests run, or that do not end.
 var elsewhere = regexp.MustCompile(`^(go test( -v)? \./|make( |$)|\.ci/run( |$))`)
 
-// safe are the commands that a page may have run: programs of this repository,
-// which open ports on loopback alone and end by themselves.
+// safe matches the commands that may run here: programs of this repository,
+// which listen on loopback only and end by themselves.
 var safe = regexp.MustCompile(`^go run (-C examples/[a-z-]+ \.|\./examples/[a-z-]+)( -[a-z]+=[a-z0-9]+)*$`)
 
-// TestCommands checks that every block of commands is shell, and says what
-// becomes of it. With HANDOFF_RUN_DOCS=1, which make docs sets, the commands run.
+// TestCommands shows that every block of commands is valid shell, and that it is
+// run or says why not. It runs the commands if HANDOFF_RUN_DOCS=1, as make docs
+// sets.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	ran := make(map[string]bool)

@@ -1,6 +1,6 @@
-// Package fence makes the names under which a piece of work is known: its ID,
-// its key in a Store, and the ID of its task at the service. They are random or
-// hashes, so that none shows what it was made of.
+// Package fence makes the names of a piece of work: its ID, its key in a Store,
+// and the ID of its task. They are random, or hashes that do not reveal what
+// they were made of.
 package fence
 
 import (
@@ -18,8 +18,8 @@ const keyLen = 22
 // of a key.
 func NewID() string { return rand.Text()[:keyLen] }
 
-// IDKey returns the key of the work of an ID: the ID itself if it came from
-// NewID or Key, as it is as good as a hash of it.
+// IDKey returns the key of the work with this ID: the ID itself if it came from
+// NewID or Key, else its hash.
 func IDKey(id string) string {
 	if len(id) == keyLen {
 		return id
@@ -27,14 +27,14 @@ func IDKey(id string) string {
 	return Key("id", id)
 }
 
-// Key hashes parts into the 128 bits that name a piece of work in a Store.
+// Key hashes parts to the 128-bit key of a piece of work in a Store.
 func Key(domain string, parts ...string) string {
 	sum := digest(domain, parts)
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// TaskID hashes parts to the ID of a task: the full width of the hash, because
-// an ID that two pieces of work share would lose one of them.
+// TaskID hashes parts to the ID of a task. It has the full width of the hash,
+// because two pieces of work with one ID would lose one of them.
 func TaskID(domain string, parts ...string) string {
 	sum := digest("name:"+domain, parts)
 	return hex.EncodeToString(sum[:])

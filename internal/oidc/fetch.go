@@ -20,9 +20,10 @@ const Google = "https://www.googleapis.com/oauth2/v3/certs"
 // maxJWKS is far above any real set (Google's has about 1 kB).
 const maxJWKS = 1 << 20
 
-// CheckURL refuses a URL that keys must not be fetched from: whoever can
-// change them on their way can sign tokens, so plain HTTP is for the loopback
-// and for the single-label names of a local container network.
+// CheckURL returns an error for a URL that keys must not be fetched from. Anyone
+// who can change the keys in transit can sign tokens, so plain HTTP is allowed
+// only for loopback addresses and for single-label host names, as in a local
+// container network.
 func CheckURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -41,8 +42,8 @@ func CheckURL(raw string) error {
 	return nil
 }
 
-// NewTransport returns what fetches keys. A connection is not kept, because
-// hours pass between fetches: so no goroutine of it is left either.
+// NewTransport returns the transport that fetches keys. It keeps no connection:
+// hours pass between fetches, and an idle connection would hold a goroutine.
 func NewTransport() http.RoundTripper {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
@@ -55,7 +56,7 @@ func NewTransport() http.RoundTripper {
 func FetchFrom(url string, transport http.RoundTripper) func(context.Context) (*Keys, time.Duration, error) {
 	client := &http.Client{
 		Transport: transport,
-		// The keys are where we were told, or nowhere.
+		// Do not follow redirects: CheckURL has seen only this URL.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return func(ctx context.Context) (*Keys, time.Duration, error) {
@@ -86,9 +87,9 @@ func FetchFrom(url string, transport http.RoundTripper) func(context.Context) (*
 	}
 }
 
-// freshness returns how long a private cache may use an answer that it asked
-// for just now (RFC 9111 §4.2): max-age, or else Expires, less Age. It is zero
-// if the answer does not say, says it badly, or forbids it.
+// freshness returns how long a private cache may use a response that was just
+// received (RFC 9111 §4.2): max-age, or else Expires, less Age. It is zero if
+// the response does not say, is malformed, or forbids caching.
 func freshness(h http.Header) time.Duration {
 	var life time.Duration
 	cc := directives(h.Values("Cache-Control"))
@@ -101,7 +102,7 @@ func freshness(h http.Header) time.Duration {
 	case ok:
 		life = seconds(maxAge)
 	default:
-		// A bad Expires, most of all "0", means already expired (§5.3).
+		// An invalid Expires, such as "0", means already expired (RFC 9111 §5.3).
 		expires, err1 := http.ParseTime(h.Get("Expires"))
 		date, err2 := http.ParseTime(h.Get("Date"))
 		if err1 != nil || err2 != nil {
@@ -109,13 +110,14 @@ func freshness(h http.Header) time.Duration {
 		}
 		life = expires.Sub(date)
 	}
-	// Of a list of ages the first counts, and a bad one is ignored (§5.1).
+	// The first of several ages is used, and an invalid one is ignored (RFC 9111
+	// §5.1).
 	age, _, _ := strings.Cut(h.Get("Age"), ",")
 	return max(0, life-seconds(strings.Trim(age, " \t")))
 }
 
-// seconds reads delta-seconds (§1.2.2): digits only, and whatever is too large
-// is as long as can be. Anything else is zero.
+// seconds parses delta-seconds (RFC 9111 §1.2.2): digits only. A number that is
+// too large becomes the longest Duration; anything else is zero.
 func seconds(s string) time.Duration {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
@@ -129,9 +131,9 @@ func seconds(s string) time.Duration {
 	return time.Duration(min(n, 1<<31)) * time.Second
 }
 
-// directives splits Cache-Control field lines (§5.2): names in any case, an
-// optional value as token or quoted string, in which a comma separates
-// nothing. Of a directive that is repeated the first counts (§4.2.1).
+// directives parses Cache-Control field lines (RFC 9111 §5.2). Names are
+// case-insensitive, and a value may be a quoted string that contains commas. The
+// first of a repeated directive is used (§4.2.1).
 func directives(lines []string) map[string]string {
 	found := make(map[string]string)
 	for _, line := range lines {
@@ -164,8 +166,8 @@ func cutUnquoted(s string) (before, after string) {
 	return s, ""
 }
 
-// unquote takes the quotes off. The values read here are digits, so a
-// backslash inside is left to make them invalid.
+// unquote removes the quotes of a quoted string. It does not process
+// backslashes: the values used here are digits, so one makes them invalid.
 func unquote(s string) string {
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
 		return s[1 : len(s)-1]

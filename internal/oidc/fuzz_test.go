@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
 
-// Whatever stands in the header, only the token that was signed comes in.
+// Whatever the header holds, only the token that was signed is accepted.
 func FuzzBearer(f *testing.F) {
 	key := oidctest.Shared()
 	good := key.Good()
@@ -44,9 +44,9 @@ func FuzzBearer(f *testing.F) {
 	})
 }
 
-// Whatever the key signs comes in only if another reader of JSON finds in it,
-// once and in this spelling, everything that the policy asks for, and if
-// Google's own library would let it in.
+// A signed token is accepted only if encoding/json finds in it, once and in this
+// spelling, every claim that the policy asks for, and if Google's own library
+// accepts it.
 func FuzzSigned(f *testing.F) {
 	key := oidctest.Shared()
 	google := newLibrary(f, key)
@@ -88,8 +88,8 @@ func FuzzSigned(f *testing.F) {
 	})
 }
 
-// members reads a JSON object and fails if two of its names are alike but for
-// their case.
+// members parses a JSON object, and fails if two of its names differ only in
+// case.
 func members(t *testing.T, object string) map[string]any {
 	t.Helper()
 	var m map[string]any

@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
 
-// library is Google's own check with the same keys.
+// library is Google's own validator with the same keys.
 type library struct{ validator *idtoken.Validator }
 
 func newLibrary(t testing.TB, keys ...*oidctest.Key) library {
@@ -24,7 +24,7 @@ func newLibrary(t testing.TB, keys ...*oidctest.Key) library {
 	return library{validator}
 }
 
-// fromMemory answers every request with the same JWKS, to be kept for ever.
+// fromMemory responds to every request with the same JWKS, cacheable for ever.
 type fromMemory []byte
 
 func (m fromMemory) RoundTrip(*http.Request) (*http.Response, error) {
@@ -35,8 +35,8 @@ func (m fromMemory) RoundTrip(*http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// accepts says whether the library would let the token in too. It panics on
-// some tokens (docs/cloud-tasks.md#16.5), which is a no.
+// accepts reports whether the library accepts the token. It panics on some
+// tokens (docs/cloud-tasks.md#16.5), which counts as no.
 func (l library) accepts(t testing.TB, token string) (ok bool) {
 	t.Helper()
 	defer func() { ok = ok && recover() == nil }()

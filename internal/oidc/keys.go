@@ -15,7 +15,7 @@ import (
 	"slices"
 )
 
-// Keys is one set of public keys, ready to check signatures with.
+// Keys is a set of public keys that verify signatures.
 type Keys struct {
 	byID      map[string]*rsa.PublicKey
 	canonical []byte // JWKS of the usable keys, in the order of their IDs
@@ -35,12 +35,12 @@ type jwks struct {
 	Keys []jwk `json:"keys"`
 }
 
-// minModulus is what RFC 7518 §3.3 asks of keys for RS256.
+// minModulus is the least size of an RS256 key, in bits (RFC 7518 §3.3).
 const minModulus = 2048
 
-// ParseKeys reads a JWKS. Keys that cannot check an RS256 signature are left
-// out: other types, other algorithms, keys to encrypt with, keys without an ID,
-// numbers that are no key's. A set without a usable key is an error.
+// ParseKeys parses a JWKS. It skips keys that cannot verify RS256: other types
+// or algorithms, encryption keys, keys without an ID, and invalid numbers. A set
+// without a usable key is an error.
 func ParseKeys(raw []byte) (*Keys, error) {
 	var set jwks
 	if err := json.Unmarshal(raw, &set); err != nil {
@@ -71,7 +71,7 @@ func ParseKeys(raw []byte) (*Keys, error) {
 	return k, err
 }
 
-// public returns the key, or nil if its numbers are not those of one.
+// public returns the key, or nil if its numbers are invalid.
 func (k jwk) public() *rsa.PublicKey {
 	n, errN := base64.RawURLEncoding.DecodeString(k.N)
 	e, errE := base64.RawURLEncoding.DecodeString(k.E)
@@ -86,13 +86,13 @@ func (k jwk) public() *rsa.PublicKey {
 	return &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}
 }
 
-// same says whether the two sets hold the same keys.
+// same reports whether the two sets hold the same keys.
 func (k *Keys) same(other *Keys) bool { return bytes.Equal(k.canonical, other.canonical) }
 
-// signed says whether the token that p was parsed from is signed by the key
-// that it names, which is of this set.
+// signed reports whether the token that p was parsed from is signed by the key
+// it names, and that key is in this set.
 func (k *Keys) signed(p *parsed) bool {
-	var buf [2 << 10]byte // of real tokens none is longer, so none is copied to the heap
+	var buf [2 << 10]byte // longer than any real token, so that hashing one does not allocate
 	sum := sha256.Sum256(append(buf[:0], p.signed...))
 	return rsa.VerifyPKCS1v15(k.byID[p.kid], crypto.SHA256, sum[:], p.signature) == nil
 }

@@ -6,28 +6,29 @@ import (
 	"time"
 )
 
-// remembered bounds how many tokens a memory holds: about 2 MB.
+// remembered is the most tokens a memory holds, about 2 MB.
 const remembered = 8192
 
-// digest stands for a token in memory, so that the token itself is not kept.
+// digest identifies a remembered token, so that the token itself is not kept in
+// memory.
 type digest [sha256.Size]byte
 
 func digestOf(token string) digest {
-	var buf [2 << 10]byte // of real tokens none is longer, so none is copied to the heap
+	var buf [2 << 10]byte // longer than any real token, so that hashing one does not allocate
 	return sha256.Sum256(append(buf[:0], token...))
 }
 
-// verified is what a good token proved, for as long as that holds: until it
-// expires or the keys it was verified with are no longer fresh or in use.
+// verified is the result for a valid token. It holds until the token expires, or
+// until the keys it was verified with are replaced or no longer fresh.
 type verified struct {
 	identity Identity
 	keys     *Keys
 	until    time.Time
 }
 
-// memory holds verified tokens in two generations. When the young one is half
-// of all it becomes the old one and the old one goes: so what was asked for
-// lately stays, at no bookkeeping per lookup.
+// memory holds verified tokens in two maps, young and old. When young holds half
+// of the limit it becomes old, and the old one is dropped. Tokens in recent use
+// stay, without any bookkeeping on a lookup.
 type memory struct {
 	mu         sync.Mutex
 	young, old map[digest]verified

@@ -1,10 +1,9 @@
-// Package oidc checks the OIDC tokens that Cloud Tasks sends: the token's
-// shape, what it claims, and its signature, in that order, so that what can be
-// refused cheaply is. A token is taken apart once, strictly, and what was read
-// is what is checked; the signature is crypto/rsa's to check. Google's own
-// google.golang.org/api/idtoken leaves most of the rest to its caller
-// (docs/cloud-tasks.md#16), would have each token parsed a second time by other rules,
-// and crashes on some; tests hold that nothing comes in which it would refuse.
+// Package oidc verifies the OIDC tokens that Cloud Tasks sends: first the shape,
+// then the claims, then the signature, because the first two cost little. A
+// token is parsed once, strictly; crypto/rsa verifies the signature. Google's
+// google.golang.org/api/idtoken leaves most other checks to its caller and
+// panics on some tokens (docs/cloud-tasks.md#16). Tests show that this package
+// accepts nothing that idtoken refuses.
 package oidc
 
 // Why a request was refused. The set is closed; each is one word for a metric.
@@ -28,8 +27,8 @@ const (
 	KeysUnavailable  = "keys-unavailable"
 )
 
-// Refusal is why a request was refused. Its text never holds any part of the
-// token but the email of a token whose signature is good.
+// Refusal is the error for a request that was refused. Its text holds no part of
+// the token.
 type Refusal struct {
 	Reason string
 	Text   string

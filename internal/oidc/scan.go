@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// object reads the JSON object s and gives each the name and the raw value of
-// every member. It says whether s is an object and each accepted all of it.
+// object parses the JSON object s and calls each with the name and the raw value
+// of every member. It reports whether s is an object and each returned true for
+// all of them.
 //
-// It exists beside encoding/json because that one takes the last of two
-// members with one name, and any spelling of a name in upper and lower case,
-// "ſ" for "s" included: two readers of one token could see different claims.
-// Here a name is plain ASCII without escapes, or the object is refused. It also
-// takes a tenth of the time. What it accepts is always valid JSON.
+// encoding/json would not do: it uses the last of two members with one name, and
+// it matches names in any case ("ſ" equals "s"), so two readers of one token
+// could see different claims. Here names must be plain ASCII without escapes.
+// Everything object accepts is valid JSON.
 func object(s string, each func(name, value string) bool) bool {
 	s, ok := after(space(s), '{')
 	if !ok {
@@ -41,7 +41,7 @@ func object(s string, each func(name, value string) bool) bool {
 	}
 }
 
-// after cuts c and the white space around it off the start of s.
+// after removes c, and the white space around it, from the start of s.
 func after(s string, c byte) (string, bool) {
 	if s == "" || s[0] != c {
 		return "", false
@@ -56,10 +56,10 @@ func space(s string) string {
 	return s
 }
 
-// cutValue cuts one JSON value, and the white space after it, off the start of
-// s. What is more than a plain string or number goes by encoding/json.
+// cutValue splits s after its first JSON value and the white space that follows.
+// Values other than plain strings and numbers are parsed by encoding/json.
 func cutValue(s string) (value, rest string, ok bool) {
-	if s != "" && s[0] == '"' { // nearly all are plain strings
+	if s != "" && s[0] == '"' { // the common case
 		if end := 2 + strings.IndexByte(s[1:], '"'); plain(s[:end]) {
 			return s[:end], space(s[end:]), true
 		}
@@ -99,7 +99,7 @@ func check(s string, end int) (value, rest string, ok bool) {
 	return value, space(s[end:]), plain(value) || value == "true" || value == "false" || number(value) || json.Valid([]byte(value))
 }
 
-// plain says whether value is a string of printable ASCII without escapes.
+// plain reports whether value is a string of printable ASCII without escapes.
 func plain(value string) bool {
 	if len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
 		return false
@@ -112,7 +112,7 @@ func plain(value string) bool {
 	return true
 }
 
-// number says whether value is a whole number, not negative, as JSON writes it.
+// number reports whether value is a JSON integer that is not negative.
 func number(value string) bool {
 	for i := range len(value) {
 		if value[i] < '0' || value[i] > '9' {
@@ -122,7 +122,8 @@ func number(value string) bool {
 	return value != "" && (value[0] != '0' || value == "0")
 }
 
-// The setters below take a raw value, once, if it has the type they want.
+// Each setter below stores a raw JSON value if it has the right type and the
+// claim was not set before.
 
 func setString(to *string, value string) bool {
 	switch {
@@ -132,7 +133,7 @@ func setString(to *string, value string) bool {
 		*to = value[1 : len(value)-1]
 		return true
 	}
-	// Escapes are rare but not suspicious: some encoders write "=" so.
+	// Some encoders escape "=", so escapes are allowed in values.
 	return value[0] == '"' && json.Unmarshal([]byte(value), to) == nil
 }
 

@@ -8,52 +8,51 @@ import (
 	"time"
 )
 
-// The rhythm of fetching keys.
+// How often, and for how long, keys are fetched and used.
 const (
-	// FetchTimeout bounds a fetch, and with it the life of the goroutine that
-	// does it.
+	// FetchTimeout is the longest a fetch, and its goroutine, may take.
 	FetchTimeout = 10 * time.Second
 
-	// MaxStale is how long keys serve beyond their freshness while they
-	// cannot be fetched: a key that Google withdrew must not live for ever
-	// in a worker that lost its way to Google.
+	// MaxStale is how long keys are used after they are no longer fresh, while
+	// fetching fails. The limit keeps a key that Google withdrew from being
+	// accepted for ever by a worker that cannot reach Google.
 	MaxStale = 24 * time.Hour
 
-	retryPause   = 5 * time.Second // between a fetch that failed and the next
+	retryPause   = 5 * time.Second // after a failed fetch
 	unknownPause = time.Minute     // between two fetches for an unknown key
-	minLife      = time.Minute     // however short the answer says it is fresh
-	maxLife      = 24 * time.Hour  // however long
+	minLife      = time.Minute     // even if the response says less
+	maxLife      = 24 * time.Hour  // even if the response says more
 )
 
-// Source has the keys of the moment. It fetches them when somebody asks, in a
-// goroutine that lives as long as the fetch, FetchTimeout at most; nothing
-// runs in between.
+// Source holds the current keys. It fetches them on demand, in a goroutine that
+// ends with the fetch; nothing runs between fetches. It is safe for concurrent
+// use.
 type Source struct {
 	fetch func(context.Context) (*Keys, time.Duration, error)
 	now   atomic.Pointer[snapshot]
 
 	mu      sync.Mutex
-	flight  *flight   // the fetch that runs, if one does
-	err     error     // how the last fetch failed, if it did
+	flight  *flight   // the fetch in progress, or nil
+	err     error     // of the last fetch
 	retry   time.Time // no fetch before then
 	unknown time.Time // when the last fetch for an unknown key began
 }
 
-// snapshot is the outcome of the last good fetch.
+// snapshot is the result of the last successful fetch.
 type snapshot struct {
 	keys  *Keys
-	sent  time.Time // when they were asked for
-	ahead time.Time // from then on they are refreshed in the background
-	fresh time.Time // until then they are fresh
+	sent  time.Time // when the fetch began
+	ahead time.Time // refreshed in the background after this time
+	fresh time.Time // fresh until this time
 }
 
-// flight is one fetch, and done is closed when it has landed.
+// flight is one fetch. done is closed when it has ended.
 type flight struct {
 	done chan struct{}
 	err  error
 }
 
-// far is the end of what is good for ever.
+// far is later than any time in use.
 var far = time.Unix(1<<40, 0)
 
 // Static returns a source of keys that never change.
@@ -63,14 +62,14 @@ func Static(k *Keys) *Source {
 	return s
 }
 
-// Remote returns a source of keys that fetch gets, with the time that they are
-// fresh for.
+// Remote returns a source that calls fetch for its keys and for how long they
+// are fresh.
 func Remote(fetch func(context.Context) (*Keys, time.Duration, error)) *Source {
 	return &Source{fetch: fetch}
 }
 
-// current returns the keys to use at the time t. It waits only if there are
-// none, or none that are fresh and the last fetch did not fail; then ctx
+// current returns the keys to use at time t. It waits for a fetch only if there
+// are no keys yet, or if they are not fresh and the last fetch succeeded; ctx
 // bounds the wait.
 func (s *Source) current(ctx context.Context, t time.Time) (*snapshot, error) {
 	if now := s.now.Load(); now != nil && t.Before(now.ahead) {
@@ -99,10 +98,10 @@ func (s *Source) current(ctx context.Context, t time.Time) (*snapshot, error) {
 	return nil, f.err
 }
 
-// beyond returns keys that are newer than old, which lack a key that a request
-// of the time t asked for. It fetches at most once a minute, and not at all if
-// old was fetched for this very request. An error means that the keys could
-// not be fetched: nothing can be said of the request.
+// beyond returns keys newer than old, which lack the key that a request received
+// at time t names. It fetches at most once a minute, and not at all if old was
+// fetched for the same request. An error means that the keys could not be
+// fetched, so the token can be neither accepted nor refused.
 func (s *Source) beyond(ctx context.Context, old *snapshot, t time.Time) (*snapshot, error) {
 	s.mu.Lock()
 	now, failing, f := s.now.Load(), s.err, s.flight
@@ -122,13 +121,14 @@ func (s *Source) beyond(ctx context.Context, old *snapshot, t time.Time) (*snaps
 	return s.now.Load(), err
 }
 
-// launch starts a fetch. The caller holds s.mu and has seen that none runs.
+// launch starts a fetch. The caller holds s.mu and has checked that none is in
+// progress.
 func (s *Source) launch(t time.Time) *flight {
 	f := &flight{done: make(chan struct{})}
 	s.flight = f
 	go func() {
-		// Not the context of the request that happened to ask first: if that
-		// one is cancelled, the others still want their keys.
+		// Not the context of the first request: when it is cancelled, the other
+		// requests still need the keys.
 		ctx, cancel := context.WithTimeout(context.Background(), FetchTimeout)
 		defer cancel()
 		keys, life, err := s.fetch(ctx)
@@ -145,7 +145,7 @@ func (s *Source) land(f *flight, sent time.Time, keys *Keys, life time.Duration,
 		s.retry = time.Now().Add(retryPause)
 	} else {
 		if last := s.now.Load(); last != nil && last.keys.same(keys) {
-			keys = last.keys // what was verified with them stays verified
+			keys = last.keys // so that remembered tokens stay valid
 		}
 		life = min(max(life, minLife), maxLife)
 		s.now.Store(&snapshot{keys: keys, sent: sent, ahead: sent.Add(life / 10 * 9), fresh: sent.Add(life)})

@@ -16,7 +16,7 @@ import (
 
 var other = sync.OnceValue(func() *oidctest.Key { return oidctest.NewKey("other-key") })
 
-// server publishes keys, or does not.
+// server publishes keys, or fails to.
 type server struct {
 	mu      sync.Mutex
 	keys    []*oidctest.Key
@@ -58,8 +58,8 @@ func (s *server) fetched(t *testing.T, want int) {
 	}
 }
 
-// bubble runs test on virtual time with a Verifier whose keys come from a
-// server that takes a second to answer and says they are good for an hour.
+// bubble runs test in virtual time. The keys of its Verifier come from a server
+// that responds after a second, with keys that are fresh for an hour.
 func bubble(t *testing.T, test func(t *testing.T, v *oidc.Verifier, s *server)) {
 	t.Parallel()
 	oidctest.Shared() // made before any clock is virtual
@@ -82,7 +82,7 @@ var errNetwork = errors.New("network unreachable")
 
 func TestColdCacheFetchesOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
-		s.fetched(t, 0) // none before somebody asks
+		s.fetched(t, 0) // none before the first request
 		var wg sync.WaitGroup
 		token := oidctest.Shared().Good()
 		for range 1000 {
@@ -149,10 +149,10 @@ func TestKeysAreRefreshedAhead(t *testing.T) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		s.fetched(t, 1)
 
-		time.Sleep(2 * time.Minute) // nine tenths of their life are over
+		time.Sleep(2 * time.Minute) // more than nine tenths of their life
 		s.set(func() { s.keys = []*oidctest.Key{oidctest.Shared(), other()} })
 		assert.Equal(t, waited(func() {
-			assert.Equal(t, reason(t, v, known), "") // from memory, and still it asks
+			assert.Equal(t, reason(t, v, known), "") // from memory; this starts the refresh
 			assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		}), 0)
 		time.Sleep(2 * time.Second)
@@ -165,12 +165,12 @@ func TestKeysAreRefreshedAhead(t *testing.T) {
 func TestStaleKeysServeWhileFetchingFails(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
-		time.Sleep(61 * time.Minute) // nobody came to have them refreshed ahead
+		time.Sleep(61 * time.Minute) // no request refreshed them in time
 		s.set(func() { s.err = errNetwork })
 		assert.Equal(t, waited(func() { assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") }), time.Second)
 		s.fetched(t, 2)
 
-		// From now on it is known to fail, and nobody waits for the retries.
+		// The fetch has failed, so no request waits for its retries.
 		for range 10 {
 			time.Sleep(6 * time.Second)
 			assert.Equal(t, waited(func() { assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") }), 0)
@@ -191,7 +191,7 @@ func TestAnUnknownKeyIsLookedUpOnceAMinute(t *testing.T) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		time.Sleep(time.Minute)
 
-		// A rotation: the token names a key that was not published before.
+		// After a rotation the token names a new key.
 		s.set(func() { s.keys = []*oidctest.Key{other()} })
 		var wg sync.WaitGroup
 		for range 100 {
@@ -205,7 +205,7 @@ func TestAnUnknownKeyIsLookedUpOnceAMinute(t *testing.T) {
 		wg.Wait()
 		s.fetched(t, 2)
 
-		// The minute's fetch is spent: neither junk nor a good token gets another.
+		// The fetch of this minute is used up: no token gets another.
 		junk := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
 		s.set(func() { s.keys = []*oidctest.Key{oidctest.Shared()} })
 		for range 5 {
@@ -230,7 +230,7 @@ func TestJunkSpendsTheMinute(t *testing.T) {
 
 		s.set(func() { s.keys = append(s.keys, other()) })
 		time.Sleep(30 * time.Second)
-		assert.Equal(t, reason(t, v, other().Good()), oidc.Key) // the price, stated at RemoteKeys
+		assert.Equal(t, reason(t, v, other().Good()), oidc.Key) // the cost that RemoteKeys documents
 		time.Sleep(30 * time.Second)
 		assert.Equal(t, reason(t, v, other().Good()), "")
 		s.fetched(t, 3)
@@ -240,7 +240,7 @@ func TestJunkSpendsTheMinute(t *testing.T) {
 func TestJunkCostsNoFetch(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
 		junk := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
-		// A cold cache is filled once; the keys are then newer than the token.
+		// An empty cache is filled once. The keys are then newer than the token.
 		assert.Equal(t, reason(t, v, junk.Good()), oidc.Key)
 		s.fetched(t, 1)
 		time.Sleep(2 * time.Minute)
@@ -264,11 +264,11 @@ func TestAnUnknownKeyAndNoWayToAsk(t *testing.T) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		time.Sleep(time.Minute)
 		s.set(func() { s.err = errNetwork })
-		for range 3 { // it may be a good token: 503, not 401
+		for range 3 { // it may be valid: 503, not 401
 			assert.Equal(t, reason(t, v, other().Good()), oidc.KeysUnavailable)
 		}
 		s.fetched(t, 2)
-		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") // others do not care
+		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") // the others are not affected
 	})
 }
 
@@ -289,7 +289,7 @@ func TestMemoryEndsWithItsKeys(t *testing.T) {
 		assert.Equal(t, reason(t, v, token), "")
 		time.Sleep(time.Minute)
 		s.set(func() { s.keys = []*oidctest.Key{other()} }) // the key is withdrawn
-		assert.Equal(t, reason(t, v, token), "")            // which nobody has noticed yet
+		assert.Equal(t, reason(t, v, token), "")            // not noticed yet
 		assert.Equal(t, reason(t, v, other().Good()), "")
 		time.Sleep(time.Minute)
 		assert.Equal(t, reason(t, v, token), oidc.Key)
@@ -305,8 +305,8 @@ func TestMemoryIsOfOnePolicy(t *testing.T) {
 	assert.Equal(t, reason(t, oidc.New(narrower, source), token), oidc.Caller)
 }
 
-// What a remembered token costs shows that its signature is not checked again:
-// that alone takes 10 allocations.
+// The allocations of a remembered token show that its signature is not verified
+// again: that alone takes 10.
 func TestMemoryIsUsed(t *testing.T) {
 	v := oidc.New(policy, static(t, oidctest.Shared()))
 	header := bearer(oidctest.Shared().Good())
@@ -318,8 +318,8 @@ func TestMemoryIsUsed(t *testing.T) {
 	assert.Equal(t, allocs, 0)
 }
 
-// A token lives longer than the keys it was verified with are fresh. From then
-// on its signature is checked each time, until there are fresh keys again.
+// A token may live longer than its keys are fresh. After that its signature is
+// verified each time, until there are fresh keys again.
 func TestMemoryEndsWithTheFreshnessOfItsKeys(t *testing.T) {
 	key, header := oidctest.Shared(), http.Header(nil)
 	synctest.Test(t, func(t *testing.T) {
@@ -341,7 +341,7 @@ func TestMemoryEndsWithTheFreshnessOfItsKeys(t *testing.T) {
 		}
 		s.set(func() { s.err = nil })
 		time.Sleep(5 * time.Second)
-		verify() // has the keys fetched
+		verify() // fetches the keys
 		synctest.Wait()
 		verify()
 		assert.Equal(t, testing.AllocsPerRun(10, verify), 0)

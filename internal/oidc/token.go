@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// MaxToken is the longest token looked at. Real ones are under 1 kB.
+// MaxToken is the longest token that is parsed. Google's are under 1 kB.
 const MaxToken = 8 << 10
 
-// removed replaces the signature of a token that Google's platform has already
-// checked (docs/cloud-tasks.md#15.3).
+// removed stands in place of the signature of a token that Google's platform has
+// already verified (docs/cloud-tasks.md#15.3).
 const removed = "SIGNATURE_REMOVED_BY_GOOGLE"
 
 const (
@@ -18,9 +18,8 @@ const (
 	scheme        = "Bearer "
 )
 
-// Bearer returns the one token of a request. The scheme's case is fixed,
-// although RFC 9110 would allow any: one client talks to us, and it writes it
-// so.
+// Bearer returns the token of a request. RFC 9110 allows any case for the
+// scheme; Cloud Tasks, the only client, sends "Bearer", so no other is accepted.
 func Bearer(h http.Header) (string, *Refusal) {
 	values := h[authorization]
 	switch {
@@ -38,45 +37,45 @@ func Bearer(h http.Header) (string, *Refusal) {
 	return token, nil
 }
 
-// parsed is a token taken apart, with nothing of it believed yet. What a token
-// lacks is zero, and no claim that is there is.
+// parsed is a parsed token that is not verified yet. Zero means absent; parse
+// refuses empty claims.
 type parsed struct {
 	alg, typ, kid                string
 	issuer, audience             string
 	email, subject               string
 	emailVerified                string // "true" or "false"
 	expires, issuedAt, notBefore int64
-	signed                       string // what the signature is of
+	signed                       string // the part that the signature covers
 	signature                    []byte
-	removed                      bool // the signature is, by the platform
+	removed                      bool // the platform removed the signature
 }
 
-// longSegment is more than any segment of a real token has, so that decoding
-// one needs no heap.
+// longSegment is longer than any segment of a real token, so that decoding one
+// does not allocate.
 const longSegment = 1 << 10
 
-// parse takes token apart and refuses whatever Google's tokens never are.
+// parse parses a token, and refuses one that is not of the form of Google's.
 func parse(token string) (parsed, *Refusal) {
 	var p parsed
 	var scratch [longSegment]byte
 	header, rest, ok1 := strings.Cut(token, ".")
 	claims, signature, ok2 := strings.Cut(rest, ".")
 	if !ok1 || !ok2 {
-		return p, refuse(Malformed, "the token is not three segments")
+		return p, refuse(Malformed, "the token does not have three segments")
 	}
 	if b, ok := decode(scratch[:0], header); !ok || !object(string(b), p.headerMember) {
-		return p, refuse(Malformed, "the token's header is not one of Google's")
+		return p, refuse(Malformed, "the token's header is not of the form of Google's")
 	}
 	switch {
 	case p.alg != "RS256":
-		// ES256 tokens are another product's (docs/cloud-tasks.md#16.5); none and HS256
-		// are attacks.
+		// ES256 belongs to Identity-Aware Proxy (docs/cloud-tasks.md#16.5); "none" and
+		// HS256 are attacks.
 		return p, refuse(Algorithm, "the token is not signed by RS256")
 	case p.kid == "":
 		return p, refuse(Malformed, "the token names no key")
 	}
 	if b, ok := decode(scratch[:0], claims); !ok || !object(string(b), p.claim) {
-		return p, refuse(Malformed, "the token's claims are not like Google's")
+		return p, refuse(Malformed, "the token's claims are not of the form of Google's")
 	}
 	if p.removed = signature == removed; p.removed {
 		return p, nil
@@ -98,8 +97,8 @@ func (p *parsed) headerMember(name, value string) bool {
 	case "typ":
 		return setString(&p.typ, value) && p.typ == "JWT"
 	case "crit", "jku", "jwk", "x5c", "x5u":
-		// Keys that a token brings along are an attacker's, and demands that
-		// nobody here understands must be refused (RFC 7515 §4.1.11).
+		// A key that comes with the token would be an attacker's. An unknown "crit"
+		// must be refused (RFC 7515 §4.1.11).
 		return false
 	}
 	return !respelt(name, "alg", "kid", "typ", "crit")
@@ -127,8 +126,8 @@ func (p *parsed) claim(name, value string) bool {
 	return !respelt(name, "iss", "aud", "sub", "email", "email_verified", "exp", "iat", "nbf")
 }
 
-// respelt says whether name is one of names in other letter cases, which other
-// readers of JSON, Go's own among them, would take for it.
+// respelt reports whether name equals one of names but for case. encoding/json,
+// among others, would match the two.
 func respelt(name string, names ...string) bool {
 	for _, n := range names {
 		if strings.EqualFold(name, n) {
@@ -138,11 +137,11 @@ func respelt(name string, names ...string) bool {
 	return false
 }
 
-// strict refuses the other spellings of a segment whose last character carries
-// bits that count for nothing.
+// strict refuses a segment whose last character has unused bits set: there would
+// be several encodings of one value.
 var strict = base64.RawURLEncoding.Strict()
 
-// decode undoes base64url without padding. Line ends are refused, which the
+// decode decodes base64url without padding. It refuses line ends, which the
 // decoder would skip.
 func decode(into []byte, segment string) ([]byte, bool) {
 	if segment == "" || strings.ContainsAny(segment, "\r\n") {

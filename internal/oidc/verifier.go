@@ -9,27 +9,28 @@ import (
 )
 
 const (
-	// Leeway is how far ahead of ours the issuer's clock may be. There is
-	// none for expiry: tokens are made at dispatch and live for an hour.
+	// Leeway is how far the issuer's clock may be ahead of ours. Expiry has no
+	// leeway: tokens are made at dispatch and live for an hour.
 	Leeway = 30 * time.Second
 
-	// MaxLifetime is an hour, which is what Google's ID tokens live
-	// (docs/cloud-tasks.md#10.2), and some slack.
+	// MaxLifetime is the hour that Google's ID tokens live
+	// (docs/cloud-tasks.md#10.2), plus 5 minutes.
 	MaxLifetime = time.Hour + 5*time.Minute
 )
 
-// Identity is what a good token proves.
+// Identity is what a valid token proves.
 type Identity struct {
 	Email, Subject, Audience string
 }
 
-// Policy is which tokens are good. The zero Policy accepts none.
+// Policy says which tokens are accepted. The zero Policy accepts none.
 type Policy struct {
 	Audiences []string // exact
 	Callers   []string // exact emails
 }
 
-// Problems returns what is wrong with the policy. Field is what the user calls it.
+// Problems returns every problem of the policy. Field is its name in the user's
+// configuration.
 func (p Policy) Problems(field string) []error {
 	var errs []error
 	if len(p.Audiences) == 0 {
@@ -52,8 +53,8 @@ func (p Policy) Problems(field string) []error {
 	return errs
 }
 
-// accepts is a Policy made for lookups. The values are the policy's own
-// strings, so that nothing of a token is kept in memory by a slice of it.
+// accepts is a Policy compiled for lookups. Its values are the policy's own
+// strings: an Identity must not hold slices of a token.
 type accepts struct {
 	audiences, callers map[string]string
 }
@@ -70,9 +71,9 @@ func lookup(list []string) map[string]string {
 	return m
 }
 
-// Verifier checks tokens of one policy against the keys of one source. Its
-// memory of good tokens is its own: a new policy means a new Verifier and so
-// starts with none.
+// Verifier verifies tokens by one policy and the keys of one source. Each
+// Verifier remembers its own tokens, so one with another policy starts with
+// none. It is safe for concurrent use.
 type Verifier struct {
 	accepts accepts
 	source  *Source
@@ -84,7 +85,7 @@ func New(p Policy, s *Source) *Verifier {
 	return &Verifier{accepts: p.compile(), source: s}
 }
 
-// Verify says who sent the request with the header h. The error is a *[Refusal].
+// Verify returns who sent the request with the header h. The error is a *[Refusal].
 func (v *Verifier) Verify(ctx context.Context, h http.Header) (Identity, error) {
 	token, refusal := Bearer(h)
 	if refusal != nil {
@@ -93,7 +94,7 @@ func (v *Verifier) Verify(ctx context.Context, h http.Header) (Identity, error) 
 	now := time.Now()
 	d := digestOf(token)
 	if known, ok := v.memory.get(d); ok && now.Before(known.until) {
-		// Asking for the keys here also has them refreshed ahead of expiry.
+		// This also refreshes the keys before they expire.
 		if s, err := v.source.current(ctx, now); err == nil && s.keys == known.keys {
 			return known.identity, nil
 		}
@@ -108,9 +109,9 @@ func (v *Verifier) Verify(ctx context.Context, h http.Header) (Identity, error) 
 	return id, nil
 }
 
-// verify is the long way: what needs no key, then the key, then the signature,
-// and only then the caller. A stranger must not learn from 403 instead of 401
-// whose token would be welcome.
+// verify checks a token that is not remembered: the claims that need no key,
+// then the key, then the signature, then the caller. The caller comes last, so
+// that 403 tells nobody without a valid token which accounts are listed.
 func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Identity, time.Time, *Keys, *Refusal) {
 	fail := func(r *Refusal) (Identity, time.Time, *Keys, *Refusal) { return Identity{}, time.Time{}, nil, r }
 	p, refusal := parse(token)
@@ -139,7 +140,7 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Ide
 	return id, until, snap.keys, nil
 }
 
-// keysFor returns a set of keys that has the one the token names.
+// keysFor returns a set of keys that includes the one the token names.
 func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snapshot, *Refusal) {
 	unavailable := func(err error) *Refusal {
 		return &Refusal{Reason: KeysUnavailable, Text: "the keys cannot be fetched", Err: err}
@@ -151,7 +152,7 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 	if snap.keys.byID[p.kid] != nil {
 		return snap, nil
 	}
-	// A refresh is worth spending only on a token that could be good.
+	// Only a token that could be valid may use up the refresh.
 	if _, listed := v.accepts.callers[p.email]; listed {
 		if snap, err = v.source.beyond(ctx, snap, now); err != nil {
 			return nil, unavailable(err)
@@ -163,7 +164,7 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 	return nil, refuse(Key, "the token is signed by a key that the issuer does not publish")
 }
 
-// plausible checks the claims that need no key. None of them is believed yet.
+// plausible checks the claims that need no key. They are not verified yet.
 func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
 	if p.issuer != "https://accounts.google.com" && p.issuer != "accounts.google.com" {
 		return refuse(Issuer, "the token's issuer is not Google")
@@ -186,10 +187,10 @@ func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
 	return nil
 }
 
-// prove checks the signature, and after it the caller.
+// prove checks the signature, then the caller.
 func (a accepts) prove(keys *Keys, p *parsed) (Identity, *Refusal) {
 	if !keys.signed(p) {
-		return Identity{}, refuse(Signature, "the token's signature is not good")
+		return Identity{}, refuse(Signature, "the token's signature is invalid")
 	}
 	email, ok := a.callers[p.email]
 	if !ok {
@@ -198,17 +199,17 @@ func (a accepts) prove(keys *Keys, p *parsed) (Identity, *Refusal) {
 	return Identity{Email: email, Subject: strings.Clone(p.subject), Audience: a.audiences[p.audience]}, nil
 }
 
-// Trusting checks tokens whose signature the platform checked and removed. It
-// has no way of knowing that it was the platform.
+// Trusting accepts tokens whose signature the platform verified and removed. It
+// cannot tell whether it was the platform that removed it.
 type Trusting struct{ accepts accepts }
 
 // NewTrusting returns a Trusting.
 func NewTrusting(p Policy) *Trusting { return &Trusting{accepts: p.compile()} }
 
-// Verify says who sent the request with the header h. The error is a *[Refusal].
+// Verify returns who sent the request with the header h. The error is a *[Refusal].
 func (t *Trusting) Verify(h http.Header) (Identity, error) {
-	// Cloud Run checks this header in preference to Authorization, which then
-	// nobody has checked (docs/cloud-tasks.md#15.3).
+	// If this header is present Cloud Run checks it in place of Authorization,
+	// which is then unverified (docs/cloud-tasks.md#15.3).
 	if len(h["X-Serverless-Authorization"]) > 0 {
 		return Identity{}, refuse(TwoTokens, "X-Serverless-Authorization is what the platform checked, not Authorization")
 	}

@@ -51,7 +51,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	v := oidc.New(policy, static(t, oidctest.Shared()))
 	token := oidctest.Shared().Good()
-	for range 2 { // the long way, and from memory
+	for range 2 { // verified, then from memory
 		id, err := v.Verify(t.Context(), bearer(token))
 		assert.NoError(t, err)
 		assert.Equal(t, id, oidc.Identity{Email: oidctest.Email, Subject: oidctest.Subject, Audience: oidctest.Audience})
@@ -75,7 +75,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			b.StopTimer()
-			v := oidc.New(policy, source) // with no memory yet
+			v := oidc.New(policy, source) // its memory is empty
 			b.StartTimer()
 			if _, err := v.Verify(context.Background(), header); err != nil {
 				b.Fatal(err)

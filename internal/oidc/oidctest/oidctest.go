@@ -1,5 +1,5 @@
-// Package oidctest makes tokens for tests: good ones as Google's, and bad ones
-// of any kind, since every part of a token can be given as it shall be.
+// Package oidctest makes tokens for tests: valid ones like Google's, and invalid
+// ones, of which every part can be chosen.
 package oidctest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// What a token of [Claims] says.
+// Issuer, audience and email of the tokens of [Claims].
 const (
 	Issuer   = "https://accounts.google.com"
 	Audience = "https://worker.example.com"
@@ -39,8 +39,8 @@ func NewKey(id string) *Key {
 	return &Key{private, id}
 }
 
-// Shared returns a key that all tests of a process share, because making one
-// takes longer than most of them.
+// Shared returns a key that all tests of a process share: making one takes
+// longer than most tests.
 var Shared = sync.OnceValue(func() *Key { return NewKey("shared-key") })
 
 // JWKS returns the public keys as a key server publishes them.
@@ -62,8 +62,8 @@ func (k *Key) Header() string {
 	return fmt.Sprintf(`{"alg":"RS256","kid":%q,"typ":"JWT"}`, k.ID)
 }
 
-// Claims returns the claims of a good token of now, in the order that Google
-// writes them, with the changes made: a nil value takes a claim away.
+// Claims returns the claims of a token that is valid now, in Google's order,
+// with the changes applied. A nil value removes a claim.
 func Claims(change map[string]any) string {
 	now := time.Now()
 	claims := map[string]any{
@@ -75,15 +75,15 @@ func Claims(change map[string]any) string {
 	return string(must(json.Marshal(claims))) // in alphabetical order, as Google's are
 }
 
-// Good returns a token that is good now. No two are alike.
+// Good returns a token that is valid now. No two are equal.
 func (k *Key) Good() string {
 	return k.Token(Claims(map[string]any{"nonce": rand.Text()}))
 }
 
-// Token returns a token with these claims and a good signature.
+// Token returns a token with these claims and a valid signature.
 func (k *Key) Token(claims string) string { return k.Sign(k.Header(), claims) }
 
-// Sign returns a token with this header and these claims, signed by RS256
+// Sign returns a token with this header and these claims. It is signed by RS256
 // whatever the header says.
 func (k *Key) Sign(header, claims string) string {
 	signed := Segment([]byte(header)) + "." + Segment([]byte(claims))
@@ -101,5 +101,5 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Decode undoes [Segment].
+// Decode reverses [Segment].
 func Decode(segment string) []byte { return must(base64.RawURLEncoding.DecodeString(segment)) }
