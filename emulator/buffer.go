@@ -59,11 +59,11 @@ func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte
 		}
 		return s.service.CreateTask(ctx, &cloudtaskspb.CreateTaskRequest{Parent: queue.GetName(), Task: task})
 	}
-	answer, err := s.intercept(r.Context(), vars, &grpc.UnaryServerInfo{Server: s.service, FullMethod: bufferMethod}, call)
+	resp, err := s.intercept(r.Context(), vars, &grpc.UnaryServerInfo{Server: s.service, FullMethod: bufferMethod}, call)
 	if err != nil {
 		return nil, err
 	}
-	return answer.(*cloudtaskspb.Task), nil
+	return resp.(*cloudtaskspb.Task), nil
 }
 
 // bufferURL is the URL of a buffered task. The service's error for a queue

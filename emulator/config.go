@@ -52,7 +52,7 @@ type Config struct {
 	// SERVICE/VERSION/INSTANCE; the most specific one counts, and "default"
 	// answers for services without one. Not needed where a Handler or a
 	// Transport takes every dispatch: theirs have the Host of the App Engine
-	// service. Without either, attempts of App Engine tasks fail; they never
+	// service. Without either, dispatches of App Engine tasks fail; they never
 	// leave for the real App Engine.
 	AppEngine map[string]string
 
@@ -98,8 +98,8 @@ type Config struct {
 	// without a task_ttl of their own. Defaults to 31 days.
 	Retention time.Duration
 
-	// History is the number of ended tasks of each queue whose attempts are
-	// remembered for [Server.Attempts]. Defaults to 1000. Negative: none.
+	// History is the number of ended tasks of each queue whose dispatches are
+	// remembered for [Server.Dispatches]. Defaults to 1000. Negative: none.
 	History int
 
 	// Throttle slows a queue down when its targets answer 429 or 503, as the
@@ -108,7 +108,7 @@ type Config struct {
 	// why the default is not to.
 	Throttle bool
 
-	// Logger is told of every attempt and every API call, of failed ones at
+	// Logger is told of every dispatch and every API call, of failed ones at
 	// level Info, of others at Debug, and of panics of Handler at Error.
 	// Tokens, headers and bodies are never logged. Defaults to silence.
 	Logger *slog.Logger

@@ -16,7 +16,7 @@ const (
 	defaultWait = 30 * time.Second
 )
 
-// Wait returns when everything has settled: no attempt is running, and no
+// Wait returns when everything has settled: no dispatch is running, and no
 // task is left but in queues that are paused. A task that is scheduled for
 // tomorrow, or is retried until then, is waited for; inside a
 // testing/synctest bubble that takes no time. The error is ctx's.
@@ -24,7 +24,7 @@ func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
 
 // Reset makes the server as empty as New made it, for the next test of a
 // suite: every queue and task, every reserved name, policy, operation and
-// injected fault is gone. Attempts in flight are cancelled, and no dispatch
+// injected fault is gone. Dispatches in flight are cancelled, and no dispatch
 // begins after Reset has returned; a Handler that ignores the end of its
 // request's context may still run. Keys, addresses, the Handler and what
 // [Server.KeepQueues] kept stay.
@@ -38,10 +38,10 @@ func (s *Server) Reset() {
 // are now: with the configuration that they have now, running and empty.
 func (s *Server) KeepQueues() { s.service.Keep() }
 
-// progress is the answer to both requests.
+// progress is the response to both requests.
 type progress struct {
 	Settled bool   `json:"settled"`
-	Left    int    `json:"left"` // tasks and running attempts that Wait waits for
+	Left    int    `json:"left"` // tasks and running dispatches that Wait waits for
 	Error   string `json:"error,omitempty"`
 }
 

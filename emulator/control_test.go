@@ -85,7 +85,7 @@ func TestReset(t *testing.T) {
 		}
 		named := func(task *cloudtaskspb.Task) { task.Name = emails + "/tasks/t" }
 		s.create(named)
-		synctest.Wait() // its attempt hangs
+		synctest.Wait() // its dispatch hangs
 		s.create(func(task *cloudtaskspb.Task) { task.ScheduleTime = timestamppb.New(time.Now().Add(time.Hour)) })
 		_, err := s.client.SetIamPolicy(t.Context(), &iampb.SetIamPolicyRequest{Resource: emails, Policy: &iampb.Policy{
 			Bindings: []*iampb.Binding{{Role: "roles/viewer"}},

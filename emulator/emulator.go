@@ -85,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 // address, to be made.
 func (s *Server) SetHandler(h http.Handler) { s.handler.Set(h) }
 
-// Close stops the server: calls in progress fail, attempts in flight are
+// Close stops the server: calls in progress fail, dispatches in flight are
 // cancelled. It returns when every goroutine of the server has ended, so a
 // Handler that ignores the end of its request's context delays it.
 func (s *Server) Close() {

@@ -18,11 +18,11 @@ import (
 type CallFault struct {
 	_ [0]func()
 
-	// Method is the RPC that it befalls, such as "CreateTask". Defaults to
+	// Method is the RPC that it applies to, such as "CreateTask". Defaults to
 	// all of them.
 	Method string
 
-	// Times is how many calls it befalls. Defaults to all until it is removed.
+	// Times is how many calls it applies to. Defaults to all until it is removed.
 	Times int
 
 	// Delay passes before anything else happens, or until the call's
@@ -39,7 +39,7 @@ type CallFault struct {
 }
 
 // DispatchFault is something that goes wrong with dispatches. Where several
-// are in force, the oldest that fits befalls a dispatch.
+// are in force, the oldest that matches applies.
 type DispatchFault struct {
 	_ [0]func()
 
@@ -50,7 +50,7 @@ type DispatchFault struct {
 	// tasks.
 	URL string
 
-	// Times is how many dispatches it befalls. Defaults to all until it is
+	// Times is how many dispatches it applies to. Defaults to all until it is
 	// removed.
 	Times int
 
@@ -58,19 +58,19 @@ type DispatchFault struct {
 	// deadline.
 	Delay time.Duration
 
-	// Status is the answer, in place of the target's, which sees nothing.
+	// Status is the response, in place of the target's, which sees nothing.
 	// Defaults to none.
 	Status int
 
-	// Unreachable fails the attempt as if no connection could be made.
+	// Unreachable fails the dispatch as if no connection could be made.
 	Unreachable bool
 
-	// LoseResponse delivers the task and loses the answer, as if the
+	// LoseResponse delivers the task and loses the response, as if the
 	// connection had broken: the task is retried although it may have run.
 	LoseResponse bool
 
 	// Twice delivers the task twice at the same time, with the same headers.
-	// The attempt has succeeded if either delivery has.
+	// The dispatch has succeeded if either delivery has.
 	Twice bool
 
 	// Again delivers the task a second time after it has succeeded.
@@ -145,16 +145,16 @@ func (fs *faults[F]) drop(a *armed[F]) {
 }
 
 // InjectCall makes API calls go wrong, over gRPC and REST, until remove is
-// called or the fault has befallen its number of calls.
+// called or the fault has affected its number of calls.
 func (s *Server) InjectCall(f CallFault) (remove func()) { return s.callFaults.add(f, f.Times) }
 
 // InjectDispatch makes dispatches go wrong, until remove is called or the
-// fault has befallen its number of dispatches.
+// fault has affected its number of dispatches.
 func (s *Server) InjectDispatch(f DispatchFault) (remove func()) {
 	return s.dispatchFaults.add(f, f.Times)
 }
 
-// call carries out an API call under the fault that befalls it, if any.
+// call carries out an API call under the fault that applies to it, if any.
 func (s *Server) call(ctx context.Context, method string, handle func() (any, error)) (any, error) {
 	name := method[strings.LastIndexByte(method, '/')+1:]
 	f := s.callFaults.take(func(f *CallFault) bool { return f.Method == "" || f.Method == name })
@@ -174,8 +174,8 @@ func (s *Server) call(ctx context.Context, method string, handle func() (any, er
 	return resp, err
 }
 
-// dispatch makes an attempt under the fault that befalls it, if any.
-func (s *Server) dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome {
+// dispatch makes a dispatch under the fault that applies to it, if any.
+func (s *Server) dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
 	f := s.dispatchFaults.take(func(f *DispatchFault) bool {
 		return (f.Queue == "" || f.Queue == a.QueueID || f.Queue == a.Queue.GetName()) &&
 			strings.HasPrefix(a.Task.GetHttpRequest().GetUrl(), f.URL)
@@ -199,7 +199,7 @@ func (s *Server) dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome
 	return out
 }
 
-func (s *Server) deliver(ctx context.Context, a *engine.Attempt, f *DispatchFault) engine.Outcome {
+func (s *Server) deliver(ctx context.Context, a *engine.Dispatch, f *DispatchFault) engine.Outcome {
 	if !f.Twice {
 		out := s.dispatcher.Dispatch(ctx, a)
 		if f.Again && out.OK() {

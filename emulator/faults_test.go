@@ -66,47 +66,47 @@ func TestDispatchFaults(t *testing.T) {
 	for name, row := range map[string]struct {
 		fault emulator.DispatchFault
 		want  []time.Duration // of the deliveries, from the creation
-		kind  func(emulator.Attempt) bool
+		kind  func(emulator.Dispatch) bool
 	}{
-		"an answer in the target's place": {
+		"a response in the target's place": {
 			emulator.DispatchFault{Status: 503}, []time.Duration{100 * time.Millisecond},
-			func(a emulator.Attempt) bool { return a.Status == 503 },
+			func(a emulator.Dispatch) bool { return a.Status == 503 },
 		},
 		"unreachable": {
 			emulator.DispatchFault{Unreachable: true}, []time.Duration{100 * time.Millisecond},
-			func(a emulator.Attempt) bool { return a.Status == 0 && a.Err != "" && a.Response.IsZero() },
+			func(a emulator.Dispatch) bool { return a.Status == 0 && a.Err != "" && a.Response.IsZero() },
 		},
-		"the answer is lost": {
+		"the response is lost": {
 			emulator.DispatchFault{LoseResponse: true}, []time.Duration{0, 100 * time.Millisecond},
-			func(a emulator.Attempt) bool { return a.Status == 0 && a.Err != "" },
+			func(a emulator.Dispatch) bool { return a.Status == 0 && a.Err != "" },
 		},
 		"late": {
 			emulator.DispatchFault{Delay: time.Minute}, []time.Duration{time.Minute},
-			func(a emulator.Attempt) bool { return a.Status == 200 },
+			func(a emulator.Dispatch) bool { return a.Status == 200 },
 		},
 		"later than the deadline": {
 			emulator.DispatchFault{Delay: time.Hour}, []time.Duration{10*time.Minute + 100*time.Millisecond},
-			func(a emulator.Attempt) bool { return a.Timeout },
+			func(a emulator.Dispatch) bool { return a.Timeout },
 		},
 		"twice at once": {
 			emulator.DispatchFault{Twice: true}, []time.Duration{0, 0},
-			func(a emulator.Attempt) bool { return a.Status == 200 },
+			func(a emulator.Dispatch) bool { return a.Status == 200 },
 		},
 		"again after success": {
 			emulator.DispatchFault{Again: true}, []time.Duration{0, 0},
-			func(a emulator.Attempt) bool { return a.Status == 200 },
+			func(a emulator.Dispatch) bool { return a.Status == 200 },
 		},
 		"of another queue": {
 			emulator.DispatchFault{Queue: "others", Status: 503}, []time.Duration{0},
-			func(a emulator.Attempt) bool { return a.Status == 200 },
+			func(a emulator.Dispatch) bool { return a.Status == 200 },
 		},
 		"of another target": {
 			emulator.DispatchFault{URL: "https://other.example/", Status: 503}, []time.Duration{0},
-			func(a emulator.Attempt) bool { return a.Status == 200 },
+			func(a emulator.Dispatch) bool { return a.Status == 200 },
 		},
 		"of this target": {
 			emulator.DispatchFault{Queue: emails, URL: "https://worker.example/", Status: 503}, []time.Duration{100 * time.Millisecond},
-			func(a emulator.Attempt) bool { return a.Status == 503 },
+			func(a emulator.Dispatch) bool { return a.Status == 503 },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestDispatchFaults(t *testing.T) {
 					got = append(got, d.at.Sub(start))
 				}
 				assert.Equal(t, got, row.want)
-				if first := s.srv.Attempts(task.GetName())[0]; !row.kind(first) {
-					t.Errorf("first attempt: %+v", first)
+				if first := s.srv.Dispatches(task.GetName())[0]; !row.kind(first) {
+					t.Errorf("first dispatch: %+v", first)
 				}
 			})
 		})

@@ -107,7 +107,7 @@ func (g *generator) fill(m protoreflect.Message, depth int) {
 	}
 }
 
-// wants says whether a field is set. A polite message has the names that it
+// wants reports whether a field is set. A polite message has the names that it
 // needs and little of the rest.
 func (g *generator) wants(field protoreflect.FieldDescriptor, depth int) bool {
 	switch {

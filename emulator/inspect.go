@@ -22,22 +22,22 @@ func (s *Server) Tasks(queue string) []*cloudtaskspb.Task {
 	return nil
 }
 
-// Attempt is one dispatch of a task.
-type Attempt struct {
+// Dispatch is one dispatch of a task.
+type Dispatch struct {
 	Schedule time.Time // when it was due
 	Dispatch time.Time // when it began
-	Response time.Time // when the answer was there; zero while or when there is none
-	Status   int       // HTTP status of the answer; 0 while or when there is none
-	Timeout  bool      // no answer came by the dispatch deadline
-	Err      string    // why no answer came; "" while it runs
+	Response time.Time // when the response was there; zero while or when there is none
+	Status   int       // HTTP status of the response; 0 while or when there is none
+	Timeout  bool      // no response came by the dispatch deadline
+	Err      string    // why there is no response; "" while it runs
 }
 
-// Attempts returns the attempts of a task, given by its full name, oldest
+// Dispatches returns the dispatches of a task, given by its full name, oldest
 // first: the last hundred of a task that has not ended, and those of the
 // tasks that ended last (see Config.History).
-func (s *Server) Attempts(task string) []Attempt {
+func (s *Server) Dispatches(task string) []Dispatch {
 	life, _ := s.Life(task)
-	return life.Attempts
+	return life.Dispatches
 }
 
 func (s *Server) find(queue string) *engine.Queue {

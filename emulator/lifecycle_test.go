@@ -148,7 +148,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// Panics of a handler are its own: the attempt fails as if the connection
+// Panics of a handler are its own: the dispatch fails as if the connection
 // had broken, and the log says so, unless the panic is net/http's way to say
 // just that.
 func TestHandlerPanics(t *testing.T) {
@@ -176,9 +176,9 @@ func TestHandlerPanics(t *testing.T) {
 				})
 				task := s.create()
 				s.wait()
-				attempts := s.srv.Attempts(task.GetName())
-				assert.Equal(t, len(attempts), 2)
-				assert.Equal(t, attempts[0].Status, 0)
+				dispatches := s.srv.Dispatches(task.GetName())
+				assert.Equal(t, len(dispatches), 2)
+				assert.Equal(t, dispatches[0].Status, 0)
 				assert.Equal(t, strings.Contains(log.String(), "oops"), row.logged)
 			})
 		})
@@ -227,10 +227,10 @@ func TestNetwork(t *testing.T) {
 	}})
 	assert.NoError(t, err)
 	assert.NoError(t, srv.Wait(t.Context()))
-	attempts := srv.Attempts(task.GetName())
-	assert.Equal(t, len(attempts), 2)
-	assert.Equal(t, attempts[0].Status, 0)
-	assert.Equal(t, attempts[1].Status, 200)
+	dispatches := srv.Dispatches(task.GetName())
+	assert.Equal(t, len(dispatches), 2)
+	assert.Equal(t, dispatches[0].Status, 0)
+	assert.Equal(t, dispatches[1].Status, 200)
 
 	// Google's own library, with the keys of this server in place of Google's.
 	validator, err := idtoken.NewValidator(t.Context(), option.WithHTTPClient(&http.Client{Transport: keys{srv}}))
@@ -286,7 +286,7 @@ func TestAppEngineAddresses(t *testing.T) {
 	}
 	send("v2")
 	assert.Equal(t, <-hosts, "v2.worker.p.uc.r.appspot.com/run?x=1")
-	attempts := srv.Attempts(send("v1"))
-	assert.Equal(t, attempts[0].Status, 0)
-	assert.Equal(t, attempts[0].Err, `emulator: no address is configured for App Engine service "worker"`)
+	dispatches := srv.Dispatches(send("v1"))
+	assert.Equal(t, dispatches[0].Status, 0)
+	assert.Equal(t, dispatches[0].Err, `emulator: no address is configured for App Engine service "worker"`)
 }

@@ -9,13 +9,13 @@ import (
 
 // Life is what a task has lived through.
 type Life struct {
-	Name       string // full name
-	Target     string // URL that it is dispatched to; empty until an attempt has ended
-	Created    time.Time
-	Ended      time.Time // zero: it has not
-	End        End       // empty: it has not
-	Dispatches int       // attempts begun
-	Attempts   []Attempt // oldest first: the last hundred
+	Name          string // full name
+	Target        string // URL that it is dispatched to; empty until a dispatch has ended
+	Created       time.Time
+	Ended         time.Time  // zero: it has not
+	End           End        // empty: it has not
+	DispatchCount int        // dispatches begun
+	Dispatches    []Dispatch // oldest first: the last hundred
 }
 
 // End is how a task ended.
@@ -24,7 +24,7 @@ type End string
 // The ends of a task.
 const (
 	Succeeded = End(engine.Succeeded)
-	GivenUp   = End(engine.GivenUp) // its attempts were used up
+	GivenUp   = End(engine.GivenUp) // its dispatches were used up
 	Deleted   = End(engine.Deleted) // by a call
 	Purged    = End(engine.Purged)  // with its queue's other tasks
 	TooOld    = End(engine.TooOld)  // past the age limit of its queue
@@ -47,15 +47,15 @@ func (s *Server) Life(task string) (Life, bool) {
 }
 
 // Ended returns what the tasks of a queue that ended last have lived through,
-// the latest first, at most so many. Tasks that were never dispatched are not
+// the latest first, at most limit. Tasks that were never dispatched are not
 // among them. queue is as for [Server.Tasks].
-func (s *Server) Ended(queue string, most int) []Life {
+func (s *Server) Ended(queue string, limit int) []Life {
 	q := s.find(queue)
 	if q == nil {
 		return nil
 	}
 	var ended []Life
-	for _, l := range q.Ended(most) {
+	for _, l := range q.Ended(limit) {
 		ended = append(ended, lifeOf(q.Name(), l))
 	}
 	return ended
@@ -63,15 +63,15 @@ func (s *Server) Ended(queue string, most int) []Life {
 
 func lifeOf(queue string, l engine.Life) Life {
 	life := Life{
-		Name:       queue + "/tasks/" + l.ID,
-		Target:     l.Target,
-		Created:    l.Created,
-		Ended:      l.Ended,
-		End:        End(l.How),
-		Dispatches: l.Dispatches,
+		Name:          queue + "/tasks/" + l.ID,
+		Target:        l.Target,
+		Created:       l.Created,
+		Ended:         l.Ended,
+		End:           End(l.How),
+		DispatchCount: l.DispatchCount,
 	}
-	for _, r := range l.Attempts {
-		life.Attempts = append(life.Attempts, Attempt{
+	for _, r := range l.Dispatches {
+		life.Dispatches = append(life.Dispatches, Dispatch{
 			Schedule: r.Schedule,
 			Dispatch: r.Dispatch,
 			Response: r.Response,
@@ -97,10 +97,10 @@ type Second struct {
 	LagSum     time.Duration // by which the dispatches came after their schedule, together
 	LagMax     time.Duration // the longest
 
-	Succeeded  int // answers of 2xx
-	Refused    int // other answers under 500
-	Failed     int // answers of 500 and above
-	Unanswered int // attempts that ended without an answer
+	Succeeded  int // responses of 2xx
+	Refused    int // other responses under 500
+	Failed     int // responses of 500 and above
+	Unanswered int // dispatches that ended without a response
 }
 
 // Activity returns what a queue did lately; false: there is no such queue.

@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestActivity: each attempt in the second that it happened in, by its
+// TestActivity: each dispatch in the second that it happened in, by its
 // outcome, and nothing that is older than five minutes.
 func TestActivity(t *testing.T) {
 	t.Parallel()
@@ -65,7 +65,7 @@ func TestLife(t *testing.T) {
 		deleted := s.create().GetName()
 		synctest.Wait()
 		l, ok := s.srv.Life(deleted)
-		assert.Equal(t, []any{ok, l.Ended.IsZero(), l.End, len(l.Attempts), l.Target}, []any{true, true, emulator.End(""), 1, "https://worker.example/send"})
+		assert.Equal(t, []any{ok, l.Ended.IsZero(), l.End, len(l.Dispatches), l.Target}, []any{true, true, emulator.End(""), 1, "https://worker.example/send"})
 		_, err := s.client.RunTask(s.Context(), &cloudtaskspb.RunTaskRequest{Name: deleted})
 		assert.NoError(t, err)
 		synctest.Wait()
@@ -78,13 +78,13 @@ func TestLife(t *testing.T) {
 		}
 		assert.Equal(t, names, []string{deleted, givenUp, succeeded})
 		for i, want := range []struct {
-			end      emulator.End
-			attempts int
+			end        emulator.End
+			dispatches int
 		}{{emulator.Deleted, 2}, {emulator.GivenUp, 2}, {emulator.Succeeded, 1}} {
 			l, ok := s.srv.Life(names[i])
 			assert.Equal(t, ok, true)
 			assert.Equal(t, l, ends[i])
-			assert.Equal(t, []any{l.End, l.Dispatches, len(l.Attempts), l.Created.Before(start), l.Ended.IsZero()}, []any{want.end, want.attempts, want.attempts, false, false})
+			assert.Equal(t, []any{l.End, l.DispatchCount, len(l.Dispatches), l.Created.Before(start), l.Ended.IsZero()}, []any{want.end, want.dispatches, want.dispatches, false, false})
 		}
 		assert.Equal(t, len(s.srv.Ended("emails", 2)), 2)
 		_, ok = s.srv.Life(emails + "/tasks/missing")

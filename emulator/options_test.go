@@ -150,8 +150,8 @@ func TestLogTellsCallsAndAttempts(t *testing.T) {
 		{Level: "INFO", Msg: "call", Method: api + "CreateTask", Resource: emails, Code: "InvalidArgument"},
 		{Level: "DEBUG", Msg: "call", Method: "/google.cloud.tasks.v2beta3.CloudTasks/CreateQueue", Resource: location + "/queues/beta", Code: "OK"},
 		{Level: "DEBUG", Msg: "call", Method: api + "BatchDeleteTasks", Resource: emails, Code: "OK"},
-		{Level: "INFO", Msg: "attempt", Task: "a", Status: 500},
-		{Level: "DEBUG", Msg: "attempt", Task: "a", Status: 200},
+		{Level: "INFO", Msg: "dispatch", Task: "a", Status: 500},
+		{Level: "DEBUG", Msg: "dispatch", Task: "a", Status: 200},
 	} {
 		found := 0
 		for _, l := range got {

@@ -78,7 +78,7 @@ func TestRunTask(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, len(s.worker.deliveries()), 30)
 	})
-	bubble("runs beside an attempt; success of either ends the task", func(t *testing.T) {
+	bubble("runs beside a dispatch; success of either ends the task", func(t *testing.T) {
 		s := begin(t, emulator.Config{}, 200, 500)
 		s.worker.before = func(n int, _ *http.Request) { time.Sleep(time.Duration(n) * time.Minute) }
 		task := s.create()
@@ -90,7 +90,7 @@ func TestRunTask(t *testing.T) {
 		assert.Equal(t, len(s.worker.deliveries()), 2) // the failure of the second brings nothing back
 		assert.Equal(t, len(s.srv.Tasks("emails")), 0)
 	})
-	bubble("runs beside an attempt; while one runs, no third begins", func(t *testing.T) {
+	bubble("runs beside a dispatch; while one runs, no third begins", func(t *testing.T) {
 		s := begin(t, emulator.Config{}, 500, 500)
 		s.worker.before = func(n int, _ *http.Request) { time.Sleep(time.Duration(3-n) * time.Minute) }
 		task := s.create()
@@ -100,7 +100,7 @@ func TestRunTask(t *testing.T) {
 		s.wait()
 		got := s.worker.deliveries()
 		assert.Equal(t, len(got), 3)
-		// The first attempt ended last, after two minutes: the second wait of
+		// The first dispatch ended last, after two minutes: the second wait of
 		// the backoff counts from there.
 		assert.Equal(t, got[2].at.Sub(start), 2*time.Minute+200*time.Millisecond)
 	})
@@ -115,7 +115,7 @@ func TestRunTask(t *testing.T) {
 	})
 }
 
-// Deleting or purging while an attempt runs lets it run on and changes
+// Deleting or purging while a dispatch runs lets it run on and changes
 // nothing any more.
 func TestDeleteWhileRunning(t *testing.T) {
 	t.Parallel()

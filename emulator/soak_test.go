@@ -234,9 +234,9 @@ func (c *restSoaker) call(ctx context.Context, t *testing.T) bool {
 		return false
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if ctx.Err() == nil && (err != nil || resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented) {
-		t.Errorf("%s %s\n%s\n%d %s %v", verb, target, body, resp.StatusCode, answer, err)
+		t.Errorf("%s %s\n%s\n%d %s %v", verb, target, body, resp.StatusCode, text, err)
 	}
 	return resp.StatusCode == http.StatusOK
 }

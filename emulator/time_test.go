@@ -45,10 +45,10 @@ func TestADayInMilliseconds(t *testing.T) {
 		}
 		const ms = time.Millisecond
 		assert.Equal(t, after, []time.Duration{day, day + 100*ms, day + 300*ms, day + 700*ms})
-		attempts := s.srv.Attempts(task.GetName())
-		assert.Equal(t, len(attempts), 4)
-		assert.Equal(t, attempts[0].Status, 500)
-		assert.Equal(t, attempts[3].Status, 200)
+		dispatches := s.srv.Dispatches(task.GetName())
+		assert.Equal(t, len(dispatches), 4)
+		assert.Equal(t, dispatches[0].Status, 500)
+		assert.Equal(t, dispatches[3].Status, 200)
 		assert.Equal(t, len(s.srv.Tasks("emails")), 0)
 	})
 	t.Logf("took %v", time.Since(began))
@@ -91,11 +91,11 @@ func TestRetention(t *testing.T) {
 			assert.Equal(t, time.Since(start), 31*day)
 			_, err := s.client.GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: task.GetName()})
 			assert.Equal(t, status.Code(err), codes.NotFound)
-			// Of 744 attempts the last hundred are remembered.
-			assert.Equal(t, len(s.srv.Attempts(task.GetName())), 100)
+			// Of 744 dispatches the last hundred are remembered.
+			assert.Equal(t, len(s.srv.Dispatches(task.GetName())), 100)
 		})
 	})
-	t.Run("an attempt that is running", func(t *testing.T) {
+	t.Run("a dispatch that is running", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := begin(t, emulator.Config{Retention: time.Minute})
@@ -174,6 +174,6 @@ func TestDefaultBackoff(t *testing.T) {
 		task := s.create()
 		s.wait()
 		assert.Equal(t, time.Since(start), 305353500*time.Millisecond)
-		assert.Equal(t, len(s.srv.Attempts(task.GetName())), 100)
+		assert.Equal(t, len(s.srv.Dispatches(task.GetName())), 100)
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// drainTime is how long attempts in flight may go on after a signal.
+// drainTime is how long dispatches in flight may go on after a signal.
 const drainTime = 10 * time.Second
 
 type emulatorCmd struct {
@@ -43,7 +43,7 @@ type emulatorCmd struct {
 // Help is shown by handoff emulator --help.
 func (*emulatorCmd) Help() string {
 	return `It is ready when it prints its addresses; port 0 picks a free one. It keeps everything in memory and forgets it at the end. ` +
-		`SIGINT or SIGTERM ends it once the attempts in flight have ended, or after 10 seconds; a second one ends it at once.`
+		`SIGINT or SIGTERM ends it once the dispatches in flight have ended, or after 10 seconds; a second one ends it at once.`
 }
 
 // Run serves until ctx ends, then drains.
@@ -155,7 +155,7 @@ func (c *emulatorCmd) ensure(ctx context.Context, srv *emulator.Server, queues [
 	return nil
 }
 
-// drain lets the attempts in flight end and starts no more.
+// drain lets the dispatches in flight end and starts no more.
 func drain(ctx context.Context, srv *emulator.Server) {
 	client := cloudtaskspb.NewCloudTasksClient(srv.Conn())
 	for _, q := range srv.Queues() {

@@ -152,7 +152,7 @@ func TestSignalsEndIt(t *testing.T) {
 	}
 }
 
-// TestSignalDrains: the attempt in flight ends in peace, the task that waits
+// TestSignalDrains: the dispatch in flight ends in peace, the task that waits
 // behind it is not begun.
 func TestSignalDrains(t *testing.T) {
 	t.Parallel()

@@ -54,9 +54,9 @@ func lifeOf(l emulator.Life) dashboard.Life {
 		CreatedAt: l.Created,
 		EndedAt:   l.Ended,
 		End:       ends[l.End],
-		Earlier:   l.Dispatches - len(l.Attempts),
+		Earlier:   l.DispatchCount - len(l.Dispatches),
 	}
-	for _, a := range l.Attempts {
+	for _, a := range l.Dispatches {
 		failure := a.Err
 		if a.Timeout {
 			failure = "none by the dispatch deadline"

@@ -14,7 +14,7 @@ import (
 
 // appEngineRequest is the dispatch of an App Engine task (docs/cloud-tasks.md#11). The
 // queue's routing override wins over the task's own.
-func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Attempt, target *cloudtaskspb.AppEngineHttpRequest) (*http.Request, error) {
+func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Dispatch, target *cloudtaskspb.AppEngineHttpRequest) (*http.Request, error) {
 	routing := target.GetAppEngineRouting()
 	if own := a.Queue.GetAppEngineRoutingOverride(); own != nil {
 		routing = own

@@ -1,5 +1,5 @@
-// Package dispatch turns attempts of tasks into HTTP requests like those of
-// the service, and their answers into outcomes (docs/cloud-tasks.md#9, #10, #11).
+// Package dispatch turns dispatches of tasks into HTTP requests like those of
+// the service, and their responses into outcomes (docs/cloud-tasks.md#9, #10, #11).
 package dispatch
 
 import (
@@ -16,13 +16,13 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/token"
 )
 
-// Dispatcher sends attempts to their targets.
+// Dispatcher sends dispatches to their targets.
 type Dispatcher struct {
 	Transport http.RoundTripper
 	Tokens    *token.Minter
 	Log       *slog.Logger
 
-	// AppEngine says where App Engine services are. AnyHost says whether
+	// AppEngine says where App Engine services are. AnyHost reports whether
 	// those without an address may be asked for by their own host.
 	AppEngine appengine.Addresses
 	AnyHost   func() bool
@@ -32,16 +32,16 @@ type Dispatcher struct {
 // read to keep the connection; after more it is closed.
 const drained = 256 << 10
 
-// Dispatch makes one attempt. Redirects are not followed: a 3xx is a failed
-// attempt, as recorded from the service (docs/cloud-tasks.md#9.5).
-func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome {
-	out := d.attempt(ctx, a)
+// Dispatch makes one dispatch. Redirects are not followed: a 3xx is a failed
+// dispatch, as recorded from the service (docs/cloud-tasks.md#9.5).
+func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
+	out := d.dispatch(ctx, a)
 	level := slog.LevelDebug
 	if !out.OK() {
 		level = slog.LevelInfo
 	}
 	if d.Log.Enabled(ctx, level) {
-		d.Log.LogAttrs(ctx, level, "attempt",
+		d.Log.LogAttrs(ctx, level, "dispatch",
 			slog.String("queue", a.Queue.GetName()), slog.String("task", a.TaskID),
 			slog.Int("retry", a.Retries), slog.Int("status", out.Status),
 			slog.Bool("timeout", out.Timeout), slog.String("failure", out.Failure))
@@ -49,7 +49,7 @@ func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Attempt) engine.Out
 	return out
 }
 
-func (d *Dispatcher) attempt(ctx context.Context, a *engine.Attempt) engine.Outcome {
+func (d *Dispatcher) dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
 	req, err := d.request(ctx, a)
 	if err != nil {
 		return engine.Outcome{Failure: err.Error()}

@@ -25,7 +25,7 @@ type Handler struct {
 // Set gives the handler that answers from now on.
 func (h *Handler) Set(handler http.Handler) { h.handler.Store(&handler) }
 
-// IsSet says whether there is a handler.
+// IsSet reports whether there is a handler.
 func (h *Handler) IsSet() bool { return h.handler.Load() != nil }
 
 var errClosed = errors.New("connection closed without a response")

@@ -64,7 +64,7 @@ func setPath(u *url.URL, path string) {
 	}
 }
 
-// allowsBody says whether an HTTP task of this method has a body (docs/cloud-tasks.md#9.6).
+// allowsBody reports whether an HTTP task of this method has a body (docs/cloud-tasks.md#9.6).
 func allowsBody(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }

@@ -21,7 +21,7 @@ const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 // Observed on a real dispatch (docs/cloud-tasks.md#9.4).
 const acceptEncoding = "gzip,deflate,br"
 
-func (d *Dispatcher) request(ctx context.Context, a *engine.Attempt) (*http.Request, error) {
+func (d *Dispatcher) request(ctx context.Context, a *engine.Dispatch) (*http.Request, error) {
 	if target := a.Task.GetAppEngineHttpRequest(); target != nil {
 		return d.appEngineRequest(ctx, a, target)
 	}
@@ -29,7 +29,7 @@ func (d *Dispatcher) request(ctx context.Context, a *engine.Attempt) (*http.Requ
 }
 
 // httpRequest is the dispatch of an HTTP task, under the queue's overrides.
-func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Attempt, target *cloudtaskspb.HttpRequest) (*http.Request, error) {
+func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Dispatch, target *cloudtaskspb.HttpRequest) (*http.Request, error) {
 	u, err := parseURL(target.GetUrl())
 	if err != nil {
 		return nil, fmt.Errorf("emulator: task URL: %w", err)
@@ -72,7 +72,7 @@ func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Attempt, target 
 	return newRequest(ctx, method, u, header, body)
 }
 
-// IsComputed says whether the service ignores this header of an HTTP task or
+// IsComputed reports whether the service ignores this header of an HTTP task or
 // queue, because it sets it itself (docs/cloud-tasks.md#9.2). X-CloudTasks-* is not in
 // the list for tasks of v2, but in those of the betas.
 func IsComputed(name string) bool {
@@ -118,8 +118,8 @@ func defaultAudience(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequ
 	return target.GetUrl()
 }
 
-// previousHTTP is the previous response as HTTP targets are told: no answer
-// by the deadline is a 504 (docs/cloud-tasks.md#9.4). No answer for another reason is
+// previousHTTP is the previous response as HTTP targets are told: no response
+// by the deadline is a 504 (docs/cloud-tasks.md#9.4). No response for another reason is
 // unknown; in the same spirit it is a 503 here.
 func previousHTTP(o engine.Outcome) int {
 	switch {

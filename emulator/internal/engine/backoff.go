@@ -12,7 +12,7 @@ type Retry struct {
 	Doublings   int32
 }
 
-// wait is the pause after the n-th failed attempt, n counting from 1
+// wait is the pause after the n-th failed dispatch, n counting from 1
 // (docs/cloud-tasks.md#7.2): it doubles, then grows linearly, then stays. Whether
 // the service adds jitter is unknown; none is added here.
 func (r Retry) wait(n int32) time.Duration {
@@ -36,15 +36,15 @@ func (r Retry) wait(n int32) time.Duration {
 	return min(step, r.MaxBackoff)
 }
 
-// exhausted says whether retrying ends after this many attempts and this
+// exhausted reports whether retrying ends after this many dispatches and this
 // long since the first: both limits must be reached, and one that is not
 // set does not keep the other from deciding (docs/cloud-tasks.md#7.1). Asked when an
-// attempt has failed: whether the service asks then or when the next one
+// dispatch has failed: whether the service asks then or when the next one
 // falls due is unknown.
-func (r Retry) exhausted(attempts int32, since time.Duration) bool {
+func (r Retry) exhausted(dispatches int32, since time.Duration) bool {
 	byCount, byTime := r.MaxAttempts > 0, r.MaxDuration > 0
 	if !byCount && !byTime {
 		return false
 	}
-	return (!byCount || attempts >= r.MaxAttempts) && (!byTime || since >= r.MaxDuration)
+	return (!byCount || dispatches >= r.MaxAttempts) && (!byTime || since >= r.MaxDuration)
 }

@@ -60,22 +60,22 @@ func TestExhausted(t *testing.T) {
 	t.Parallel()
 	const d = time.Hour
 	for _, row := range []struct {
-		name     string
-		retry    Retry
-		attempts int32
-		since    time.Duration
-		want     bool
+		name       string
+		retry      Retry
+		dispatches int32
+		since      time.Duration
+		want       bool
 	}{
-		{"attempts only, below", Retry{MaxAttempts: 3}, 2, 9 * d, false},
-		{"attempts only, reached", Retry{MaxAttempts: 3}, 3, 0, true},
+		{"dispatches only, below", Retry{MaxAttempts: 3}, 2, 9 * d, false},
+		{"dispatches only, reached", Retry{MaxAttempts: 3}, 3, 0, true},
 		{"duration only, below", Retry{MaxAttempts: -1, MaxDuration: d}, 999, d - 1, false},
 		{"duration only, reached", Retry{MaxAttempts: -1, MaxDuration: d}, 1, d, true},
-		{"both, attempts reached", Retry{MaxAttempts: 3, MaxDuration: d}, 99, d - 1, false},
+		{"both, dispatches reached", Retry{MaxAttempts: 3, MaxDuration: d}, 99, d - 1, false},
 		{"both, duration reached", Retry{MaxAttempts: 3, MaxDuration: d}, 2, 9 * d, false},
 		{"both reached", Retry{MaxAttempts: 3, MaxDuration: d}, 3, d, true},
 		{"neither", Retry{MaxAttempts: -1}, math.MaxInt32, math.MaxInt64, false},
 	} {
-		if got := row.retry.exhausted(row.attempts, row.since); got != row.want {
+		if got := row.retry.exhausted(row.dispatches, row.since); got != row.want {
 			t.Errorf("%s: got %v", row.name, got)
 		}
 	}

@@ -18,7 +18,7 @@ func TestNeverEarly(t *testing.T) {
 	var mu sync.Mutex
 	early := 0
 	e := engine.New(engine.Config{
-		Dispatch: func(_ context.Context, a *engine.Attempt) engine.Outcome {
+		Dispatch: func(_ context.Context, a *engine.Dispatch) engine.Outcome {
 			if time.Now().Before(a.Schedule) {
 				mu.Lock()
 				defer mu.Unlock()

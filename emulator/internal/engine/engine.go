@@ -33,14 +33,14 @@ var (
 // Config is what an engine is told. All fields are required but those with a
 // meaning of zero.
 type Config struct {
-	// Dispatch makes one attempt and returns when it is over. It must
+	// Dispatch makes one dispatch and returns when it is over. It must
 	// honour its context, which also carries the dispatch deadline.
-	Dispatch func(context.Context, *Attempt) Outcome
+	Dispatch func(context.Context, *Dispatch) Outcome
 
 	TombstoneTTL time.Duration // how long a task name stays reserved, unless its queue says; 0: not at all
 	TaskTTL      time.Duration // how old a task may grow, unless its queue says
 	QueueWindow  time.Duration // how long a queue name stays reserved; 0: not at all
-	History      int           // finished tasks a queue remembers the attempts of
+	History      int           // finished tasks a queue remembers the dispatches of
 	Throttle     bool          // slow a queue down on 429 and 503
 }
 
@@ -58,11 +58,11 @@ type Engine struct {
 	settled settled
 }
 
-// epoch is the time between two resets: what its attempts have in common.
+// epoch is the time between two resets: what its dispatches have in common.
 type epoch struct {
-	ctx      context.Context
-	cancel   context.CancelFunc
-	attempts sync.WaitGroup
+	ctx        context.Context
+	cancel     context.CancelFunc
+	dispatches sync.WaitGroup
 }
 
 func newEpoch() *epoch {
@@ -71,10 +71,10 @@ func newEpoch() *epoch {
 	return p
 }
 
-// end cancels the attempts in flight and returns when they have ended.
+// end cancels the dispatches in flight and returns when they have ended.
 func (p *epoch) end() {
 	p.cancel()
-	p.attempts.Wait()
+	p.dispatches.Wait()
 }
 
 // New returns an engine without queues.
@@ -124,7 +124,7 @@ func (e *Engine) Create(d Definition) (*Queue, error) {
 	return q, nil
 }
 
-// Delete removes a queue with all its tasks. Attempts in flight run on and
+// Delete removes a queue with all its tasks. Dispatches in flight run on and
 // change nothing any more (what the service does with them is unknown).
 func (e *Engine) Delete(name string) error {
 	e.mu.Lock()
@@ -142,7 +142,7 @@ func (e *Engine) Delete(name string) error {
 	return nil
 }
 
-// Reset removes every queue and frees every name. It cancels the attempts in
+// Reset removes every queue and frees every name. It cancels the dispatches in
 // flight and returns when they have ended: none begins after.
 func (e *Engine) Reset() {
 	e.mu.Lock()
@@ -162,7 +162,7 @@ func (e *Engine) Reset() {
 	e.settled.announce()
 }
 
-// Close stops the scheduler, cancels the attempts in flight and returns
+// Close stops the scheduler, cancels the dispatches in flight and returns
 // when they have ended.
 func (e *Engine) Close() {
 	e.mu.Lock()
@@ -176,7 +176,7 @@ func (e *Engine) Close() {
 }
 
 // settled lets Wait sleep until something has changed. While nobody waits
-// it costs an atomic load an attempt.
+// it costs an atomic load a dispatch.
 type settled struct {
 	waiting atomic.Int32
 	mu      sync.Mutex
@@ -193,7 +193,7 @@ func (s *settled) announce() {
 	s.changed = make(chan struct{})
 }
 
-// Wait returns when every task has settled: no attempt is running, and no
+// Wait returns when every task has settled: no dispatch is running, and no
 // task is left but in queues that do not dispatch.
 func (e *Engine) Wait(ctx context.Context) error {
 	e.settled.waiting.Add(1)
@@ -214,7 +214,7 @@ func (e *Engine) Wait(ctx context.Context) error {
 }
 
 // Unsettled is what Wait waits for: the tasks that wait in queues that
-// dispatch, and the attempts that run.
+// dispatch, and the dispatches that run.
 func (e *Engine) Unsettled() int {
 	n := 0
 	for _, q := range e.queues.Range {

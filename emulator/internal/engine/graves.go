@@ -34,7 +34,7 @@ func (g *graves) bury(hash uint64, now, window int64) {
 	g.generations[last].newest = now
 }
 
-// holds says whether a task of this hash ended less than the window ago.
+// holds reports whether a task of this hash ended less than the window ago.
 func (g *graves) holds(hash uint64, now, window int64) bool {
 	for _, old := range slices.Backward(g.generations) {
 		if ended, ok := old.gone[hash]; ok {

@@ -1,7 +1,7 @@
 package engine
 
 // agenda orders the waiting tasks of a queue by the time of their next
-// attempt: a 4-ary heap, kept in chunks of fixed size. Chunks bound what
+// dispatch: a 4-ary heap, kept in chunks of fixed size. Chunks bound what
 // growing costs: no copy of a large array while the queue is locked, and
 // no spare half of one in memory.
 type agenda struct {

@@ -28,7 +28,7 @@ type End string
 // The ends of a task.
 const (
 	Succeeded End = "succeeded"
-	GivenUp   End = "given up" // its attempts were used up
+	GivenUp   End = "given up" // its dispatches were used up
 	Deleted   End = "deleted"  // by a call
 	Purged    End = "purged"   // with its queue's other tasks
 	TooOld    End = "too old"  // past the age limit
@@ -65,21 +65,21 @@ func (h *history) find(id string) *finished {
 
 // Life is what a task has lived through.
 type Life struct {
-	ID         string
-	Target     string // URL of its attempts; empty until one has ended
-	Created    time.Time
-	Ended      time.Time // zero: it has not
-	How        End
-	Dispatches int
-	Attempts   []Record // oldest first, the last hundred
+	ID            string
+	Target        string // URL of its dispatches; empty until one has ended
+	Created       time.Time
+	Ended         time.Time // zero: it has not
+	How           End
+	DispatchCount int
+	Dispatches    []Record // oldest first, the last hundred
 }
 
 func lifeOf(id string, created int64, l *life) Life {
 	told := Life{ID: id, Created: time.Unix(0, created)}
 	if l != nil {
-		told.Target, told.Dispatches = l.target, int(l.dispatches)
-		for _, a := range l.attempts {
-			told.Attempts = append(told.Attempts, a.copy())
+		told.Target, told.DispatchCount = l.target, int(l.count)
+		for _, a := range l.dispatches {
+			told.Dispatches = append(told.Dispatches, a.copy())
 		}
 	}
 	return told
@@ -105,13 +105,13 @@ func (q *Queue) Life(id string) (Life, bool) {
 	return Life{}, false
 }
 
-// Ended returns the tasks that ended last, the latest first, at most so many.
+// Ended returns the tasks that ended last, the latest first, at most limit.
 // Tasks that were never dispatched are not among them.
-func (q *Queue) Ended(most int) []Life {
+func (q *Queue) Ended(limit int) []Life {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var ended []Life
-	for i := range min(most, len(q.finished.ring)) {
+	for i := range min(limit, len(q.finished.ring)) {
 		ended = append(ended, q.finished.back(i).copy())
 	}
 	return ended

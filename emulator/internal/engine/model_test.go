@@ -42,11 +42,11 @@ type model struct {
 }
 
 type modelTask struct {
-	due      time.Time // of the next attempt
-	attempts int
-	first    time.Time
-	running  bool
-	over     bool // deleted, purged, done or given up
+	due        time.Time // of the next dispatch
+	dispatches int
+	first      time.Time
+	running    bool
+	over       bool // deleted, purged, done or given up
 }
 
 // TestModel drives queues at random and holds them against the model: no
@@ -126,7 +126,7 @@ func (m *model) run() {
 	m.engine.Close()
 	for id, t := range m.tasks {
 		if !t.over {
-			m.Errorf("%s is lost after %d attempts", id, t.attempts)
+			m.Errorf("%s is lost after %d dispatches", id, t.dispatches)
 		}
 	}
 	if left, _ := m.queue.List(0, 1, math.MaxInt); len(left) > 0 {
@@ -196,9 +196,9 @@ func (m *model) purge() {
 	}
 }
 
-// dispatch is the target. What it does depends on the task and the attempt
+// dispatch is the target. What it does depends on the task and the dispatch
 // alone, so that a seed repeats.
-func (m *model) dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome {
+func (m *model) dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
 	now := time.Now()
 	m.mu.Lock()
 	t := m.tasks[a.TaskID]
@@ -210,16 +210,16 @@ func (m *model) dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome 
 	case now.Before(t.due):
 		m.Errorf("%s is dispatched %v early", a.TaskID, t.due.Sub(now))
 	case !a.Schedule.Equal(t.due):
-		m.Errorf("%s attempt %d is due %v, want %v", a.TaskID, t.attempts, a.Schedule, t.due)
-	case a.Retries != t.attempts:
-		m.Errorf("%s has had %d attempts, is told %d", a.TaskID, t.attempts, a.Retries)
+		m.Errorf("%s dispatch %d is due %v, want %v", a.TaskID, t.dispatches, a.Schedule, t.due)
+	case a.Retries != t.dispatches:
+		m.Errorf("%s has had %d dispatches, is told %d", a.TaskID, t.dispatches, a.Retries)
 	case m.paused:
 		m.Errorf("%s is dispatched while the queue is paused", a.TaskID)
 	}
-	if t.attempts == 0 {
+	if t.dispatches == 0 {
 		t.first = now
 	}
-	t.attempts++
+	t.dispatches++
 	t.running = true
 	m.started = append(m.started, now)
 	if m.inFlight++; m.inFlight > m.concurrent {
@@ -246,13 +246,13 @@ func (m *model) dispatch(ctx context.Context, a *engine.Attempt) engine.Outcome 
 	if out.OK() || m.givenUp(t, end) {
 		t.over = true
 	} else {
-		t.due = end.Add(m.backoff(t.attempts))
+		t.due = end.Add(m.backoff(t.dispatches))
 	}
 	return out
 }
 
 func (m *model) givenUp(t *modelTask, now time.Time) bool {
-	return t.attempts >= int(m.retry.GetMaxAttempts()) && now.Sub(t.first) >= m.retry.GetMaxRetryDuration().AsDuration()
+	return t.dispatches >= int(m.retry.GetMaxAttempts()) && now.Sub(t.first) >= m.retry.GetMaxRetryDuration().AsDuration()
 }
 
 // backoff is the formula of docs/cloud-tasks.md#7.2 as it is written.

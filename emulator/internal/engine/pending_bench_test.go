@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-func newEngine(dispatch func(context.Context, *engine.Attempt) engine.Outcome) *engine.Engine {
+func newEngine(dispatch func(context.Context, *engine.Dispatch) engine.Outcome) *engine.Engine {
 	return engine.New(engine.Config{
 		Dispatch:     dispatch,
 		TombstoneTTL: 24 * time.Hour,

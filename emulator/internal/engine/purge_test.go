@@ -14,7 +14,7 @@ import (
 func TestPurgeBesideOtherCalls(t *testing.T) {
 	t.Parallel()
 	e := New(Config{
-		Dispatch: func(context.Context, *Attempt) Outcome { return Outcome{Status: 200} },
+		Dispatch: func(context.Context, *Dispatch) Outcome { return Outcome{Status: 200} },
 		TaskTTL:  time.Hour,
 	})
 	defer e.Close()

@@ -31,8 +31,8 @@ type Queue struct {
 	bucket   bucket
 	throttle throttle
 	recent   recent
-	inFlight int // attempts that count against the concurrency limit
-	running  int // all attempts, those of RunTask included
+	inFlight int // dispatches that count against the concurrency limit
+	running  int // all dispatches, those of RunTask included
 	activity uint64
 
 	timer  *time.Timer // calls tick; nil until it is first set
@@ -112,8 +112,8 @@ func (q *Queue) resetBucket(now int64) {
 	q.bucket.reset(q.throttle.rate(q.settings.rate), q.settings.burst, now)
 }
 
-// Pause stops the dispatch; attempts in flight go on. Pausing a paused
-// queue is success (the service's answer is unknown, docs/cloud-tasks.md#3.3).
+// Pause stops the dispatch; dispatches in flight go on. Pausing a paused
+// queue is success (the service's response is unknown, docs/cloud-tasks.md#3.3).
 func (q *Queue) Pause() (Status, error) { return q.setState(cloudtaskspb.Queue_PAUSED) }
 
 // Resume starts the dispatch again, from PAUSED or DISABLED.
@@ -133,7 +133,7 @@ func (q *Queue) setState(state cloudtaskspb.Queue_State) (Status, error) {
 }
 
 // Purge removes every task at once; their names stay reserved
-// (docs/cloud-tasks.md#6.5). Attempts in flight run on and change nothing any more.
+// (docs/cloud-tasks.md#6.5). Dispatches in flight run on and change nothing any more.
 func (q *Queue) Purge() (Status, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -229,7 +229,7 @@ func (q *Queue) List(from uint64, n, bytes int) (page []Task, next uint64) {
 	return page, 0
 }
 
-// Remove deletes a task. An attempt in flight runs on and changes nothing
+// Remove deletes a task. A dispatch in flight runs on and changes nothing
 // any more.
 func (q *Queue) Remove(id string) error {
 	q.mu.Lock()

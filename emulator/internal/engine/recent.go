@@ -21,9 +21,9 @@ type Counts struct {
 	LagSum     time.Duration // by which the dispatches came after their schedule, together
 	LagMax     time.Duration // the longest
 
-	Succeeded  int32 // answers of 2xx
-	Refused    int32 // answers under 500 other than those
-	Failed     int32 // answers of 500 and above
+	Succeeded  int32 // responses of 2xx
+	Refused    int32 // other responses under 500
+	Failed     int32 // responses of 500 and above
 	Unanswered int32
 }
 
@@ -61,8 +61,8 @@ func (r *recent) ended(o Outcome, now int64) {
 	}
 }
 
-// answers counts those of the last so many seconds, good and bad.
-func (r *recent) answers(now int64, in time.Duration) (n int) {
+// responses counts the responses of the last so many seconds, good and bad.
+func (r *recent) responses(now int64, in time.Duration) (n int) {
 	first := (now - int64(in)) / int64(time.Second)
 	for _, s := range r.seconds {
 		if s.unix > first {

@@ -7,8 +7,8 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// Attempt is one dispatch of a task, as handed to [Config.Dispatch].
-type Attempt struct {
+// Dispatch is one dispatch of a task, as handed to [Config.Dispatch].
+type Dispatch struct {
 	Queue    *cloudtaskspb.Queue // the queue's configuration now; read only
 	QueueID  string
 	TaskID   string
@@ -16,19 +16,19 @@ type Attempt struct {
 	Schedule time.Time
 
 	Retries    int // dispatches before this one
-	Responses  int // answers before this one
-	Executions int // answers before this one other than 5xx
+	Responses  int // responses before this one
+	Executions int // responses before this one other than 5xx
 	Previous   Outcome
 }
 
-// run is an attempt under way.
+// run is a dispatch under way.
 type run struct {
-	queue   *Queue
-	t       *task
-	attempt Attempt
-	number  int32 // of the dispatch, from 1
-	start   int64
-	forced  bool // by RunTask: outside the limits
+	queue    *Queue
+	t        *task
+	dispatch Dispatch
+	number   int32 // of the dispatch, from 1
+	start    int64
+	forced   bool // by RunTask: outside the limits
 }
 
 // start is the scheduler. It is called, with the queue locked, whenever
@@ -118,41 +118,41 @@ func (q *Queue) begin(t *task, now int64, forced bool) {
 		t.life = &life{first: now}
 	}
 	l := t.life
-	r := &run{queue: q, t: t, start: now, forced: forced, number: l.dispatches + 1}
-	r.attempt = Attempt{
+	r := &run{queue: q, t: t, start: now, forced: forced, number: l.count + 1}
+	r.dispatch = Dispatch{
 		Queue:      q.definition.Queue,
 		QueueID:    q.id,
 		Schedule:   time.Unix(0, t.due),
-		Retries:    int(l.dispatches),
+		Retries:    int(l.count),
 		Responses:  int(l.responses),
 		Executions: int(l.executions),
 	}
-	if n := len(l.attempts); n > 0 {
-		r.attempt.Previous = l.attempts[n-1].Outcome
+	if n := len(l.dispatches); n > 0 {
+		r.dispatch.Previous = l.dispatches[n-1].Outcome
 	}
-	if len(l.attempts) == keptAttempts {
-		l.attempts = append(l.attempts[:0], l.attempts[1:]...)
+	if len(l.dispatches) == keptDispatches {
+		l.dispatches = append(l.dispatches[:0], l.dispatches[1:]...)
 	}
-	l.attempts = append(l.attempts, record{schedule: t.due, dispatch: now})
-	l.dispatches++
+	l.dispatches = append(l.dispatches, record{schedule: t.due, dispatch: now})
+	l.count++
 	l.running++
 	q.recent.dispatched(t.due, now)
 	q.running++
-	q.epoch.attempts.Go(func() { q.carryOut(r) })
+	q.epoch.dispatches.Go(func() { q.carryOut(r) })
 }
 
 func (q *Queue) carryOut(r *run) {
-	r.attempt.TaskID, r.attempt.Task = r.t.id, Decode(r.t.message)
-	q.finish(r, q.dispatch(&r.attempt))
+	r.dispatch.TaskID, r.dispatch.Task = r.t.id, Decode(r.t.message)
+	q.finish(r, q.dispatch(&r.dispatch))
 }
 
-func (q *Queue) dispatch(a *Attempt) Outcome {
+func (q *Queue) dispatch(a *Dispatch) Outcome {
 	ctx, cancel := context.WithTimeout(q.epoch.ctx, deadline(a.Task))
 	defer cancel()
 	return q.engine.cfg.Dispatch(ctx, a)
 }
 
-// deadline is how long an attempt may take (docs/cloud-tasks.md#8.5). App Engine's
+// deadline is how long a dispatch may take (docs/cloud-tasks.md#8.5). App Engine's
 // default depends on how the service scales; this is the one of automatic
 // scaling.
 func deadline(t *cloudtaskspb.Task) time.Duration {
@@ -188,23 +188,23 @@ func (q *Queue) finish(r *run, o Outcome) {
 
 func (l *life) end(r *run, o Outcome, now int64) {
 	l.running--
-	l.target = targetOf(r.attempt.Task)
+	l.target = targetOf(r.dispatch.Task)
 	if o.Status != 0 {
 		l.responses++
 		if o.Status < 500 {
 			l.executions++
 		}
 	}
-	if i := int(r.number-l.dispatches) + len(l.attempts) - 1; i >= 0 {
-		l.attempts[i].Outcome = o
+	if i := int(r.number-l.count) + len(l.dispatches) - 1; i >= 0 {
+		l.dispatches[i].Outcome = o
 		if o.Status != 0 {
-			l.attempts[i].response = now
+			l.dispatches[i].response = now
 		}
 	}
 }
 
-// decide deletes the task, or puts it back for its next attempt. While
-// RunTask has a second attempt of it running, the last one to end decides;
+// decide deletes the task, or puts it back for its next dispatch. While
+// RunTask has a second dispatch of it running, the last one to end decides;
 // success decides at once.
 func (q *Queue) decide(r *run, o Outcome, now int64) {
 	t := r.t
@@ -216,25 +216,25 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 		return
 	}
 	retry := q.settings.retry
-	if own := r.attempt.Task.GetRetryConfig(); own != nil {
+	if own := r.dispatch.Task.GetRetryConfig(); own != nil {
 		retry = retryOf(own)
 	}
-	if retry.exhausted(t.life.dispatches, time.Duration(now-t.life.first)) {
+	if retry.exhausted(t.life.count, time.Duration(now-t.life.first)) {
 		q.drop(t, now, GivenUp)
 		return
 	}
-	// From the end of the attempt, but from the call for RunTask (docs/cloud-tasks.md#7.2).
+	// From the end of the dispatch, but from the call for RunTask (docs/cloud-tasks.md#7.2).
 	from := now
 	if r.forced {
 		from = r.start
 	}
-	t.due = from + int64(retry.wait(t.life.dispatches))
+	t.due = from + int64(retry.wait(t.life.count))
 	q.agenda.push(t)
 }
 
 // Run dispatches a task now, whatever the limits, the state of the queue
-// or another attempt of it that is running (docs/cloud-tasks.md#3.3). It returns the
-// task as it is after the dispatch and before the answer.
+// or another dispatch of it that is running (docs/cloud-tasks.md#3.3). It returns the
+// task as it is after the dispatch and before the response.
 func (q *Queue) Run(id string) (Task, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -244,7 +244,7 @@ func (q *Queue) Run(id string) (Task, error) {
 	}
 	now := time.Now().UnixNano()
 	// A waiting task leaves the agenda, so that falling due does not
-	// dispatch it a second time beside this attempt.
+	// dispatch it a second time beside this dispatch.
 	q.agenda.remove(t)
 	t.due = now
 	q.begin(t, now, true)

@@ -6,8 +6,8 @@ import "time"
 type Stats struct {
 	Tasks         int       // waiting, running and to be retried
 	Next          time.Time // when the first of those that wait is due; zero if none waits
-	LastMinute    int       // answers of targets, good and bad
-	Concurrent    int       // attempts without an answer yet
+	LastMinute    int       // responses of targets, good and bad
+	Concurrent    int       // dispatches without a response yet
 	EffectiveRate float64   // dispatches a second that are allowed now
 }
 
@@ -22,7 +22,7 @@ func (q *Queue) Stats() Stats {
 	}
 	s := Stats{
 		Tasks:         q.tasks.n,
-		LastMinute:    q.recent.answers(now, time.Minute),
+		LastMinute:    q.recent.responses(now, time.Minute),
 		Concurrent:    q.running,
 		EffectiveRate: q.throttle.rate(q.settings.rate),
 	}

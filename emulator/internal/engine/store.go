@@ -9,7 +9,7 @@ type store struct {
 	clashes map[string]*task // tasks whose hash was taken by another; all but always nil
 	hash    func(id string) uint64
 
-	most int // tasks since the map was made
+	peak int // tasks since the map was made
 
 	rows []*row
 	base uint64 // number of rows dropped from the front
@@ -67,7 +67,7 @@ func (s *store) add(t *task, hash uint64) {
 	s.rows[i].tasks[t.seq%rowSize] = t
 	s.rows[i].live++
 	s.n++
-	s.most = max(s.most, s.n)
+	s.peak = max(s.peak, s.n)
 }
 
 func (s *store) remove(t *task, hash uint64) {
@@ -80,8 +80,8 @@ func (s *store) remove(t *task, hash uint64) {
 	s.rows[i].tasks[t.seq%rowSize] = nil
 	s.rows[i].live--
 	s.n--
-	if s.n == 0 && s.most > rowSize {
-		s.byHash, s.most = make(map[uint64]*task), 0 // a map never shrinks
+	if s.n == 0 && s.peak > rowSize {
+		s.byHash, s.peak = make(map[uint64]*task), 0 // a map never shrinks
 	}
 	// The last row stays: it has room for the tasks to come.
 	if s.rows[i].live == 0 && i < len(s.rows)-1 {
@@ -97,7 +97,7 @@ func (s *store) remove(t *task, hash uint64) {
 // that a list that is under way does. The hash is not touched: it is read
 // without the queue's lock.
 func (s *store) clear() {
-	s.byHash, s.clashes, s.most = make(map[uint64]*task), nil, 0
+	s.byHash, s.clashes, s.peak = make(map[uint64]*task), nil, 0
 	s.base = (s.next + rowSize - 1) >> rowBits
 	s.rows, s.next, s.n = nil, s.base<<rowBits, 0
 }

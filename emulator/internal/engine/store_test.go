@@ -143,7 +143,7 @@ func TestHistory(t *testing.T) {
 	h := history{max: 3}
 	for i := range 5 {
 		tk := storedTask(t, fmt.Sprint(i))
-		tk.life = &life{dispatches: int32(i)}
+		tk.life = &life{count: int32(i)}
 		h.add(tk, int64(i), Succeeded)
 	}
 	h.add(storedTask(t, "never dispatched"), 5, Deleted)
@@ -156,7 +156,7 @@ func TestHistory(t *testing.T) {
 	if !slices.Equal(found, []string{"2", "3", "4"}) {
 		t.Errorf("remembers %v", found)
 	}
-	if last := h.back(0).copy(); last.ID != "4" || last.Ended.UnixNano() != 4 || last.Dispatches != 4 {
+	if last := h.back(0).copy(); last.ID != "4" || last.Ended.UnixNano() != 4 || last.DispatchCount != 4 {
 		t.Errorf("last is %+v", last)
 	}
 }

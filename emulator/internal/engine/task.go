@@ -18,24 +18,24 @@ type task struct {
 	life    *life  // nil until the first dispatch
 	seq     uint64 // order of creation in the queue
 	created int64  // Unix nanoseconds, as all times here
-	due     int64  // schedule time of the current or next attempt
+	due     int64  // schedule time of the current or next dispatch
 	pos     int32  // place in the agenda, -1 while not waiting
-	gone    bool   // no longer in the queue; an attempt may still run
+	gone    bool   // no longer in the queue; a dispatch may still run
 }
 
 // life is what a task has lived through.
 type life struct {
-	dispatches int32
+	count      int32 // of dispatches
 	responses  int32
 	executions int32 // responses other than 5xx
 	running    int32
-	first      int64  // dispatch time of the first attempt
-	target     string // URL of its attempts; empty until one has ended
-	attempts   []record
+	first      int64  // dispatch time of the first dispatch
+	target     string // URL of its dispatches; empty until one has ended
+	dispatches []record
 }
 
-// Most attempts whose records are kept with a task; the oldest go first.
-const keptAttempts = 100
+// Most dispatches whose records are kept with a task; the oldest go first.
+const keptDispatches = 100
 
 // Record is one dispatch of a task, in flight or ended.
 type Record struct {
@@ -62,17 +62,17 @@ func (r record) copy() Record {
 	return c
 }
 
-// Outcome is what became of an attempt. The zero Outcome is that of one
+// Outcome is what became of a dispatch. The zero Outcome is that of one
 // that still runs.
 type Outcome struct {
-	Status  int    // HTTP status; 0 when no answer came
-	Timeout bool   // no answer by the dispatch deadline
-	Failure string // why there was no answer, otherwise
+	Status  int    // HTTP status; 0 without a response
+	Timeout bool   // no response by the dispatch deadline
+	Failure string // why there was no response, otherwise
 
-	RetryAfter time.Duration // as the answer has it; 0 if it has none
+	RetryAfter time.Duration // as the response has it; 0 if it has none
 }
 
-// OK says whether the task is done with (docs/cloud-tasks.md#7.4).
+// OK reports whether the task is done with (docs/cloud-tasks.md#7.4).
 func (o Outcome) OK() bool { return o.Status >= 200 && o.Status <= 299 }
 
 // Encoded is a task as it is kept.
@@ -122,8 +122,8 @@ type Task struct {
 	Schedule   time.Time
 	Dispatches int32
 	Responses  int32
-	First      time.Time // dispatch time of the first attempt, zero before it
-	Last       *Record   // nil before the first attempt
+	First      time.Time // dispatch time of the first dispatch, zero before it
+	Last       *Record   // nil before the first dispatch
 }
 
 func (t *task) copy() Task {
@@ -134,9 +134,9 @@ func (t *task) copy() Task {
 		Schedule: time.Unix(0, t.due),
 	}
 	if l := t.life; l != nil {
-		c.Dispatches, c.Responses = l.dispatches, l.responses
+		c.Dispatches, c.Responses = l.count, l.responses
 		c.First = time.Unix(0, l.first)
-		last := l.attempts[len(l.attempts)-1].copy()
+		last := l.dispatches[len(l.dispatches)-1].copy()
 		c.Last = &last
 	}
 	return c

@@ -24,14 +24,14 @@ const (
 	maxHold       = 10 * time.Minute
 )
 
-// throttles says whether an answer slows the queue down: 503 from any target,
+// throttles reports whether a response slows the queue down: 503 from any target,
 // 429 from HTTP targets only (docs/cloud-tasks.md#11.4).
 func (r *run) throttles(o Outcome) bool {
 	return o.Status == http.StatusServiceUnavailable ||
-		o.Status == http.StatusTooManyRequests && r.attempt.Task.GetHttpRequest() != nil
+		o.Status == http.StatusTooManyRequests && r.dispatch.Task.GetHttpRequest() != nil
 }
 
-// note takes an outcome into account and says whether the rate has changed.
+// note takes an outcome into account and reports whether the rate has changed.
 func (t *throttle) note(bad bool, retryAfter time.Duration, now int64) bool {
 	if !bad {
 		return t.recover(now)

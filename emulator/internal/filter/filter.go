@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Func says whether a message passes.
+// Func reports whether a message passes.
 type Func func(proto.Message) bool
 
 // maxDepth and maxLength keep a made-up filter from exhausting the stack.

@@ -38,24 +38,24 @@ func Project(name string) string {
 	return project
 }
 
-// InProject says whether a name at least begins with a project and something in it.
+// InProject reports whether a name at least begins with a project and something in it.
 func InProject(name string) bool {
 	rest, ok := strings.CutPrefix(name, "projects/")
 	project, _, more := strings.Cut(rest, "/")
 	return ok && more && IsProject(project)
 }
 
-// IsQueueID says whether id may name a queue. An underscore may not.
+// IsQueueID reports whether id may name a queue. An underscore may not.
 func IsQueueID(id string) bool {
 	return len(id) <= 100 && all(id, func(c byte) bool { return isAlnum(c) || c == '-' })
 }
 
-// IsTaskID says whether id may name a task.
+// IsTaskID reports whether id may name a task.
 func IsTaskID(id string) bool {
 	return len(id) <= 500 && all(id, func(c byte) bool { return isAlnum(c) || c == '-' || c == '_' })
 }
 
-// IsProject says whether s may be the ID of a project.
+// IsProject reports whether s may be the ID of a project.
 func IsProject(s string) bool {
 	return all(s, func(c byte) bool { return isAlnum(c) || c == '-' || c == ':' || c == '.' })
 }

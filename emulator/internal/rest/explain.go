@@ -91,7 +91,7 @@ func inspectField(raw json.RawMessage, field protoreflect.FieldDescriptor, path 
 	return found
 }
 
-// walkable says whether a field holds ordinary messages, the members of
+// walkable reports whether a field holds ordinary messages, the members of
 // which can be looked at one by one: not a scalar, a map, or a type with a
 // JSON form of its own, such as Timestamp.
 func walkable(field protoreflect.FieldDescriptor) bool {

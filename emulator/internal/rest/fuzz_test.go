@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// FuzzTranscoder: whatever comes in, the answer is JSON, an error is one of
+// FuzzTranscoder: whatever comes in, the response is JSON, an error is one of
 // the client's, and what reaches the service could have come over gRPC.
 func FuzzTranscoder(f *testing.F) {
 	const q = "/v2/" + queueName

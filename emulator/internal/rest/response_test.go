@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// lists is an answer with most shapes of fields.
+// lists is a response with most shapes of fields.
 func lists(string) (proto.Message, error) {
 	request := &cloudtaskspb.HttpRequest{Url: "http://w", Headers: map[string]string{"A": "b"}, HttpMethod: cloudtaskspb.HttpMethod_POST}
 	return &cloudtaskspb.ListTasksResponse{NextPageToken: "more", Tasks: []*cloudtaskspb.Task{
@@ -97,7 +97,7 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestFieldsRefused: nothing is done for a caller who could not read the answer.
+// TestFieldsRefused: nothing is done for a caller who could not read the response.
 func TestFieldsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ fields, says string }{

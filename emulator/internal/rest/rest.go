@@ -3,7 +3,7 @@
 // There is no generated code and no second hop: the paths come from the
 // google.api.http annotations of the linked-in descriptors, and a request is
 // decoded straight into the message that the service's own gRPC handler asks
-// for. Answers and errors have the shape that Google's clients, gcloud and
+// for. Responses and errors have the shape that Google's clients, gcloud and
 // curl scripts read (docs/cloud-tasks.md#1.3).
 //
 // Streaming methods are not served.
@@ -69,13 +69,13 @@ type Route struct {
 	// Path is a google.api.http path template.
 	Path string
 
-	// Envelope is the member of the answer that holds the message; empty
-	// means that the message is the answer.
+	// Envelope is the member of the response that holds the message; empty
+	// means that the message is the response.
 	Envelope string
 
 	// Handle answers a request. vars are the template's variables, body is
 	// the request's body, at most [Config.MaxBody] bytes, unpacked; it may be
-	// used until the answer is written. Errors carry gRPC statuses.
+	// used until the response is written. Errors carry gRPC statuses.
 	Handle func(r *http.Request, vars map[string]string, body []byte) (proto.Message, error)
 }
 
@@ -148,12 +148,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	answer, err := h.call(b, r, vars, query, sent)
+	resp, err := h.call(b, r, vars, query, sent)
 	if err != nil {
 		writeError(w, err)
 		return
 	}
-	writeMessage(w, answer, b.envelope, query.numericEnums)
+	writeMessage(w, resp, b.envelope, query.numericEnums)
 }
 
 // find returns the binding that r asks for and the path's variables, or nil.
@@ -204,13 +204,13 @@ func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query
 	decode := func(request any) error {
 		return b.fill(request.(proto.Message).ProtoReflect(), vars, query, bytes.TrimSpace(sent))
 	}
-	answer, err := b.handler(b.impl, incoming(r), decode, h.interceptor)
+	resp, err := b.handler(b.impl, incoming(r), decode, h.interceptor)
 	if err != nil {
 		return nil, err
 	}
-	message, ok := answer.(proto.Message)
+	message, ok := resp.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("rest: %s answered a %T, want a message", b.template, answer)
+		return nil, fmt.Errorf("rest: %s answered a %T, want a message", b.template, resp)
 	}
 	return wanted.of(message.ProtoReflect()).Interface(), nil
 }

@@ -148,9 +148,9 @@ func batchDelete(name string, q *engine.Queue, tasks []string, v version) (*long
 	return finished(name, v.say(meta), new(emptypb.Empty))
 }
 
-func batchSize(n, most int, field string) error {
-	if n == 0 || n > most {
-		return invalid("%s must have between 1 and %d items, not %d.", field, most, n)
+func batchSize(n, limit int, field string) error {
+	if n == 0 || n > limit {
+		return invalid("%s must have between 1 and %d items, not %d.", field, limit, n)
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func operationName(queue, requestID string) (string, error) {
 	return location + "/operations/" + requestID, nil
 }
 
-// finished is an operation that is done: with an answer, or, when nothing of
+// finished is an operation that is done: with a response, or, when nothing of
 // it succeeded, with the documented error.
 func finished(name string, meta, response proto.Message) (*longrunningpb.Operation, error) {
 	op := &longrunningpb.Operation{Name: name, Done: true}
@@ -183,7 +183,7 @@ func finished(name string, meta, response proto.Message) (*longrunningpb.Operati
 		}}
 		return op, nil
 	}
-	answer, err := anypb.New(response)
-	op.Result = &longrunningpb.Operation_Response{Response: answer}
+	resp, err := anypb.New(response)
+	op.Result = &longrunningpb.Operation_Response{Response: resp}
 	return op, err
 }

@@ -123,12 +123,12 @@ func definitionOf(asked *betapb.Queue) (engine.Definition, error) {
 }
 
 // ttl reads a TTL that may be left out. The service's texts are unknown.
-func ttl(field string, d *durationpb.Duration, least, most time.Duration) (time.Duration, error) {
+func ttl(field string, d *durationpb.Duration, shortest, longest time.Duration) (time.Duration, error) {
 	if d == nil {
 		return 0, nil
 	}
-	if v := d.AsDuration(); d.CheckValid() != nil || v < least || v > most {
-		return 0, invalid("Queue.%s must be between %ds and %ds.", field, int(least.Seconds()), int(most.Seconds()))
+	if v := d.AsDuration(); d.CheckValid() != nil || v < shortest || v > longest {
+		return 0, invalid("Queue.%s must be between %ds and %ds.", field, int(shortest.Seconds()), int(longest.Seconds()))
 	}
 	return d.AsDuration(), nil
 }

@@ -59,7 +59,7 @@ func errTaskID(id string) error {
 		help("Definition of task ID", docs+".tasks#Task.FIELDS.name"))
 }
 
-// errResource is the answer for a name that is none: the service resolves
+// errResource is the response for a name that is none: the service resolves
 // the project before it looks at the rest (docs/cloud-tasks.md#2).
 func errResource(name string) error {
 	if names.InProject(name) {
@@ -82,7 +82,7 @@ func errResource(name string) error {
 		help("Google developers console", "https://console.developers.google.com"))
 }
 
-// errQueueLookup is the answer for a queue that was not found by name.
+// errQueueLookup is the response for a queue that was not found by name.
 func errQueueLookup(name string) error {
 	if _, ok := names.ParseQueue(name); ok {
 		return errQueueMissing

@@ -22,12 +22,12 @@ var errPageToken = invalid("Invalid page token.")
 // pageSize is the number of items that a request asks for. What the
 // service does out of range is unknown; here, as Google's API guidelines
 // have it (AIP-158), too many is the maximum and a negative number an error.
-func pageSize(asked int32, most int) (int, error) {
+func pageSize(asked int32, limit int) (int, error) {
 	switch {
 	case asked < 0:
 		return 0, invalid("Page size must not be negative.")
-	case asked == 0 || int(asked) > most:
-		return most, nil
+	case asked == 0 || int(asked) > limit:
+		return limit, nil
 	}
 	return int(asked), nil
 }

@@ -50,24 +50,24 @@ func (s *Service) completeQueue(q *cloudtaskspb.Queue) error {
 }
 
 func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
-	most := serviceLimits
+	limit := serviceLimits
 	if s.options.NoLimits {
-		most = noLimits
+		limit = noLimits
 	}
 	rate, burst, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxBurstSize(), l.GetMaxConcurrentDispatches()
 	switch {
 	case rate < 0 || math.IsNaN(rate):
 		return invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
-	case rate > most.rate:
-		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to %.0f.", most.rate)
+	case rate > limit.rate:
+		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to %.0f.", limit.rate)
 	case burst < 0:
 		return invalid("RateLimits.maxBurstSize cannot be negative.")
-	case burst > most.burst:
-		return invalid("RateLimits.maxBurstSize must be less than or equal to %d.", most.burst)
+	case burst > limit.burst:
+		return invalid("RateLimits.maxBurstSize must be less than or equal to %d.", limit.burst)
 	case concurrent < 0:
 		return invalid("RateLimits.maxConcurrentDispatches cannot be negative.")
-	case concurrent > most.concurrent:
-		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to %d.", most.concurrent)
+	case concurrent > limit.concurrent:
+		return invalid("RateLimits.maxConcurrentDispatches must be less than or equal to %d.", limit.concurrent)
 	}
 	// Zero is "unset": these fields have no presence (docs/cloud-tasks.md#6.2).
 	if rate == 0 {
@@ -102,19 +102,19 @@ func checkRetryConfig(c *cloudtaskspb.RetryConfig) error {
 			return invalid("RetryConfig.%s cannot be negative.", f.name)
 		}
 	}
-	least, most := engine.DefaultMinBackoff, engine.DefaultMaxBackoff
+	minBackoff, maxBackoff := engine.DefaultMinBackoff, engine.DefaultMaxBackoff
 	if c.GetMinBackoff() != nil {
-		least = c.GetMinBackoff().AsDuration()
+		minBackoff = c.GetMinBackoff().AsDuration()
 	}
 	if c.GetMaxBackoff() != nil {
-		most = c.GetMaxBackoff().AsDuration()
+		maxBackoff = c.GetMaxBackoff().AsDuration()
 	}
 	switch {
 	case c.GetMaxAttempts() < -1:
 		return invalid("RetryConfig.maxAttempts must be greater or equal to -1.")
 	case c.GetMaxDoublings() < 0:
 		return invalid("RetryConfig.maxDoublings cannot be negative.")
-	case least > most:
+	case minBackoff > maxBackoff:
 		return invalid("RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff.")
 	}
 	return nil

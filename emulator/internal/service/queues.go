@@ -82,7 +82,7 @@ func queuesPage[Q interface {
 	if _, _, ok := names.SplitLocation(req.GetParent()); !ok {
 		return nil, "", errResource(req.GetParent())
 	}
-	most, err := pageSize(req.GetPageSize(), maxQueuesPage)
+	limit, err := pageSize(req.GetPageSize(), maxQueuesPage)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,8 +105,8 @@ func queuesPage[Q interface {
 		if !keep(shown) {
 			continue
 		}
-		if len(page) == most {
-			last := page[most-1].GetName()
+		if len(page) == limit {
+			last := page[limit-1].GetName()
 			return page, s.pages.seal(last, now, "queues", req.GetParent(), req.GetFilter()), nil
 		}
 		page = append(page, shown)
@@ -224,7 +224,7 @@ func (s *Service) queueOfTasks(name string) (*engine.Queue, error) {
 	return s.queue(name)
 }
 
-// shown is the answer of a call that ends in the state of a queue.
+// shown is the response of a call that ends in the state of a queue.
 func shown(status engine.Status, err error) (*cloudtaskspb.Queue, error) {
 	if err != nil {
 		return nil, err

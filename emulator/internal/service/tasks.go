@@ -119,7 +119,7 @@ func (s *Service) ListTasks(_ context.Context, req *cloudtaskspb.ListTasksReques
 	if err != nil {
 		return nil, err
 	}
-	most, err := pageSize(req.GetPageSize(), maxTasksPage)
+	limit, err := pageSize(req.GetPageSize(), maxTasksPage)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (s *Service) ListTasks(_ context.Context, req *cloudtaskspb.ListTasksReques
 		}
 	}
 	resp := new(cloudtaskspb.ListTasksResponse)
-	page, next := q.List(from, most, maxListBytes)
+	page, next := q.List(from, limit, maxListBytes)
 	for _, t := range page {
 		resp.Tasks = append(resp.Tasks, taskView(q.Name(), t, engine.Decode(t.Message), full))
 	}

@@ -43,11 +43,11 @@ func translateFields(dst, src protoreflect.Message) {
 func relay[R, Q any, PR message[R], PQ message[Q], A proto.Message](
 	ctx context.Context, req proto.Message, method func(context.Context, PQ) (A, error),
 ) (PR, error) {
-	answer, err := method(ctx, translate(PQ(new(Q)), req))
+	resp, err := method(ctx, translate(PQ(new(Q)), req))
 	if err != nil {
 		return nil, err
 	}
-	return translate(PR(new(R)), answer), nil
+	return translate(PR(new(R)), resp), nil
 }
 
 // message is a pointer to M, which is a message.

@@ -47,7 +47,7 @@ func TestRunNow(t *testing.T) {
 	b.press("Run now")
 	b.see("The task is being dispatched.", "Attempt 1", "502 Bad Gateway")
 	life, _ := w.tasks.Life(name)
-	assert.Equal(t, len(life.Attempts), 1)
+	assert.Equal(t, len(life.Dispatches), 1)
 }
 
 func TestDelete(t *testing.T) {

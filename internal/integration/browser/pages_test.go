@@ -24,7 +24,7 @@ func lived(t *testing.T) *world {
 		w.run(bad)
 		assert.Eventually(t, patience, func() bool {
 			life, _ := w.tasks.Life(bad)
-			return len(life.Attempts) == attempt+1 && life.Attempts[attempt].Status != 0
+			return len(life.Dispatches) == attempt+1 && life.Dispatches[attempt].Status != 0
 		}, "an attempt")
 	}
 	assert.Eventually(t, patience, func() bool { return len(w.tasks.Ended(emails, 10)) == 2 }, "two ends")

@@ -55,8 +55,8 @@ func (w *world) pages() []page {
 // tried is a task, as queue/tasks/ID, whose life is worth a look.
 func (w *world) tried() string {
 	for _, l := range w.srv.Ended("webhooks", 200) {
-		differ := slices.ContainsFunc(l.Attempts, func(a emulator.Attempt) bool { return a.Status == 502 })
-		if len(l.Attempts) > 2 && differ {
+		differ := slices.ContainsFunc(l.Dispatches, func(a emulator.Dispatch) bool { return a.Status == 502 })
+		if len(l.Dispatches) > 2 && differ {
 			_, id, _ := strings.Cut(l.Name, "/tasks/")
 			return "webhooks/tasks/" + id
 		}
