@@ -31,7 +31,7 @@ type fort struct {
 	fetches  atomic.Int32 // of the keys, from a server that publishes forge.key
 	runs     atomic.Int32 // of the handler
 	said     syncBuffer   // logs, metrics, errors and responses
-	delivery *handoff.Delivery
+	delivery handoff.Delivery
 }
 
 const (
@@ -62,10 +62,15 @@ func newFort(t testing.TB) *fort {
 	})
 	assert.NoError(t, err)
 	logger := slog.New(slog.NewTextHandler(&f.said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	line, err := middleware.Logger(middleware.LoggerConfig{Logger: logger})
+	assert.NoError(t, err)
+	metrics, err := middleware.Metrics(middleware.MetricsConfig{MeterProvider: metricsTo{w: &f.said}})
+	assert.NoError(t, err)
 	f.Router, err = handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
 		Store:       memstore.New(),
 		DeadLetters: memstore.NewDeadLetters(),
+		Observers:   []handoff.Observer{line, metrics, {End: func(_ context.Context, d handoff.Delivery) { f.delivery = d }}},
 		Logger:      logger,
 		MaxBody:     fortLimit,
 	})
@@ -76,16 +81,7 @@ func newFort(t testing.TB) *fort {
 	})
 	t.Cleanup(func() { assert.NoError(t, f.Shutdown(context.Background())) })
 	f.echo = echo.New()
-	f.Mount(f.echo.Group("/tasks",
-		middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: logger}),
-		middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: metricsTo{w: &f.said}}),
-		func(next echo.HandlerFunc) echo.HandlerFunc {
-			return func(c echo.Context) error {
-				err := next(c)
-				f.delivery, _ = handoff.DeliveryFrom(c)
-				return err
-			}
-		}))
+	f.Mount(f.echo.Group("/tasks"))
 	return f
 }
 
@@ -141,8 +137,8 @@ func TestAttack(t *testing.T) {
 			assert.Equal(t, f.delivery.Reason, a.reason)
 			assert.Equal(t, f.runs.Load(), 1)
 			assert.Equal(t, f.fetches.Load(), 1+a.fetches)
-			if said := f.said.String(); strings.Count(said, "metric handoff.rejections 1 ") != 1 || !strings.Contains(said, ",handoff.reason="+string(a.reason)+"\n") {
-				t.Errorf("not counted once as %q: %s", a.reason, said)
+			if said := f.said.String(); strings.Count(said, "metric handoff.rejections 1 ") != 2 || !strings.Contains(said, ",handoff.reason="+string(a.reason)+"\n") {
+				t.Errorf("not counted twice as %q: %s", a.reason, said)
 			}
 			fmt.Fprintf(&f.said, "%v\n", f.delivery.Err)
 			f.silentAbout(t, sent)

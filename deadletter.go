@@ -30,7 +30,8 @@ type DeadLetter struct {
 // DeadLetterStore keeps what will not run again. Use memstore.NewDeadLetters in
 // one process and redisstore.NewDeadLetters across processes. Every method
 // must be safe for concurrent use and honour its context. An implementer
-// proves itself with handofftest.TestDeadLetterStore.
+// proves itself with handofftest.TestDeadLetterStore, and may have a method
+// Check() error as a [Store] has.
 type DeadLetterStore interface {
 	// Put keeps a letter durably before it returns nil. A letter with the
 	// same ID is replaced.

@@ -10,6 +10,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/body"
@@ -20,11 +21,13 @@ import (
 
 // delivery is one request on its way through the pipeline.
 type delivery struct {
-	router   *Router // nil before the request is here
-	exchange exchange
-	req      *http.Request
-	verified func(ctx context.Context, info Info) context.Context // of OnVerified; nil if nobody asked
-	result   Delivery
+	router *Router
+	req    *http.Request
+	begun  []Observer // those told that it began
+	result Delivery
+
+	headerOnce sync.Once
+	header     http.Header // the producer's own; made when first asked for
 
 	stamp       wire.Stamp
 	handler     *handler // nil if the kind has none here
@@ -38,6 +41,7 @@ type delivery struct {
 	claim  Claim
 	ctx    context.Context // of what goes on now: claim and run end with the caller, settling does not
 	run    runContext
+	next   nextCalls
 	cancel context.CancelCauseFunc // of the claim and the run; nil before
 }
 
@@ -48,18 +52,10 @@ const storeTimeout = lease.AnswerTime
 // process takes the delivery through the pipeline, one step a line. A step
 // that ends it sets the outcome and says false.
 func (d *delivery) process() {
-	if !d.router.enter() {
-		d.end(Interrupted, nil)
-		return
-	}
-	defer d.router.leave()
 	if !d.verify() || !d.parse() {
 		return
 	}
-	if d.verified != nil {
-		result := &d.result
-		result.ctx = d.verified(result.ctx, result.Info)
-	}
+	d.observeVerified()
 	if !d.route() {
 		return
 	}
@@ -126,6 +122,17 @@ func (d *delivery) parse() bool {
 	info.ScheduledAt, info.EnqueuedAt, info.ExpiresAt = dispatch.ETA, d.stamp.Enqueued, d.stamp.Expires
 	info.RetryCount, info.PreviousResponse = dispatch.RetryCount, dispatch.PreviousResponse
 	return true
+}
+
+// info returns what is known of the task, with the producer's own headers once
+// they can be believed.
+func (d *delivery) info() Info {
+	info := d.result.Info
+	if info.Task != "" {
+		d.headerOnce.Do(func() { d.header = wire.OwnHeader(d.req.Header) })
+		info.Header = d.header
+	}
+	return info
 }
 
 func (d *delivery) foreign() bool { return d.stamp.ID == "" }
@@ -327,11 +334,23 @@ func (d *delivery) call(ctx context.Context) (err error) {
 		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
 	}()
 	if run := d.router.run; run != nil {
-		defer d.exchange.SetRequest(d.exchange.Request())
-		d.exchange.SetRequest(d.exchange.Request().WithContext(ctx))
-		return run(d.exchange)
+		defer d.next.wait() // first: a middleware may panic and leave next running
+		if err := run(ctx); err != nil || d.next.called() {
+			return err
+		}
+		return errors.New("handoff: middleware returned nil without calling next; return Drop to end a task unrun")
 	}
 	return d.handler.run(ctx, d.payload)
+}
+
+// respond writes the status, which is all that Cloud Tasks reads.
+func (d *delivery) respond(w http.ResponseWriter) {
+	status := d.router.statuses[d.result.Outcome]
+	if d.result.Outcome == Throttled {
+		w.Header().Set("Retry-After", retryAfter(d.result.Err))
+	}
+	w.WriteHeader(status)
+	d.result.Status = status
 }
 
 // attrs are the log attributes that name the task, followed by more.

@@ -15,8 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/wire"
@@ -354,67 +352,6 @@ func TestAnAbandonedGoroutineReleasesItsClaim(t *testing.T) {
 			assert.Status(t, b.send(t, typed("1", "x")), 200)
 		})
 	}
-}
-
-func TestMiddlewareSeesTheTaskAndMayRefuseIt(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	var order []string
-	b.Use(
-		func(next echo.HandlerFunc) echo.HandlerFunc {
-			return func(c echo.Context) error {
-				order = append(order, "outer")
-				err := next(c)
-				order = append(order, "back")
-				return err
-			}
-		},
-		func(next echo.HandlerFunc) echo.HandlerFunc {
-			return func(c echo.Context) error {
-				ctx := c.Request().Context()
-				order = append(order, handoff.PayloadFromContext(ctx).(note).Text)
-				if handoff.InfoFromContext(ctx).RetryCount == 0 {
-					return handoff.ErrBusy
-				}
-				return next(c)
-			}
-		},
-	)
-	handoff.Handle(b.Router, func(ctx context.Context, n note) error {
-		order = append(order, fmt.Sprint("attempt ", handoff.InfoFromContext(ctx).Attempt))
-		return nil
-	})
-	assert.Status(t, b.send(t, typed("1", "x")), 409)
-	retry := typed("1", "x")
-	retry.retries = 1
-	assert.Status(t, b.send(t, retry), 200)
-	assert.Equal(t, order, []string{"outer", "x", "back", "outer", "x", "attempt 1", "back"})
-}
-
-func TestGroupMiddlewareReadsTheDelivery(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, nil)
-	handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
-	e := echo.New()
-	var got *handoff.Delivery
-	b.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			_, before := handoff.DeliveryFrom(c)
-			assert.Equal(t, before, false)
-			err := next(c)
-			got, _ = handoff.DeliveryFrom(c)
-			return err
-		}
-	}))
-	e.ServeHTTP(httptest.NewRecorder(), typed("1", "x").request())
-	assert.Equal(t, []any{got.Outcome, got.Status, got.Err, got.Info.Kind}, []any{handoff.Failed, 500, errBoom, "note"})
-	if got.Received.After(got.Started) || got.Started.After(got.Ended) || got.Started.IsZero() {
-		t.Errorf("times out of order: %v %v %v", got.Received, got.Started, got.Ended)
-	}
-	unknown := typed("2", "x")
-	unknown.kind = "nobody"
-	e.ServeHTTP(httptest.NewRecorder(), unknown.request())
-	assert.Equal(t, []any{got.Outcome, got.Reason, got.Started.IsZero()}, []any{handoff.UnknownKind, handoff.Reason("unknown-kind"), true})
 }
 
 func TestRefusalsAreLoggedOnceASecond(t *testing.T) {

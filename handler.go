@@ -8,7 +8,23 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"sync"
 )
+
+// Handler runs the task in its context: [InfoFromContext] and
+// [PayloadFromContext] say what it is, and the error says what becomes of it.
+// [Handle] makes one of a function that takes the payload.
+type Handler func(ctx context.Context) error
+
+// Middleware wraps the handler of every task; give it to [Router.Use]. The
+// error it returns decides what becomes of the task, and nothing else does: it
+// has no response to write.
+//
+// It calls next with its own ctx or one derived from it, once or more often,
+// and should return after next does: the task is not settled before that. If
+// it returns nil without having called next, the attempt has failed; [Drop],
+// [Snooze] and [ErrBusy] say what else is meant.
+type Middleware func(next Handler) Handler
 
 // Handle registers fn for the tasks whose payload is a T: its Kind and its
 // Aliases, if it has any. The payload arrives decoded and valid; what else is
@@ -109,4 +125,51 @@ func (r *Router) register(h *handler, aliases []string) {
 		}
 		r.handlers[kind] = h
 	}
+}
+
+// runHandler is the innermost Handler: it runs what the task is for.
+func runHandler(ctx context.Context) error {
+	d, ok := ctx.Value(infoKey{}).(*delivery)
+	if !ok {
+		return errors.New("handoff: middleware called next with a context that is not derived from its own")
+	}
+	if !d.next.begin() {
+		return errors.New("handoff: middleware called next after it returned")
+	}
+	defer d.next.running.Done()
+	return d.handler.run(ctx, d.payload)
+}
+
+// nextCalls keeps track of the handler while middleware runs: a middleware may
+// call it in another goroutine and return first.
+type nextCalls struct {
+	mu      sync.Mutex
+	any     bool // it was called
+	over    bool // the middleware has returned
+	running sync.WaitGroup
+}
+
+func (c *nextCalls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.any = true
+	c.running.Add(1)
+	return true
+}
+
+func (c *nextCalls) called() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.any
+}
+
+// wait returns when no handler runs, and none can begin.
+func (c *nextCalls) wait() {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	c.running.Wait()
 }

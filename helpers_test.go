@@ -139,12 +139,17 @@ func (d task) request() *http.Request {
 // send delivers d and returns the status that Cloud Tasks would see.
 func (b *bench) send(t *testing.T, d task) int {
 	t.Helper()
-	rec := httptest.NewRecorder()
-	b.ServeHTTP(rec, d.request())
+	rec := b.serve(d.request())
 	if rec.Body.Len() > 0 {
 		t.Errorf("the response has a body: %q", rec.Body)
 	}
 	return rec.Code
+}
+
+func (b *bench) serve(req *http.Request) *httptest.ResponseRecorder {
+	rec := httptest.NewRecorder()
+	b.ServeHTTP(rec, req)
+	return rec
 }
 
 // faultyStore is a Store whose calls fail on demand.

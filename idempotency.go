@@ -26,6 +26,9 @@ import (
 // nobody has replaced is welcome: it tells the truth about the work. A Store
 // may also count such a lease as lost the moment it runs out.
 //
+// A Store that can tell at once that it will never work, because its client is
+// nil for example, has a method Check() error, which [NewRouter] calls.
+//
 // Every method refuses a lease that [Lease.Validate] refuses, and does nothing
 // with it. Any error other than [ErrLeaseLost] means that the Store could not say:
 // the router answers [Unavailable] and does not run the handler.

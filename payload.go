@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"reflect"
 	"regexp"
 	"time"
@@ -153,6 +154,11 @@ type Info struct {
 	ExpiresAt   time.Time // zero: never
 	Deadline    time.Time // when the handler's context ends
 
+	// Header holds the headers that the producer put on the task: a copy, made
+	// once for the delivery and shared by everybody who asks. Credentials and
+	// the headers of the service, of handoff and of proxies are left out.
+	Header http.Header
+
 	Caller           Caller
 	RetryCount       int // dispatches before this one, also those that reached no handler
 	PreviousResponse int // status that the previous dispatch was answered with; 0: none
@@ -168,7 +174,7 @@ func (i Info) LastAttempt() bool {
 // zero Info in a context that does not come from a [Router].
 func InfoFromContext(ctx context.Context) Info {
 	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
-		return run.result.Info
+		return run.info()
 	}
 	return Info{}
 }

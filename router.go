@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff/internal/lease"
 	"github.com/brillconsulting/handoff/internal/refusals"
 )
@@ -51,6 +49,10 @@ type RouterConfig struct {
 	// returns [Snooze] has failed.
 	Client *Client
 
+	// Observers are told of every delivery, in this order. Package middleware
+	// has those for logs, traces and metrics. Defaults to none.
+	Observers []Observer
+
 	// Logger takes what a delivery's status cannot say: why it was refused
 	// (once a second for each reason), failed or died. Defaults to
 	// slog.Default. Tokens and payloads are never logged.
@@ -84,9 +86,13 @@ type RouterConfig struct {
 // Router receives Cloud Tasks deliveries and runs the handlers registered with
 // [Handle]. Every delivery takes the same way, in this order:
 //
-//	group middleware ( verify, parse, decode, claim, admit,
+//	verify, parse, decode, claim, admit,
 //		Use middleware ( handler ),
-//	settle, status )
+//	settle, response
+//
+// A Router is an [http.Handler], so it can be mounted in any framework, which
+// may put its own middleware around it. Such middleware must not write a
+// response itself while the router runs, since that is what Cloud Tasks reads.
 //
 // Register handlers and middleware first, then serve; from then on a Router is
 // safe for concurrent use. Call [Router.Shutdown] when done.
@@ -94,10 +100,9 @@ type Router struct {
 	config   RouterConfig
 	log      *slog.Logger
 	refused  *refusals.Log
-	echo     *echo.Echo
 	handlers map[string]*handler
-	run      echo.HandlerFunc // the Use middleware around the handler; nil if there is none
-	use      []echo.MiddlewareFunc
+	run      Handler // the Use middleware around the handler; nil if there is none
+	use      []Middleware
 	keeper   *lease.Keeper[Lease]
 	statuses [len(outcomes)]int
 
@@ -119,7 +124,6 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	r := &Router{
 		config:   config,
 		log:      config.Logger,
-		echo:     echo.New(),
 		handlers: make(map[string]*handler),
 		drained:  make(chan struct{}),
 	}
@@ -127,6 +131,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		return nil, err
 	}
 	r.log = cmp.Or(r.log, slog.Default())
+	r.config.Observers = slices.Clone(config.Observers)
 	r.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	r.config.Lease = cmp.Or(config.Lease, defaultLease)
 	r.refused = refusals.New(r.log)
@@ -156,7 +161,18 @@ func (r *Router) checkGuards() error {
 	case c.Store == nil:
 		c.Store = unfenced{}
 	}
+	errs = append(errs, checkStore("Store", c.Store), checkStore("DeadLetters", c.DeadLetters))
 	return errors.Join(errs...)
+}
+
+// checkStore asks a store whether it can work at all, if it can tell.
+func checkStore(field string, store any) error {
+	if checker, ok := store.(interface{ Check() error }); ok {
+		if err := checker.Check(); err != nil {
+			return fmt.Errorf("handoff: RouterConfig.%s cannot work: %w", field, err)
+		}
+	}
+	return nil
 }
 
 func (r *Router) checkLimits() error {
@@ -198,115 +214,39 @@ func (r *Router) setStatuses() error {
 }
 
 // Use adds middleware that runs after the claim, inside the deadline, with
-// [InfoFromContext] and [PayloadFromContext] in the request's context. The
-// error it returns becomes an outcome as a handler's would, and [ErrBusy]
-// refuses the task for now. The first added is the outermost. Call it before
-// the router serves.
-func (r *Router) Use(middleware ...echo.MiddlewareFunc) {
+// [InfoFromContext] and [PayloadFromContext] in its context. The error it
+// returns becomes an outcome as a handler's would, and [ErrBusy] refuses the
+// task for now. The first added is the outermost. Call it before the router
+// serves. It panics if a middleware is nil.
+func (r *Router) Use(middleware ...Middleware) {
 	r.use = append(r.use, middleware...)
-	r.run = func(c echo.Context) error {
-		ctx := c.Request().Context()
-		run := ctx.Value(infoKey{}).(*delivery)
-		return run.handler.run(ctx, run.payload)
-	}
-	for _, v := range slices.Backward(r.use) {
-		r.run = v(r.run)
+	r.run = runHandler
+	for i, wrap := range slices.Backward(r.use) {
+		if wrap == nil {
+			panic(fmt.Sprintf("handoff: Router.Use: middleware %d is nil", i))
+		}
+		r.run = wrap(r.run)
 	}
 }
 
-// Mount serves the router's kinds below g: POST <group>/<kind>. Middleware
-// given to the group wraps the whole pipeline, refusals included, and reads
-// how it ended from [DeliveryFrom] after next.
-func (r *Router) Mount(g *echo.Group) {
-	g.Any("/:kind", r.deliver)
-}
-
-// ServeHTTP serves a delivery without echo: the kind is the last segment of
-// the path, whatever stands before it.
+// ServeHTTP serves one delivery. The kind is the last segment of the path,
+// whatever stands before it. The response has no body: details go to the log,
+// and strangers are told nothing.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	c := r.echo.AcquireContext()
-	defer r.echo.ReleaseContext(c)
-	c.Reset(req, w)
-	_ = r.deliver(c) // nil: the answer is written
-}
-
-const deliveryKey = "handoff.delivery"
-
-// Delivery is how one delivery went, for middleware on the echo group.
-type Delivery struct {
-	Info      Info      // as far as it was established before the delivery ended
-	Known     bool      // the router has a handler for Info.Kind; if not, it may be any text
-	Outcome   Outcome   //
-	Status    int       // what it was answered
-	Reason    Reason    // why it was refused or buried; empty otherwise
-	Err       error     // what the handler or the pipeline had to say; never a token or a payload
-	LeaseLost bool      // while running, even if the work could still be marked as done
-	Received  time.Time // when the pipeline began
-	Started   time.Time // when the handler began; zero if it did not
-	Ended     time.Time // when the handler returned; zero if it did not begin
-
-	ctx context.Context
-}
-
-// Context is the context of the delivery: what [OnVerified] made of its
-// request's, from which those of the handler and of the stores are derived. A
-// span in it is the one to log and to count the delivery under.
-func (d *Delivery) Context() context.Context {
-	return cmp.Or(d.ctx, context.Background()) // no router made a Delivery that has none
-}
-
-// DeliveryFrom returns how the delivery went, in middleware on the group that
-// the router is mounted on, after next. It is false where no delivery was. All
-// middleware is given the same Delivery: leave it as it is, and copy it to keep
-// it.
-func DeliveryFrom(c echo.Context) (*Delivery, bool) {
-	d, ok := c.Get(deliveryKey).(*delivery)
-	if !ok || d.router == nil {
-		return nil, false
+	entered := r.enter()
+	if entered {
+		defer r.leave() // when the observers were told as well
 	}
-	return &d.result, true
-}
-
-// OnVerified has fn called in the delivery that c is about to be, once the
-// caller is verified and the headers are read; the rest of the delivery, the
-// handler included, runs under the context that fn returns, which is
-// [Delivery.Context] and not the request's. It is for middleware on the group
-// that must not believe a header any earlier, such as a trace parent. Call it
-// before next; what was registered first is called first.
-func OnVerified(c echo.Context, fn func(ctx context.Context, info Info) context.Context) {
-	d := deliveryOf(c)
-	if before := d.verified; before != nil {
-		last := fn
-		fn = func(ctx context.Context, info Info) context.Context { return last(before(ctx, info), info) }
+	d := &delivery{router: r, req: req}
+	d.result.Received, d.result.ctx = time.Now(), req.Context()
+	defer d.observeEnd()
+	d.observeBegin(r.config.Observers)
+	if entered {
+		d.process()
+	} else {
+		d.end(Interrupted, nil)
 	}
-	d.verified = fn
-}
-
-// deliveryOf returns the delivery that c is about to be.
-func deliveryOf(c echo.Context) *delivery {
-	d, ok := c.Get(deliveryKey).(*delivery)
-	if !ok || d.router != nil { // none, or one that is over
-		d = new(delivery)
-		c.Set(deliveryKey, d)
-	}
-	return d
-}
-
-// exchange is a request and its response, as the middleware has them.
-type exchange = echo.Context
-
-// deliver is the echo handler of every route. Bodies are empty: details go to
-// the log, and strangers are told nothing.
-func (r *Router) deliver(c echo.Context) error {
-	d := deliveryOf(c)
-	d.router, d.exchange, d.req = r, c, c.Request()
-	d.result.Received, d.result.ctx = time.Now(), d.req.Context()
-	d.process()
-	d.result.Status = r.statuses[d.result.Outcome]
-	if d.result.Outcome == Throttled {
-		c.Response().Header().Set("Retry-After", retryAfter(d.result.Err))
-	}
-	return c.NoContent(d.result.Status)
+	d.respond(w)
 }
 
 // Shutdown stops taking deliveries, which are answered [Interrupted] from now

@@ -47,6 +47,24 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 	assert.ErrorContains(t, err, "Verifier and DangerouslyAllowUnauthenticated are both set", "Store and DangerouslyRunUnfenced are both set")
 }
 
+// What cannot work is found at start-up, with everything else that is wrong.
+func TestARouterAsksItsStores(t *testing.T) {
+	t.Parallel()
+	_, err := handoff.NewRouter(handoff.RouterConfig{
+		Store: brokenStore{memstore.New()}, DeadLetters: brokenLetters{memstore.NewDeadLetters()}, MaxBody: -1,
+	})
+	assert.ErrorContains(t, err, "handoff: RouterConfig.Verifier is nil", "handoff: RouterConfig.MaxBody is -1",
+		"handoff: RouterConfig.Store cannot work: boom", "handoff: RouterConfig.DeadLetters cannot work: boom")
+}
+
+type brokenStore struct{ handoff.Store }
+
+func (brokenStore) Check() error { return errBoom }
+
+type brokenLetters struct{ handoff.DeadLetterStore }
+
+func (brokenLetters) Check() error { return errBoom }
+
 func TestStatusesOfOutcomes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(c *handoff.RouterConfig) {

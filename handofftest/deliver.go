@@ -86,7 +86,7 @@ func Deliver(t testing.TB, router *handoff.Router, payload handoff.Payload, opts
 	if _, err := recorder.Client.Enqueue(t.Context(), payload, o.enqueue...); err != nil {
 		t.Fatalf("handofftest: %v", err)
 	}
-	s := &sender{t: t, handler: mount(router), task: recorder.Tasks()[0], order: o}
+	s := &sender{t: t, handler: watched(router), task: recorder.Tasks()[0], order: o}
 	return s.all()
 }
 

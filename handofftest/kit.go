@@ -104,7 +104,7 @@ func New(t testing.TB, config ...Config) *Kit {
 	}
 	k.Router = router
 	t.Cleanup(k.shutdown)
-	k.Emulator.SetHandler(k.watch(mount(router)))
+	k.Emulator.SetHandler(k.watch(watched(router)))
 	return k
 }
 

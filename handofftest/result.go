@@ -1,14 +1,14 @@
 package handofftest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"sync/atomic"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/watch"
 )
 
 // Result is how one dispatch of a task ended.
@@ -111,21 +111,14 @@ type sight struct {
 
 type sightKey struct{}
 
-// mount serves a router as its user would, and fills in the sight that a
-// request's context has.
-func mount(router *handoff.Router) http.Handler {
-	e := echo.New()
-	router.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			seen := c.Request().Context().Value(sightKey{}).(*sight)
-			defer func() {
-				if d, ok := handoff.DeliveryFrom(c); ok {
-					seen.delivery = *d
-				}
-				seen.ended.Store(true)
-			}()
-			return next(c)
+// watched serves a router, and fills in the sight that a request's context has.
+func watched(router http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen := r.Context().Value(sightKey{}).(*sight)
+		ended := func(d handoff.Delivery) {
+			seen.delivery = d
+			seen.ended.Store(true)
 		}
-	}))
-	return e
+		router.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), watch.Key{}, ended)))
+	})
 }

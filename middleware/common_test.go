@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
@@ -29,10 +27,11 @@ type WelcomeEmail struct {
 func (WelcomeEmail) Kind() string { return "welcome-email" }
 
 // newRouter returns the router of the examples, which has nobody to fear.
-func newRouter() *handoff.Router {
+func newRouter(observers ...handoff.Observer) *handoff.Router {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true,
 		Store:                           memstore.New(),
+		Observers:                       observers,
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -68,20 +67,19 @@ type refund struct{}
 
 func (refund) Kind() string { return "refund" }
 
-// bench is an echo with a router that takes only real tokens, and what its
-// deliveries came to.
-type bench struct {
-	*echo.Echo
-	router *handoff.Router
-	token  string
+// fixture is a router that takes only real tokens, and how its deliveries
+// ended.
+type fixture struct {
+	*handoff.Router
+	token string
 
 	mu   sync.Mutex
 	seen []handoff.Delivery
 }
 
-// newBench mounts a router behind the group middleware. The outermost of all
-// notes how each delivery went.
-func newBench(t *testing.T, group ...echo.MiddlewareFunc) *bench {
+// setup returns a router with these observers, and one that notes how each
+// delivery ended.
+func setup(t *testing.T, observers ...handoff.Observer) *fixture {
 	t.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{oidctest.Audience},
@@ -89,54 +87,56 @@ func newBench(t *testing.T, group ...echo.MiddlewareFunc) *bench {
 		Keys:      handoff.StaticKeys(oidctest.JWKS(oidctest.Shared())),
 	})
 	assert.NoError(t, err)
-	router, err := handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier,
-		Store:    memstore.New(),
-		Logger:   slog.New(slog.DiscardHandler),
-		MaxBody:  1000,
+	f := &fixture{token: oidctest.Shared().Good()}
+	f.Router, err = handoff.NewRouter(handoff.RouterConfig{
+		Verifier:  verifier,
+		Store:     memstore.New(),
+		Observers: append(observers, handoff.Observer{End: f.note}),
+		Logger:    slog.New(slog.DiscardHandler),
+		MaxBody:   1000,
 	})
 	assert.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		assert.NoError(t, router.Shutdown(ctx))
+		assert.NoError(t, f.Shutdown(ctx))
 	})
-	b := &bench{Echo: echo.New(), router: router, token: oidctest.Shared().Good()}
-	router.Mount(b.Group("/tasks", append([]echo.MiddlewareFunc{b.note}, group...)...))
-	return b
+	return f
 }
 
-func (b *bench) note(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		err := next(c)
-		if d, ok := handoff.DeliveryFrom(c); ok {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			b.seen = append(b.seen, *d)
-		}
-		return err
+// must returns the result of a constructor that did not fail.
+func must[T any](made T, err error) T {
+	if err != nil {
+		panic(err)
 	}
+	return made
+}
+
+func (f *fixture) note(_ context.Context, d handoff.Delivery) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen = append(f.seen, d)
 }
 
 // last returns how the last delivery went.
-func (b *bench) last(t *testing.T) handoff.Delivery {
+func (f *fixture) last(t *testing.T) handoff.Delivery {
 	t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.seen) == 0 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.seen) == 0 {
 		t.Fatal("nothing was delivered")
 	}
-	return b.seen[len(b.seen)-1]
+	return f.seen[len(f.seen)-1]
 }
 
 // card is what no log, attribute or label may ever hold.
 const card = "4111-1111-1111-1111"
 
 // request is a dispatch of a good order; change may alter it.
-func (b *bench) request(task string, change ...func(*http.Request)) *http.Request {
+func (f *fixture) request(task string, change ...func(*http.Request)) *http.Request {
 	req := httptest.NewRequest(http.MethodPost, "/tasks/order", strings.NewReader(`{"card":"`+card+`"}`))
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+b.token)
+	req.Header.Set("Authorization", "Bearer "+f.token)
 	now := time.Now()
 	wire.HTTP.Write(req.Header, wire.Dispatch{Queue: "orders", Task: task, ETA: now.Add(-2 * time.Second)})
 	stamp := wire.Stamp{ID: "id-" + task, Enqueued: now.Add(-3 * time.Second), Expires: now.Add(time.Hour), MaxAttempts: 3}
@@ -147,9 +147,9 @@ func (b *bench) request(task string, change ...func(*http.Request)) *http.Reques
 	return req
 }
 
-func (b *bench) send(req *http.Request) int {
+func (f *fixture) send(req *http.Request) int {
 	rec := httptest.NewRecorder()
-	b.ServeHTTP(rec, req)
+	f.ServeHTTP(rec, req)
 	return rec.Code
 }
 

@@ -1,22 +1,18 @@
 package middleware
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"sync"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 )
 
-// ConcurrencyConfig configures [ConcurrencyWithConfig].
+// ConcurrencyConfig configures [Concurrency]. Limit or Kinds must be set.
 type ConcurrencyConfig struct {
 	_ [0]func()
-
-	// Skipper leaves out the requests it is true for. Defaults to none.
-	Skipper Skipper
 
 	// Limit is how many tasks of one kind may run at a time in this process,
 	// for each kind that Kinds does not name. Defaults to no limit.
@@ -28,7 +24,7 @@ type ConcurrencyConfig struct {
 }
 
 // Concurrency returns a middleware for [handoff.Router.Use] that lets at most
-// limit tasks of each kind run at a time in this process. One too many is
+// so many tasks of each kind run at a time in this process. One too many is
 // refused with [handoff.ErrBusy]: Cloud Tasks tries it again with backoff, its
 // attempt does not count, and the queue is not slowed. Nothing waits here,
 // since a waiting task would use up its deadline.
@@ -36,22 +32,11 @@ type ConcurrencyConfig struct {
 // It is for what one process can bear, such as memory or a pool of
 // connections. To pace the work as a whole, set the queue's own
 // maxConcurrentDispatches: it holds across processes and dispatches nothing in
-// vain. It panics at start-up if limit is not positive.
-func Concurrency(limit int) echo.MiddlewareFunc {
-	return ConcurrencyWithConfig(ConcurrencyConfig{Limit: limit})
-}
-
-// ConcurrencyWithConfig is [Concurrency] with a configuration.
-func ConcurrencyWithConfig(config ConcurrencyConfig) echo.MiddlewareFunc {
-	return must(config.ToMiddleware())
-}
-
-// ToMiddleware returns the middleware, or an error if there is no limit or one
-// is not positive.
-func (config ConcurrencyConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+// vain.
+func Concurrency(config ConcurrencyConfig) (handoff.Middleware, error) {
 	var errs []error
 	if config.Limit == 0 && len(config.Kinds) == 0 {
-		errs = append(errs, errors.New("middleware: ConcurrencyConfig.Limit and Kinds are both empty; one must say how many tasks may run"))
+		errs = append(errs, errors.New("middleware: ConcurrencyConfig.Limit and Kinds are both empty; set one to the number of tasks that may run"))
 	}
 	if config.Limit < 0 {
 		errs = append(errs, fmt.Errorf("middleware: ConcurrencyConfig.Limit is %d; it must be positive", config.Limit))
@@ -65,23 +50,25 @@ func (config ConcurrencyConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	r := &running{limit: config.Limit, kinds: maps.Clone(config.Kinds), count: make(map[string]int)}
-	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		kind, err := claimedKind(c, "Concurrency")
-		if err != nil {
-			return err
+	return func(next handoff.Handler) handoff.Handler {
+		return func(ctx context.Context) error {
+			kind, err := claimedKind(ctx, "Concurrency")
+			if err != nil {
+				return err
+			}
+			if limit, ok := r.enter(kind); !ok {
+				return fmt.Errorf("middleware: %d %s tasks are running: %w", limit, kind, handoff.ErrBusy)
+			}
+			defer r.leave(kind)
+			return next(ctx)
 		}
-		if limit, ok := r.enter(kind); !ok {
-			return fmt.Errorf("middleware: %d %s tasks are running: %w", limit, kind, handoff.ErrBusy)
-		}
-		defer r.leave(kind)
-		return next(c)
-	}), nil
+	}, nil
 }
 
 // claimedKind is the kind of the task that runs, under its present name. There
 // is none outside of Router.Use.
-func claimedKind(c echo.Context, middleware string) (string, error) {
-	payload, ok := handoff.PayloadFromContext(c.Request().Context()).(handoff.Payload)
+func claimedKind(ctx context.Context, middleware string) (string, error) {
+	payload, ok := handoff.PayloadFromContext(ctx).(handoff.Payload)
 	if !ok {
 		return "", fmt.Errorf("middleware: %s runs only in Router.Use", middleware)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/middleware"
 )
@@ -15,19 +13,21 @@ import (
 func ExampleConcurrency() {
 	router := newRouter()
 	defer router.Shutdown(context.Background())
-	router.Use(middleware.Concurrency(1))
+	limit, err := middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 1})
+	if err != nil {
+		panic(err)
+	}
+	router.Use(limit)
 
-	e := echo.New()
-	router.Mount(e.Group("/tasks"))
 	handoff.Handle(router, func(ctx context.Context, _ WelcomeEmail) error {
 		if handoff.InfoFromContext(ctx).Task == "t1" {
-			fmt.Println("t2 while t1 runs:", deliver(e, "t2"))
+			fmt.Println("t2 while t1 runs:", deliver(router, "t2"))
 		}
 		return nil
 	})
 
-	fmt.Println("t1:", deliver(e, "t1"))
-	fmt.Println("t2 after t1:", deliver(e, "t2"))
+	fmt.Println("t1:", deliver(router, "t1"))
+	fmt.Println("t2 after t1:", deliver(router, "t2"))
 
 	// Output:
 	// t2 while t1 runs: 409

@@ -30,11 +30,15 @@ func ExampleInstrument() {
 		panic(err)
 	}
 
+	instrument, err := middleware.Instrument(middleware.InstrumentConfig{})
+	if err != nil {
+		panic(err)
+	}
 	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
 		Project:    "example",
 		Location:   "europe-west1",
 		Target:     handoff.HTTPTarget{URL: "https://worker.example.com/tasks", ServiceAccount: "tasks@example.iam.gserviceaccount.com"},
-		Instrument: middleware.Instrument(),
+		Instrument: instrument,
 		Options:    tasks.ClientOptions(),
 	})
 	if err != nil {

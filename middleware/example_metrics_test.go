@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/brillconsulting/handoff"
@@ -16,18 +15,15 @@ import (
 func ExampleMetrics() {
 	provider := noop.NewMeterProvider() // in a service: metric.NewMeterProvider of OpenTelemetry's SDK
 
-	router := newRouter()
-	defer router.Shutdown(context.Background())
-	handoff.Handle(router, func(ctx context.Context, e WelcomeEmail) error { return nil })
-
-	watch, err := middleware.MetricsConfig{MeterProvider: provider}.ToMiddleware()
+	observer, err := middleware.Metrics(middleware.MetricsConfig{MeterProvider: provider})
 	if err != nil {
 		panic(err)
 	}
-	e := echo.New()
-	router.Mount(e.Group("/tasks", watch))
+	router := newRouter(observer) // RouterConfig.Observers
+	defer router.Shutdown(context.Background())
+	handoff.Handle(router, func(ctx context.Context, e WelcomeEmail) error { return nil })
 
-	fmt.Println(deliver(e, "t1"))
+	fmt.Println(deliver(router, "t1"))
 
 	// Output:
 	// 200

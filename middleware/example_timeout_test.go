@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/middleware"
 )
@@ -14,7 +12,11 @@ import (
 func ExampleTimeout() {
 	router := newRouter()
 	defer router.Shutdown(context.Background())
-	router.Use(middleware.Timeout(10 * time.Millisecond))
+	timeout, err := middleware.Timeout(middleware.TimeoutConfig{Timeout: 10 * time.Millisecond})
+	if err != nil {
+		panic(err)
+	}
+	router.Use(timeout)
 	handoff.Handle(router, func(ctx context.Context, e WelcomeEmail) error {
 		select {
 		case <-time.After(time.Hour): // a mail server that does not answer
@@ -25,9 +27,7 @@ func ExampleTimeout() {
 		}
 	})
 
-	e := echo.New()
-	router.Mount(e.Group("/tasks"))
-	fmt.Println(deliver(e, "t1"))
+	fmt.Println(deliver(router, "t1"))
 
 	// Output:
 	// middleware: the handler took longer than 10ms

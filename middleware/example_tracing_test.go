@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/brillconsulting/handoff"
@@ -13,18 +12,19 @@ import (
 
 // The handler runs in the trace of the call that enqueued its task.
 func ExampleTracing() {
-	router := newRouter()
+	observer, err := middleware.Tracing(middleware.TracingConfig{})
+	if err != nil {
+		panic(err)
+	}
+	router := newRouter(observer) // RouterConfig.Observers
 	defer router.Shutdown(context.Background())
 	handoff.Handle(router, func(ctx context.Context, e WelcomeEmail) error {
 		fmt.Println("trace", trace.SpanContextFromContext(ctx).TraceID())
 		return nil
 	})
 
-	e := echo.New()
-	router.Mount(e.Group("/tasks", middleware.Tracing()))
-
 	// middleware.Instrument puts this header on the task.
-	deliver(e, "t1", "Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	deliver(router, "t1", "Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 
 	// Output:
 	// trace 4bf92f3577b34da6a3ce929d0e0e4736

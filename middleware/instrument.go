@@ -18,7 +18,8 @@ import (
 // InstrumentFunc is the type of [handoff.ClientConfig].Instrument.
 type InstrumentFunc = func(context.Context, handoff.Enqueuing) (context.Context, func(handoff.Receipt, error))
 
-// InstrumentConfig configures [InstrumentWithConfig].
+// InstrumentConfig configures [Instrument]. The zero InstrumentConfig is its
+// defaults.
 type InstrumentConfig struct {
 	_ [0]func()
 
@@ -35,8 +36,9 @@ type InstrumentConfig struct {
 	Propagator propagation.TextMapPropagator
 }
 
-// Instrument returns what traces and counts the tasks that a client enqueues,
-// for [handoff.ClientConfig].Instrument.
+// Instrument returns a function that traces and counts the tasks that a client
+// enqueues, for [handoff.ClientConfig].Instrument, or the errors of the
+// MeterProvider.
 //
 // Each task has an OpenTelemetry producer span, named "create_task <queue>",
 // whose trace context travels with the task for [Tracing] to continue. The
@@ -50,14 +52,7 @@ type InstrumentConfig struct {
 // same, because it was never tried) or unknown (see [handoff.ErrUnknown]). It
 // is named handoff.result, the kind handoff.kind; a task without a payload
 // type has an empty kind. Payloads are not looked at.
-func Instrument() InstrumentFunc { return InstrumentWithConfig(InstrumentConfig{}) }
-
-// InstrumentWithConfig is [Instrument] with a configuration.
-func InstrumentWithConfig(config InstrumentConfig) InstrumentFunc { return must(config.ToInstrument()) }
-
-// ToInstrument returns the function, or what the MeterProvider had to say
-// against an instrument.
-func (config InstrumentConfig) ToInstrument() (InstrumentFunc, error) {
+func Instrument(config InstrumentConfig) (InstrumentFunc, error) {
 	meter := meterOf(config.MeterProvider)
 	sent, err := newSentMessages(meter)
 	duration, derr := newOperationDuration(meter, durationBuckets)

@@ -3,24 +3,21 @@ package middleware
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
-	"net/http"
+	"regexp"
 	"sync"
 	"time"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/brillconsulting/handoff"
 )
 
-// LoggerConfig configures [LoggerWithConfig].
+// LoggerConfig configures [Logger]. The zero LoggerConfig is its defaults.
 type LoggerConfig struct {
 	_ [0]func()
-
-	// Skipper leaves out the requests it is true for. Defaults to none.
-	Skipper Skipper
 
 	// Logger takes the lines. Defaults to slog.Default, as it is when a
 	// delivery ends.
@@ -29,13 +26,12 @@ type LoggerConfig struct {
 	// CloudProject is the ID of the Google Cloud project whose Cloud Logging
 	// reads the lines. It adds the keys that Cloud Logging understands:
 	// severity, and those that show the line beside its trace. The trace is
-	// that of [Tracing], or else of the delivery's traceparent header.
-	// Defaults to none of them.
+	// that of [Tracing], or else of the task's traceparent header. Defaults to
+	// none of them. It must be a project ID, such as "my-project".
 	CloudProject string
 }
 
-// Logger returns a middleware for the echo group that logs one line a
-// delivery, with the message "handoff: delivery": kind, queue, task, attempt,
+// Logger returns an observer that logs one line a delivery, with the message "handoff: delivery": kind, queue, task, attempt,
 // outcome, status, duration (of the whole delivery), lag (how long after its
 // scheduled time it began), and reason and error if there are any. Its level
 // is Info if the task is over, Warn if it will be retried, and Error if it
@@ -44,19 +40,16 @@ type LoggerConfig struct {
 // Deliveries that were refused before their task was claimed are logged at
 // most once a second for each reason; suppressed counts those that were not,
 // since the last line of that reason.
-func Logger() echo.MiddlewareFunc { return LoggerWithConfig(LoggerConfig{}) }
-
-// LoggerWithConfig is [Logger] with a configuration.
-func LoggerWithConfig(config LoggerConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
-
-// ToMiddleware returns the middleware. No configuration is an error.
-func (config LoggerConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+func Logger(config LoggerConfig) (handoff.Observer, error) {
+	if p := config.CloudProject; p != "" && !projectID.MatchString(p) {
+		return handoff.Observer{}, fmt.Errorf("middleware: LoggerConfig.CloudProject is %q; it must be a project ID, which matches %s", p, projectID)
+	}
 	l := &logger{config: config, heads: cache[head, slog.Handler]{limit: cacheLimit}, refused: make(map[handoff.Reason]refusal)}
-	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		defer l.log(c) // also when net/http is told to abort, by a panic
-		return next(c)
-	}), nil
+	return handoff.Observer{End: l.end}, nil
 }
+
+// projectID also matches IDs with the domain that some old projects have.
+var projectID = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 
 type logger struct {
 	config LoggerConfig
@@ -66,16 +59,13 @@ type logger struct {
 	refused map[handoff.Reason]refusal
 }
 
-func (l *logger) log(c echo.Context) {
-	d, ok := handoff.DeliveryFrom(c)
-	if !ok {
-		return
-	}
+func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
+	d := &delivery
 	log := l.config.Logger
 	if log == nil {
 		log = slog.Default()
 	}
-	ctx, level := d.Context(), levelOf(d)
+	level := levelOf(d)
 	if !log.Enabled(ctx, level) {
 		return
 	}
@@ -103,7 +93,7 @@ func (l *logger) log(c echo.Context) {
 		line.AddAttrs(slog.Int("suppressed", suppressed))
 	}
 	if l.config.CloudProject != "" {
-		l.addCloud(&line, c.Request(), d)
+		l.addCloud(ctx, &line, d)
 	}
 	_ = l.handler(log, d).Handle(ctx, line) // slog.Logger ignores the error as well
 }
@@ -159,7 +149,7 @@ func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
 }
 
 // addCloud adds the special fields of a structured line of Cloud Logging.
-func (l *logger) addCloud(line *slog.Record, r *http.Request, d *handoff.Delivery) {
+func (l *logger) addCloud(ctx context.Context, line *slog.Record, d *handoff.Delivery) {
 	severity := "INFO"
 	switch line.Level {
 	case slog.LevelWarn:
@@ -168,10 +158,10 @@ func (l *logger) addCloud(line *slog.Record, r *http.Request, d *handoff.Deliver
 		severity = "ERROR"
 	}
 	line.AddAttrs(slog.String("severity", severity))
-	span := trace.SpanContextFromContext(d.Context())
+	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() && d.Info.Task != "" {
-		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(r.Header))
-		span = trace.SpanContextFromContext(ctx)
+		carried := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(d.Info.Header))
+		span = trace.SpanContextFromContext(carried)
 	}
 	if span.IsValid() {
 		line.AddAttrs(

@@ -13,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/brillconsulting/handoff"
@@ -55,14 +54,14 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func newLogged(t *testing.T, change func(*middleware.LoggerConfig)) (*bench, *journal) {
+func newLogged(t *testing.T, change func(*middleware.LoggerConfig)) (*fixture, *journal) {
 	t.Helper()
 	j := new(journal)
 	config := middleware.LoggerConfig{Logger: j.logger()}
 	if change != nil {
 		change(&config)
 	}
-	return newBench(t, middleware.LoggerWithConfig(config)), j
+	return setup(t, must(middleware.Logger(config))), j
 }
 
 func TestLoggerLines(t *testing.T) {
@@ -110,7 +109,7 @@ func TestLoggerLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, j := newLogged(t, nil)
-			handoff.Handle(b.router, func(context.Context, order) error { return tc.err })
+			handoff.Handle(b.Router, func(context.Context, order) error { return tc.err })
 			assert.Status(t, b.send(b.request("t", tc.change...)), tc.status)
 
 			lines := j.lines(t)
@@ -145,7 +144,7 @@ func TestLoggerSuppressesRefusals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, j := newLogged(t, nil)
-		handoff.Handle(b.router, func(context.Context, order) error { return nil })
+		handoff.Handle(b.Router, func(context.Context, order) error { return nil })
 		anonymous, elsewhere := noHeader("Authorization"), path("/tasks/gone")
 		for range 5 {
 			assert.Status(t, b.send(b.request("t", anonymous)), 401)
@@ -173,7 +172,7 @@ func TestLoggerSuppressesRefusals(t *testing.T) {
 func TestLoggerSuppressesWhileDraining(t *testing.T) {
 	t.Parallel()
 	b, j := newLogged(t, nil)
-	assert.NoError(t, b.router.Shutdown(t.Context()))
+	assert.NoError(t, b.Shutdown(t.Context()))
 	for range 3 {
 		assert.Status(t, b.send(b.request("t", noHeader("Authorization"))), 500)
 	}
@@ -185,23 +184,19 @@ func TestLoggerSuppressesWhileDraining(t *testing.T) {
 
 func TestLoggerCloudKeys(t *testing.T) {
 	t.Parallel()
-	inSpan := func(next echo.HandlerFunc) echo.HandlerFunc { // as Tracing does
-		return func(c echo.Context) error {
-			span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
-			c.SetRequest(c.Request().WithContext(trace.ContextWithSpanContext(c.Request().Context(), span)))
-			return next(c)
-		}
-	}
+	inSpan := handoff.Observer{Verified: func(ctx context.Context, _ handoff.Info, _ http.Header) context.Context { // as Tracing does
+		return trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}}))
+	}}
 	for name, tc := range map[string]struct {
-		inner    []echo.MiddlewareFunc
+		inner    []handoff.Observer
 		change   func(*http.Request)
 		severity string
 		trace    any
 		span     any
 		sampled  any
 	}{
-		"of the header":        {nil, header("Traceparent", traceparent), "INFO", "projects/shop/traces/" + traceID, spanID, true},
-		"of the span":          {[]echo.MiddlewareFunc{inSpan}, header("Traceparent", traceparent), "INFO", "projects/shop/traces/01000000000000000000000000000000", "0200000000000000", false},
+		"of the header":        {nil, header("Traceparent", traceparent), "INFO", "projects/shop-prod/traces/" + traceID, spanID, true},
+		"of the span":          {[]handoff.Observer{inSpan}, header("Traceparent", traceparent), "INFO", "projects/shop-prod/traces/01000000000000000000000000000000", "0200000000000000", false},
 		"none":                 {nil, func(*http.Request) {}, "INFO", nil, nil, nil},
 		"garbage":              {nil, header("Traceparent", "00-zz-zz-01"), "INFO", nil, nil, nil},
 		"of a stranger's":      {nil, func(r *http.Request) { r.Header.Set("Traceparent", traceparent); r.Header.Del("Authorization") }, "WARNING", nil, nil, nil},
@@ -210,9 +205,9 @@ func TestLoggerCloudKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			j := new(journal)
-			logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: j.logger(), CloudProject: "shop"})
-			b := newBench(t, append([]echo.MiddlewareFunc{logger}, tc.inner...)...)
-			handoff.Handle(b.router, func(context.Context, order) error { return nil })
+			logger := must(middleware.Logger(middleware.LoggerConfig{Logger: j.logger(), CloudProject: "shop-prod"}))
+			b := setup(t, append([]handoff.Observer{logger}, tc.inner...)...)
+			handoff.Handle(b.Router, func(context.Context, order) error { return nil })
 			b.send(b.request("t", tc.change))
 			line := j.lines(t)[0]
 			assert.Equal(t, line["severity"], any(tc.severity))
@@ -226,7 +221,7 @@ func TestLoggerCloudKeys(t *testing.T) {
 func TestLoggerWithoutCloudKeys(t *testing.T) {
 	t.Parallel()
 	b, j := newLogged(t, nil)
-	handoff.Handle(b.router, func(context.Context, order) error { return nil })
+	handoff.Handle(b.Router, func(context.Context, order) error { return nil })
 	b.send(b.request("t", header("Traceparent", traceparent)))
 	if s := j.String(); strings.Contains(s, "severity") || strings.Contains(s, traceID) {
 		t.Errorf("unasked: %s", s)
@@ -235,8 +230,8 @@ func TestLoggerWithoutCloudKeys(t *testing.T) {
 
 func TestLoggerKeepsSecrets(t *testing.T) {
 	t.Parallel()
-	b, j := newLogged(t, func(c *middleware.LoggerConfig) { c.CloudProject = "shop" })
-	handoff.Handle(b.router, func(context.Context, order) error { return errors.New("no stock") })
+	b, j := newLogged(t, func(c *middleware.LoggerConfig) { c.CloudProject = "shop-prod" })
+	handoff.Handle(b.Router, func(context.Context, order) error { return errors.New("no stock") })
 	sendSecrets(b)
 	if len(j.lines(t)) < 5 {
 		t.Fatalf("too little was logged to tell: %s", j)
@@ -246,7 +241,7 @@ func TestLoggerKeepsSecrets(t *testing.T) {
 
 // sendSecrets makes deliveries of every sort, each with a token and a payload
 // that must not be seen again.
-func sendSecrets(b *bench) {
+func sendSecrets(b *fixture) {
 	for _, change := range []func(*http.Request){
 		header("X-Test", "1"),
 		path("/tasks/unknown"),
@@ -276,7 +271,7 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-func noSecrets(t *testing.T, b *bench, text string) {
+func noSecrets(t *testing.T, b *fixture, text string) {
 	t.Helper()
 	signature := b.token[strings.LastIndexByte(b.token, '.')+1:]
 	for name, secret := range map[string]string{"payload": card, "token": b.token[:40], "signature": signature[:40]} {
@@ -286,24 +281,11 @@ func noSecrets(t *testing.T, b *bench, text string) {
 	}
 }
 
-func TestLoggerSkipper(t *testing.T) {
-	t.Parallel()
-	b, j := newLogged(t, func(c *middleware.LoggerConfig) {
-		c.Skipper = func(c echo.Context) bool { return c.Request().Header.Get("X-Quiet") != "" }
-	})
-	handoff.Handle(b.router, func(context.Context, order) error { return nil })
-	assert.Status(t, b.send(b.request("t1", header("X-Quiet", "1"))), 200)
-	assert.Status(t, b.send(b.request("t2")), 200)
-	lines := j.lines(t)
-	assert.Equal(t, len(lines), 1)
-	assert.Equal(t, lines[0]["task"], any("t2"))
-}
-
 // A handler that has net/http abort the connection is logged on its way out.
 func TestLoggerAborted(t *testing.T) {
 	t.Parallel()
 	b, j := newLogged(t, nil)
-	handoff.Handle(b.router, func(context.Context, order) error { panic(http.ErrAbortHandler) })
+	handoff.Handle(b.Router, func(context.Context, order) error { panic(http.ErrAbortHandler) })
 	func() {
 		defer func() {
 			if p := recover(); p != http.ErrAbortHandler {
@@ -319,12 +301,14 @@ func TestLoggerAborted(t *testing.T) {
 	assert.Equal(t, lines[0]["status"], any(0.0)) // nothing was answered
 }
 
-func TestLoggerElsewhere(t *testing.T) {
+func TestLoggerRefusesBadConfigurations(t *testing.T) {
 	t.Parallel()
-	j := new(journal)
-	e := echo.New()
-	e.Use(middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: j.logger()}))
-	e.GET("/healthz", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
-	assert.Status(t, deliver(e, "t1"), http.StatusNotFound)
-	assert.Equal(t, j.String(), "")
+	for _, project := range []string{"projects/shop", "Shop-prod", "shop prod", "x", "1234567890"} {
+		_, err := middleware.Logger(middleware.LoggerConfig{CloudProject: project})
+		assert.ErrorContains(t, err, "middleware: LoggerConfig.CloudProject is", project)
+	}
+	for _, project := range []string{"", "shop-prod", "example.com:shop-prod"} {
+		_, err := middleware.Logger(middleware.LoggerConfig{CloudProject: project})
+		assert.NoError(t, err)
+	}
 }

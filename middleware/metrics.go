@@ -3,9 +3,9 @@ package middleware
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -13,19 +13,17 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// MetricsConfig configures [MetricsWithConfig].
+// MetricsConfig configures [Metrics]. The zero MetricsConfig is its defaults.
 type MetricsConfig struct {
 	_ [0]func()
-
-	// Skipper leaves out the requests it is true for. Defaults to none.
-	Skipper Skipper
 
 	// MeterProvider makes the instruments. Defaults to otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider
 }
 
-// Metrics returns a middleware for the echo group that counts deliveries with
-// the OpenTelemetry metrics API. Its instruments, with their attributes:
+// Metrics returns an observer that counts deliveries with the OpenTelemetry
+// metrics API, or the errors of the MeterProvider. Its instruments, with their
+// attributes:
 //
 //	handoff.deliveries          counter    kind, outcome
 //	handoff.rejections          counter    kind, reason
@@ -44,23 +42,12 @@ type MetricsConfig struct {
 // claimed; handoff.deliveries counts it too.
 //
 // The module in examples/prometheus shows them to Prometheus.
-func Metrics() echo.MiddlewareFunc { return MetricsWithConfig(MetricsConfig{}) }
-
-// MetricsWithConfig is [Metrics] with a configuration.
-func MetricsWithConfig(config MetricsConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
-
-// ToMiddleware returns the middleware, or what the MeterProvider had to say
-// against an instrument.
-func (config MetricsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+func Metrics(config MetricsConfig) (handoff.Observer, error) {
 	m, err := newMetrics(meterOf(config.MeterProvider))
 	if err != nil {
-		return nil, err
+		return handoff.Observer{}, err
 	}
-	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		m.running.Add(1)
-		defer m.end(c) // also when net/http is told to abort, by a panic
-		return next(c)
-	}), nil
+	return handoff.Observer{Begin: m.begin, End: m.end}, nil
 }
 
 func meterOf(p metric.MeterProvider) metric.Meter {
@@ -104,7 +91,7 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	m.deadLetters, errs[3] = meter.Int64Counter("handoff.dead_letters", metric.WithUnit("{letter}"),
 		metric.WithDescription("Tasks that died, by why."))
 	m.inFlight, errs[4] = meter.Int64ObservableUpDownCounter("handoff.in_flight", metric.WithUnit("{delivery}"),
-		metric.WithDescription("Deliveries being answered."))
+		metric.WithDescription("Deliveries in the router."))
 	m.lag, errs[5] = meter.Float64Histogram("handoff.lag", metric.WithUnit("s"), waitBuckets,
 		metric.WithDescription("From the scheduled time to the handler's start."))
 	m.toDone, errs[6] = meter.Float64Histogram("handoff.enqueue_to_done", metric.WithUnit("s"), waitBuckets,
@@ -121,15 +108,14 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 	return nil
 }
 
-func (m *metrics) end(c echo.Context) {
+func (m *metrics) begin(context.Context, *http.Request) { m.running.Add(1) }
+
+func (m *metrics) end(ctx context.Context, d handoff.Delivery) {
 	m.running.Add(-1)
-	if d, ok := handoff.DeliveryFrom(c); ok {
-		m.count(d)
-	}
+	m.count(ctx, &d)
 }
 
-func (m *metrics) count(d *handoff.Delivery) {
-	ctx := d.Context()
+func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
 	l := label{kind: kindOf(d), outcome: d.Outcome}
 	e := m.ends.get(l, label.ending)
 	e.count.Add(1)

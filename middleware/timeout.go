@@ -7,15 +7,12 @@ import (
 	"maps"
 	"time"
 
-	"github.com/labstack/echo/v4"
+	"github.com/brillconsulting/handoff"
 )
 
-// TimeoutConfig configures [TimeoutWithConfig].
+// TimeoutConfig configures [Timeout]. Timeout or Kinds must be set.
 type TimeoutConfig struct {
 	_ [0]func()
-
-	// Skipper leaves out the requests it is true for. Defaults to none.
-	Skipper Skipper
 
 	// Timeout is how long one attempt at a task may take, for each kind that
 	// Kinds does not name. Defaults to no bound beside the task's own dispatch
@@ -32,23 +29,13 @@ type TimeoutConfig struct {
 // handler makes of it is its own affair: an error fails the attempt, nil is
 // done.
 //
-// A handler that ignores its context runs on, and its task is neither retried
-// nor answered until it returns; to give up on it any earlier would let a
-// second attempt run beside the first. It panics at start-up if timeout is not
-// positive.
-func Timeout(timeout time.Duration) echo.MiddlewareFunc {
-	return TimeoutWithConfig(TimeoutConfig{Timeout: timeout})
-}
-
-// TimeoutWithConfig is [Timeout] with a configuration.
-func TimeoutWithConfig(config TimeoutConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
-
-// ToMiddleware returns the middleware, or an error if there is no timeout or
-// one is not positive.
-func (config TimeoutConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+// A handler that ignores its context runs on, and its task is not settled
+// until it returns; to give up on it any earlier would let a second attempt
+// run beside the first.
+func Timeout(config TimeoutConfig) (handoff.Middleware, error) {
 	var errs []error
 	if config.Timeout == 0 && len(config.Kinds) == 0 {
-		errs = append(errs, errors.New("middleware: TimeoutConfig.Timeout and Kinds are both empty; one must say how long a task may run"))
+		errs = append(errs, errors.New("middleware: TimeoutConfig.Timeout and Kinds are both empty; set one to the time that a task may run"))
 	}
 	if config.Timeout < 0 {
 		errs = append(errs, fmt.Errorf("middleware: TimeoutConfig.Timeout is %s; it must be positive", config.Timeout))
@@ -62,30 +49,31 @@ func (config TimeoutConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	kinds := maps.Clone(config.Kinds)
-	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		kind, err := claimedKind(c, "Timeout")
-		if err != nil {
-			return err
+	return func(next handoff.Handler) handoff.Handler {
+		return func(ctx context.Context) error {
+			kind, err := claimedKind(ctx, "Timeout")
+			if err != nil {
+				return err
+			}
+			timeout, ok := kinds[kind]
+			if !ok {
+				timeout = config.Timeout
+			}
+			if timeout == 0 {
+				return next(ctx)
+			}
+			return within(ctx, timeout, next)
 		}
-		timeout, ok := kinds[kind]
-		if !ok {
-			timeout = config.Timeout
-		}
-		if timeout == 0 {
-			return next(c)
-		}
-		return within(timeout, c, next)
-	}), nil
+	}, nil
 }
 
-// within says in the error whose deadline it was, which the error of a context
+// within names in the error whose deadline it was, which the error of a context
 // does not.
-func within(timeout time.Duration, c echo.Context, next echo.HandlerFunc) error {
+func within(ctx context.Context, timeout time.Duration, next handoff.Handler) error {
 	over := fmt.Errorf("middleware: the handler took longer than %s", timeout)
-	ctx, cancel := context.WithTimeoutCause(c.Request().Context(), timeout, over)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, over)
 	defer cancel()
-	c.SetRequest(c.Request().WithContext(ctx))
-	err := next(c)
+	err := next(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), over) {
 		return fmt.Errorf("%w: %w", over, err)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/middleware"
@@ -35,34 +33,31 @@ func TestTimeout(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind   string
 		run    func(context.Context) error
-		quiet  bool // the middleware skips it
 		status int
 		took   time.Duration
 		says   []string
 		not    string
 	}{
-		"in time":                 {kind: "order", run: wait(time.Second, nil), status: 200, took: time.Second},
-		"fails in time":           {kind: "order", run: wait(time.Second, errors.New("no stock")), status: 500, took: time.Second, says: []string{"no stock"}, not: over},
-		"too long":                {kind: "order", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s", "deadline exceeded"}},
-		"too long, an alias":      {kind: "purchase", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
-		"too long for its kind":   {kind: "refund", run: wait(time.Hour, nil), status: 500, took: time.Minute, says: []string{over + " 1m0s"}},
-		"its intent is kept":      {kind: "order", run: wait(time.Hour, handoff.Permanent(errors.New("no card"))), status: 205, took: 10 * time.Second, says: []string{over, "no card"}},
-		"done in spite of it":     {kind: "order", run: func(context.Context) error { time.Sleep(time.Minute); return nil }, status: 200, took: time.Minute},
-		"skipped, its own 10 min": {kind: "order", run: wait(time.Hour, nil), quiet: true, status: 500, took: 10*time.Minute - 5*time.Second, says: []string{"deadline exceeded"}, not: over},
-		"the cause is in sight":   {kind: "order", run: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
-		"not its own timeout":     {kind: "order", run: func(context.Context) error { return context.DeadlineExceeded }, status: 500, says: []string{"deadline exceeded"}, not: over},
+		"in time":               {kind: "order", run: wait(time.Second, nil), status: 200, took: time.Second},
+		"fails in time":         {kind: "order", run: wait(time.Second, errors.New("no stock")), status: 500, took: time.Second, says: []string{"no stock"}, not: over},
+		"too long":              {kind: "order", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s", "deadline exceeded"}},
+		"too long, an alias":    {kind: "purchase", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
+		"too long for its kind": {kind: "refund", run: wait(time.Hour, nil), status: 500, took: time.Minute, says: []string{over + " 1m0s"}},
+		"its intent is kept":    {kind: "order", run: wait(time.Hour, handoff.Permanent(errors.New("no card"))), status: 205, took: 10 * time.Second, says: []string{over, "no card"}},
+		"done in spite of it":   {kind: "order", run: func(context.Context) error { time.Sleep(time.Minute); return nil }, status: 200, took: time.Minute},
+		"the cause is in sight": {kind: "order", run: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
+		"not its own timeout":   {kind: "order", run: func(context.Context) error { return context.DeadlineExceeded }, status: 500, says: []string{"deadline exceeded"}, not: over},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
-				b.router.Use(middleware.TimeoutWithConfig(middleware.TimeoutConfig{
+				b := setup(t)
+				b.Use(must(middleware.Timeout(middleware.TimeoutConfig{
 					Timeout: 10 * time.Second,
 					Kinds:   map[string]time.Duration{"refund": time.Minute},
-					Skipper: func(echo.Context) bool { return tc.quiet },
-				}))
-				handoff.Handle(b.router, func(ctx context.Context, _ order) error { return tc.run(ctx) })
-				handoff.Handle(b.router, func(ctx context.Context, _ refund) error { return tc.run(ctx) })
+				})))
+				handoff.Handle(b.Router, func(ctx context.Context, _ order) error { return tc.run(ctx) })
+				handoff.Handle(b.Router, func(ctx context.Context, _ refund) error { return tc.run(ctx) })
 				start := time.Now()
 				assert.Status(t, b.send(b.request("t", path("/tasks/"+tc.kind))), tc.status)
 				assert.Equal(t, time.Since(start), tc.took)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -15,12 +15,9 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TracingConfig configures [TracingWithConfig].
+// TracingConfig configures [Tracing]. The zero TracingConfig is its defaults.
 type TracingConfig struct {
 	_ [0]func()
-
-	// Skipper leaves out the requests it is true for. Defaults to none.
-	Skipper Skipper
 
 	// TracerProvider makes the spans. Defaults to otel.GetTracerProvider.
 	TracerProvider trace.TracerProvider
@@ -31,8 +28,8 @@ type TracingConfig struct {
 	Propagator propagation.TextMapPropagator
 }
 
-// Tracing returns a middleware for the echo group that makes an OpenTelemetry
-// consumer span of each delivery, named "process <queue>".
+// Tracing returns an observer that makes an OpenTelemetry consumer span of each
+// delivery, named "process <queue>".
 //
 // The first delivery of a task is a child of the span that enqueued it (see
 // [Instrument]). Retries, which may come days later, are new roots that link
@@ -40,33 +37,19 @@ type TracingConfig struct {
 // verified, so that strangers cannot decide what is sampled: a delivery
 // refused before that is a root span of its own.
 //
-// The span covers the delivery from when its caller is verified to when its
-// task is settled, and is the parent of what the handler traces. It is an
-// error if the task died, or failed other than by being busy or interrupted.
+// The span covers the delivery from when its caller is verified to its
+// response, and is the parent of what the handler traces. It is an error if
+// the task died, or failed other than by being busy or interrupted.
 //
 // Use it instead of another server instrumentation, whose span would believe
-// every request.
-func Tracing() echo.MiddlewareFunc { return TracingWithConfig(TracingConfig{}) }
-
-// TracingWithConfig is [Tracing] with a configuration.
-func TracingWithConfig(config TracingConfig) echo.MiddlewareFunc { return must(config.ToMiddleware()) }
-
-// ToMiddleware returns the middleware. No configuration is an error.
-func (config TracingConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+// every request. No configuration is an error at present.
+func Tracing(config TracingConfig) (handoff.Observer, error) {
 	t := &tracing{
 		tracer:     tracerOf(config.TracerProvider),
 		propagator: propagatorOf(config.Propagator),
 		queues:     cache[string, queueSpan]{limit: cacheLimit},
 	}
-	return wrap(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		var span trace.Span // nil until the caller is verified
-		handoff.OnVerified(c, func(ctx context.Context, info handoff.Info) context.Context {
-			ctx, span = t.start(ctx, c.Request().Header, info)
-			return ctx
-		})
-		defer func() { t.end(c, span) }() // also when net/http is told to abort, by a panic
-		return next(c)
-	}), nil
+	return handoff.Observer{Verified: t.start, End: t.end}, nil
 }
 
 func tracerOf(p trace.TracerProvider) trace.Tracer {
@@ -89,10 +72,10 @@ type tracing struct {
 	queues     cache[string, queueSpan]
 }
 
-// start begins the span of a delivery that is what it says. Only the headers
-// tell a first delivery from a retry here: the claim, which counts attempts,
-// is to be within the span.
-func (t *tracing) start(ctx context.Context, header http.Header, info handoff.Info) (context.Context, trace.Span) {
+// start begins the span of a delivery whose headers can be believed. Only they
+// tell a first delivery from a retry here: the claim, which counts attempts, is
+// to be within the span.
+func (t *tracing) start(ctx context.Context, info handoff.Info, header http.Header) context.Context {
 	ctx = t.propagator.Extract(ctx, carrier{propagation.HeaderCarrier(header)})
 	queue := t.queues.get(info.Queue, spanOf)
 	options := queue.options
@@ -102,7 +85,11 @@ func (t *tracing) start(ctx context.Context, header http.Header, info handoff.In
 			options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
 		}
 	}
-	return t.tracer.Start(ctx, queue.name, options...)
+	ctx, span := t.tracer.Start(ctx, queue.name, options...)
+	if size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && size > 0 && span.IsRecording() {
+		span.SetAttributes(bodySizeKey.Int64(size))
+	}
+	return context.WithValue(ctx, t, span) // an observer after this one may put its own span there
 }
 
 // queueSpan is what the spans of a queue begin as.
@@ -137,28 +124,25 @@ func (c carrier) Get(key string) string {
 	return values[0]
 }
 
-func (t *tracing) end(c echo.Context, span trace.Span) {
-	d, ok := handoff.DeliveryFrom(c)
-	if !ok {
-		return
-	}
-	if span == nil {
-		_, span = t.tracer.Start(d.Context(), "process", trace.WithTimestamp(d.Received),
+func (t *tracing) end(ctx context.Context, d handoff.Delivery) {
+	span, ok := ctx.Value(t).(trace.Span)
+	if !ok { // the caller was not verified
+		_, span = t.tracer.Start(ctx, "process", trace.WithTimestamp(d.Received),
 			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(systemName, processType, processName))
 	}
 	defer span.End()
 	if !span.IsRecording() {
 		return
 	}
-	span.SetAttributes(attributesOf(d, c.Request())...)
+	span.SetAttributes(attributesOf(&d)...)
 	if failed(d.Outcome) {
 		span.SetAttributes(errorTypeKey.String(d.Outcome.String()))
 		span.SetStatus(codes.Error, errorText(d.Err))
 	}
 }
 
-func attributesOf(d *handoff.Delivery, req *http.Request) []attribute.KeyValue {
-	attrs := append(make([]attribute.KeyValue, 0, 10), outcomeKey.String(d.Outcome.String()))
+func attributesOf(d *handoff.Delivery) []attribute.KeyValue {
+	attrs := append(make([]attribute.KeyValue, 0, 8), outcomeKey.String(d.Outcome.String()))
 	if d.Reason != "" {
 		attrs = append(attrs, reasonKey.String(string(d.Reason)))
 	}
@@ -167,9 +151,6 @@ func attributesOf(d *handoff.Delivery, req *http.Request) []attribute.KeyValue {
 		return attrs
 	}
 	attrs = append(attrs, kindKey.String(kindOf(d)), messageKey.String(info.Task), retriesKey.Int(info.RetryCount))
-	if req.ContentLength > 0 {
-		attrs = append(attrs, bodySizeKey.Int64(req.ContentLength))
-	}
 	if info.ID != "" {
 		attrs = append(attrs, idKey.String(info.ID))
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/brillconsulting/handoff"
@@ -14,38 +13,29 @@ import (
 )
 
 // Without an SDK the trace that the task carries still reaches the handler,
-// and middleware that asks for the Delivery, once the caller is verified. What spans
+// and the other observers, once the caller is verified. What spans
 // there are is tested in internal/integration/telemetry.
 func TestTracingWithoutSDK(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change   func(*http.Request)
-		skip     bool
 		status   int
 		believed bool
 	}{
-		"verified":    {func(*http.Request) {}, false, 200, true},
-		"skipped":     {func(*http.Request) {}, true, 200, false},
-		"no token":    {noHeader("Authorization"), false, 401, false},
-		"malformed":   {noHeader("X-CloudTasks-QueueName"), false, 400, false},
-		"no trace":    {noHeader("Traceparent"), false, 200, false},
-		"not a trace": {header("Traceparent", "00-1-2-3"), false, 200, false},
+		"verified":    {func(*http.Request) {}, 200, true},
+		"no token":    {noHeader("Authorization"), 401, false},
+		"malformed":   {noHeader("X-CloudTasks-QueueName"), 400, false},
+		"no trace":    {noHeader("Traceparent"), 200, false},
+		"not a trace": {header("Traceparent", "00-1-2-3"), 200, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var inside, after string
-			outer := func(next echo.HandlerFunc) echo.HandlerFunc {
-				return func(c echo.Context) error {
-					err := next(c)
-					d, _ := handoff.DeliveryFrom(c)
-					after = trace.SpanContextFromContext(d.Context()).TraceID().String()
-					return err
-				}
-			}
-			b := newBench(t, outer, middleware.TracingWithConfig(middleware.TracingConfig{
-				Skipper: func(echo.Context) bool { return tc.skip },
-			}))
-			handoff.Handle(b.router, func(ctx context.Context, _ order) error {
+			before := handoff.Observer{End: func(ctx context.Context, _ handoff.Delivery) {
+				after = trace.SpanContextFromContext(ctx).TraceID().String()
+			}}
+			b := setup(t, before, must(middleware.Tracing(middleware.TracingConfig{})))
+			handoff.Handle(b.Router, func(ctx context.Context, _ order) error {
 				inside = trace.SpanContextFromContext(ctx).TraceID().String()
 				return nil
 			})

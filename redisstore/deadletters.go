@@ -100,6 +100,19 @@ func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *Dead
 	return s
 }
 
+// Check returns an error if the store cannot work, whatever the state of its
+// server: because its client is nil or an option is out of range.
+// [handoff.NewRouter] calls it.
+func (s *DeadLetters) Check() error {
+	if s == nil {
+		return errNilStore
+	}
+	if s.invalid != nil {
+		return fmt.Errorf("redisstore: %w", s.invalid)
+	}
+	return nil
+}
+
 // Put implements [handoff.DeadLetterStore].
 func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error {
 	if letter.ID == "" {

@@ -222,3 +222,20 @@ func TestNilClient(t *testing.T) {
 		}
 	}
 }
+
+// NewRouter asks, so that a mistake is found at start-up.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	server := redis.NewClient(&redis.Options{Addr: "localhost:1"}) // is not asked
+	defer server.Close()
+	assert.NoError(t, redisstore.New(server, nil).Check())
+	assert.NoError(t, redisstore.NewDeadLetters(server, nil).Check())
+	for want, err := range map[string]error{
+		"redisstore: the redis client is nil":                                                    redisstore.New((*redis.Client)(nil), nil).Check(),
+		"redisstore: the store is a nil pointer":                                                 (*redisstore.Store)(nil).Check(),
+		"redisstore: the redis client is nil\nDeadLetterOptions.MaxAge is 0s and MaxCount is -1": redisstore.NewDeadLetters(nil, &redisstore.DeadLetterOptions{MaxCount: -1}).Check(),
+	} {
+		assert.ErrorContains(t, err, want)
+	}
+	assert.ErrorContains(t, (*redisstore.DeadLetters)(nil).Check(), "redisstore: the store is a nil pointer")
+}

@@ -42,7 +42,7 @@ var _ handoff.Store = (*Store)(nil)
 
 // New returns a Store on a client of a single server, of Sentinel or of a
 // Cluster. Nil options are the defaults. New does not connect. With a nil
-// client every call returns an error that says so.
+// client [Store.Check] and every call return an error that says so.
 //
 // Turn on ContextTimeoutEnabled in the client's options. Every call honours
 // its context without it too, but a call that is alone then needs a goroutine
@@ -63,13 +63,28 @@ func New(rdb redis.UniversalClient, options *Options) *Store {
 	return s
 }
 
-var errNilClient = errors.New("the redis client is nil")
+var (
+	errNilClient = errors.New("the redis client is nil")
+	errNilStore  = errors.New("redisstore: the store is a nil pointer")
+)
 
 // isNil also finds a nil pointer in the interface, as a forgotten assignment
 // leaves it.
 func isNil(rdb redis.UniversalClient) bool {
 	v := reflect.ValueOf(rdb)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
+}
+
+// Check returns an error if the Store cannot work, whatever the state of its
+// server: because its client is nil. [handoff.NewRouter] calls it.
+func (s *Store) Check() error {
+	if s == nil {
+		return errNilStore
+	}
+	if s.err != nil {
+		return fmt.Errorf("redisstore: %w", s.err)
+	}
+	return nil
 }
 
 // Claim implements [handoff.Store].

@@ -120,6 +120,7 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 		Verifier:    verifier,
 		Store:       memstore.New(), // redisstore, as soon as there are two processes
 		DeadLetters: letters,
+		Observers:   []handoff.Observer{show(say)},
 		Logger:      slog.New(slog.DiscardHandler), // show says it all
 	})
 	if err != nil {
@@ -129,22 +130,16 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 	handoff.Handle(router, s.charge)
 	handoff.Handle(router, s.ship)
 	handoff.Handle(router, s.mail)
-	router.Mount(s.echo.Group("/tasks", show(say)))
+	router.Mount(s.echo.Group("/tasks"))
 	s.api(s.echo.Group(""))
 	return s, nil
 }
 
 // show prints each delivery and what it came to.
-func show(say *log.Logger) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			err := next(c)
-			if d, ok := handoff.DeliveryFrom(c); ok {
-				say.Printf("  %-8s %d %s%s", d.Info.Kind, d.Status, d.Outcome, why(d.Err))
-			}
-			return err
-		}
-	}
+func show(say *log.Logger) handoff.Observer {
+	return handoff.Observer{End: func(_ context.Context, d handoff.Delivery) {
+		say.Printf("  %-8s %d %s%s", d.Info.Kind, d.Status, d.Outcome, why(d.Err))
+	}}
 }
 
 func why(err error) string {

@@ -57,22 +57,22 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 	if err != nil {
 		return err
 	}
-	deliveries, err := middleware.MetricsConfig{MeterProvider: meters}.ToMiddleware()
+	deliveries, err := middleware.Metrics(middleware.MetricsConfig{MeterProvider: meters})
 	if err != nil {
 		return err
 	}
-	enqueues, err := middleware.InstrumentConfig{MeterProvider: meters}.ToInstrument()
+	enqueues, err := middleware.Instrument(middleware.InstrumentConfig{MeterProvider: meters})
 	if err != nil {
 		return err
 	}
 
-	s, err := open(ctx, enqueues)
+	s, err := open(ctx, enqueues, deliveries)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	e := echo.New()
-	s.router.Mount(e.Group("/tasks", deliveries))
+	s.router.Mount(e.Group("/tasks"))
 	s.tasks.SetHandler(e)
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)

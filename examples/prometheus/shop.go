@@ -55,16 +55,16 @@ type shop struct {
 	closer []func()
 }
 
-func open(ctx context.Context, instrument middleware.InstrumentFunc) (*shop, error) {
+func open(ctx context.Context, instrument middleware.InstrumentFunc, observer handoff.Observer) (*shop, error) {
 	s := new(shop)
-	if err := s.open(ctx, instrument); err != nil {
+	if err := s.open(ctx, instrument, observer); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *shop) open(ctx context.Context, instrument middleware.InstrumentFunc) (err error) {
+func (s *shop) open(ctx context.Context, instrument middleware.InstrumentFunc, observer handoff.Observer) (err error) {
 	if s.tasks, err = emulator.New(emulator.Config{}); err != nil {
 		return err
 	}
@@ -97,6 +97,7 @@ func (s *shop) open(ctx context.Context, instrument middleware.InstrumentFunc) (
 		Verifier:    verifier,
 		Store:       memstore.New(),
 		DeadLetters: memstore.NewDeadLetters(),
+		Observers:   []handoff.Observer{observer},
 		Logger:      slog.New(slog.DiscardHandler), // this example is about numbers
 	})
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/labstack/echo/v4"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 )
@@ -86,18 +84,8 @@ func (l *ledger) expect(want expected) {
 	l.want.dead += want.dead
 }
 
-// middleware sits on the echo group, where it sees how each delivery ended.
-func (l *ledger) middleware(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		err := next(c)
-		if d, ok := handoff.DeliveryFrom(c); ok {
-			l.delivered(d, c.Request().Header.Get(whatHeader))
-		}
-		return err
-	}
-}
-
-func (l *ledger) delivered(d *handoff.Delivery, what string) {
+// delivered is told by the router how each delivery ended.
+func (l *ledger) delivered(_ context.Context, d handoff.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch d.Outcome {
@@ -114,7 +102,7 @@ func (l *ledger) delivered(d *handoff.Delivery, what string) {
 	if d.Err != nil {
 		ending += ": " + strings.TrimPrefix(d.Err.Error(), "handoff: "+ending+": ")
 	}
-	l.row(l.since(), d.Info.Kind, what, d.Info.Attempt, d.Status, ending)
+	l.row(l.since(), d.Info.Kind, d.Info.Header.Get(whatHeader), d.Info.Attempt, d.Status, ending)
 }
 
 // wait returns when Cloud Tasks has no task left, showing how far it is.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -25,12 +26,17 @@ func newWorker(cfg config, log *slog.Logger) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	observers, limit, err := newMiddleware(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	cfg.redis.ContextTimeoutEnabled = true
 	rdb := redis.NewClient(cfg.redis)
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
 		Store:       redisstore.New(rdb, nil),
 		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
+		Observers:   observers,
 		Logger:      log,
 		MaxRun:      290 * time.Second, // Cloud Run hangs up after 300 s unless told otherwise
 	})
@@ -38,17 +44,23 @@ func newWorker(cfg config, log *slog.Logger) (*worker, error) {
 		rdb.Close()
 		return nil, err
 	}
-	router.Use(middleware.Concurrency(8)) // what the memory of one instance can bear
+	router.Use(limit)
 	handoff.Handle(router, resize)
 
 	e := echo.New()
 	e.GET("/ready", ready(rdb))
 	e.GET("/alive", func(c echo.Context) error { return c.NoContent(http.StatusOK) })
-	router.Mount(e.Group("/tasks",
-		middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: log, CloudProject: cfg.project}),
-		middleware.Tracing(),
-		middleware.Metrics()))
+	router.Mount(e.Group("/tasks"))
 	return &worker{e, router, rdb}, nil
+}
+
+// newMiddleware returns what watches deliveries, and what limits them.
+func newMiddleware(cfg config, log *slog.Logger) ([]handoff.Observer, handoff.Middleware, error) {
+	tracing, terr := middleware.Tracing(middleware.TracingConfig{})
+	metrics, merr := middleware.Metrics(middleware.MetricsConfig{})
+	logger, lerr := middleware.Logger(middleware.LoggerConfig{Logger: log, CloudProject: cfg.project})
+	limit, cerr := middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 8}) // what the memory of one instance can bear
+	return []handoff.Observer{tracing, metrics, logger}, limit, errors.Join(terr, merr, lerr, cerr)
 }
 
 func newVerifier(cfg config) (handoff.Verifier, error) {

@@ -29,10 +29,15 @@ func newHandoff(c *counter, s setup) (http.Handler, func(context.Context) error,
 	if err != nil {
 		return nil, nil, err
 	}
+	observers, stop, err := telemetry(s.Variant == withTelemetry)
+	if err != nil {
+		return nil, nil, err
+	}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
 		Store:       redisstore.New(rdb, nil),
 		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
+		Observers:   observers,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -43,28 +48,23 @@ func newHandoff(c *counter, s setup) (http.Handler, func(context.Context) error,
 		return nil
 	})
 	e := echo.New()
-	tasks := e.Group("/tasks")
-	shutdown := func(ctx context.Context) error { return errors.Join(router.Shutdown(ctx), rdb.Close()) }
-	if s.Variant == withTelemetry {
-		use, stop := telemetry()
-		tasks.Use(use...)
-		shutdown = func(ctx context.Context) error { return errors.Join(router.Shutdown(ctx), stop(ctx), rdb.Close()) }
-	}
-	router.Mount(tasks)
-	return e, shutdown, nil
+	router.Mount(e.Group("/tasks"))
+	return e, func(ctx context.Context) error { return errors.Join(router.Shutdown(ctx), stop(ctx), rdb.Close()) }, nil
 }
 
 // telemetry logs a line of JSON for each delivery, traces without sampling and
-// counts. The log is thrown away after it is written.
-func telemetry() ([]echo.MiddlewareFunc, func(context.Context) error) {
-	traces := trace.NewTracerProvider(trace.WithSampler(trace.ParentBased(trace.NeverSample())))
-	metrics := metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
-	use := []echo.MiddlewareFunc{
-		middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))}), //nolint:sloglint // the line is to be written
-		middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: traces}),
-		middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: metrics}),
+// counts, if it is wanted. The log is thrown away after it is written.
+func telemetry(wanted bool) ([]handoff.Observer, func(context.Context) error, error) {
+	if !wanted {
+		return nil, func(context.Context) error { return nil }, nil
 	}
-	return use, func(ctx context.Context) error { return errors.Join(traces.Shutdown(ctx), metrics.Shutdown(ctx)) }
+	traces := trace.NewTracerProvider(trace.WithSampler(trace.ParentBased(trace.NeverSample())))
+	meters := metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
+	logger, lerr := middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))}) //nolint:sloglint // the line is to be written
+	tracing, terr := middleware.Tracing(middleware.TracingConfig{TracerProvider: traces})
+	metrics, merr := middleware.Metrics(middleware.MetricsConfig{MeterProvider: meters})
+	stop := func(ctx context.Context) error { return errors.Join(traces.Shutdown(ctx), meters.Shutdown(ctx)) }
+	return []handoff.Observer{logger, tracing, metrics}, stop, errors.Join(lerr, terr, merr)
 }
 
 // kinds is how many names the handler of invoices has.

@@ -40,6 +40,9 @@ var preludes = map[string]string{
 			mailer interface{ Send(ctx context.Context, user string) error }
 			router *handoff.Router
 			target handoff.Target
+
+			e         *echo.Echo
+			chiRouter interface{ Mount(string, http.Handler) }
 		)`,
 	"docs/dashboard.md": `
 		var (
@@ -50,7 +53,7 @@ var preludes = map[string]string{
 			srv       *emulator.Server
 			staffOnly func(r *http.Request) error
 		)`,
-	"docs/operating.md":  `var e *echo.Echo`,
+	"docs/operating.md":  `var config handoff.RouterConfig`,
 	"emulator/README.md": `var myHandler http.Handler`,
 	"docs/production.md": `
 		var (
@@ -60,6 +63,11 @@ var preludes = map[string]string{
 			router   *handoff.Router
 			server   *http.Server
 			verifier handoff.Verifier
+
+			e, e5     *echo.Echo // v5's WrapHandler is called alike
+			engine    interface{ Any(path string, h http.Handler) }
+			gin       struct{ WrapH func(http.Handler) http.Handler }
+			chiRouter interface{ Mount(string, http.Handler) }
 		)`,
 }
 

@@ -1,6 +1,9 @@
 package wire
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // TargetURL is the URL that the task was delivered to, as far as it can be seen
 // behind a proxy that ends TLS.
@@ -28,6 +31,18 @@ func TaskHeader(h http.Header) http.Header {
 	for name, values := range h {
 		if IsStamp(name) || !onTheWay[name] && !IsReserved(name) {
 			own[name] = values
+		}
+	}
+	return own
+}
+
+// OwnHeader returns a copy of the headers that the producer put on the task
+// itself: those of [TaskHeader] without our stamp.
+func OwnHeader(h http.Header) http.Header {
+	own := make(http.Header)
+	for name, values := range h {
+		if !onTheWay[name] && !IsReserved(name) {
+			own[name] = slices.Clone(values)
 		}
 	}
 	return own

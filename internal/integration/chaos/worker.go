@@ -19,7 +19,6 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/redisstore"
-	"github.com/labstack/echo/v4"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -74,9 +73,7 @@ func workerMain() error {
 	if err != nil {
 		return err
 	}
-	e := echo.New()
-	router.Mount(e.Group("/tasks", w.observe))
-	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(log, nil), slog.LevelWarn)}
+	server := &http.Server{Handler: w.name(router), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(log, nil), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
@@ -129,6 +126,7 @@ func (w *worker) newRouter(rdb *redis.Client, dir string, log io.Writer) (*hando
 		Client:      client,
 		Lease:       lease,
 		MaxRun:      maxRun,
+		Observers:   []handoff.Observer{{End: w.ended}},
 		Logger:      slog.New(slog.NewTextHandler(log, nil)),
 	})
 	return router, client, err
@@ -149,21 +147,21 @@ func runOf(ctx context.Context) run {
 
 func (r run) event(what string) event { return event{What: what, ID: r.id, Run: r.name, Gen: r.gen} }
 
-// observe sits around the pipeline and gives each delivery its name.
-func (w *worker) observe(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		h := c.Request().Header
+// name gives each delivery its name.
+func (w *worker) name(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+		h := req.Header
 		gen, _ := strconv.Atoi(h.Get("Handoff-Generation"))
 		r := run{id: h.Get("Handoff-Id"), gen: gen, name: fmt.Sprintf("%d-%d", os.Getpid(), w.runs.Add(1))}
-		c.SetRequest(c.Request().WithContext(context.WithValue(c.Request().Context(), runKey{}, r)))
-		err := next(c)
-		if d, ok := handoff.DeliveryFrom(c); ok {
-			e := r.event(evAnswered)
-			e.Out = d.Outcome.String()
-			w.ledger.write(e)
-		}
-		return err
-	}
+		next.ServeHTTP(rw, req.WithContext(context.WithValue(req.Context(), runKey{}, r)))
+	})
+}
+
+// ended notes how a delivery ended.
+func (w *worker) ended(ctx context.Context, d handoff.Delivery) {
+	e := runOf(ctx).event(evAnswered)
+	e.Out = d.Outcome.String()
+	w.ledger.write(e)
 }
 
 func (w *worker) handle(ctx context.Context, j job) (err error) {

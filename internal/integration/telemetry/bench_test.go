@@ -15,7 +15,6 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
-	"github.com/labstack/echo/v4"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -40,32 +39,41 @@ func BenchmarkOverhead(b *testing.B) {
 	always := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSyncer(tracetest.NewNoopExporter()))
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 
-	logger := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.DiscardHandler)})
-	toJSON := middleware.LoggerWithConfig(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))}) //nolint:sloglint // the line is to be written
-	noTracing := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: tracenoop.NewTracerProvider()})
-	sampledOut := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: never})
-	sampled := middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: always})
-	noMetrics := middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: metricnoop.NewMeterProvider()})
-	metrics := middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: meters})
+	logger := observer(b)(middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.DiscardHandler)}))
+	toJSON := observer(b)(middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})) //nolint:sloglint // the line is to be written
+	noTracing := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: tracenoop.NewTracerProvider()}))
+	sampledOut := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: never}))
+	sampled := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: always}))
+	noMetrics := observer(b)(middleware.Metrics(middleware.MetricsConfig{MeterProvider: metricnoop.NewMeterProvider()}))
+	metrics := observer(b)(middleware.Metrics(middleware.MetricsConfig{MeterProvider: meters}))
 
 	for _, bm := range []struct {
 		name  string
-		group []echo.MiddlewareFunc
+		watch []handoff.Observer
 	}{
 		{"nothing", nil}, // how far the comparison itself is off
-		{"logger", []echo.MiddlewareFunc{logger}},
-		{"logger, as JSON", []echo.MiddlewareFunc{toJSON}},
-		{"tracing without an SDK", []echo.MiddlewareFunc{noTracing}},
-		{"tracing, sampled out", []echo.MiddlewareFunc{sampledOut}},
-		{"tracing, sampled", []echo.MiddlewareFunc{sampled}},
-		{"metrics without an SDK", []echo.MiddlewareFunc{noMetrics}},
-		{"metrics", []echo.MiddlewareFunc{metrics}},
-		{"all without an SDK", []echo.MiddlewareFunc{logger, noTracing, noMetrics}},
-		{"all, sampled out", []echo.MiddlewareFunc{logger, sampledOut, metrics}},
-		{"all, sampled out, as JSON", []echo.MiddlewareFunc{toJSON, sampledOut, metrics}},
-		{"all, sampled", []echo.MiddlewareFunc{logger, sampled, metrics}},
+		{"logger", []handoff.Observer{logger}},
+		{"logger, as JSON", []handoff.Observer{toJSON}},
+		{"tracing without an SDK", []handoff.Observer{noTracing}},
+		{"tracing, sampled out", []handoff.Observer{sampledOut}},
+		{"tracing, sampled", []handoff.Observer{sampled}},
+		{"metrics without an SDK", []handoff.Observer{noMetrics}},
+		{"metrics", []handoff.Observer{metrics}},
+		{"all without an SDK", []handoff.Observer{logger, noTracing, noMetrics}},
+		{"all, sampled out", []handoff.Observer{logger, sampledOut, metrics}},
+		{"all, sampled out, as JSON", []handoff.Observer{toJSON, sampledOut, metrics}},
+		{"all, sampled", []handoff.Observer{logger, sampled, metrics}},
 	} {
-		b.Run(bm.name, func(b *testing.B) { compare(b, newDispatcher(b), newDispatcher(b, bm.group...)) })
+		b.Run(bm.name, func(b *testing.B) { compare(b, newDispatcher(b), newDispatcher(b, bm.watch...)) })
+	}
+}
+
+// observer returns a function that takes the result of a constructor.
+func observer(b *testing.B) func(handoff.Observer, error) handoff.Observer {
+	return func(o handoff.Observer, err error) handoff.Observer {
+		b.Helper()
+		assert.NoError(b, err)
+		return o
 	}
 }
 
@@ -118,11 +126,11 @@ func cpu(b *testing.B) time.Duration {
 // dispatcher delivers one task after the other, without the cost of making
 // their requests.
 type dispatcher struct {
-	echo     *echo.Echo
+	router   *handoff.Router
 	dispatch *benchtest.Dispatch
 }
 
-func newDispatcher(b *testing.B, group ...echo.MiddlewareFunc) *dispatcher {
+func newDispatcher(b *testing.B, watch ...handoff.Observer) *dispatcher {
 	b.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{oidctest.Audience},
@@ -134,21 +142,21 @@ func newDispatcher(b *testing.B, group ...echo.MiddlewareFunc) *dispatcher {
 		Verifier:    verifier,
 		Store:       memstore.New(),
 		DeadLetters: memstore.NewDeadLetters(),
+		Observers:   watch,
 		Logger:      slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(b, err)
 	b.Cleanup(func() { assert.NoError(b, router.Shutdown(context.Background())) })
 	handoff.Handle(router, func(context.Context, benchtest.Invoice) error { return nil })
-	d := &dispatcher{echo: echo.New(), dispatch: benchtest.NewDispatch(oidctest.Shared().Good())}
+	d := &dispatcher{router: router, dispatch: benchtest.NewDispatch(oidctest.Shared().Good())}
 	d.dispatch.Header.Set("Traceparent", "00-"+traceID+"-00f067aa0ba902b7-00") // not sampled
-	router.Mount(d.echo.Group("/tasks", group...))
 	return d
 }
 
 func (d *dispatcher) deliver(b *testing.B, n int) {
 	b.Helper()
 	for range n {
-		if status := d.dispatch.Serve(d.echo); status != http.StatusOK {
+		if status := d.dispatch.Serve(d.router); status != http.StatusOK {
 			b.Fatalf("answered %d", status)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
-	"github.com/brillconsulting/handoff/middleware"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
@@ -168,14 +167,16 @@ func TestMetricsInFlight(t *testing.T) {
 }
 
 // Routers of one process may each have their Metrics, with one MeterProvider.
-func TestMetricsOfTwoGroups(t *testing.T) {
+func TestMetricsOfTwoRouters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, sdktrace.NeverSample())
-		w.router.Mount(w.echo.Group("/more", middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: w.meters})))
-		finish := w.hold(t, w.request("1"), w.request("2", path("/more/order")))
+		finish := w.hold(t, w.request("1"))
+		w.router = w.newRouter(t, nil)
+		finishMore := w.hold(t, w.request("2"))
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 2.0)
 		finish()
+		finishMore()
 		assert.Equal(t, value(t, w, "handoff.in_flight"), 0.0)
 		assert.Equal(t, value(t, w, "handoff.deliveries"), 2.0)
 	})

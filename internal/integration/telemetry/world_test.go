@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,6 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/middleware"
-	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -49,7 +49,6 @@ const card = "4111-1111-1111-1111"
 // OpenTelemetry's SDK. It lives in a synctest bubble.
 type world struct {
 	tasks    *emulator.Server
-	echo     *echo.Echo
 	router   *handoff.Router
 	client   *handoff.Client
 	store    *store
@@ -66,7 +65,6 @@ func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 	ctx := t.Context()
 	w := &world{
 		tasks:  emulator.RunT(t),
-		echo:   echo.New(),
 		store:  &store{Store: memstore.New()},
 		spans:  tracetest.NewInMemoryExporter(),
 		reader: sdkmetric.NewManualReader(),
@@ -80,15 +78,15 @@ func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 	w.token, err = w.tasks.Token(account, origin)
 	assert.NoError(t, err)
 
+	instrument, err := middleware.Instrument(middleware.InstrumentConfig{TracerProvider: w.provider, MeterProvider: w.meters})
+	assert.NoError(t, err)
 	w.client, err = handoff.NewClient(ctx, handoff.ClientConfig{
-		Project:  "shop",
-		Location: "europe-west1",
-		Target:   handoff.HTTPTarget{URL: origin + "/tasks", ServiceAccount: account},
-		Options:  w.tasks.ClientOptions(),
-		Instrument: middleware.InstrumentWithConfig(middleware.InstrumentConfig{
-			TracerProvider: w.provider, MeterProvider: w.meters,
-		}),
-		Logger: slog.New(slog.DiscardHandler),
+		Project:    "shop",
+		Location:   "europe-west1",
+		Target:     handoff.HTTPTarget{URL: origin + "/tasks", ServiceAccount: account},
+		Options:    w.tasks.ClientOptions(),
+		Instrument: instrument,
+		Logger:     slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, w.client.Close()) })
@@ -97,20 +95,38 @@ func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 		Audiences: []string{origin}, Callers: []string{account}, Keys: handoff.StaticKeys(w.tasks.JWKS()),
 	})
 	assert.NoError(t, err)
-	w.router, err = handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier,
-		Store:    w.store,
-		Client:   w.client,
-		MaxBody:  1000,
-		Logger:   slog.New(slog.DiscardHandler),
+	w.router = w.newRouter(t, verifier)
+	w.tasks.SetHandler(sized(w.router))
+	return w
+}
+
+// sized sets the header that a request has when it comes over a connection.
+func sized(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+		next.ServeHTTP(rw, r)
+	})
+}
+
+// newRouter returns a router that is watched. A world may have several.
+func (w *world) newRouter(t *testing.T, verifier handoff.Verifier) *handoff.Router {
+	t.Helper()
+	tracing, err := middleware.Tracing(middleware.TracingConfig{TracerProvider: w.provider})
+	assert.NoError(t, err)
+	metrics, err := middleware.Metrics(middleware.MetricsConfig{MeterProvider: w.meters})
+	assert.NoError(t, err)
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		Verifier:                        verifier,
+		DangerouslyAllowUnauthenticated: verifier == nil,
+		Store:                           w.store,
+		Client:                          w.client,
+		MaxBody:                         1000,
+		Logger:                          slog.New(slog.DiscardHandler),
+		Observers:                       []handoff.Observer{tracing, metrics},
 	})
 	assert.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, w.router.Shutdown(context.Background())) })
-	w.router.Mount(w.echo.Group("/tasks",
-		middleware.TracingWithConfig(middleware.TracingConfig{TracerProvider: w.provider}),
-		middleware.MetricsWithConfig(middleware.MetricsConfig{MeterProvider: w.meters})))
-	w.tasks.SetHandler(w.echo)
-	return w
+	t.Cleanup(func() { assert.NoError(t, router.Shutdown(context.Background())) })
+	return router
 }
 
 // store is a memory whose leases can be taken away.
@@ -144,7 +160,7 @@ func (w *world) request(task string, change ...func(*http.Request)) *http.Reques
 
 func (w *world) send(req *http.Request) int {
 	rec := httptest.NewRecorder()
-	w.echo.ServeHTTP(rec, req)
+	w.router.ServeHTTP(rec, req)
 	return rec.Code
 }
 

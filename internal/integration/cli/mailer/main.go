@@ -71,10 +71,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	observer, err := middleware.Logger(middleware.LoggerConfig{})
+	if err != nil {
+		return err
+	}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
 		Store:       redisstore.New(rdb, nil),
 		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
+		Observers:   []handoff.Observer{observer},
 		Logger:      slog.Default(),
 	})
 	if err != nil {
@@ -82,7 +87,7 @@ func run(ctx context.Context) error {
 	}
 	handoff.Handle(router, send(*file))
 	e := echo.New()
-	router.Mount(e.Group("/tasks", middleware.Logger()))
+	router.Mount(e.Group("/tasks"))
 	return serve(ctx, *addr, e, router)
 }
 
