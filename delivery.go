@@ -202,7 +202,7 @@ func (d *delivery) acquire() bool {
 		info.Attempt = info.RetryCount + 1
 	}
 	switch claim.Status {
-	case ClaimDone:
+	case ClaimDone, ClaimSuperseded, ClaimDead:
 		d.end(Duplicate, nil)
 		return false
 	case ClaimBusy:
@@ -253,7 +253,7 @@ func (d *delivery) window() time.Duration {
 
 // admit buries, under the claim and unrun, what can never succeed.
 func (d *delivery) admit() bool {
-	if d.claim.Status == ClaimBurying {
+	if d.claim.Status == ClaimEnding {
 		d.detach()
 		d.finishBurial()
 		return false

@@ -222,11 +222,11 @@ func (s *faultyStore) Release(ctx context.Context, l handoff.Lease, counted bool
 	return s.Store.Release(ctx, l, counted)
 }
 
-func (s *faultyStore) Bury(ctx context.Context, l handoff.Lease, note []byte) error {
-	if err := s.hit("bury"); err != nil {
+func (s *faultyStore) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	if err := s.hit("end"); err != nil {
 		return err
 	}
-	return s.Store.Bury(ctx, l, note)
+	return s.Store.End(ctx, l, note)
 }
 
 // onlyLetter returns the single letter of b, and fails if there are more or none.

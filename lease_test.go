@@ -168,9 +168,9 @@ func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 
 func TestCompleteOnALostLeaseIsLost(t *testing.T) {
 	t.Parallel()
-	for _, method := range []string{"complete", "release", "bury"} {
+	for _, method := range []string{"complete", "release", "end"} {
 		b := newBench(t, nil)
-		result := map[string]error{"complete": nil, "release": errBoom, "bury": handoff.Permanent(errBoom)}[method]
+		result := map[string]error{"complete": nil, "release": errBoom, "end": handoff.Permanent(errBoom)}[method]
 		handoff.Handle(b.Router, func(context.Context, note) error { return result })
 		b.store.fault(method, func() error { return errors.Join(handoff.ErrLeaseLost) })
 		assert.Status(t, b.send(t, typed("1", "x")), 409)

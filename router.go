@@ -334,4 +334,5 @@ func (unfenced) Renew(_ context.Context, leases []Lease) ([]bool, error) {
 }
 func (unfenced) Complete(context.Context, Lease) error      { return nil }
 func (unfenced) Release(context.Context, Lease, bool) error { return nil }
-func (unfenced) Bury(context.Context, Lease, []byte) error  { return nil }
+func (unfenced) Keep(context.Context, Lease, []byte) error  { return nil }
+func (unfenced) End(context.Context, Lease, []byte) error   { return nil }

@@ -85,7 +85,14 @@ func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
 // out of reach until the lease or the dispatch deadline is over: a second run
 // would be certain otherwise.
 func (d *delivery) complete(outcome Outcome, err error) {
-	switch cerr := d.mark(); {
+	l := d.hold.Lease
+	switch outcome {
+	case Snoozed:
+		l.Opens = OpensNext
+	case Dead:
+		l.Letter = d.letterID()
+	}
+	switch cerr := d.mark(l); {
 	case cerr == nil:
 		d.end(outcome, err)
 	case errors.Is(cerr, ErrLeaseLost):
@@ -105,10 +112,10 @@ const (
 
 // mark repeats Complete until the Store answers, or the lease or the dispatch
 // deadline is over.
-func (d *delivery) mark() error {
+func (d *delivery) mark(l Lease) error {
 	ends := d.result.Received.Add(d.deadline())
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
-		err := d.router.config.Store.Complete(d.ctx, d.hold.Lease)
+		err := d.router.config.Store.Complete(d.ctx, l)
 		if err == nil || errors.Is(err, ErrLeaseLost) || time.Now().Add(pause).After(ends) {
 			return err
 		}
@@ -181,7 +188,7 @@ type burial struct {
 }
 
 // bury puts the task where nothing is lost, in three steps that may each be
-// the last before a crash: mark as burying, put the letter, complete.
+// the last before a crash: mark as ending, put the letter, complete.
 func (d *delivery) bury(reasons []Reason, err error) {
 	d.result.Reason = reasons[0]
 	if d.router.config.DeadLetters == nil && !mayVanish(reasons) {
@@ -193,7 +200,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 	text, _ := json.Marshal(note) //nolint:errchkjson // plain fields and the present time
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch berr := d.router.config.Store.Bury(ctx, d.hold.Lease, text); {
+	switch berr := d.router.config.Store.End(ctx, d.hold.Lease, text); {
 	case errors.Is(berr, ErrLeaseLost):
 		d.end(Lost, errors.Join(berr, err))
 		return
@@ -239,7 +246,7 @@ func (d *delivery) putLetter(note burial, err error) {
 		if perr := store.Put(ctx, letter); perr != nil {
 			d.router.log.Error("handoff: the dead-letter store refused", d.attrs("error", perr)...)
 			d.result.Reason = ReasonDeadLetterStore
-			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays burying
+			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays ending
 			return
 		}
 	}
@@ -250,11 +257,15 @@ func (d *delivery) putLetter(note burial, err error) {
 	d.complete(Dead, err)
 }
 
+func (d *delivery) letterID() string {
+	info := &d.result.Info
+	return cmp.Or(info.ID, d.hold.Lease.Key) + "." + strconv.Itoa(info.Snoozes)
+}
+
 func (d *delivery) letter(note burial) DeadLetter {
 	req, info := d.req, &d.result.Info
-	work := cmp.Or(info.ID, d.hold.Lease.Key)
 	return DeadLetter{
-		ID:        work + "." + strconv.Itoa(info.Snoozes),
+		ID:        d.letterID(),
 		HandoffID: info.ID,
 		Task:      info.Task,
 		Queue:     info.Queue,

@@ -255,7 +255,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 		{"claim", nil, 503, 0, 200, 1},    // not run, and taken back in the background
 		{"complete", nil, 200, 1, 200, 2}, // done all the same; the mark is missing
 		{"release", errBoom, 500, 1, 500, 2},
-		{"bury", handoff.Permanent(errBoom), 503, 1, 205, 2},
+		{"end", handoff.Permanent(errBoom), 503, 1, 205, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.method, func(t *testing.T) {

@@ -71,8 +71,8 @@ func (s *store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 		return handoff.Claim{}, err
 	}
 	claim, err := s.Store.Claim(ctx, l)
-	if err == nil && (claim.Status == handoff.ClaimAcquired || claim.Status == handoff.ClaimBurying) {
-		note(ctx, func(seen *sight) { seen.settled, seen.buried = StillHeld, claim.Status == handoff.ClaimBurying })
+	if err == nil && (claim.Status == handoff.ClaimAcquired || claim.Status == handoff.ClaimEnding) {
+		note(ctx, func(seen *sight) { seen.settled, seen.buried = StillHeld, claim.Status == handoff.ClaimEnding })
 	}
 	return claim, err
 }
@@ -102,8 +102,15 @@ func (s *store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 	})
 }
 
-func (s *store) Bury(ctx context.Context, l handoff.Lease, text []byte) error {
-	return s.settle(ctx, func() error { return s.Store.Bury(ctx, l, text) }, func(seen *sight) { seen.buried = true })
+func (s *store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if err := s.reach(); err != nil {
+		return err
+	}
+	return s.Store.Keep(ctx, l, memo)
+}
+
+func (s *store) End(ctx context.Context, l handoff.Lease, text []byte) error {
+	return s.settle(ctx, func() error { return s.Store.End(ctx, l, text) }, func(seen *sight) { seen.buried = true })
 }
 
 func (s *store) settle(ctx context.Context, call func() error, done func(*sight)) error {

@@ -106,7 +106,7 @@ type sight struct {
 	delivery handoff.Delivery
 	ended    atomic.Bool
 	settled  Settled // by the Store of a Kit
-	buried   bool    // Bury succeeded
+	buried   bool    // End succeeded
 }
 
 type sightKey struct{}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,22 +24,38 @@ var saboteurs = map[string]struct {
 	bites string
 	store func(handoff.Store) handoff.Store
 }{
-	"always acquires":           {"busy", func(s handoff.Store) handoff.Store { return alwaysAcquires{s} }},
-	"forgets who completed":     {"complete", func(s handoff.Store) handoff.Store { return completesForAll{s} }},
-	"checks no owner":           {"wrong_owner", func(s handoff.Store) handoff.Store { return ownerless{s} }},
-	"renews for its own time":   {"renew", func(s handoff.Store) handoff.Store { return renewsForAMinute{s} }},
-	"renews what is lost":       {"lease_lost", func(s handoff.Store) handoff.Store { return renewsAll{s} }},
-	"release forgets counters":  {"release_counted", func(s handoff.Store) handoff.Store { return forgetful{s} }},
-	"counts every release":      {"release_uncounted", func(s handoff.Store) handoff.Store { return countsAll{s} }},
-	"tokens stand still":        {"release_counted", func(s handoff.Store) handoff.Store { return sameToken{s} }},
-	"repeats count":             {"claim_repeated", func(s handoff.Store) handoff.Store { return &countsRepeats{Store: s} }},
-	"knows no crash":            {"lease_runs_out", func(s handoff.Store) handoff.Store { return crashless{s} }},
-	"knows no generation":       {"generations", func(s handoff.Store) handoff.Store { return ageless{s} }},
-	"windows never end":         {"window_end", func(s handoff.Store) handoff.Store { return endless{s} }},
-	"loses notes":               {"burial_cut_short", func(s handoff.Store) handoff.Store { return noteless{s} }},
-	"runs what is being buried": {"burial_cut_short", func(s handoff.Store) handoff.Store { return exhumes{s} }},
-	"ignores contexts":          {"context_over", func(s handoff.Store) handoff.Store { return deaf{s} }},
-	"mixes up keys":             {"hostile_strings", func(s handoff.Store) handoff.Store { return trims{s} }},
+	"always acquires":          {"busy", func(s handoff.Store) handoff.Store { return alwaysAcquires{s} }},
+	"forgets who completed":    {"complete", func(s handoff.Store) handoff.Store { return completesForAll{s} }},
+	"checks no owner":          {"wrong_owner", func(s handoff.Store) handoff.Store { return ownerless{s} }},
+	"renews for its own time":  {"renew", func(s handoff.Store) handoff.Store { return renewsForAMinute{s} }},
+	"renews what is lost":      {"lease_lost", func(s handoff.Store) handoff.Store { return renewsAll{s} }},
+	"release forgets counters": {"release_counted", func(s handoff.Store) handoff.Store { return forgetful{s} }},
+	"counts every release":     {"release_uncounted", func(s handoff.Store) handoff.Store { return countsAll{s} }},
+	"tokens stand still":       {"release_counted", func(s handoff.Store) handoff.Store { return sameToken{s} }},
+	"repeats count":            {"claim_repeated", func(s handoff.Store) handoff.Store { return &countsRepeats{Store: s} }},
+	"knows no crash":           {"lease_runs_out", func(s handoff.Store) handoff.Store { return crashless{s} }},
+	"knows no generation":      {"generations", func(s handoff.Store) handoff.Store { return ageless{s} }},
+	"windows never end":        {"window_end", func(s handoff.Store) handoff.Store { return endless{s} }},
+	"loses notes":              {"ending_cut_short", func(s handoff.Store) handoff.Store { return noteless{s} }},
+	"runs what is ending":      {"ending_cut_short", func(s handoff.Store) handoff.Store { return exhumes{s} }},
+	"done opens to a copy":     {"done_closes_every_generation", func(s handoff.Store) handoff.Store { return reopens{s} }},
+	"refuses copies":           {"a_higher_generation_of_unfinished_work", func(s handoff.Store) handoff.Store { return &refusesCopies{Store: s} }},
+	"opens nothing":            {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return closes{s} }},
+	"opens with no attempts":   {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
+	"death is final":           {"redrive", func(s handoff.Store) handoff.Store { return buriesForGood{s} }},
+	"redrive is a generation":  {"redrive", func(s handoff.Store) handoff.Store { return rankless{s} }},
+	"frees by any letter":      {"dead_until_its_letter_is_gone", func(s handoff.Store) handoff.Store { return freesByAny{s} }},
+	"released owners may run":  {"a_released_claim_repeated", func(s handoff.Store) handoff.Store { return &runsTheReleased{Store: s} }},
+	"ends for its own rank":    {"ending_and_generations", func(s handoff.Store) handoff.Store { return &endsItsOwn{Store: s} }},
+	"ends once":                {"end", func(s handoff.Store) handoff.Store { return &endsOnce{Store: s} }},
+	"keeps for all":            {"keep", func(s handoff.Store) handoff.Store { return keepsForAll{s} }},
+	"keeps no memo":            {"keep", func(s handoff.Store) handoff.Store { return memoless{s} }},
+	"forgets memos at an end":  {"memo_outlives", func(s handoff.Store) handoff.Store { return endsMemos{s} }},
+	"shows no letter":          {"show_key", func(s handoff.Store) handoff.Store { return secretive{s.(handoff.KeyStore)} }},
+	"frees what is held":       {"free_key", func(s handoff.Store) handoff.Store { return freesHeld{s.(handoff.KeyStore)} }},
+	"one history is wrong":     {"every_history", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
+	"ignores contexts":         {"context_over", func(s handoff.Store) handoff.Store { return deaf{s} }},
+	"mixes up keys":            {"hostile_strings", func(s handoff.Store) handoff.Store { return trims{s} }},
 }
 
 // TestSabotagedStore is run by TestStoreBites, in a process of its own.
@@ -126,8 +143,8 @@ func (s forgetful) Release(ctx context.Context, l handoff.Lease, counted bool) e
 	if err := s.Store.Release(ctx, l, counted); err != nil {
 		return err
 	}
-	l.TTL, l.Window = 1, 1          // the record is gone by the next call
-	_, err := s.Store.Claim(ctx, l) //nolint:staticcheck // the inner one, not its own
+	l.Owner, l.TTL, l.Window = "another", 1, 1 // the record is gone by the next call
+	_, err := s.Store.Claim(ctx, l)            //nolint:staticcheck // the inner one, not its own
 	return err
 }
 
@@ -194,7 +211,7 @@ type exhumes struct{ handoff.Store }
 
 func (s exhumes) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	c, err := s.Store.Claim(ctx, l)
-	if c.Status == handoff.ClaimBurying {
+	if c.Status == handoff.ClaimEnding {
 		c.Status = handoff.ClaimAcquired
 	}
 	return c, err
@@ -211,4 +228,181 @@ type trims struct{ handoff.Store }
 func (s trims) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	l.Key = strings.TrimRight(l.Key, " ")
 	return s.Store.Claim(ctx, l)
+}
+
+// reopens has a higher generation begin afresh, whatever became of the lower.
+type reopens struct{ handoff.Store }
+
+func (s reopens) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	c, err := s.Store.Claim(ctx, l)
+	if c.Status == handoff.ClaimDone && l.Generation > 1 {
+		l.Key += "again"
+		return s.Store.Claim(ctx, l)
+	}
+	return c, err
+}
+
+// refusesCopies lets in the generation that was there first, and no other.
+type refusesCopies struct {
+	handoff.Store
+
+	mu    sync.Mutex
+	ranks map[string]int
+}
+
+func (s *refusesCopies) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	s.mu.Lock()
+	if s.ranks == nil {
+		s.ranks = make(map[string]int)
+	}
+	first, known := s.ranks[l.Key]
+	if !known {
+		s.ranks[l.Key] = l.Generation
+	}
+	s.mu.Unlock()
+	if known && l.Generation > first {
+		return handoff.Claim{Status: handoff.ClaimDone}, nil
+	}
+	return s.Store.Claim(ctx, l)
+}
+
+type closes struct{ handoff.Store }
+
+func (s closes) Complete(ctx context.Context, l handoff.Lease) error {
+	l.Opens = handoff.OpensNothing
+	return s.Store.Complete(ctx, l)
+}
+
+type startsAgain struct{ handoff.Store }
+
+func (s startsAgain) Complete(ctx context.Context, l handoff.Lease) error {
+	if l.Opens == handoff.OpensContinued {
+		l.Opens = handoff.OpensNext
+	}
+	return s.Store.Complete(ctx, l)
+}
+
+type buriesForGood struct{ handoff.Store }
+
+func (s buriesForGood) Complete(ctx context.Context, l handoff.Lease) error {
+	l.Letter = ""
+	return s.Store.Complete(ctx, l)
+}
+
+// rankless takes a redrive for one more generation.
+type rankless struct{ handoff.Store }
+
+func (s rankless) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	l.Generation, l.Redrives = l.Generation+l.Redrives, 0
+	return s.Store.Claim(ctx, l)
+}
+
+func (s rankless) Complete(ctx context.Context, l handoff.Lease) error {
+	l.Generation, l.Redrives = l.Generation+l.Redrives, 0
+	return s.Store.Complete(ctx, l)
+}
+
+type freesByAny struct{ handoff.Store }
+
+func (s freesByAny) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	c, err := s.Store.Claim(ctx, l)
+	if c.Status == handoff.ClaimDead && l.Freed != "" {
+		l.Freed = c.Letter
+		return s.Store.Claim(ctx, l)
+	}
+	return c, err
+}
+
+type runsTheReleased struct {
+	handoff.Store
+
+	released sync.Map
+}
+
+func (s *runsTheReleased) Release(ctx context.Context, l handoff.Lease, counted bool) error {
+	s.released.Store(l.Owner, true)
+	return s.Store.Release(ctx, l, counted)
+}
+
+func (s *runsTheReleased) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	if _, ok := s.released.Load(l.Owner); ok {
+		l.Owner += " again"
+	}
+	return s.Store.Claim(ctx, l)
+}
+
+// endsItsOwn leaves an ending to the generation that began it.
+type endsItsOwn struct {
+	handoff.Store
+
+	ends sync.Map
+}
+
+func (s *endsItsOwn) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	s.ends.Store(l.Key, l.Generation)
+	return s.Store.End(ctx, l, note)
+}
+
+func (s *endsItsOwn) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	if g, ok := s.ends.Load(l.Key); ok && g != l.Generation {
+		return handoff.Claim{Status: handoff.ClaimSuperseded}, nil
+	}
+	return s.Store.Claim(ctx, l)
+}
+
+// endsOnce keeps the first note.
+type endsOnce struct {
+	handoff.Store
+
+	ends sync.Map
+}
+
+func (s *endsOnce) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	if _, ended := s.ends.LoadOrStore(l.Key+l.Owner, true); ended {
+		return nil
+	}
+	return s.Store.End(ctx, l, note)
+}
+
+type keepsForAll struct{ handoff.Store }
+
+func (s keepsForAll) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if err := s.Store.Keep(ctx, l, memo); !errors.Is(err, handoff.ErrLeaseLost) {
+		return err
+	}
+	return nil
+}
+
+type memoless struct{ handoff.Store }
+
+func (s memoless) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+	c, err := s.Store.Claim(ctx, l)
+	c.Memo = nil
+	return c, err
+}
+
+type endsMemos struct{ handoff.Store }
+
+func (s endsMemos) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	if err := s.Keep(ctx, l, nil); err != nil {
+		return err
+	}
+	return s.Store.End(ctx, l, note)
+}
+
+type secretive struct{ handoff.KeyStore }
+
+func (s secretive) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, error) {
+	record, err := s.KeyStore.ShowKey(ctx, key)
+	record.Letter = ""
+	return record, err
+}
+
+type freesHeld struct{ handoff.KeyStore }
+
+func (s freesHeld) FreeKey(ctx context.Context, key string) error {
+	if err := s.KeyStore.FreeKey(ctx, key); !errors.Is(err, handoff.ErrKeyHeld) {
+		return err
+	}
+	return nil
 }

@@ -22,6 +22,11 @@ import (
 //
 //	Advance(d time.Duration) // moves the store's clock forward by d
 //
+// One subtest makes every call in every state that three calls by four owners
+// lead to, and compares the answers with a model of the contract. The environment
+// variable HANDOFF_HISTORY_DEPTH sets another number of calls; each one more
+// takes two to three times as long.
+//
 // TestStore sees no crash, no failover and no lost connection; these are for
 // the implementer to test.
 func TestStore(t *testing.T, newStore func(t *testing.T) handoff.Store) {
@@ -54,10 +59,21 @@ var storeTests = []struct {
 	{"generation while leased", generationWhileLeased},
 	{"window end", windowEnd},
 	{"window slides", windowSlides},
-	{"bury", bury},
-	{"burial cut short", burialCutShort},
-	{"burying released", buryingReleased},
-	{"burying and generations", buryingAndGenerations},
+	{"a released claim repeated", releasedClaimRepeated},
+	{"done closes every generation", doneCloses},
+	{"a higher generation of unfinished work", unfinishedSuperseded},
+	{"completion opens the next generation", opens},
+	{"redrive", redrive},
+	{"dead until its letter is gone", deadUntilFreed},
+	{"end", end},
+	{"ending cut short", endingCutShort},
+	{"ending released", endingReleased},
+	{"ending and generations", endingAndGenerations},
+	{"keep", keep},
+	{"memo outlives", memoOutlives},
+	{"every history", everyHistory},
+	{"show key", showKey},
+	{"free key", freeKey},
 	{"context over", contextOver},
 	{"bad lease", badLease},
 	{"longest lease", longestLease},
@@ -84,6 +100,10 @@ func lease(key, owner string) handoff.Lease {
 
 func lasting(l handoff.Lease, ttl time.Duration) handoff.Lease { l.TTL = ttl; return l }
 func of(generation int, l handoff.Lease) handoff.Lease         { l.Generation = generation; return l }
+func redriven(times int, l handoff.Lease) handoff.Lease        { l.Redrives = times; return l }
+func opening(o handoff.Opening, l handoff.Lease) handoff.Lease { l.Opens = o; return l }
+func dying(letter string, l handoff.Lease) handoff.Lease       { l.Letter = letter; return l }
+func freed(letter string, l handoff.Lease) handoff.Lease       { l.Freed = letter; return l }
 
 func (t *storeTest) claim(l handoff.Lease) handoff.Claim {
 	t.Helper()
@@ -124,7 +144,8 @@ func (t *storeTest) calls(ctx context.Context) map[string]func(handoff.Lease) er
 		"renew":    func(l handoff.Lease) error { return renewOne(ctx, t.store, l) },
 		"complete": func(l handoff.Lease) error { return t.store.Complete(ctx, l) },
 		"release":  func(l handoff.Lease) error { return t.store.Release(ctx, l, true) },
-		"bury":     func(l handoff.Lease) error { return t.store.Bury(ctx, l, []byte("note")) },
+		"keep":     func(l handoff.Lease) error { return t.store.Keep(ctx, l, []byte("memo")) },
+		"end":      func(l handoff.Lease) error { return t.store.End(ctx, l, []byte("note")) },
 	}
 }
 
@@ -201,15 +222,19 @@ func statusName(s handoff.ClaimStatus) string {
 		return "busy"
 	case handoff.ClaimDone:
 		return "done"
-	case handoff.ClaimBurying:
-		return "burying"
+	case handoff.ClaimSuperseded:
+		return "superseded"
+	case handoff.ClaimEnding:
+		return "ending"
+	case handoff.ClaimDead:
+		return "dead"
 	}
 	return fmt.Sprintf("status %d", s)
 }
 
 func (t *storeTest) wantClaim(what string, got, want handoff.Claim) {
 	t.Helper()
-	if !got.First.Equal(want.First) || !bytes.Equal(got.Note, want.Note) || got.Status != want.Status ||
+	if !got.First.Equal(want.First) || !bytes.Equal(got.Note, want.Note) || !bytes.Equal(got.Memo, want.Memo) || got.Status != want.Status ||
 		got.Attempt != want.Attempt || got.Token != want.Token || got.Crashed != want.Crashed {
 		t.Fatalf("%s: got %+v, want the first answer, %+v", what, got, want)
 	}
@@ -242,7 +267,10 @@ func (t *storeTest) wantAllLost(key, owner string) {
 		"complete":          t.store.Complete(t.Context(), lease(key, owner)),
 		"release counted":   t.store.Release(t.Context(), lease(key, owner), true),
 		"release uncounted": t.store.Release(t.Context(), lease(key, owner), false),
-		"bury":              t.store.Bury(t.Context(), lease(key, owner), []byte("wrong")),
+		"complete opening":  t.store.Complete(t.Context(), opening(handoff.OpensNext, lease(key, owner))),
+		"complete as dead":  t.store.Complete(t.Context(), dying("wrong", lease(key, owner))),
+		"keep":              t.store.Keep(t.Context(), lease(key, owner), []byte("wrong")),
+		"end":               t.store.End(t.Context(), lease(key, owner), []byte("wrong")),
 	} {
 		t.wantLost(fmt.Sprintf("%s of %q by %q", what, key, owner), err)
 	}

@@ -1,106 +1,14 @@
 package handofftest
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"time"
 
 	"github.com/brillconsulting/handoff"
 )
-
-func bury(t *storeTest) {
-	t.acquire(lease("k", "a"))
-	t.must("bury", t.store.Bury(t.Context(), lease("k", "a"), []byte("first")))
-	t.must("bury repeated", t.store.Bury(t.Context(), lease("k", "a"), []byte("second")))
-	c := t.claim(lease("k", "b"))
-	t.wantStatus("a claim of a burying key that is leased", c, handoff.ClaimBusy)
-	if c.Left <= 0 || c.Left > leaseTTL {
-		t.Fatalf("Left is %v, want it over 0 and at most %v", c.Left, leaseTTL)
-	}
-	t.wantAllLost("k", "b")
-	t.must("complete of a burial, and its repeats", t.store.Complete(t.Context(), lease("k", "a")))
-	t.must("complete of a burial, and its repeats", t.store.Complete(t.Context(), lease("k", "a")))
-	t.wantStatus("a claim after a burial", t.claim(lease("k", "c")), handoff.ClaimDone)
-}
-
-func burialCutShort(t *storeTest) {
-	notes := map[string][]byte{
-		"nil": nil, "empty": {}, "text": []byte("a note"),
-		"binary": {0, 1, 255, '\r', '\n', 0}, "digits": []byte("1234567890"), "10 kB": bytes.Repeat([]byte("note"), 2500),
-	}
-	first, second := map[string]handoff.Claim{}, map[string]handoff.Claim{}
-	for key, note := range notes {
-		first[key] = t.acquire(lease(key, "a"))
-		t.must("release", t.store.Release(t.Context(), lease(key, "a"), true))
-		t.acquire(lease(key, "b"))
-		kept := bytes.Clone(note)
-		t.must("bury", t.store.Bury(t.Context(), lease(key, "b"), kept))
-		clear(kept) // the store must have its own copy
-		t.must("renew", t.renewOne(lasting(lease(key, "b"), brief)))
-	}
-	t.pass(brief)
-	for key, note := range notes {
-		c := t.claim(lease(key, "c"))
-		t.wantStatus("a claim after a burial was cut short", c, handoff.ClaimBurying)
-		t.want("Attempt", c.Attempt, 2)
-		t.wantTime("First", c.First, first[key].First)
-		t.wantGrown(first[key], c)
-		if !bytes.Equal(c.Note, note) {
-			t.Fatalf("Note is %q, want the %q that was buried", c.Note, note)
-		}
-		t.wantAllLost(key, "b")
-		t.wantStatus("a claim while the burial is repeated", t.claim(lease(key, "d")), handoff.ClaimBusy)
-		t.wantClaim("a claim of a burial repeated by its owner", t.claim(lasting(lease(key, "c"), brief)), c)
-		second[key] = c
-	}
-	t.pass(brief)
-	for key, note := range notes {
-		c := t.claim(lease(key, "e"))
-		t.wantStatus("a claim after a burial was cut short twice", c, handoff.ClaimBurying)
-		t.want("Attempt", c.Attempt, 2)
-		t.wantGrown(second[key], c)
-		if !bytes.Equal(c.Note, note) {
-			t.Fatalf("Note is %q the second time, want the %q that was buried", c.Note, note)
-		}
-		t.must("complete", t.store.Complete(t.Context(), lease(key, "e")))
-		t.wantStatus("a claim after a burial", t.claim(lease(key, "f")), handoff.ClaimDone)
-	}
-}
-
-func buryingReleased(t *storeTest) {
-	for _, counted := range []bool{true, false} {
-		key := fmt.Sprint("k", counted)
-		t.acquire(lease(key, "a"))
-		t.must("bury", t.store.Bury(t.Context(), lease(key, "a"), []byte("note")))
-		for _, owner := range []string{"a", "b", "c"} {
-			t.must("release", t.store.Release(t.Context(), lease(key, owner), counted))
-			t.must("release repeated", t.store.Release(t.Context(), lease(key, owner), counted))
-			t.wantNotHeld(key, owner)
-			t.wantLost("complete after a release", t.store.Complete(t.Context(), lease(key, owner)))
-			c := t.claim(lease(key, string(owner[0]+1)))
-			t.wantStatus("a claim after a burial was released", c, handoff.ClaimBurying)
-			t.want("Attempt", c.Attempt, 1)
-			t.want("Note", string(c.Note), "note")
-		}
-	}
-}
-
-func buryingAndGenerations(t *storeTest) {
-	old := of(1, lease("k", "a"))
-	first := t.acquire(old)
-	t.must("bury", t.store.Bury(t.Context(), old, []byte("note")))
-	t.wantStatus("a claim of a lower generation", t.claim(lease("k", "b")), handoff.ClaimDone)
-	t.wantStatus("a claim of a higher generation while burying", t.claim(of(2, lease("k", "c"))), handoff.ClaimBusy)
-	t.must("release", t.store.Release(t.Context(), old, true))
-	second := t.acquire(of(2, lease("k", "d")))
-	t.want("Attempt of a generation after a buried one", second.Attempt, 1)
-	t.want("length of its note", len(second.Note), 0)
-	t.wantGrown(first, second)
-}
 
 func contextOver(t *storeTest) {
 	cancelled, cancel := context.WithCancel(t.Context())
@@ -128,6 +36,9 @@ func badLease(t *storeTest) {
 		"no window":           func(l *handoff.Lease) { l.Window = 0 },
 		"window under TTL":    func(l *handoff.Lease) { l.TTL, l.Window = 2*leaseTTL, leaseTTL },
 		"negative generation": func(l *handoff.Lease) { l.Generation = -1 },
+		"negative redrives":   func(l *handoff.Lease) { l.Redrives = -1 },
+		"unknown opening":     func(l *handoff.Lease) { l.Opens = 99 },
+		"opening and letter":  func(l *handoff.Lease) { l.Opens, l.Letter = handoff.OpensNext, "letter" },
 		"empty owner":         func(l *handoff.Lease) { l.Owner = "" },
 		"empty key":           func(l *handoff.Lease) { l.Key = "" },
 	} {
@@ -166,11 +77,16 @@ func hostileStrings(t *storeTest) {
 			t.must("release", t.store.Release(t.Context(), lease(s, s), true))
 			t.want("Attempt after a release", t.acquire(lease(s, "z")).Attempt, 2)
 		case 2:
-			t.must("bury", t.store.Bury(t.Context(), lease(s, s), []byte(s)))
+			memo := s[:min(len(s), handoff.MaxMemo)]
+			t.must("keep", t.store.Keep(t.Context(), lease(s, s), []byte(memo)))
+			t.must("end", t.store.End(t.Context(), lease(s, s), []byte(s)))
 			t.must("release", t.store.Release(t.Context(), lease(s, s), true))
 			if c := t.claim(lease(s, "z")); string(c.Note) != s {
 				t.Fatalf("Note is %.20q, want %.20q", c.Note, s)
 			}
+			t.must("complete as dead", t.store.Complete(t.Context(), dying(s, lease(s, "z"))))
+			t.want("Letter", t.claim(lease(s, "y")).Letter, s)
+			t.want("Memo of a redrive", string(t.claim(redriven(1, lease(s, "x"))).Memo), memo)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func complete(t *storeTest) {
 	t.wantNotHeld("k", "a")
 	t.wantLost("complete of a key that another owner completed", t.store.Complete(t.Context(), lease("k", "b")))
 	t.wantLost("release after completion", t.store.Release(t.Context(), lease("k", "a"), true))
-	t.wantLost("bury after completion", t.store.Bury(t.Context(), lease("k", "a"), nil))
+	t.wantLost("end after completion", t.store.End(t.Context(), lease("k", "a"), nil))
 	t.wantStatus("a claim after completion", t.claim(lease("k", "c")), handoff.ClaimDone)
 }
 
@@ -178,7 +178,7 @@ func renew(t *storeTest) {
 	t.acquire(lease("k3", "c"))
 	t.must("release", t.store.Release(t.Context(), lease("k3", "c"), true))
 	t.acquire(lease("k4", "d"))
-	t.must("bury", t.store.Bury(t.Context(), lease("k4", "d"), nil))
+	t.must("end", t.store.End(t.Context(), lease("k4", "d"), nil))
 	held, err = t.store.Renew(t.Context(), []handoff.Lease{
 		lasting(lease("k1", "a"), 2*leaseTTL),
 		lease("k2", "not b"),
@@ -229,9 +229,9 @@ func wrongOwner(t *storeTest) {
 func generations(t *storeTest) {
 	first := t.acquire(of(1, lease("k", "a")))
 	t.must("release", t.store.Release(t.Context(), of(1, lease("k", "a")), true))
-	t.wantStatus("a claim of a lower generation", t.claim(lease("k", "b")), handoff.ClaimDone)
+	t.wantStatus("a claim of a lower generation", t.claim(lease("k", "b")), handoff.ClaimSuperseded)
 	t.want("Attempt after a claim of a lower generation", t.acquire(of(1, lease("k", "c"))).Attempt, 2)
-	t.must("complete", t.store.Complete(t.Context(), of(1, lease("k", "c"))))
+	t.must("complete", t.store.Complete(t.Context(), opening(handoff.OpensNext, of(1, lease("k", "c")))))
 
 	second := t.acquire(of(2, lease("k", "d")))
 	t.want("Attempt of a higher generation", second.Attempt, 1)
@@ -245,12 +245,14 @@ func generations(t *storeTest) {
 	for g := range 3 {
 		t.wantStatus(fmt.Sprintf("a claim of generation %d after 2 completed", g), t.claim(of(g, lease("k", "e"))), handoff.ClaimDone)
 	}
-	t.want("Attempt after skipped generations", t.acquire(of(1000, lease("k", "f"))).Attempt, 1)
+	t.acquire(lease("skips", "a"))
+	t.must("release", t.store.Release(t.Context(), lease("skips", "a"), true))
+	t.want("Attempt after skipped generations", t.acquire(of(1000, lease("skips", "f"))).Attempt, 1)
 }
 
 func generationWhileLeased(t *storeTest) {
 	t.acquire(of(1, lease("k", "a")))
-	t.wantStatus("a claim of a lower generation", t.claim(lease("k", "b")), handoff.ClaimDone)
+	t.wantStatus("a claim of a lower generation", t.claim(lease("k", "b")), handoff.ClaimSuperseded)
 	t.wantStatus("a claim of a higher generation while leased", t.claim(of(2, lease("k", "c"))), handoff.ClaimBusy)
 	t.must("renew", t.renewOne(lasting(of(1, lease("k", "a")), brief)))
 	t.pass(brief)
@@ -270,7 +272,10 @@ func windowEnd(t *storeTest) {
 	for what, end := range map[string]func(handoff.Lease) error{
 		"complete": func(l handoff.Lease) error { return t.store.Complete(t.Context(), l) },
 		"release":  func(l handoff.Lease) error { return t.store.Release(t.Context(), l, true) },
-		"bury":     func(l handoff.Lease) error { return t.store.Bury(t.Context(), l, nil) },
+		"end":      func(l handoff.Lease) error { return t.store.End(t.Context(), l, nil) },
+		"keep":     func(l handoff.Lease) error { return t.store.Keep(t.Context(), l, []byte("memo")) },
+		"dead":     func(l handoff.Lease) error { return t.store.Complete(t.Context(), dying("letter", l)) },
+		"opened":   func(l handoff.Lease) error { return t.store.Complete(t.Context(), opening(handoff.OpensNext, l)) },
 		"nothing":  func(handoff.Lease) error { return nil },
 	} {
 		// With such a short window the record may be gone before the call.
@@ -279,6 +284,7 @@ func windowEnd(t *storeTest) {
 		}
 		t.pass(brief)
 		c := t.acquire(shortly("a"))
+		t.want("length of the memo in a new window after "+what, len(c.Memo), 0)
 		t.want("Attempt in a new window after "+what, c.Attempt, 1)
 		t.want("Crashed in a new window after "+what, c.Crashed, false)
 		t.wantGrown(last, c)
@@ -294,7 +300,10 @@ func windowSlides(t *storeTest) {
 		"renew":    t.renewOne,
 		"complete": func(l handoff.Lease) error { return t.store.Complete(t.Context(), l) },
 		"release":  func(l handoff.Lease) error { return t.store.Release(t.Context(), l, true) },
-		"bury":     func(l handoff.Lease) error { return t.store.Bury(t.Context(), l, nil) },
+		"end":      func(l handoff.Lease) error { return t.store.End(t.Context(), l, nil) },
+		"keep":     func(l handoff.Lease) error { return t.store.Keep(t.Context(), l, []byte("memo")) },
+		"dead":     func(l handoff.Lease) error { return t.store.Complete(t.Context(), dying("letter", l)) },
+		"opened":   func(l handoff.Lease) error { return t.store.Complete(t.Context(), opening(handoff.OpensContinued, l)) },
 	} {
 		for try := 0; keys[what] == ""; try++ { // on a slow machine the first window may end before the change
 			if try == 5 {

@@ -23,7 +23,7 @@ func TestStoreIsBounded(t *testing.T) {
 			_, err := store.Claim(context.Background(), l)
 			assert.NoError(t, err)
 			if i%100 == 0 {
-				assert.NoError(t, store.Bury(context.Background(), l, make([]byte, 1000)))
+				assert.NoError(t, store.End(context.Background(), l, make([]byte, 1000)))
 			}
 			time.Sleep(10 * time.Second) // 360 records are alive at a time
 		}

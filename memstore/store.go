@@ -1,20 +1,19 @@
 package memstore
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
+	"errors"
 	"fmt"
-	"math"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff"
 )
 
-// Store is a [handoff.Store] in the memory of one process, for tests, for local
-// development, and for a service that runs as a single process and may forget
-// what was done when it restarts. It is safe for concurrent use.
+// Store is a [handoff.KeyStore] in the memory of one process, for tests, for
+// local development, and for a service that runs as a single process and may
+// forget what was done when it restarts. It is safe for concurrent use.
 //
 // Records go when their window ends; memory is bounded by the work of one
 // window. It starts no goroutine and needs no closing. Leases and windows are
@@ -22,53 +21,13 @@ import (
 type Store struct {
 	mu      sync.Mutex
 	records map[compact]record
-	notes   map[compact][]byte // of records that are burying
-	start   time.Time          // what the instants in records count from
-	sweepAt int                // number of records at which the expired ones are removed
-	token   int64              // the last fencing token of all keys, so that tokens grow across windows too
+	texts   map[compact]texts // of the records that have any: few
+	start   time.Time         // what the instants in records count from
+	sweepAt int               // number of records at which the expired ones are removed
+	token   int64             // the last fencing token of all keys, so that tokens grow across windows too
 }
 
-var _ handoff.Store = (*Store)(nil)
-
-type phase uint8
-
-const (
-	phaseRunning phase = iota
-	phaseIdle
-	phaseBurying
-	phaseDone
-)
-
-// record holds no pointer, and neither does its key: a window's worth of
-// records would otherwise be walked by every garbage collection.
-type record struct {
-	phase      phase
-	crashed    bool    // the execution before the one that attempt counts ran out of its lease
-	leased     bool    // the lease was not given up
-	owner      compact // who holds the lease, or held it last
-	generation int
-	attempt    int
-	token      int64
-	first      int64         // Unix time in µs
-	leaseEnd   time.Duration // this and expires count from Store.start
-	expires    time.Duration
-}
-
-// compact is a string of up to 23 bytes behind its length, as the router's keys
-// and owners are, or as much of the digest of a longer one.
-type compact [24]byte
-
-func compacted(s string) (c compact) {
-	c[0] = 0xff
-	if len(s) < len(c) {
-		c[0] = byte(len(s))
-		copy(c[1:], s)
-		return c
-	}
-	sum := sha256.Sum256([]byte(s))
-	copy(c[1:], sum[:])
-	return c
-}
+var _ handoff.KeyStore = (*Store)(nil)
 
 const minSweep = 1024
 
@@ -76,7 +35,7 @@ const minSweep = 1024
 func New() *Store {
 	return &Store{
 		records: make(map[compact]record),
-		notes:   make(map[compact][]byte),
+		texts:   make(map[compact]texts),
 		start:   time.Now(),
 		sweepAt: minSweep,
 	}
@@ -92,35 +51,88 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 	now := time.Now()
 	at, key := now.Sub(s.start), compacted(l.Key)
 	r, known := s.find(key, at)
-	switch {
-	case !known:
+	if !known {
 		s.sweep(at)
-		r = s.begin(l, now)
-	case l.Generation < r.generation, l.Generation == r.generation && r.phase == phaseDone:
-		return handoff.Claim{Status: handoff.ClaimDone}, nil
-	case r.heldBy(l.Owner) && l.Generation == r.generation:
-		// A repeat: the first answer stands.
-	case r.leased && at < r.leaseEnd:
-		return handoff.Claim{Status: handoff.ClaimBusy, Left: r.leaseEnd - at}, nil
-	case l.Generation > r.generation:
-		r = s.begin(l, now)
-	case r.phase == phaseBurying:
+		r.begin(l, now)
 		r.token = s.nextToken(now)
+		r.hold(l, at)
+		s.records[key] = r
+		return acquired(r, texts{}), nil
+	}
+	switch status := s.claim(&r, l, key, now); status {
+	case handoff.ClaimDone, handoff.ClaimSuperseded:
+		return handoff.Claim{Status: status}, nil
+	case handoff.ClaimDead:
+		return handoff.Claim{Status: status, Letter: s.texts[key].letter}, nil
+	case handoff.ClaimBusy:
+		c := handoff.Claim{Status: status}
+		if r.leased {
+			c.Left = r.leaseEnd - at
+		}
+		return c, nil
+	}
+	r.hold(l, at)
+	s.records[key] = r
+	return acquired(r, s.texts[key]), nil
+}
+
+// claim changes r as the table of [handoff.Store] says.
+func (s *Store) claim(r *record, l handoff.Lease, key compact, now time.Time) handoff.ClaimStatus {
+	newer := rankOf(l).compare(r.rank)
+	mine, held := r.owner == compacted(l.Owner), r.held(now.Sub(s.start))
+	switch {
+	case r.phase == phaseDone:
+		return handoff.ClaimDone
+	case r.phase == phaseDead:
+		t := s.texts[key]
+		switch {
+		case l.Redrives > r.rank.redrives:
+			s.keep(key, texts{memo: t.memo})
+		case l.Freed == t.letter:
+			s.keep(key, texts{})
+		default:
+			return handoff.ClaimDead
+		}
+		r.begin(l, now)
+	case r.phase == phaseEnding:
+		if mine && r.leased {
+			return handoff.ClaimEnding // a repeat
+		}
+		if mine || held {
+			return handoff.ClaimBusy
+		}
+	case newer < 0:
+		return handoff.ClaimSuperseded
+	case newer == 0 && mine && r.leased:
+		return handoff.ClaimAcquired // a repeat
+	case newer == 0 && mine && r.phase == phaseIdle, held:
+		return handoff.ClaimBusy
+	case newer > 0:
+		r.begin(l, now)
 	default:
+		if r.phase == phaseOpened && r.attempt == 0 {
+			r.first = now.UnixMicro()
+		}
 		r.crashed = r.crashed || r.phase == phaseRunning
 		r.phase = phaseRunning
 		r.attempt++
-		r.token = s.nextToken(now)
 	}
-	r.owner, r.leased = compacted(l.Owner), true
-	r.hold(l, at)
-	s.records[key] = r
+	r.token = s.nextToken(now)
+	if r.phase == phaseEnding {
+		return handoff.ClaimEnding
+	}
+	return handoff.ClaimAcquired
+}
 
-	c := handoff.Claim{Status: handoff.ClaimAcquired, Attempt: r.attempt, Token: r.token, First: time.UnixMicro(r.first), Crashed: r.crashed}
-	if r.phase == phaseBurying {
-		c.Status, c.Crashed, c.Note = handoff.ClaimBurying, false, slices.Clone(s.notes[key])
+// acquired is the answer to a claim that has the lease.
+func acquired(r record, t texts) handoff.Claim {
+	c := handoff.Claim{Status: handoff.ClaimAcquired, Attempt: r.attempt, Token: r.token, First: time.UnixMicro(r.first)}
+	if r.phase == phaseEnding {
+		c.Status, c.Note = handoff.ClaimEnding, bytes.Clone(t.note)
+	} else {
+		c.Crashed, c.Memo = r.crashed, bytes.Clone(t.memo)
 	}
-	return c, nil
+	return c
 }
 
 // Renew implements [handoff.Store].
@@ -143,24 +155,62 @@ func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	return held, nil
 }
 
+// Keep implements [handoff.Store].
+func (s *Store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if len(memo) > handoff.MaxMemo {
+		return fmt.Errorf("memstore: keep: the memo has %d bytes, must be %d at most", len(memo), handoff.MaxMemo)
+	}
+	return s.change(ctx, "keep", l, func(r *record, t *texts) error {
+		if !r.heldBy(l.Owner) {
+			return handoff.ErrLeaseLost
+		}
+		t.memo = nil
+		if len(memo) > 0 {
+			t.memo = bytes.Clone(memo)
+		}
+		return nil
+	})
+}
+
+// End implements [handoff.Store].
+func (s *Store) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	return s.change(ctx, "end", l, func(r *record, t *texts) error {
+		if !r.heldBy(l.Owner) {
+			return handoff.ErrLeaseLost
+		}
+		r.phase, t.note = phaseEnding, bytes.Clone(note)
+		return nil
+	})
+}
+
 // Complete implements [handoff.Store].
 func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
-	return s.change(ctx, "complete", l, func(r record) (record, error) {
-		repeat := r.phase == phaseDone && r.owner == compacted(l.Owner)
-		if !r.heldBy(l.Owner) && !repeat {
-			return r, handoff.ErrLeaseLost
+	return s.change(ctx, "complete", l, func(r *record, t *texts) error {
+		if r.phase >= phaseOpened && r.owner == compacted(l.Owner) {
+			return nil // a repeat
 		}
-		r.phase, r.leased = phaseDone, false
-		return r, nil
+		if !r.heldBy(l.Owner) {
+			return handoff.ErrLeaseLost
+		}
+		r.leased, t.note = false, nil
+		switch {
+		case l.Letter != "":
+			r.phase, t.letter = phaseDead, l.Letter
+		case l.Opens == handoff.OpensNothing:
+			r.phase, t.memo = phaseDone, nil
+		default:
+			r.open(l.Opens)
+		}
+		return nil
 	})
 }
 
 // Release implements [handoff.Store].
 func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) error {
-	return s.change(ctx, "release", l, func(r record) (record, error) {
+	return s.change(ctx, "release", l, func(r *record, _ *texts) error {
 		switch {
-		case r.phase == phaseDone || r.owner != compacted(l.Owner):
-			return r, handoff.ErrLeaseLost
+		case r.phase >= phaseOpened || r.owner != compacted(l.Owner):
+			return handoff.ErrLeaseLost
 		case r.phase == phaseRunning:
 			r.phase = phaseIdle
 			if counted {
@@ -170,24 +220,12 @@ func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 			}
 		}
 		r.leased = false
-		return r, nil
-	})
-}
-
-// Bury implements [handoff.Store].
-func (s *Store) Bury(ctx context.Context, l handoff.Lease, note []byte) error {
-	return s.change(ctx, "bury", l, func(r record) (record, error) {
-		if !r.heldBy(l.Owner) {
-			return r, handoff.ErrLeaseLost
-		}
-		r.phase = phaseBurying
-		s.notes[compacted(l.Key)] = slices.Clone(note)
-		return r, nil
+		return nil
 	})
 }
 
 // change applies fn to a record that is there and lets it live for the window.
-func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(record) (record, error)) error {
+func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(*record, *texts) error) error {
 	err := checkCall(ctx, l)
 	if err == nil {
 		err = s.changeRecord(l, fn)
@@ -198,7 +236,7 @@ func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn fun
 	return nil
 }
 
-func (s *Store) changeRecord(l handoff.Lease, fn func(record) (record, error)) error {
+func (s *Store) changeRecord(l handoff.Lease, fn func(*record, *texts) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, key := time.Since(s.start), compacted(l.Key)
@@ -206,21 +244,54 @@ func (s *Store) changeRecord(l handoff.Lease, fn func(record) (record, error)) e
 	if !known {
 		return handoff.ErrLeaseLost
 	}
-	r, err := fn(r)
-	if err != nil {
+	t := s.texts[key]
+	if err := fn(&r, &t); err != nil {
 		return err
 	}
 	r.expires = later(at, l.Window)
 	s.records[key] = r
-	if r.phase != phaseBurying {
-		delete(s.notes, key)
-	}
+	s.keep(key, t)
 	return nil
 }
 
-// begin returns the record of the first execution of a generation.
-func (s *Store) begin(l handoff.Lease, now time.Time) record {
-	return record{generation: l.Generation, attempt: 1, token: s.nextToken(now), first: now.UnixMicro()}
+// ShowKey implements [handoff.KeyStore].
+func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, error) {
+	if err := checkKey(ctx, key); err != nil {
+		return handoff.KeyRecord{}, fmt.Errorf("memstore: show key: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	at := now.Sub(s.start)
+	r, known := s.find(compacted(key), at)
+	if !known {
+		return handoff.KeyRecord{State: "absent"}, nil
+	}
+	t := s.texts[compacted(key)]
+	shown := handoff.KeyRecord{
+		State: r.phase.String(), Owner: r.owner.String(), Redrives: r.rank.redrives, Generation: r.rank.generation,
+		Attempt: r.attempt, Token: r.token, First: time.UnixMicro(r.first), Letter: t.letter, Memo: bytes.Clone(t.memo),
+		Expires: now.Add(r.expires - at),
+	}
+	if r.held(at) {
+		shown.Held = now.Add(r.leaseEnd - at)
+	}
+	return shown, nil
+}
+
+// FreeKey implements [handoff.KeyStore].
+func (s *Store) FreeKey(ctx context.Context, key string) error {
+	if err := checkKey(ctx, key); err != nil {
+		return fmt.Errorf("memstore: free key: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, k := time.Since(s.start), compacted(key)
+	if r, known := s.find(k, at); known && r.held(at) {
+		return fmt.Errorf("memstore: free key: %w for %s", handoff.ErrKeyHeld, r.leaseEnd-at)
+	}
+	s.forget(k)
+	return nil
 }
 
 func (s *Store) nextToken(now time.Time) int64 {
@@ -228,10 +299,27 @@ func (s *Store) nextToken(now time.Time) int64 {
 	return s.token
 }
 
-// find returns the record of a key unless its window has ended.
+// find returns the record of a key, and forgets it if its window has ended.
 func (s *Store) find(key compact, at time.Duration) (r record, known bool) {
 	r, known = s.records[key]
-	return r, known && at < r.expires
+	if known && at >= r.expires {
+		s.forget(key)
+		return record{}, false
+	}
+	return r, known
+}
+
+func (s *Store) forget(key compact) {
+	delete(s.records, key)
+	delete(s.texts, key)
+}
+
+func (s *Store) keep(key compact, t texts) {
+	if t.memo == nil && t.note == nil && t.letter == "" {
+		delete(s.texts, key)
+	} else {
+		s.texts[key] = t
+	}
 }
 
 // sweep removes the expired records whenever there are twice as many as were
@@ -242,21 +330,11 @@ func (s *Store) sweep(at time.Duration) {
 	}
 	for key, r := range s.records {
 		if at >= r.expires {
-			delete(s.records, key)
-			delete(s.notes, key)
+			s.forget(key)
 		}
 	}
 	s.sweepAt = max(minSweep, 2*len(s.records))
 }
-
-func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
-
-func (r *record) hold(l handoff.Lease, at time.Duration) {
-	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
-}
-
-// later is at + d without overflow: a lease for ever must not end in the past.
-func later(at, d time.Duration) time.Duration { return at + min(d, math.MaxInt64-at) }
 
 func checkCall(ctx context.Context, leases ...handoff.Lease) error {
 	if err := ctx.Err(); err != nil {
@@ -269,3 +347,12 @@ func checkCall(ctx context.Context, leases ...handoff.Lease) error {
 	}
 	return nil
 }
+
+func checkKey(ctx context.Context, key string) error {
+	if key == "" {
+		return errEmptyKey
+	}
+	return ctx.Err()
+}
+
+var errEmptyKey = errors.New("the key is empty")

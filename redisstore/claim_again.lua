@@ -1,31 +1,47 @@
--- The key has a record.
+-- The key has a record: the table of handoff.Store.
 local now = time[1] * 1000000 + time[2]
-local owner, ttl, generation = string.match(ARGV[1], '^R(%d+) (%d+) (%d+) ')
+local owner, ttl, redrives, generation = string.match(ARGV[1], '^(' .. string.rep('%d', OWNER_END - OWNER + 1) .. ')(%d+) (%d+) (%d+) $')
 local v = redis.call('GET', KEYS[1])
-local r
-if string.find(v, '^%d+$') then
-  if tonumber(generation) <= (tonumber(string.sub(v, 20)) or 0) then return 0 end
-  r = {state = 'i', owner = '', ttl = 0, generation = -1, token = string.sub(v, 1, 10) * 1000000 + 999999, start = 0}
+if string.find(v, '^' .. VERSION .. '%d+$') then return 'done' end
+
+local r = parse(v)
+local newer = redrives - r.redrives
+if newer == 0 then newer = generation - r.generation end
+local mine, busy = r.owner == owner, left(r, now)
+local repeated, begins = false, false
+if r.state == DEAD then
+  if tonumber(redrives) <= r.redrives then
+    if r.note ~= ARGV[3] then return {'dead', r.note} end
+    r.memo = '' -- freed
+  end
+  begins = true
+elseif r.state == PAUSED and mine then
+  return 'released'
+elseif r.state == ENDING or r.state == PAUSED then
+  repeated = mine
+  if busy > 0 and not mine then return -busy end
+  r.state = ENDING
+elseif newer < 0 then
+  return 'superseded'
+elseif newer == 0 and mine and r.state == RUNNING then
+  repeated = true
+elseif newer == 0 and mine and r.state == IDLE then
+  return 'released'
+elseif busy > 0 then
+  return -busy
+elseif newer > 0 then
+  begins = true
 else
-  r = parse(v)
+  if r.state == RUNNING then r.crashed = '1' end
+  if r.state == OPENED and r.attempt == 0 then r.first = now end
+  r.state, r.attempt = RUNNING, r.attempt + 1
 end
 
-local newer = tonumber(generation) - tonumber(r.generation)
-if newer < 0 then return 0 end
-local leased = r.state == 'R' or r.state == 'B'
-if not (leased and r.owner == owner and newer == 0) then
-  local left = leased and r.start + r.ttl - now or 0
-  if left > 0 then return -left end
-  if newer > 0 then
-    r.state, r.attempt, r.first, r.crashed, r.note = 'R', 1, now, '0', ''
-  elseif r.state == 'B' or r.state == 'b' then
-    r.state = 'B'
-  else
-    if r.state == 'R' then r.crashed = '1' end
-    r.state, r.attempt = 'R', r.attempt + 1
-  end
-  r.token = math.max(r.token + 1, now)
+if begins then
+  r.state, r.redrives, r.generation, r.attempt, r.first, r.crashed, r.note = RUNNING, redrives, generation, 1, now, '0', ''
 end
-r.owner, r.ttl, r.generation, r.start = owner, ttl, generation, now
+if not repeated then r.token = math.max(r.token + 1, now) end
+r.owner, r.ttl, r.start = owner, ttl, now
 save(r, ARGV[2])
-return {r.state, r.attempt, r.token, r.first, tonumber(r.crashed), string.sub(r.note, 2)}
+if r.state == ENDING then return {'ending', r.attempt, r.token, r.first, r.note} end
+return {'running', r.attempt, r.token, r.first, tonumber(r.crashed), r.memo}

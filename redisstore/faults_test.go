@@ -130,7 +130,7 @@ func TestRedisInTrouble(t *testing.T) {
 				"renew":             renewErr,
 				"complete":          store.Complete(t.Context(), lease),
 				"release":           store.Release(t.Context(), lease, true),
-				"bury":              store.Bury(t.Context(), lease, []byte("note")),
+				"end":               store.End(t.Context(), lease, []byte("note")),
 				"list dead letters": listErr,
 			} {
 				assert.ErrorContains(t, err, "redisstore: "+verb)

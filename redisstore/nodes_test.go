@@ -57,7 +57,7 @@ func calls(store *redisstore.Store) map[string]func(context.Context, handoff.Lea
 		},
 		"complete": store.Complete,
 		"release":  func(ctx context.Context, l handoff.Lease) error { return store.Release(ctx, l, true) },
-		"bury":     func(ctx context.Context, l handoff.Lease) error { return store.Bury(ctx, l, nil) },
+		"end":      func(ctx context.Context, l handoff.Lease) error { return store.End(ctx, l, nil) },
 	}
 }
 

@@ -13,24 +13,37 @@ import (
 var (
 	//go:embed record.lua
 	recordLua string
+	//go:embed parse.lua
+	parseLua string
 	//go:embed claim_first.lua
 	claimFirstLua string
 	//go:embed claim_again.lua
 	claimAgainLua string
 	//go:embed renew.lua
 	renewLua string
-	//go:embed complete.lua
-	completeLua string
+	//go:embed keep.lua
+	keepLua string
+	//go:embed end.lua
+	endLua string
+	//go:embed complete_done.lua
+	completeDoneLua string
+	//go:embed complete_open.lua
+	completeOpenLua string
 	//go:embed release.lua
 	releaseLua string
-	//go:embed bury.lua
-	buryLua string
+	//go:embed key_show.lua
+	keyShowLua string
+	//go:embed key_free.lua
+	keyFreeLua string
 
-	claimScript    = newScript(claimFirstLua + recordLua + claimAgainLua)
-	renewScript    = newScript(recordLua + renewLua)
-	completeScript = newScript(completeLua)
-	releaseScript  = newScript(recordLua + releaseLua)
-	buryScript     = newScript(recordLua + buryLua)
+	claimScript    = newScript(recordLua + claimFirstLua + parseLua + claimAgainLua)
+	renewScript    = newScript(recordLua + parseLua + renewLua)
+	keepScript     = newScript(recordLua + parseLua + keepLua)
+	endScript      = newScript(recordLua + parseLua + endLua)
+	completeScript = newScript(recordLua + completeDoneLua + parseLua + completeOpenLua)
+	releaseScript  = newScript(recordLua + parseLua + releaseLua)
+	keyShowScript  = newScript(recordLua + parseLua + keyShowLua)
+	keyFreeScript  = newScript(recordLua + parseLua + keyFreeLua)
 )
 
 // script is Lua that Redis runs atomically, known to it by its hash. A server

@@ -18,7 +18,7 @@ import (
 )
 
 // life takes n pieces of work through all scripts at once, and leaves each as
-// its number says: done, released, or burying.
+// its number says: done, released, or ending.
 func life(t *testing.T, store *redisstore.Store, prefix string, n int, between func()) {
 	t.Helper()
 	step := func(call func(i int, l handoff.Lease) error) {
@@ -53,7 +53,7 @@ func life(t *testing.T, store *redisstore.Store, prefix string, n int, between f
 		case 1:
 			return store.Release(t.Context(), l, true)
 		}
-		return store.Bury(t.Context(), l, []byte("note"))
+		return store.End(t.Context(), l, []byte("note"))
 	})
 }
 
@@ -138,6 +138,78 @@ func TestFailover(t *testing.T) {
 	assert.NoError(t, err)
 	if after.Token <= before.Token {
 		t.Errorf("the fencing token went from %d to %d over a failover", before.Token, after.Token)
+	}
+}
+
+// TestMemoryOfARecord holds the record of one task, without memo and ending, to
+// its place in a server's memory, as MEMORY USAGE counts it.
+func TestMemoryOfARecord(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := redisstore.New(rdb, nil)
+	l := handoff.Lease{Key: workKey(0), Owner: "a", TTL: 30 * time.Second, Window: 25 * time.Hour}
+	uses := func(what string, most int64) {
+		t.Helper()
+		got, err := rdb.MemoryUsage(t.Context(), "handoff:"+l.Key).Result()
+		assert.NoError(t, err)
+		if got > most {
+			t.Errorf("the record of work that is %s takes %d bytes, want at most %d", what, got, most)
+		}
+	}
+	claim := func(owner string) {
+		t.Helper()
+		l.Owner = owner
+		_, err := store.Claim(t.Context(), l)
+		assert.NoError(t, err)
+	}
+	claim("a")
+	uses("running", 136)
+	assert.NoError(t, store.Release(t.Context(), l, true))
+	uses("idle", 168)
+	claim("b")
+	uses("running again", 168)
+	assert.NoError(t, store.Complete(t.Context(), l))
+	uses("done", 72)
+}
+
+// TestRecordsOfAnotherVersion are refused, not believed, and can be freed.
+func TestRecordsOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := redisstore.New(rdb, nil)
+	for name, record := range map[string]string{
+		"running, before versions": "1795866672R598278634844962250 30000000 0 489864",
+		"idle, before versions":    "1795866672i598278634844962250 30000000 0 489864 1795866672489864 1795866672489864 0 1",
+		"done, before versions":    "1795866672727087946",
+		"version 3":                "3R59827863484496225030000 0 0 1795866672 489864",
+		"version 3, done":          "3598278634844962250",
+		"somebody's":               "hello",
+		"empty":                    "",
+	} {
+		l := leaseOf(name, "a")
+		assert.NoError(t, rdb.Set(t.Context(), "handoff:"+name, record, time.Hour).Err())
+		_, err := store.Claim(t.Context(), l)
+		assert.ErrorContains(t, err, "redisstore: claim: ", "the key holds no record of this version of handoff")
+		_, err = store.ShowKey(t.Context(), name)
+		assert.ErrorContains(t, err, "redisstore: show key: ", "the key holds no record of this version of handoff")
+		for verb, err := range map[string]error{
+			"complete": store.Complete(t.Context(), l),
+			"release":  store.Release(t.Context(), l, true),
+			"keep":     store.Keep(t.Context(), l, nil),
+			"end":      store.End(t.Context(), l, nil),
+		} {
+			assert.ErrorIs(t, err, handoff.ErrLeaseLost)
+			assert.ErrorContains(t, err, "redisstore: "+verb)
+		}
+		after, err := rdb.Get(t.Context(), "handoff:"+name).Result()
+		assert.NoError(t, err)
+		assert.Equal(t, after, record)
+		assert.NoError(t, store.FreeKey(t.Context(), name))
+		claim, err := store.Claim(t.Context(), l)
+		assert.NoError(t, err)
+		assert.Equal(t, claim.Status, handoff.ClaimAcquired)
 	}
 }
 

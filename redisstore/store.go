@@ -30,7 +30,7 @@ type Options struct {
 
 const defaultPrefix = "handoff:"
 
-// Store is a [handoff.Store] in Redis. It is safe for concurrent use. It holds
+// Store is a [handoff.KeyStore] in Redis. It is safe for concurrent use. It holds
 // no resources of its own: close the client when the router has shut down.
 type Store struct {
 	nodes  nodes
@@ -38,7 +38,7 @@ type Store struct {
 	err    error
 }
 
-var _ handoff.Store = (*Store)(nil)
+var _ handoff.KeyStore = (*Store)(nil)
 
 // New returns a Store on a client of a single server, of Sentinel or of a
 // Cluster. Nil options are the defaults. New does not connect. With a nil
@@ -89,7 +89,11 @@ func (s *Store) Check() error {
 
 // Claim implements [handoff.Store].
 func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
-	answer, err := s.run(ctx, l, &claimScript, claimHead(l), window(l))
+	args := []string{claimHead(l), window(l)}
+	if l.Freed != "" {
+		args = append(args, l.Freed)
+	}
+	answer, err := s.run(ctx, l, &claimScript, args...)
 	if err != nil {
 		return handoff.Claim{}, fmt.Errorf("redisstore: claim: %w", err)
 	}
@@ -103,35 +107,41 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 func parseClaim(answer any) (handoff.Claim, error) {
 	switch v := answer.(type) {
 	case int64:
-		switch {
-		case v > 0:
-			return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: v, First: time.UnixMicro(v)}, nil
-		case v < 0:
+		if v < 0 {
 			return handoff.Claim{Status: handoff.ClaimBusy, Left: time.Duration(-v) * time.Microsecond}, nil
 		}
-		return handoff.Claim{Status: handoff.ClaimDone}, nil
+		if v > 0 {
+			return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: v, First: time.UnixMicro(v)}, nil
+		}
+	case string:
+		if status, ok := refusals[v]; ok {
+			return handoff.Claim{Status: status}, nil
+		}
 	case []any:
-		if len(v) != 6 {
-			break
+		if c, ok := parseHeldClaim(reply{values: v}); ok {
+			return c, nil
 		}
-		state, ok1 := v[0].(string)
-		attempt, ok2 := v[1].(int64)
-		token, ok3 := v[2].(int64)
-		first, ok4 := v[3].(int64)
-		crashed, ok5 := v[4].(int64)
-		note, ok6 := v[5].(string)
-		if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) {
-			break
-		}
-		c := handoff.Claim{Status: handoff.ClaimAcquired, Attempt: int(attempt), Token: token, First: time.UnixMicro(first)}
-		if state == "B" {
-			c.Status, c.Note = handoff.ClaimBurying, []byte(note)
-		} else {
-			c.Crashed = crashed == 1
-		}
-		return c, nil
 	}
 	return handoff.Claim{}, unexpected(answer)
+}
+
+var refusals = map[string]handoff.ClaimStatus{
+	"done": handoff.ClaimDone, "superseded": handoff.ClaimSuperseded, "released": handoff.ClaimBusy,
+}
+
+func parseHeldClaim(r reply) (c handoff.Claim, ok bool) {
+	state := r.text()
+	if state == "dead" {
+		c.Status, c.Letter = handoff.ClaimDead, r.text()
+		return c, r.whole()
+	}
+	c.Attempt, c.Token, c.First = int(r.number()), r.number(), time.UnixMicro(r.number())
+	if state == "ending" {
+		c.Status, c.Note = handoff.ClaimEnding, []byte(r.text())
+		return c, r.whole()
+	}
+	c.Status, c.Crashed, c.Memo = handoff.ClaimAcquired, r.number() == 1, r.bytes()
+	return c, r.whole() && state == "running"
 }
 
 // Renew implements [handoff.Store], in one pipeline for each Redis node. With a
@@ -204,23 +214,38 @@ func (s *Store) pipeline(leases []handoff.Lease, places []int, command func(ctx 
 	cmds := make([]*redis.Cmd, len(places))
 	for i, place := range places {
 		l := leases[place]
-		cmds[i] = command(ctx, []string{s.prefix + l.Key}, ownerMark(l.Owner), window(l), strconv.FormatInt(micros(l.TTL), 10))
+		cmds[i] = command(ctx, []string{s.prefix + l.Key}, ownerMark(l.Owner), window(l), strconv.FormatInt(millis(l.TTL), 10))
 		_ = pipe.Process(ctx, cmds[i])
 	}
 	_, _ = pipe.Exec(ctx) // the errors are in the commands
 	return cmds
 }
 
+// Keep implements [handoff.Store].
+func (s *Store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if len(memo) > handoff.MaxMemo {
+		return fmt.Errorf("redisstore: keep: the memo has %d bytes, must be %d at most", len(memo), handoff.MaxMemo)
+	}
+	return s.change(ctx, "keep", l, &keepScript, string(memo))
+}
+
+// End implements [handoff.Store].
+func (s *Store) End(ctx context.Context, l handoff.Lease, note []byte) error {
+	return s.change(ctx, "end", l, &endScript, string(note))
+}
+
 // Complete implements [handoff.Store].
 func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
-	mark := ownerMark(l.Owner)
-	// Nine digits of the owner are enough to know a repeat: whoever is taken
-	// for one is told of work that is done that it is done.
-	finished := mark[len(mark)-9:]
-	if l.Generation > 0 {
-		finished += strconv.Itoa(l.Generation)
+	var as []string
+	switch {
+	case l.Letter != "":
+		as = []string{"dead", l.Letter}
+	case l.Opens == handoff.OpensNext:
+		as = []string{"next"}
+	case l.Opens == handoff.OpensContinued:
+		as = []string{"continued"}
 	}
-	return s.change(ctx, "complete", l, &completeScript, mark, window(l), finished)
+	return s.change(ctx, "complete", l, &completeScript, as...)
 }
 
 // Release implements [handoff.Store].
@@ -229,17 +254,12 @@ func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 	if counted {
 		counts = "1"
 	}
-	return s.change(ctx, "release", l, &releaseScript, ownerMark(l.Owner), window(l), counts)
-}
-
-// Bury implements [handoff.Store].
-func (s *Store) Bury(ctx context.Context, l handoff.Lease, note []byte) error {
-	return s.change(ctx, "bury", l, &buryScript, ownerMark(l.Owner), window(l), string(note))
+	return s.change(ctx, "release", l, &releaseScript, counts)
 }
 
 // change runs a script that answers 1, or 0 if the lease is lost.
 func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, sc *script, args ...string) error {
-	held, err := parseHeld(s.run(ctx, l, sc, args...))
+	held, err := parseHeld(s.run(ctx, l, sc, append([]string{ownerMark(l.Owner), window(l)}, args...)...))
 	if err == nil && !held {
 		err = handoff.ErrLeaseLost
 	}
@@ -269,7 +289,11 @@ func (s *Store) run(ctx context.Context, l handoff.Lease, sc *script, args ...st
 	if err := s.check(ctx, l); err != nil {
 		return nil, err
 	}
-	keys := []string{s.prefix + l.Key}
+	return s.runOn(ctx, l.Key, sc, args...)
+}
+
+func (s *Store) runOn(ctx context.Context, key string, sc *script, args ...string) (any, error) {
+	keys := []string{s.prefix + key}
 	node, err := s.nodes.of(ctx, keys[0])
 	if err != nil {
 		return nil, err
@@ -313,8 +337,9 @@ func appendOwnerMark(b []byte, owner string) []byte {
 
 func claimHead(l handoff.Lease) string {
 	var buf [64]byte
-	b := appendOwnerMark(append(buf[:0], 'R'), l.Owner)
-	b = strconv.AppendInt(append(b, ' '), micros(l.TTL), 10)
+	b := appendOwnerMark(buf[:0], l.Owner)
+	b = strconv.AppendInt(b, millis(l.TTL), 10)
+	b = strconv.AppendInt(append(b, ' '), int64(l.Redrives), 10)
 	b = strconv.AppendInt(append(b, ' '), int64(l.Generation), 10)
 	return string(append(b, ' '))
 }
@@ -324,10 +349,8 @@ func claimHead(l handoff.Lease) string {
 // for ever is a century.
 const forever = 100 * 365 * 24 * time.Hour
 
-func micros(d time.Duration) int64 {
-	return int64((min(d, forever)-1)/time.Microsecond) + 1
+func millis(d time.Duration) int64 {
+	return int64((min(d, forever)-1)/time.Millisecond) + 1
 }
 
-func window(l handoff.Lease) string {
-	return strconv.FormatInt(int64((min(l.Window, forever)-1)/time.Millisecond)+1, 10)
-}
+func window(l handoff.Lease) string { return strconv.FormatInt(millis(l.Window), 10) }

@@ -1,6 +1,6 @@
 -- KEYS: record. ARGV: owner, window, note. Answers 1, or 0 if the lease is lost.
 local r = held(ARGV[1])
 if not r then return 0 end
-r.state, r.note = 'B', ' ' .. ARGV[3]
+r.state, r.note = ENDING, ARGV[3]
 save(r, ARGV[2])
 return 1

@@ -1,0 +1,106 @@
+package memstore
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"math"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+type phase uint8
+
+const (
+	phaseRunning phase = iota
+	phaseIdle
+	phaseEnding
+	phaseOpened
+	phaseDead
+	phaseDone
+)
+
+func (p phase) String() string {
+	return [...]string{"running", "idle", "ending", "opened", "dead", "done"}[p]
+}
+
+// record holds no pointer, and neither does its key: a window's worth of
+// records would otherwise be walked by every garbage collection.
+type record struct {
+	phase    phase
+	crashed  bool    // the execution before the one that attempt counts ran out of its lease
+	leased   bool    // the lease was not given up
+	owner    compact // who holds the lease, or held it last
+	rank     rank
+	attempt  int
+	token    int64
+	first    int64         // Unix time in µs
+	leaseEnd time.Duration // this and expires count from Store.start
+	expires  time.Duration
+}
+
+// texts are what a record keeps that has no fixed size.
+type texts struct {
+	memo, note []byte
+	letter     string
+}
+
+// rank orders the executions of a key.
+type rank struct{ redrives, generation int }
+
+func (r rank) compare(other rank) int {
+	return cmp.Or(cmp.Compare(r.redrives, other.redrives), cmp.Compare(r.generation, other.generation))
+}
+
+func rankOf(l handoff.Lease) rank { return rank{l.Redrives, l.Generation} }
+
+func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compacted(owner) }
+
+func (r *record) held(at time.Duration) bool { return r.leased && at < r.leaseEnd }
+
+// hold gives the lease to l from now on.
+func (r *record) hold(l handoff.Lease, at time.Duration) {
+	r.owner, r.leased = compacted(l.Owner), true
+	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
+}
+
+// begin makes r the first execution of l's rank.
+func (r *record) begin(l handoff.Lease, now time.Time) {
+	r.phase, r.rank, r.attempt, r.crashed, r.first = phaseRunning, rankOf(l), 1, false, now.UnixMicro()
+}
+
+// open makes r wait for the next generation.
+func (r *record) open(opens handoff.Opening) {
+	r.phase, r.crashed = phaseOpened, false
+	r.rank.generation++
+	if opens == handoff.OpensNext {
+		r.attempt = 0
+	}
+}
+
+// later is at + d without overflow: a lease for ever must not end in the past.
+func later(at, d time.Duration) time.Duration { return at + min(d, math.MaxInt64-at) }
+
+// compact is a string of up to 23 bytes behind its length, as the router's keys
+// and owners are, or as much of the digest of a longer one.
+type compact [24]byte
+
+func compacted(s string) (c compact) {
+	c[0] = 0xff
+	if len(s) < len(c) {
+		c[0] = byte(len(s))
+		copy(c[1:], s)
+		return c
+	}
+	sum := sha256.Sum256([]byte(s))
+	copy(c[1:], sum[:])
+	return c
+}
+
+func (c compact) String() string {
+	if n := int(c[0]); n < len(c) {
+		return string(c[1 : 1+n])
+	}
+	return hex.EncodeToString(c[1:])
+}

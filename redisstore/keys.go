@@ -1,0 +1,114 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff"
+)
+
+var errEmptyKey = errors.New("the key is empty")
+
+// ShowKey implements [handoff.KeyStore].
+func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, error) {
+	answer, err := s.runOnKey(ctx, key, &keyShowScript)
+	if errors.Is(err, redis.Nil) {
+		return handoff.KeyRecord{State: "absent"}, nil
+	}
+	var record handoff.KeyRecord
+	if err == nil {
+		record, err = parseKey(answer, time.Now())
+	}
+	if err != nil {
+		return handoff.KeyRecord{}, fmt.Errorf("redisstore: show key: %w", err)
+	}
+	return record, nil
+}
+
+var stateNames = map[string]string{"R": "running", "I": "idle", "E": "ending", "P": "ending", "O": "opened", "D": "dead"}
+
+func parseKey(answer any, now time.Time) (handoff.KeyRecord, error) {
+	values, ok := answer.([]any)
+	if !ok {
+		return handoff.KeyRecord{}, unexpected(answer)
+	}
+	r := reply{values: values}
+	record := handoff.KeyRecord{State: "done", Owner: r.text(), Expires: now.Add(time.Duration(r.number()) * time.Millisecond)}
+	if len(r.values) > 0 {
+		record.State = stateNames[r.text()]
+		record.Redrives, record.Generation, record.Attempt = int(r.number()), int(r.number()), int(r.number())
+		record.Token, record.First = r.number(), time.UnixMicro(r.number())
+		if held := r.number(); held > 0 {
+			record.Held = time.UnixMicro(held)
+		}
+		record.Memo = r.bytes()
+		if note := r.text(); record.State == "dead" {
+			record.Letter = note
+		}
+	}
+	if !r.whole() || record.State == "" {
+		return handoff.KeyRecord{}, unexpected(answer)
+	}
+	return record, nil
+}
+
+// FreeKey implements [handoff.KeyStore].
+func (s *Store) FreeKey(ctx context.Context, key string) error {
+	answer, err := s.runOnKey(ctx, key, &keyFreeScript)
+	left, ok := answer.(int64)
+	switch {
+	case err == nil && !ok:
+		err = unexpected(answer)
+	case left > 0:
+		err = fmt.Errorf("%w for %s", handoff.ErrKeyHeld, time.Duration(left)*time.Microsecond)
+	}
+	if err != nil {
+		return fmt.Errorf("redisstore: free key: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) runOnKey(ctx context.Context, key string, sc *script) (any, error) {
+	if key == "" {
+		return nil, errEmptyKey
+	}
+	if err := cmp.Or(s.err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	return s.runOn(ctx, key, sc)
+}
+
+// reply takes an array from Redis apart, value by value.
+type reply struct {
+	values []any
+	odd    bool // a value was missing, or of another type
+}
+
+// whole reports whether everything was taken, and was as it should be.
+func (r *reply) whole() bool { return !r.odd && len(r.values) == 0 }
+
+func (r *reply) text() string  { return next[string](r) }
+func (r *reply) number() int64 { return next[int64](r) }
+
+// bytes is nil for an empty text.
+func (r *reply) bytes() []byte {
+	if s := r.text(); s != "" {
+		return []byte(s)
+	}
+	return nil
+}
+
+func next[T any](r *reply) (value T) {
+	var ok bool
+	if len(r.values) > 0 {
+		value, ok = r.values[0].(T)
+		r.values = r.values[1:]
+	}
+	r.odd = r.odd || !ok
+	return value
+}
