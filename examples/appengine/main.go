@@ -1,13 +1,13 @@
 // Appengine is an App Engine app that enqueues its own tasks and handles them.
-// App Engine tasks carry no token: the X-AppEngine headers prove them, because
-// App Engine takes those off every request from outside. So the verifier is
-// another than on Cloud Run, and so is the target; the rest is the same.
+// App Engine tasks carry no token: the X-AppEngine headers authenticate them,
+// because App Engine removes these from every request from outside. So it uses
+// another verifier and another target than on Cloud Run; the rest is the same.
 //
 //	go run ./examples/appengine
 //	curl -d name=Ada localhost:8080/sign
 //
-// Here Cloud Tasks is the emulator, which is told where the app's services are.
-// On App Engine:
+// On this machine Cloud Tasks is the emulator, configured with the addresses of
+// the app's services. On App Engine:
 //
 //	gcloud tasks queues create guests --location=europe-west1
 //	gcloud app deploy examples/appengine/app.yaml
@@ -44,17 +44,17 @@ func main() {
 	}
 }
 
-// ThankYou is the task that signing the guest book leaves behind.
+// ThankYou is the task that is enqueued when somebody signs the guest book.
 type ThankYou struct {
 	Name string `json:"name"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (ThankYou) Kind() string { return "thank-you" }
 
-// Policy says how it behaves.
+// Policy sets its queue, TTL and retries.
 func (ThankYou) Policy() handoff.Policy {
-	return handoff.Policy{Queue: "guests", TTL: time.Hour, Deadline: time.Hour} // App Engine may be given up to 24 h 15 s
+	return handoff.Policy{Queue: "guests", TTL: time.Hour, Deadline: time.Hour} // App Engine allows up to 24 h 15 s
 }
 
 func run(ctx context.Context, getenv func(string) string, addr string, out io.Writer) error {
@@ -72,7 +72,7 @@ func run(ctx context.Context, getenv func(string) string, addr string, out io.Wr
 	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
 		Project:  around.project,
 		Location: around.location,
-		Target:   handoff.AppEngineTarget{Path: "/tasks"}, // of the default service; Service, Version and Instance name others
+		Target:   handoff.AppEngineTarget{Path: "/tasks"}, // the default service; Service, Version and Instance select others
 		Options:  around.options,
 	})
 	if err != nil {

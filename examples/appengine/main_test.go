@@ -55,7 +55,7 @@ func TestRun(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// On App Engine everything that app.yaml lacks is said at once.
+// On App Engine, one error names every variable that is missing.
 func TestOnAppEngine(t *testing.T) {
 	t.Parallel()
 	_, err := surroundingsOf(t.Context(), func(name string) string { return map[string]string{"GAE_ENV": "standard"}[name] }, 0)

@@ -32,13 +32,13 @@ func surroundingsOf(ctx context.Context, getenv func(string) string, port int) (
 	return onThisMachine(ctx, port)
 }
 
-// onAppEngine has instances that come and go, so what already ran is in Redis.
+// onAppEngine keeps the fence in Redis, because instances come and go.
 func onAppEngine(getenv func(string) string) (surroundings, error) {
 	var problems []error
 	required := func(name string) string {
 		value := getenv(name)
 		if value == "" {
-			problems = append(problems, fmt.Errorf("appengine: %s is not set; app.yaml has its place", name))
+			problems = append(problems, fmt.Errorf("appengine: %s is not set; set it in app.yaml", name))
 		}
 		return value
 	}
@@ -56,12 +56,11 @@ func onAppEngine(getenv func(string) string) (surroundings, error) {
 	}, nil
 }
 
-// onThisMachine is one process, with Cloud Tasks in it.
+// onThisMachine runs everything in this process, Cloud Tasks included.
 func onThisMachine(ctx context.Context, port int) (surroundings, error) {
 	tasks, err := emulator.New(emulator.Config{
-		// Where App Engine would find the app's services: SERVICE,
-		// SERVICE/VERSION or SERVICE/VERSION/INSTANCE; "default" answers for
-		// all that are not named.
+		// The addresses of the app's services. A key is SERVICE, SERVICE/VERSION or
+		// SERVICE/VERSION/INSTANCE; "default" is for all others.
 		AppEngine: map[string]string{"default": fmt.Sprintf("http://127.0.0.1:%d", port)},
 	})
 	if err != nil {

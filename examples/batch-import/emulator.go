@@ -17,10 +17,10 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// connect returns the options that lead to Cloud Tasks: none, and nothing to
-// stop, where the environment names an emulator; else those of one that is
-// started here, as a process of its own so that its memory is not counted as
-// ours.
+// connect returns the client options for Cloud Tasks, and a function that stops
+// it. If the environment names an emulator both are nil. Otherwise connect
+// starts one in a process of its own, so that its memory is not counted as the
+// import's.
 func connect(ctx context.Context) (options []option.ClientOption, stop func(), err error) {
 	if os.Getenv("CLOUD_TASKS_EMULATOR_HOST") != "" {
 		return nil, nil, nil
@@ -29,7 +29,7 @@ func connect(ctx context.Context) (options []option.ClientOption, stop func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	child := exec.CommandContext(context.WithoutCancel(ctx), self, "-serve") //nolint:gosec // this very program
+	child := exec.CommandContext(context.WithoutCancel(ctx), self, "-serve") //nolint:gosec // this program itself
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {
@@ -58,9 +58,9 @@ func connect(ctx context.Context) (options []option.ClientOption, stop func(), e
 	}, stop, nil
 }
 
-// serveEmulator says where it listens, and ends when its standard input does,
-// so that it cannot outlive the import. Ctrl-C reaches both processes; the
-// import still needs this one then.
+// serveEmulator prints its address, and ends when its standard input does, so
+// that it cannot outlive the import. It ignores Ctrl-C, which reaches both
+// processes, because the import still needs it then.
 func serveEmulator() error {
 	signal.Ignore(os.Interrupt)
 	srv, err := emulator.New(emulator.Config{GRPCAddr: "127.0.0.1:0"})

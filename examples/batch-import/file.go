@@ -13,8 +13,8 @@ import (
 // header is the first line of a file of customers.
 var header = []string{"id", "email", "cents"}
 
-// eachRow goes through the rows of a file, counted from 1, until do says that
-// it is enough.
+// eachRow calls do for each row of a file, counted from 1, until do returns
+// false.
 func eachRow(file string, do func(row int, fields []string) (more bool, err error)) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -56,7 +56,7 @@ func writeSample(file string, rows int) error {
 	}
 	defer f.Close()
 	out := csv.NewWriter(bufio.NewWriterSize(f, 1<<20))
-	_ = out.Write(header) // errors stay, and Flush shows them
+	_ = out.Write(header) // Flush returns the first error
 	for i := range rows {
 		id := fmt.Sprintf("customer-%07d", i+1)
 		_ = out.Write([]string{id, id + "@example.com", strconv.Itoa(i % 10_000)})

@@ -21,29 +21,29 @@ type Customer struct {
 	Cents int    `json:"cents"`
 }
 
-// Kind and Policy say where customers go.
+// Kind implements handoff.Payload.
 func (Customer) Kind() string { return "import-customer" }
 
-// Policy is part of what both services share.
+// Policy names the queue.
 func (Customer) Policy() handoff.Policy { return handoff.Policy{Queue: queue} }
 
-// IdempotencyKey makes each row one task, however often it is enqueued. This
-// is what lets an import begin a little before the place where it stopped.
+// IdempotencyKey makes each row one task, however often it is enqueued. So an
+// import may resume a little before the row where it stopped.
 func (c Customer) IdempotencyKey() string { return c.ID }
 
 var errInterrupted = errors.New("interrupted")
 
-// saveEvery is how many rows may be enqueued again after a crash, in vain but
-// without harm.
+// saveEvery is how many rows are done between two checkpoints. After a crash at
+// most so many are enqueued again, as duplicates.
 const saveEvery = 10_000
 
-// importer imports one file. Where it is, it keeps beside the file.
+// importer imports one file. Its checkpoint is a file beside it.
 type importer struct {
 	client *handoff.Client
 	file   string
 	total  int // rows
 	out    io.Writer
-	alone  bool // nobody else puts tasks on the queue
+	alone  bool // no other program adds tasks to the queue
 
 	duplicates int // of all runs
 }
@@ -59,9 +59,9 @@ func newImporter(file string, out io.Writer) (*importer, error) {
 	return &importer{file: file, total: total, out: out}, nil
 }
 
-// tally is what became of the rows of one run.
+// tally counts the rows of one run.
 type tally struct {
-	done                        int // rows from the first on of which each is a task
+	done                        int // rows at the start of the file that are all tasks
 	duplicates, unknown, unsent int
 }
 
@@ -70,10 +70,10 @@ func (t tally) String() string {
 		number(t.done), t.unknown, t.unsent)
 }
 
-// run imports what is not done yet.
+// run imports the rows that are not done yet.
 func (im *importer) run(ctx context.Context) error { return im.runUntil(ctx, im.total+1) }
 
-// runUntil interrupts itself after so many rows.
+// runUntil is run, but interrupts itself after stopAt rows.
 func (im *importer) runUntil(ctx context.Context, stopAt int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -98,7 +98,7 @@ func (im *importer) runUntil(ctx context.Context, stopAt int) error {
 			t.done++
 		} else if failure == nil && ctx.Err() == nil {
 			failure = fmt.Errorf("row %d: %w", t.done+1, err)
-			cancel() // nothing may be left behind a row that failed
+			cancel() // so that no later row is done before this one
 		}
 		if whole && t.done%saveEvery == 0 {
 			if err := im.save(t.done); err != nil {
@@ -139,7 +139,8 @@ func (im *importer) load() (int, error) {
 	return done, nil
 }
 
-// save replaces the checkpoint as a whole, so that no crash leaves half of it.
+// save replaces the checkpoint atomically, so that a crash cannot leave half of
+// it.
 func (im *importer) save(done int) error {
 	next := im.checkpoint() + ".new"
 	if err := os.WriteFile(next, []byte(strconv.Itoa(done)+"\n"), 0o600); err != nil {
@@ -148,7 +149,7 @@ func (im *importer) save(done int) error {
 	return os.Rename(next, im.checkpoint())
 }
 
-// summary checks that each row is one task.
+// summary prints the result, and checks that each row is one task.
 func (im *importer) summary(ctx context.Context, control *admin.Admin) error {
 	tasks := 0
 	for _, err := range control.Tasks().List(ctx, queue, admin.Basic) {
@@ -168,11 +169,11 @@ func (im *importer) summary(ctx context.Context, control *admin.Admin) error {
 	return os.Remove(im.checkpoint())
 }
 
-// rowReader reads customers from a file, one when it is asked for one.
+// rowReader reads customers from a file, one at a time.
 type rowReader struct {
 	file string
 	skip int
-	err  error // what ended it, if that was not the end of the file
+	err  error // why it stopped, if not at the end of the file
 }
 
 func (r *rowReader) all() iter.Seq[Customer] {

@@ -1,13 +1,13 @@
-// Batch-import turns the rows of a CSV file into tasks, a million of them: in
-// batches, in little memory, and so that it can be stopped and started again
-// without a row going missing or becoming two tasks.
+// Batch-import turns the rows of a CSV file into a million tasks: in batches, in
+// little memory. It can be stopped and started again, and each row becomes
+// exactly one task.
 //
 //	go run ./examples/batch-import
 //
-// Without a file it makes one, and it interrupts itself on the way to show how
-// it goes on. It starts an emulator as a process of its own, unless
-// CLOUD_TASKS_EMULATOR_HOST names one that stays: then Ctrl-C stops the import,
-// and the same command goes on where it stopped.
+// Without a file it makes one, and interrupts itself to show how it resumes. It
+// starts an emulator in a process of its own, unless CLOUD_TASKS_EMULATOR_HOST
+// names one. With that one, Ctrl-C stops the import and the same command resumes
+// it.
 package main
 
 import (
@@ -76,7 +76,7 @@ func run(ctx context.Context, out io.Writer, file string, rows int, interrupt fl
 	if err != nil {
 		return err
 	}
-	if stop != nil { // the emulator and its tasks end with this program: there is nothing to go on from
+	if stop != nil { // the emulator's tasks end with this program, so there is nothing to resume
 		defer stop()
 		defer os.Remove(im.checkpoint())
 		im.alone = true
@@ -88,8 +88,8 @@ func run(ctx context.Context, out io.Writer, file string, rows int, interrupt fl
 	return err
 }
 
-// importAll prepares the queue, imports the file, in two runs if it is to be
-// interrupted, and checks what is in the queue then.
+// importAll prepares the queue, imports the file, in two runs if interrupt is
+// set, and checks the tasks of the queue.
 func (im *importer) importAll(ctx context.Context, interrupt float64, options []option.ClientOption) error {
 	control, err := admin.New(ctx, admin.Config{Project: project, Location: location, Options: options})
 	if err != nil {
@@ -122,8 +122,8 @@ func (im *importer) importAll(ctx context.Context, interrupt float64, options []
 	return im.summary(ctx, control)
 }
 
-// prepareQueue makes the queue and pauses it: nobody is there to receive the
-// tasks, which are only counted here.
+// prepareQueue makes the queue and pauses it: the tasks are only counted here,
+// so nothing receives them.
 func prepareQueue(ctx context.Context, control *admin.Admin) error {
 	if _, err := control.Queues().Ensure(ctx, admin.QueueConfig{ID: queue}); err != nil {
 		return err

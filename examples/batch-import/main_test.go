@@ -19,7 +19,8 @@ func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
 const queueName = "projects/batch-import/locations/europe-west1/queues/customers"
 
-// newTestImporter imports a file of so many rows into an emulator.
+// newTestImporter returns an importer of a file with this many rows, and its
+// emulator.
 func newTestImporter(t *testing.T, rows int) (*importer, *emulator.Server, *bytes.Buffer) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "customers.csv")
@@ -55,7 +56,7 @@ func TestImportInterruptedAndResumed(t *testing.T) {
 	checkTasks(t, srv, 3000)
 	for _, want := range []string{"interrupted", "started again", "100%", "tasks in the queue"} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the output does not say %q:\n%s", want, out)
+			t.Errorf("the output does not contain %q:\n%s", want, out)
 		}
 	}
 	if _, err := os.Stat(im.checkpoint()); !errors.Is(err, os.ErrNotExist) {
@@ -63,7 +64,8 @@ func TestImportInterruptedAndResumed(t *testing.T) {
 	}
 }
 
-// cancelAfter is a writer that interrupts the import when the bar shows it.
+// cancelAfter is a writer that cancels the import once the progress bar shows a
+// text.
 type cancelAfter struct {
 	bytes.Buffer
 	text   string
@@ -77,8 +79,8 @@ func (w *cancelAfter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// Ctrl-C ends the context, at any time; the next start goes on. What is left
-// each time is more than can be in flight, so that it is cut off for certain.
+// Ctrl-C ends the context, and the next start resumes. Each time more rows are
+// left than can be in flight, so every run is interrupted.
 func TestImportCancelledAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	const rows = 10_000
@@ -99,7 +101,7 @@ func TestImportCancelledAndStartedAgain(t *testing.T) {
 	checkTasks(t, srv, rows)
 }
 
-// A row that cannot be imported stops the import at its place.
+// A row that cannot be imported stops the import there.
 func TestImportStopsAtABadRow(t *testing.T) {
 	t.Parallel()
 	im, srv, _ := newTestImporter(t, 500)

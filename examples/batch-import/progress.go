@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// progress is a bar on a terminal, and a line for every tenth elsewhere.
+// progress draws a bar on a terminal; elsewhere it prints a line for every
+// tenth.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -69,8 +70,8 @@ func number(n int) string {
 
 func peakMemory() int { return memory("VmHWM") }
 
-// memory is what the kernel says, or where it does not, what the Go runtime has
-// asked it for.
+// memory returns the process's memory: the kernel's figure, or the Go runtime's
+// where there is none.
 func memory(field string) int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {

@@ -9,7 +9,7 @@ import (
 // Greeting is a task.
 type Greeting struct{ Name string }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Greeting) Kind() string { return "greeting" }
 
 // Greet handles it.

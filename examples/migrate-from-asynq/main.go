@@ -1,6 +1,6 @@
-// Migrate-from-asynq is the same small program twice: on asynq, in folder
-// before, and on handoff, in folder after. It sends mail: at once, later, once
-// only, after a failure, and never. README.md has the two side by side.
+// Migrate-from-asynq is one small program twice: on asynq in folder before, on
+// handoff in folder after. It sends mail at once, later, only once, after a
+// failure, and never. README.md compares the two.
 //
 //	go run -C examples/migrate-from-asynq .
 package main

@@ -11,7 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// api serves customers and, where a real shop would ask who they are,
+// api serves customers and operators. A real shop would authenticate the
 // operators.
 func (s *shop) api(g *echo.Group) {
 	g.PUT("/orders/:id", s.putOrder)
@@ -20,9 +20,9 @@ func (s *shop) api(g *echo.Group) {
 	g.POST("/dead-letters/:id/redrive", s.redrive)
 }
 
-// putOrder notes the order first and enqueues second. If the second fails, the
-// customer is told to send it again, and that is safe: the ID is the
-// customer's, for the books and for the task.
+// putOrder stores the order, then enqueues its task. If the second fails, the
+// customer is told to send it again. That is safe, because both steps use the
+// customer's ID.
 func (s *shop) putOrder(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 5*time.Second)
 	defer cancel()
@@ -51,7 +51,7 @@ func (s *shop) getOrder(c echo.Context) error {
 	return c.JSON(http.StatusOK, o)
 }
 
-// dead is what an operator sees of a dead letter.
+// dead is a dead letter as operators see it.
 type dead struct {
 	ID   string `json:"id"`
 	Kind string `json:"kind"`

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	_ "modernc.org/sqlite" // in pure Go, so that nothing needs to be installed
+	_ "modernc.org/sqlite" // pure Go, so there is nothing to install
 )
 
 const schema = `
@@ -47,8 +47,8 @@ func openBooks(ctx context.Context, file string) (*sql.DB, error) {
 	return db, nil
 }
 
-// place notes an order. The customer chose its ID, so placing it again, after
-// an answer that was lost, changes nothing.
+// place stores an order. The customer chose its ID, so placing it again after a
+// lost response changes nothing.
 func (b books) place(ctx context.Context, o order) error {
 	_, err := b.db.ExecContext(ctx, `INSERT INTO orders (id, customer, cents) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, o.ID, o.Customer, o.Cents)
 	return err
@@ -56,18 +56,18 @@ func (b books) place(ctx context.Context, o order) error {
 
 // charge takes an order's money from its customer, once.
 //
-// Two things stand between the fence and this database. A worker that died
-// after the commit below and before it could say so is run again: the state
-// remembers. A worker that stood still for longer than its lease, while another
-// took over, comes back with a smaller token: the first statement refuses it.
-// That statement also locks the row in databases that, unlike SQLite, let two
-// transactions write at once.
+// The fence and this database are two systems, so two things can go wrong. If a
+// worker dies after the commit below and before it marks the task as done, the
+// task runs again: the order's state shows that it is paid. If a worker stalls
+// for longer than its lease while another takes over, it resumes with a smaller
+// token: the first statement refuses it. That statement also locks the row, in
+// databases that, unlike SQLite, allow concurrent writers.
 func (b books) charge(ctx context.Context, id string, token int64) error {
 	tx, err := b.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // nothing, once it is committed
+	defer func() { _ = tx.Rollback() }() // no effect after the commit
 	var o order
 	err = tx.QueryRowContext(ctx, `UPDATE orders SET token = ? WHERE id = ? AND token < ? RETURNING customer, cents, state`,
 		token, id, token).Scan(&o.Customer, &o.Cents, &o.State)
@@ -95,8 +95,8 @@ func (b books) charge(ctx context.Context, id string, token int64) error {
 	return tx.Commit()
 }
 
-// shipped notes that the carrier has it. It says where the order is, not by how
-// much something changed, so it needs no token.
+// shipped records that the carrier has the order. It sets a state instead of
+// changing an amount, so repeating it is harmless and it needs no token.
 func (b books) shipped(ctx context.Context, id string) error {
 	_, err := b.db.ExecContext(ctx, `UPDATE orders SET state = 'shipped' WHERE id = ? AND state <> 'placed'`, id)
 	return err

@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// openingDay is what customers and an operator do, and what must come of it.
+// openingDay plays customers and an operator, and checks the result.
 func openingDay(ctx context.Context, s *shop, tasks *emulator.Server, url string, say *log.Logger) error {
 	web := &caller{url, new(http.Client), say}
 	defer web.client.CloseIdleConnections()
@@ -30,7 +30,7 @@ func openingDay(ctx context.Context, s *shop, tasks *emulator.Server, url string
 		return err
 	}
 
-	// One is dead. Its letter stays until somebody redrives it.
+	// One task is dead. Its letter stays until an operator redrives it.
 	var letters []dead
 	if err := web.call(ctx, http.MethodGet, "/dead-letters", nil, &letters); err != nil {
 		return err
@@ -81,15 +81,15 @@ func closeBooks(ctx context.Context, b books, web *caller) error {
 	return nil
 }
 
-// caller is a browser.
+// caller is an HTTP client of the shop.
 type caller struct {
 	url    string
 	client *http.Client
 	say    *log.Logger
 }
 
-// call sends in as JSON and reads the answer into answer, where they are not nil.
-func (w *caller) call(ctx context.Context, method, path string, in, answer any) error {
+// call sends in as JSON and decodes the response into out. Both may be nil.
+func (w *caller) call(ctx context.Context, method, path string, in, out any) error {
 	body := new(bytes.Buffer)
 	if in != nil {
 		if err := json.NewEncoder(body).Encode(in); err != nil {
@@ -110,8 +110,8 @@ func (w *caller) call(ctx context.Context, method, path string, in, answer any) 
 	if resp.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("orders: %s %s: %s", method, path, resp.Status)
 	}
-	if answer == nil {
+	if out == nil {
 		return nil
 	}
-	return json.NewDecoder(resp.Body).Decode(answer)
+	return json.NewDecoder(resp.Body).Decode(out)
 }

@@ -1,12 +1,12 @@
-// Orders is a web shop. Its HTTP API takes an order and enqueues the rest:
-// charging, shipping, the receipt. Cloud Tasks delivers everything twice today,
-// the carrier does not answer at first, and one customer has no money; in the
-// end every order is charged once and shipped.
+// Orders is a web shop. Its HTTP API stores an order and enqueues the rest:
+// charge, shipment, receipt. Here Cloud Tasks delivers every task twice, the
+// carrier fails at first, and one customer has no money. At the end every order
+// is charged once and shipped.
 //
 //	go run -C examples/orders .
 //
-// books.go has the effect that must not happen twice and the fencing token that
-// guards it, api.go what customers and operators call.
+// books.go has the charge, which must not happen twice, and the fencing token
+// that guards it; api.go has the API.
 package main
 
 import (
@@ -68,14 +68,14 @@ func run(ctx context.Context, out io.Writer) error {
 	}); err != nil {
 		return err
 	}
-	tasks.InjectDispatch(emulator.DispatchFault{Again: true}) // at least once, Cloud Tasks says; so twice
+	tasks.InjectDispatch(emulator.DispatchFault{Again: true}) // deliver every task twice: Cloud Tasks promises at least once
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	url := "http://" + listener.Addr().String()
-	say := log.New(out, "", 0) // for lines that goroutines share
+	say := log.New(out, "", 0) // a Logger is safe for concurrent use
 	s, err := newShop(ctx, db, tasks, url, say)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -95,8 +95,8 @@ func run(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// newShop is the shop's server: the API, and the worker beside it. Both could
-// be services of their own; they share nothing but the books and the payloads.
+// newShop returns the shop's server: the API and the worker. They could be two
+// services: they share only the books and the payloads.
 func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string, say *log.Logger) (*shop, error) {
 	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
 		Project:  "shop",
@@ -118,10 +118,10 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 	letters := memstore.NewDeadLetters()
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
-		Store:       memstore.New(), // redisstore, as soon as there are two processes
+		Store:       memstore.New(), // use redisstore for more than one process
 		DeadLetters: letters,
 		Observers:   []handoff.Observer{show(say)},
-		Logger:      slog.New(slog.DiscardHandler), // show says it all
+		Logger:      slog.New(slog.DiscardHandler), // show prints every delivery
 	})
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
@@ -135,7 +135,7 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 	return s, nil
 }
 
-// show prints each delivery and what it came to.
+// show prints each delivery and its outcome.
 func show(say *log.Logger) handoff.Observer {
 	return handoff.Observer{End: func(_ context.Context, d handoff.Delivery) {
 		say.Printf("  %-8s %d %s%s", d.Info.Kind, d.Status, d.Outcome, why(d.Err))

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// The day ends with the books in order, or with an error.
+// Run returns an error unless the books are right at the end.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	out := new(bytes.Buffer)
@@ -43,7 +43,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// newBooks has an order over 1000 cents of Ada, who has 1500.
+// newBooks has one order, of 1000 cents, by Ada, who has 1500.
 func newBooks(t *testing.T) books {
 	t.Helper()
 	db, err := openBooks(t.Context(), filepath.Join(t.TempDir(), "books.db"))
@@ -65,11 +65,11 @@ func (b books) check(t *testing.T, state string, cents int) {
 	assert.Equal(t, got, cents)
 }
 
-// What the fence cannot promise, the books do.
+// The fencing token and the order's state cover what the fence cannot promise.
 func TestCharge(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		tokens []int64 // of the runs, in order of their commits
+		tokens []int64 // of the runs, in the order of their commits
 		last   error   // of the last one
 		state  string
 		cents  int
@@ -97,7 +97,7 @@ func TestCharge(t *testing.T) {
 	}
 }
 
-// A charge that is declined leaves nothing behind, and can be made later.
+// A declined charge changes nothing, and can be made later.
 func TestChargeDeclined(t *testing.T) {
 	t.Parallel()
 	b := newBooks(t)
@@ -109,7 +109,8 @@ func TestChargeDeclined(t *testing.T) {
 	b.check(t, "paid", 0)
 }
 
-// An order whose task cannot be created is sent again, and is one order.
+// An order whose task could not be created can be sent again, and stays one
+// order.
 func TestPutOrderAgain(t *testing.T) {
 	t.Parallel()
 	tasks := emulator.RunT(t)

@@ -10,50 +10,50 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// policy is that of every payload of the shop.
+// policy is shared by all payloads of the shop.
 var policy = handoff.Policy{Queue: "orders", TTL: 12 * time.Hour, Retry: handoff.Retry{MaxAttempts: 5, MinBackoff: time.Second}}
 
-// Charge takes an order's money. Its key makes it happen once for an order,
-// however often it is enqueued.
+// Charge charges for an order. Its key makes that happen once, however often it
+// is enqueued.
 type Charge struct {
 	Order string `json:"order"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Charge) Kind() string { return "charge" }
 
-// Policy says how it behaves.
+// Policy is shared by all payloads.
 func (Charge) Policy() handoff.Policy { return policy }
 
-// IdempotencyKey is the order.
+// IdempotencyKey is the order's ID.
 func (c Charge) IdempotencyKey() string { return c.Order }
 
-// Ship hands an order that is paid to the carrier.
+// Ship hands a paid order to the carrier.
 type Ship struct {
 	Order string `json:"order"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Ship) Kind() string { return "ship" }
 
-// Policy says how it behaves.
+// Policy is shared by all payloads.
 func (Ship) Policy() handoff.Policy { return policy }
 
-// IdempotencyKey is the order.
+// IdempotencyKey is the order's ID.
 func (s Ship) IdempotencyKey() string { return s.Order }
 
-// Receipt tells the customer.
+// Receipt is the mail to the customer.
 type Receipt struct {
 	Order string `json:"order"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Receipt) Kind() string { return "receipt" }
 
-// Policy says how it behaves.
+// Policy is shared by all payloads.
 func (Receipt) Policy() handoff.Policy { return policy }
 
-// IdempotencyKey is the order.
+// IdempotencyKey is the order's ID.
 func (r Receipt) IdempotencyKey() string { return r.Order }
 
 // shop is the service.
@@ -66,13 +66,13 @@ type shop struct {
 	carrier atomic.Int32 // calls so far
 }
 
-// charge is two steps, and each may be repeated: the books know an order that
-// is paid, the keys know the tasks that exist. So a crash in between, or a
-// create that fails, needs no more than to run charge again.
+// charge has two steps, each safe to repeat: the books know which orders are
+// paid, and keys make a second task a duplicate. So after a crash between the
+// two it can run again.
 func (s *shop) charge(ctx context.Context, c Charge) error {
 	err := s.books.charge(ctx, c.Order, handoff.InfoFromContext(ctx).FencingToken)
 	if errors.Is(err, errDeclined) {
-		return handoff.Permanent(err) // trying again brings no money: somebody must look at it
+		return handoff.Permanent(err) // a retry would not help
 	}
 	if err != nil {
 		return err
@@ -84,23 +84,23 @@ func (s *shop) charge(ctx context.Context, c Charge) error {
 	return err
 }
 
-// ship calls the carrier, which is away the first time. A real one would be
-// given the order as its own idempotency key.
+// ship calls the carrier, which fails the first time. Give a real carrier the
+// order's ID as its idempotency key.
 func (s *shop) ship(ctx context.Context, p Ship) error {
 	if s.carrier.Add(1) == 1 {
-		return errors.New("the carrier does not answer")
+		return errors.New("the carrier does not respond")
 	}
 	return s.books.shipped(ctx, p.Order)
 }
 
-// mail sends the receipt, unless the customer does not want any.
+// mail sends the receipt, unless the customer wants no mail.
 func (s *shop) mail(ctx context.Context, r Receipt) error {
 	o, err := s.books.order(ctx, r.Order)
 	if err != nil {
 		return err
 	}
 	if o.Customer == "Bob" {
-		return handoff.Drop(errors.New("no mail is wanted"))
+		return handoff.Drop(errors.New("the customer wants no mail"))
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
-// Prometheus runs a worker and a producer whose tasks, deliveries and dead
-// letters Prometheus can read, with Cloud Tasks (the emulator) in between:
+// Prometheus runs a worker and a producer, with the emulator as Cloud Tasks, and
+// exports their metrics to Prometheus:
 //
 //	go run -C examples/prometheus .
 //	curl -s localhost:9464/metrics | grep -E 'handoff|messaging'
 //
-// prometheus.yml scrapes it, rules.yml has alerts to begin with. In a service
-// only watch and its two uses are needed.
+// prometheus.yml scrapes it, rules.yml has alerts to start from. A service needs
+// only watch and its two uses.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// watch returns a MeterProvider whose instruments /metrics shows.
+// watch returns a MeterProvider, and the handler of /metrics that exports it.
 func watch() (metric.MeterProvider, http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry))

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// What orders of every sort come to is what /metrics shows.
+// /metrics shows the outcome of each sort of order.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	meters, metrics, err := watch()
@@ -68,10 +68,10 @@ func TestMetrics(t *testing.T) {
 	checkRules(t, string(page))
 }
 
-// otelScope matches the labels that the exporter adds to say who counted.
+// otelScope matches the labels by which the exporter names the instrumentation.
 var otelScope = regexp.MustCompile(`,?otel_scope_[a-z_]+="[^"]*"`)
 
-// checkRules fails if an alert asks for a metric that nobody would ever see.
+// checkRules fails if an alert uses a metric that /metrics does not have.
 func checkRules(t *testing.T, page string) {
 	t.Helper()
 	rules, err := os.ReadFile("rules.yml")
@@ -88,7 +88,7 @@ func checkRules(t *testing.T, page string) {
 	}
 }
 
-// The program serves until it is told to stop.
+// The program serves until its context ends.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())

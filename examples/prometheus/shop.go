@@ -22,16 +22,16 @@ const (
 	origin   = "https://worker.example.com"
 )
 
-// Order is a task that mostly works: one in five fails at first, one in
-// twenty can never work.
+// Order is a task that mostly succeeds: one in five fails at first, one in
+// twenty always.
 type Order struct {
 	Luck int `json:"luck"` // 0 to 99
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Order) Kind() string { return "order" }
 
-// Policy says how it behaves.
+// Policy sets its queue, TTL and retries.
 func (Order) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "orders", TTL: time.Hour, Retry: handoff.Retry{MaxAttempts: 3}}
 }
@@ -41,13 +41,13 @@ func ship(ctx context.Context, o Order) error {
 	case o.Luck < 5:
 		return handoff.Permanent(errors.New("no such article"))
 	case o.Luck < 25 && first:
-		return errors.New("the warehouse does not answer")
+		return errors.New("the warehouse does not respond")
 	}
 	time.Sleep(time.Duration(o.Luck) * time.Millisecond)
 	return nil
 }
 
-// shop is a worker and a producer, and Cloud Tasks in this process.
+// shop is a worker, a producer and Cloud Tasks in one process.
 type shop struct {
 	tasks  *emulator.Server
 	client *handoff.Client
@@ -98,7 +98,7 @@ func (s *shop) open(ctx context.Context, instrument middleware.InstrumentFunc, o
 		Store:       memstore.New(),
 		DeadLetters: memstore.NewDeadLetters(),
 		Observers:   []handoff.Observer{observer},
-		Logger:      slog.New(slog.DiscardHandler), // this example is about numbers
+		Logger:      slog.New(slog.DiscardHandler), // this example is about metrics
 	})
 	if err != nil {
 		return err

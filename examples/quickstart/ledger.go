@@ -14,10 +14,10 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// expected says what should become of what was enqueued, and counts what did.
+// expected counts tasks by how they should end, or did end.
 type expected struct{ done, retried, duplicate, dead int }
 
-// ledger writes the table, and holds what was enqueued against what happened.
+// ledger prints the table, and compares what was enqueued with what happened.
 type ledger struct {
 	mu    sync.Mutex
 	out   io.Writer
@@ -43,7 +43,7 @@ func (l *ledger) row(cells ...any) {
 
 func (l *ledger) since() string { return fmt.Sprintf("%6.2fs", time.Since(l.start).Seconds()) }
 
-// enqueue hands one task over and notes what is expected of it.
+// enqueue enqueues one task and counts how it should end.
 func (l *ledger) enqueue(ctx context.Context, client *handoff.Client, p handoff.Payload, what string, want expected, opts ...handoff.Option) error {
 	receipt, err := client.Enqueue(ctx, p, append(opts, handoff.Header(whatHeader, what))...)
 	if err != nil {
@@ -60,7 +60,7 @@ func (l *ledger) enqueue(ctx context.Context, client *handoff.Client, p handoff.
 // whatHeader travels with each task, for the table to show.
 const whatHeader = "X-Quickstart-What"
 
-// duplicate notes a task that the service did not create.
+// duplicate counts a task that the service did not create.
 func (l *ledger) duplicate(kind, what string, want expected) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +69,7 @@ func (l *ledger) duplicate(kind, what string, want expected) {
 	l.row(l.since(), kind, what, "-", "-", "duplicate: not created")
 }
 
-// enqueued notes a task that is on its way.
+// enqueued counts a task that was created.
 func (l *ledger) enqueued(want expected) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,7 +105,7 @@ func (l *ledger) delivered(_ context.Context, d handoff.Delivery) {
 	l.row(l.since(), d.Info.Kind, d.Info.Header.Get(whatHeader), d.Info.Attempt, d.Status, ending)
 }
 
-// wait returns when Cloud Tasks has no task left, showing how far it is.
+// wait returns when Cloud Tasks has no task left. It shows the progress.
 func (l *ledger) wait(ctx context.Context, tasks *emulator.Server) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("quickstart: tasks are left after 20 s"))
 	defer cancel()
@@ -141,7 +141,7 @@ func (l *ledger) clearWaiting() {
 	}
 }
 
-// summary compares what happened with what was enqueued.
+// summary prints the totals, and returns an error unless they are as expected.
 func (l *ledger) summary(ctx context.Context, letters handoff.DeadLetterStore) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,7 +172,7 @@ func (l *ledger) summary(ctx context.Context, letters handoff.DeadLetterStore) e
 		fmt.Fprintf(l.out, "%-20s %9d %9d  %s\n", line.what, line.want, line.got, mark)
 	}
 	if !agree {
-		return errors.New("quickstart: what happened is not what was enqueued")
+		return errors.New("quickstart: the tasks did not end as expected")
 	}
 	return nil
 }

@@ -1,12 +1,11 @@
 // Quickstart runs both sides of handoff on this machine: Cloud Tasks (the
-// emulator), a Redis, a worker and a producer. It enqueues tasks of every
-// sort, prints each delivery as it happens, and checks at the end that what
-// happened is what should have.
+// emulator), a Redis, a worker and a producer. It enqueues tasks of every sort,
+// prints each delivery, and checks at the end that all tasks ended as they
+// should.
 //
 //	go run ./examples/quickstart
 //
-// REDIS_ADDR=localhost:6379 makes it use a Redis of yours in place of the
-// embedded one.
+// With REDIS_ADDR=localhost:6379 it uses that Redis instead of the embedded one.
 package main
 
 import (
@@ -67,12 +66,12 @@ func run() error {
 	url := "http://" + listener.Addr().String()
 	fmt.Printf("Cloud Tasks: the emulator, in this process\nRedis:       %s\nWorker:      %s/tasks\n\n", where, url)
 
-	// The worker: who may call, where the fence and the dead letters live,
-	// and one plain function a kind.
+	// The worker: who may call, the stores of the fence and the dead letters, and
+	// one plain function for each kind.
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{url},
 		Callers:   []string{account},
-		Keys:      handoff.StaticKeys(tasks.JWKS()), // in production: leave it out, and Google's keys are used
+		Keys:      handoff.StaticKeys(tasks.JWKS()), // leave this out in production: the default is Google's keys
 	})
 	if err != nil {
 		return err
@@ -96,7 +95,7 @@ func run() error {
 	go func() { _ = server.Serve(listener) }()
 	defer server.Close()
 
-	// The producer: one line a task.
+	// The producer: one line for each task.
 	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
 		Project:  "quickstart",
 		Location: "europe-west1",
@@ -141,8 +140,7 @@ func createQueue(ctx context.Context, tasks *emulator.Server) error {
 	return err
 }
 
-// enqueueAll hands over one task of every sort and notes what should become
-// of each.
+// enqueueAll enqueues tasks of every sort, and how each should end.
 func enqueueAll(ctx context.Context, client *handoff.Client, book *ledger) error {
 	if err := book.enqueue(ctx, client, Welcome{User: "ada"}, "a single task", expected{done: 1}); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 
 const queue = "quickstart"
 
-// quick is the policy of every payload here: retries come soon, so that the
-// example is over soon.
+// quick is the policy of every payload here. Its retries come soon, so that the
+// example ends soon.
 var quick = handoff.Policy{Queue: queue, TTL: time.Hour, Retry: handoff.Retry{MaxAttempts: 5, MinBackoff: time.Second}}
 
 // Welcome greets a user.

@@ -28,7 +28,8 @@ func openRedis() (rdb *redis.Client, where string, stop func(), err error) {
 	}, nil
 }
 
-// runClock makes keys expire: miniredis has no clock of its own.
+// runClock moves the time of miniredis, which does not pass by itself, so that
+// keys expire.
 func runClock(mini *miniredis.Miniredis) (stop func()) {
 	const tick = 100 * time.Millisecond
 	ticker := time.NewTicker(tick)

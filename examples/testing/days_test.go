@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/handofftest"
 )
 
-// What comes of it all, with Cloud Tasks in between? Two weeks in a bubble, in
-// which the mail server is down at first and an answer is lost.
+// What happens with Cloud Tasks in between? Two weeks in a bubble: the mail
+// server is down at first, and one response is lost.
 func TestTwoWeeks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// What does Cloud Tasks see of the service? One delivery, through net/http/httptest:
-// signed, exact in its headers, and through the whole pipeline.
+// What does Cloud Tasks see of the service? One delivery by net/http/httptest,
+// with a signed token, exact headers and the whole pipeline.
 func TestRouter(t *testing.T) {
 	t.Parallel()
 	mailer := &outbox{}
@@ -31,7 +31,7 @@ func TestRouter(t *testing.T) {
 		t.Errorf("a second delivery: %s, and %d mails", again.Outcome, len(mailer.sent))
 	}
 	if eve := handofftest.Deliver(t, router, trial.Ending{}, handofftest.Caller("eve@example.com")); eve.Status != 403 {
-		t.Errorf("a stranger is answered %d", eve.Status)
+		t.Errorf("a stranger got status %d", eve.Status)
 	}
 	mailer.fail = errors.New("the mail server is busy")
 	last := handofftest.Deliver(t, router, trial.Ending{UserID: "43"}, handofftest.Attempt(3))

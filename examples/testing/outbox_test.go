@@ -2,7 +2,7 @@ package trial_test
 
 import "context"
 
-// outbox is a Mailer that keeps what it sends, or fails.
+// outbox is a Mailer that keeps its mails, or fails.
 type outbox struct {
 	fail error
 	sent []string

@@ -9,7 +9,8 @@ import (
 	trial "github.com/brillconsulting/handoff/examples/testing"
 )
 
-// What does the handler do, and what does it ask for? It is a plain function.
+// What does the handler do, and which outcome does its error ask for? It is a
+// plain function.
 func TestRemind(t *testing.T) {
 	t.Parallel()
 	mailer := &outbox{}

@@ -8,7 +8,8 @@ import (
 	"github.com/brillconsulting/handoff/handofftest"
 )
 
-// What does the producer enqueue? A client that sends nothing anywhere knows.
+// What does the producer enqueue? A client that records tasks and sends none
+// shows it.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	recorder := handofftest.NewRecorder(t)

@@ -1,5 +1,5 @@
-// Package trial reminds users on the last day of their trial. It is here to be
-// tested, in four ways; run them with
+// Package trial reminds users on the last day of their trial. Its tests show
+// four ways to test; run them with
 //
 //	go test -v ./examples/testing
 package trial
@@ -18,10 +18,10 @@ type Ending struct {
 	UserID string `json:"user_id"`
 }
 
-// Kind names it on the wire.
+// Kind implements handoff.Payload.
 func (Ending) Kind() string { return "trial-ending" }
 
-// Policy tries three times, from an hour apart.
+// Policy allows three attempts, the first two an hour apart.
 func (Ending) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "reminders", Retry: handoff.Retry{MaxAttempts: 3, MinBackoff: time.Hour}}
 }
@@ -34,7 +34,7 @@ func Start(ctx context.Context, client *handoff.Client, userID string) error {
 	return nil
 }
 
-// ErrNoUser is what a Mailer returns for a user who is gone.
+// ErrNoUser is returned by a Mailer for a user who no longer exists.
 var ErrNoUser = errors.New("trial: no such user")
 
 // Mailer sends mail to users.
@@ -42,8 +42,8 @@ type Mailer interface {
 	Send(ctx context.Context, userID, text string) error
 }
 
-// Remind returns the handler of Ending. Nobody is left to remind when the user
-// is gone; any other error is worth another try.
+// Remind returns the handler of Ending. It drops the task if the user no longer
+// exists; any other error is retried.
 func Remind(mailer Mailer) func(context.Context, Ending) error {
 	return func(ctx context.Context, e Ending) error {
 		err := mailer.Send(ctx, e.UserID, "your trial ends tomorrow")

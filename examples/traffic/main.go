@@ -1,12 +1,12 @@
-// Traffic keeps an emulator busy with a made-up load: several queues and kinds,
-// and every way that a task can go. It is there to have something to look at:
+// Traffic keeps an emulator busy with a synthetic load: several queues and
+// kinds, and every outcome. Use it to see the dashboard at work:
 //
 //	go run ./cmd/handoff emulator --dashboard 127.0.0.1:8080
 //	go run ./examples/traffic
 //
-// It runs until Ctrl-C. Elsewhere than at its default addresses, the emulator is
-// where CLOUD_TASKS_EMULATOR_HOST (gRPC) and -keys (HTTP) say. With REDIS_URL
-// set for both programs, the dead letters are on the dashboard too.
+// It runs until Ctrl-C. If the emulator is not at its default addresses, set
+// CLOUD_TASKS_EMULATOR_HOST (gRPC) and -keys (HTTP). With REDIS_URL set for both
+// programs the dashboard shows dead letters too.
 package main
 
 import (
@@ -42,7 +42,7 @@ const (
 	account  = "tasks@demo.iam.gserviceaccount.com"
 )
 
-// config is where everything is.
+// config has the addresses of everything.
 type config struct {
 	emulator string // host:port of its gRPC API
 	keys     string // URL of the keys of its tokens
@@ -65,7 +65,7 @@ func main() {
 	}
 }
 
-// run is both sides: a worker on a free port, and a producer for it.
+// run starts both sides: a worker on a free port and its producer.
 func run(ctx context.Context, c config) error {
 	options := []option.ClientOption{
 		option.WithEndpoint(c.emulator),
@@ -110,7 +110,7 @@ func run(ctx context.Context, c config) error {
 	return errors.Join(err, router.Shutdown(end))
 }
 
-// ensureQueues makes queues that differ in what bounds them.
+// ensureQueues makes queues with different limits.
 func ensureQueues(ctx context.Context, options []option.ClientOption) error {
 	a, err := admin.New(ctx, admin.Config{Project: project, Location: location, Options: options})
 	if err != nil {
@@ -132,7 +132,7 @@ func ensureQueues(ctx context.Context, options []option.ClientOption) error {
 	return err
 }
 
-// newRouter makes the worker's half, with stores in Redis or in memory.
+// newRouter returns the worker's router, with stores in Redis or in memory.
 func newRouter(c config, url string) (router *handoff.Router, closeStores func(), err error) {
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{url},
@@ -146,13 +146,13 @@ func newRouter(c config, url string) (router *handoff.Router, closeStores func()
 		Verifier:    verifier,
 		Store:       memstore.New(),
 		DeadLetters: memstore.NewDeadLetters(),
-		Logger:      slog.New(slog.DiscardHandler), // failing is what many of these tasks are for
+		Logger:      slog.New(slog.DiscardHandler), // many of these tasks fail on purpose
 	}
 	closeStores = func() {}
 	if c.redis != "" {
 		options, err := redis.ParseURL(c.redis)
 		if err != nil {
-			return nil, nil, errors.New("REDIS_URL is no URL of a Redis") // not err: it may quote a password
+			return nil, nil, errors.New("REDIS_URL is not the URL of a Redis") // without err, which may quote a password
 		}
 		options.ContextTimeoutEnabled = true
 		rdb := redis.NewClient(options)

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// TestEveryOutcome: within ten seconds there is something of everything to see.
+// TestEveryOutcome shows that every outcome occurs within ten seconds.
 func TestEveryOutcome(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0"})

@@ -13,11 +13,11 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// tick is how often tasks are made. The number made swells and ebbs over a
-// minute, as a day's does.
+// tick is how often tasks are made. Their number rises and falls over a minute,
+// as traffic does over a day.
 const tick = 100 * time.Millisecond
 
-// produce makes tasks until ctx ends.
+// produce enqueues tasks until ctx ends.
 func produce(ctx context.Context, client *handoff.Client, url string) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -37,7 +37,7 @@ func produce(ctx context.Context, client *handoff.Client, url string) error {
 	}
 }
 
-// round makes the tasks of one tick.
+// round enqueues the tasks of one tick.
 func round(ctx context.Context, client *handoff.Client, url string, n int, since time.Duration) error {
 	busy := 1 + 0.6*math.Sin(2*math.Pi*since.Minutes())
 	var errs []error
@@ -77,7 +77,7 @@ func round(ctx context.Context, client *handoff.Client, url string, n int, since
 	return errors.Join(errs...)
 }
 
-// poisson is how many things happen that happen so often on average.
+// poisson returns a random number of events with this mean.
 func poisson(mean float64) int {
 	n, limit := 0, math.Exp(-mean)
 	for p := rand.Float64(); p > limit; p *= rand.Float64() {

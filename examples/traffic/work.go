@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Welcome is short work that goes well, nearly always.
+// Welcome is short work that nearly always succeeds.
 type Welcome struct {
 	User string `json:"user"`
 }
@@ -23,7 +23,7 @@ func (Welcome) Kind() string { return "welcome-email" }
 // Policy keeps retries short enough to watch.
 func (Welcome) Policy() handoff.Policy { return policy("emails") }
 
-// Thumbnail is longer work that comes in bursts and waits for a free place.
+// Thumbnail is longer work that comes in bursts and waits for capacity.
 type Thumbnail struct {
 	Photo string `json:"photo"`
 	Width int    `json:"width"`
@@ -32,10 +32,10 @@ type Thumbnail struct {
 // Kind implements handoff.Payload.
 func (Thumbnail) Kind() string { return "thumbnail" }
 
-// Policy says where it goes.
+// Policy names its queue.
 func (Thumbnail) Policy() handoff.Policy { return policy("thumbnails") }
 
-// Invoice is work that happens once an order, on a slow queue.
+// Invoice is work that happens once for an order, on a slow queue.
 type Invoice struct {
 	Order string `json:"order"`
 	Cents int    `json:"cents"`
@@ -44,10 +44,10 @@ type Invoice struct {
 // Kind implements handoff.Payload.
 func (Invoice) Kind() string { return "invoice" }
 
-// Policy says where it goes.
+// Policy names its queue.
 func (Invoice) Policy() handoff.Policy { return policy("invoices") }
 
-// Report is work that waits in a queue which is paused.
+// Report is work in a paused queue.
 type Report struct {
 	Month string `json:"month"`
 }
@@ -55,14 +55,14 @@ type Report struct {
 // Kind implements handoff.Payload.
 func (Report) Kind() string { return "report" }
 
-// Policy says where it goes.
+// Policy names its queue.
 func (Report) Policy() handoff.Policy { return policy("reports") }
 
 func policy(queue string) handoff.Policy {
 	return handoff.Policy{Queue: queue, Retry: handoff.Retry{MaxAttempts: 4, MinBackoff: time.Second, MaxBackoff: 20 * time.Second}}
 }
 
-// handle is what becomes of each kind.
+// handle registers a handler for each kind.
 func handle(router *handoff.Router) {
 	handoff.Handle(router, func(ctx context.Context, _ Welcome) error {
 		work(ctx, 5, 60)
@@ -99,7 +99,7 @@ func handle(router *handoff.Router) {
 	})
 }
 
-// hook stands for other people's servers, which are called by plain tasks.
+// hook plays a third party's server, called by plain tasks.
 func hook(c echo.Context) error {
 	work(c.Request().Context(), 20, 200)
 	switch c.Param("hook") {
@@ -113,7 +113,7 @@ func hook(c echo.Context) error {
 	return c.NoContent(http.StatusOK)
 }
 
-// work takes some milliseconds.
+// work takes between least and most milliseconds.
 func work(ctx context.Context, least, most int) {
 	timer := time.NewTimer(time.Duration(least+rand.IntN(most-least)) * time.Millisecond)
 	defer timer.Stop()

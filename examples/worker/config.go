@@ -11,18 +11,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// config is what the service is told by its environment.
+// config is the service's configuration, read from the environment.
 type config struct {
 	port          string             // PORT, which Cloud Run sets
-	project       string             // GOOGLE_CLOUD_PROJECT: whose Cloud Logging reads the lines; optional
+	project       string             // GOOGLE_CLOUD_PROJECT, for trace IDs in Cloud Logging; optional
 	audiences     []string           // AUDIENCES
 	callers       []string           // CALLERS
 	redis         *redis.Options     // REDIS_URL
 	trustPlatform bool               // TRUST_PLATFORM: see deploy.md before setting it
-	keys          *handoff.KeySource // Google's, unless this runs on the emulator
+	keys          *handoff.KeySource // nil: Google's; set for the emulator
 }
 
-// configure reads the environment and reports everything that is wrong with it.
+// configure reads the environment, and returns every problem at once.
 func configure(getenv func(string) string) (config, error) {
 	var problems []error
 	required := func(name, example string) string {
@@ -47,8 +47,8 @@ func configure(getenv func(string) string) (config, error) {
 	if url := required("REDIS_URL", "redis://10.0.0.3:6379, or rediss:// for TLS"); url != "" {
 		var err error
 		if cfg.redis, err = redis.ParseURL(url); err != nil {
-			// The error may quote the URL, and that may hold a password.
-			problems = append(problems, errors.New("worker: REDIS_URL is no address of a Redis, such as redis://10.0.0.3:6379"))
+			// The parser's error may quote the URL, which may hold a password.
+			problems = append(problems, errors.New("worker: REDIS_URL is not the address of a Redis; it must be such as redis://10.0.0.3:6379"))
 		}
 	}
 	if len(problems) > 0 {
@@ -57,7 +57,7 @@ func configure(getenv func(string) string) (config, error) {
 	return cfg, errors.Join(problems...)
 }
 
-// list splits a,b into its parts.
+// list splits a comma-separated list.
 func list(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
 }

@@ -19,8 +19,8 @@ const (
 	localCaller = "tasks@local.iam.gserviceaccount.com"
 )
 
-// serveLocal is the service with everything around it in this process: Cloud
-// Tasks is the emulator, Redis is miniredis, and somebody enqueues.
+// serveLocal runs the service with everything around it in this process: the
+// emulator for Cloud Tasks, miniredis for Redis, and a producer.
 func serveLocal(ctx context.Context, log *slog.Logger) error {
 	tasks, err := emulator.New(emulator.Config{})
 	if err != nil {
@@ -53,7 +53,7 @@ func serveLocal(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(err, <-produced)
 }
 
-// produce makes the queue and enqueues a task every second until ctx ends.
+// produce creates the queue and enqueues a task every second until ctx ends.
 func produce(ctx context.Context, tasks *emulator.Server, url string) error {
 	if _, err := cloudtaskspb.NewCloudTasksClient(tasks.Conn()).CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{
 		Parent: localParent, Queue: &cloudtaskspb.Queue{Name: localParent + "/queues/images"},

@@ -1,7 +1,8 @@
-// Worker is a Cloud Run service that receives tasks: configured by its
-// environment, authenticated, fenced by Redis, watched, and stopped within the
-// ten seconds that Cloud Run gives it. deploy.md puts it there. To try it here,
-// with Cloud Tasks and Redis in this process:
+// Worker is a Cloud Run service that receives tasks. It is configured by its
+// environment, verifies its callers, keeps its fence in Redis, exports
+// telemetry, and stops within the ten seconds that Cloud Run allows. deploy.md
+// says how to deploy it. To run it on this machine, with Cloud Tasks and Redis
+// in the same process:
 //
 //	go run -C examples/worker . -local
 package main
@@ -52,11 +53,11 @@ func serveConfigured(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(serve(ctx, listener, cfg, log), flush())
 }
 
-// serve runs the service until ctx ends, and then lets running tasks finish.
+// serve runs the service until ctx ends, then lets running tasks finish.
 //
-// Cloud Run kills the process 10 s after SIGTERM. Running tasks get 6 of them,
-// the router up to 1.5 more to interrupt what still runs and give its claims
-// back, and answers and telemetry one each.
+// Cloud Run kills the process 10 s after SIGTERM. Running tasks have 6 of them,
+// the router up to 1.5 to interrupt the rest and release their claims, the last
+// responses and the telemetry one each.
 func serve(ctx context.Context, listener net.Listener, cfg config, log *slog.Logger) error {
 	w, err := newWorker(cfg, log)
 	if err != nil {
@@ -77,8 +78,8 @@ func serve(ctx context.Context, listener net.Listener, cfg config, log *slog.Log
 	ctx = context.WithoutCancel(ctx)
 	drain, cancel := context.WithTimeout(ctx, 6*time.Second)
 	defer cancel()
-	err = w.router.Shutdown(drain) // the server still answers: new deliveries are told to come back
-	answer, cancel := context.WithTimeout(ctx, time.Second)
+	err = w.router.Shutdown(drain) // the server still serves, and the router refuses new deliveries
+	respond, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(answer))
+	return errors.Join(err, server.Shutdown(respond))
 }

@@ -23,10 +23,10 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// logLine is what the tests read of a line.
+// logLine has the fields of a log line that the tests use.
 type logLine struct{ Msg, Address, Outcome, Error string }
 
-// logLines returns a logger and what it logs, line by line.
+// logLines returns a logger and a channel of its lines.
 func logLines(t *testing.T) (*slog.Logger, <-chan logLine) {
 	t.Helper()
 	r, w := io.Pipe()
@@ -43,7 +43,7 @@ func logLines(t *testing.T) (*slog.Logger, <-chan logLine) {
 	return slog.New(slog.NewJSONHandler(w, nil)), lines
 }
 
-// await returns the first line that fits.
+// await returns the first line for which fits returns true.
 func await(t *testing.T, lines <-chan logLine, fits func(logLine) bool) logLine {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -73,7 +73,7 @@ func TestLocal(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// Everything that is missing is said at once, and deploy.md has all of it.
+// One error names every missing variable, and deploy.md has all of them.
 func TestConfigure(t *testing.T) {
 	t.Parallel()
 	var asked []string
@@ -109,7 +109,7 @@ func TestConfigure(t *testing.T) {
 	}
 }
 
-// A task that runs when the service is told to stop is finished and acknowledged.
+// A task that is running at SIGTERM is finished and acknowledged.
 func TestShutdownFinishesWhatRuns(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
@@ -140,7 +140,7 @@ func TestShutdownFinishesWhatRuns(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// deliver does what Cloud Tasks does.
+// deliver sends a task as Cloud Tasks does.
 func deliver(t *testing.T, url, token string, payload Resize) int {
 	t.Helper()
 	body, err := json.Marshal(payload)
@@ -178,7 +178,7 @@ func send(t *testing.T, req *http.Request) int {
 	return resp.StatusCode
 }
 
-// collector counts what an OpenTelemetry collector would be sent.
+// collector counts the requests that an OpenTelemetry collector would receive.
 type collector struct {
 	mu    sync.Mutex
 	paths map[string]int
@@ -190,7 +190,8 @@ func (c *collector) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	c.paths[r.URL.Path]++
 }
 
-// The service as Cloud Run starts it: probes, a stranger, telemetry, an end.
+// The service as Cloud Run runs it: probes, an unauthorized call, telemetry,
+// shutdown.
 func TestConfigured(t *testing.T) {
 	mini := miniredis.RunT(t)
 	telemetry := &collector{paths: make(map[string]int)}

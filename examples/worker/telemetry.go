@@ -12,11 +12,10 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exportTelemetry sends traces and metrics to the collector that
-// OTEL_EXPORTER_OTLP_ENDPOINT names, on Cloud Run a sidecar; without it, the
-// middleware costs next to nothing. The exporters and the SDK read the rest of
-// OpenTelemetry's own variables, such as OTEL_SERVICE_NAME. flush sends what is
-// left, and is the last thing to do.
+// exportTelemetry sends traces and metrics to the collector named by
+// OTEL_EXPORTER_OTLP_ENDPOINT, a sidecar on Cloud Run. Without it nothing is
+// exported. The SDK reads OpenTelemetry's other variables, such as
+// OTEL_SERVICE_NAME. Call flush last: it sends what is left.
 func exportTelemetry(ctx context.Context, getenv func(string) string) (flush func() error, err error) {
 	if getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" {
 		return func() error { return nil }, nil

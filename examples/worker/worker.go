@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// worker is the service without its socket.
+// worker is the service without its listener.
 type worker struct {
 	echo   *echo.Echo
 	router *handoff.Router
@@ -38,7 +38,7 @@ func newWorker(cfg config, log *slog.Logger) (*worker, error) {
 		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
 		Observers:   observers,
 		Logger:      log,
-		MaxRun:      290 * time.Second, // Cloud Run hangs up after 300 s unless told otherwise
+		MaxRun:      290 * time.Second, // Cloud Run's default request timeout is 300 s
 	})
 	if err != nil {
 		rdb.Close()
@@ -59,7 +59,7 @@ func newMiddleware(cfg config, log *slog.Logger) ([]handoff.Observer, handoff.Mi
 	tracing, terr := middleware.Tracing(middleware.TracingConfig{})
 	metrics, merr := middleware.Metrics(middleware.MetricsConfig{})
 	logger, lerr := middleware.Logger(middleware.LoggerConfig{Logger: log, CloudProject: cfg.project})
-	limit, cerr := middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 8}) // what the memory of one instance can bear
+	limit, cerr := middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 8}) // as many as fit into the memory of one instance
 	return []handoff.Observer{tracing, metrics, logger}, limit, errors.Join(terr, merr, lerr, cerr)
 }
 
@@ -75,10 +75,10 @@ func newVerifier(cfg config) (handoff.Verifier, error) {
 	return handoff.AnyOf(verifier, platform), nil
 }
 
-// ready is for the startup probe: an instance that cannot reach Redis gets no
-// deliveries. It must not be the liveness probe, since a new process would not
-// find Redis either. (Cloud Run keeps some paths that end in z to itself, hence
-// no /healthz.)
+// ready is the startup probe: an instance that cannot reach Redis receives no
+// deliveries. Do not use it as the liveness probe: a new process could not reach
+// Redis either. Its path is not /healthz, because Cloud Run reserves some paths
+// that end in z.
 func ready(rdb *redis.Client) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), time.Second)
@@ -90,23 +90,23 @@ func ready(rdb *redis.Client) echo.HandlerFunc {
 	}
 }
 
-// Resize is the work. Producers enqueue it; a package of its own is its place
-// when they are another program.
+// Resize is the payload. Move it to a package of its own if the producer is
+// another program.
 type Resize struct {
 	Image string `json:"image"`
 	Width int    `json:"width"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Resize) Kind() string { return "resize" }
 
-// Policy says how it behaves.
+// Policy sets its queue, TTL and retries.
 func (Resize) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "images", TTL: 6 * time.Hour, Deadline: 5 * time.Minute}
 }
 
-// resize stands in for work that takes a while. It listens to its context, so
-// that a shutdown can interrupt it and another instance run it again.
+// resize simulates work that takes a while. It returns when its context ends, so
+// that a shutdown can interrupt it and another instance can run it again.
 func resize(ctx context.Context, r Resize) error {
 	select {
 	case <-time.After(time.Duration(r.Width) * time.Millisecond / 2):

@@ -15,15 +15,15 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// Welcome is a task. It names itself and says how it behaves.
+// Welcome is a task, with its name and its policy.
 type Welcome struct {
 	User string `json:"user"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Welcome) Kind() string { return "welcome-email" }
 
-// Policy says how it behaves.
+// Policy sets its queue and retries.
 func (Welcome) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "emails", Deadline: time.Minute, Retry: handoff.Retry{MaxAttempts: 5, MinBackoff: time.Second}}
 }
@@ -48,7 +48,7 @@ func Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	// The worker: a service with an address, and a function a type.
+	// The worker: a service with an address, and a function for each type.
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{origin}, Callers: []string{account}, Keys: handoff.StaticKeys(tasks.JWKS()),
 	})
@@ -105,7 +105,7 @@ func Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	// What will not run again is a dead letter.
+	// Tasks that will not run again are dead letters.
 	page, err := letters.List(ctx, handoff.DeadLetterQuery{})
 	for _, l := range page.Letters {
 		say.Printf("%s failed for good", l.Payload)

@@ -93,7 +93,7 @@ func Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	// What will not run again is in the archive.
+	// Tasks that will not run again are in the archive.
 	inspector := asynq.NewInspector(redis)
 	defer inspector.Close()
 	if err := settle(ctx, inspector); err != nil {
