@@ -14,6 +14,7 @@ import (
 
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"github.com/brillconsulting/handoff/emulator/internal/service"
+	"github.com/brillconsulting/handoff/internal/webguard"
 )
 
 // Defaults of the service (docs/cloud-tasks.md#6.6, #8.3, #8.9).
@@ -37,6 +38,15 @@ type Config struct {
 	// HTTPAddr is a TCP address to serve the REST API and the token keys
 	// on. Defaults to none.
 	HTTPAddr string
+
+	// Hosts are host names, besides those of this machine, that HTTP requests may
+	// name the server by, such as "tasks.example.com". Requests that name it
+	// otherwise are refused, since the browser of a developer can be made to send
+	// them by a web page whose name was pointed at this machine (DNS rebinding).
+	// IP addresses, localhost, *.localhost, *.local, *.internal and names of a
+	// single label, as containers have them, need not be listed. Defaults to
+	// none. The gRPC API, which no web page can speak, takes any name.
+	Hosts []string
 
 	// Handler receives every dispatch, in this process and without a socket,
 	// whatever host the URL of the task names. It can also be set later, by
@@ -129,6 +139,11 @@ func (cfg *Config) check() error {
 		}
 		if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			errs = append(errs, fmt.Errorf("emulator: Config.AppEngine[%q] is %q: it must be a URL such as http://localhost:8080", service, base))
+		}
+	}
+	for _, host := range cfg.Hosts {
+		if err := webguard.CheckHostName(host); err != nil {
+			errs = append(errs, fmt.Errorf("emulator: Config.Hosts has %q: %w", host, err))
 		}
 	}
 	if err := checkDefaultURL(cfg.DefaultURL); err != nil {

@@ -23,7 +23,7 @@ import (
 func (s *setup) request(ctx context.Context, method, path, body string) (int, string) {
 	s.Helper()
 	rec := httptest.NewRecorder()
-	s.srv.HTTPHandler().ServeHTTP(rec, httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body)))
+	s.srv.HTTPHandler().ServeHTTP(rec, httptest.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(body)))
 	return rec.Code, strings.TrimSpace(rec.Body.String())
 }
 

@@ -6,15 +6,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 	"github.com/brillconsulting/handoff/emulator/internal/token"
+	"github.com/brillconsulting/handoff/internal/webguard"
 )
 
 const (
@@ -55,16 +59,22 @@ func getRule(selector, path string) *annotations.HttpRule {
 	return rule
 }
 
+// hostsHint says how to reach the emulator by another name.
+const hostsHint = "To reach the emulator by a name of your own, list it in Config.Hosts, or by --host."
+
 // HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
 // your own: the REST API, the keys of the dispatches' tokens under
 // /oauth2/v3/certs, an OpenID Connect discovery document that points to them,
 // and for test suites in any language [Server.Reset] as POST /emulator/reset
 // and [Server.Wait] as GET /emulator/wait?timeout=30s.
+//
+// Requests that a web page of another site made a browser send, and those with
+// a Host that is neither of this machine nor in Config.Hosts, are answered 403.
 func (s *Server) HTTPHandler() http.Handler { return s.web }
 
 // newHTTPHandler makes it. No http.ServeMux, which would redirect the paths
 // that it thinks unclean, where Google answers 404.
-func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
+func (s *Server) newHTTPHandler(cfg Config) (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Services: []rest.Service{
 			{Desc: &cloudtaskspb.CloudTasks_ServiceDesc, Impl: s.service},
@@ -76,12 +86,17 @@ func (s *Server) newHTTPHandler(log *slog.Logger) (http.Handler, error) {
 		Routes:      s.bufferRoutes(),
 		Interceptor: s.intercept,
 		MaxBody:     maxMessage,
-		Logger:      log,
+		Logger:      cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %w", err)
 	}
+	guard := webguard.Guard{Hosts: slices.Clone(cfg.Hosts)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := guard.Check(r); err != nil {
+			rest.WriteError(w, status.Errorf(codes.PermissionDenied, "The emulator refuses this request: %s. %s", err, hostsHint))
+			return
+		}
 		switch {
 		case r.Method == http.MethodGet && r.URL.Path == keysPath:
 			serveJSON(w, s.JWKS())

@@ -30,6 +30,11 @@ func ask(t *testing.T, method, url, body string) answer {
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	assert.NoError(t, err)
 	req.Header.Set("Content-Type", "text/csv")
+	return send(t, req)
+}
+
+func send(t *testing.T, req *http.Request) answer {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	assert.NoError(t, err)
 	defer resp.Body.Close()

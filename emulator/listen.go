@@ -52,7 +52,7 @@ func (s *Server) listen(cfg Config) error {
 		s.grpcAddr = l.Addr()
 		s.serving.Go(func() { _ = s.grpc.Serve(l) })
 	}
-	if s.web, err = s.newHTTPHandler(cfg.Logger); err != nil {
+	if s.web, err = s.newHTTPHandler(cfg); err != nil {
 		return err
 	}
 	if cfg.HTTPAddr != "" {

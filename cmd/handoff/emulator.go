@@ -20,8 +20,9 @@ import (
 const drainTime = 10 * time.Second
 
 type emulatorCmd struct {
-	GRPC string `default:"127.0.0.1:8123" help:"Where the gRPC API listens (${default})."               name:"grpc" placeholder:"ADDR"`
-	HTTP string `default:"127.0.0.1:8124" help:"Where REST and the token keys are served (${default})." name:"http" placeholder:"ADDR"`
+	GRPC string   `default:"127.0.0.1:8123" help:"Where the gRPC API listens (${default})."               name:"grpc" placeholder:"ADDR"`
+	HTTP string   `default:"127.0.0.1:8124" help:"Where REST and the token keys are served (${default})." name:"http" placeholder:"ADDR"`
+	Host []string `help:"A host name that HTTP requests may name the emulator by, besides IP addresses and local names: localhost, *.localhost, *.local, *.internal, names without a dot. Repeatable." placeholder:"NAME"`
 
 	Queue    []string `help:"A queue to create, by its full name, with the service's defaults. Repeatable."          placeholder:"NAME"`
 	Queues   string   `help:"A file of queues to create, in YAML, in --location of --project."                       placeholder:"FILE"`
@@ -77,6 +78,7 @@ func (c *emulatorCmd) config() emulator.Config {
 	cfg := emulator.Config{
 		GRPCAddr:            c.GRPC,
 		HTTPAddr:            c.HTTP,
+		Hosts:               c.Host,
 		AppEngine:           c.AppEngine,
 		DefaultURL:          c.DefaultURL,
 		InsecureTargets:     c.Insecure,

@@ -215,3 +215,26 @@ func TestEveryBadFlagAtOnce(t *testing.T) {
 		`Config.AppEngine["default"]`, `Config.AppEngine["a//b"]`, "Config.DefaultURL")
 	assert.Equal(t, strings.Count(said, "\n"), 7)
 }
+
+func TestHostFlag(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--host", "tasks.example.com", "--host", "tasks.example.org")
+	for host, want := range map[string]int{
+		"tasks.example.com:8124": http.StatusOK,
+		"tasks.example.org":      http.StatusOK,
+		"tasks.example.net":      http.StatusForbidden,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.http+"/oauth2/v3/certs", nil)
+		assert.NoError(t, err)
+		req.Host = host
+		resp, err := http.DefaultClient.Do(req)
+		assert.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		assert.NoError(t, err)
+		assert.Status(t, resp.StatusCode, want)
+		if want == http.StatusForbidden && !strings.Contains(string(body), "--host") {
+			t.Errorf("the refusal does not name the flag: %s", body)
+		}
+	}
+}

@@ -297,7 +297,7 @@ func (b *bench) http(method, path, body string) (status int, answer map[string]a
 	b.Helper()
 	b.local("it is plain HTTP, without credentials")
 	rec := httptest.NewRecorder()
-	b.api.ServeHTTP(rec, httptest.NewRequestWithContext(b.ctx, method, path, strings.NewReader(body)))
+	b.api.ServeHTTP(rec, httptest.NewRequestWithContext(b.ctx, method, "http://localhost"+path, strings.NewReader(body)))
 	b.ok(json.Unmarshal(rec.Body.Bytes(), &answer))
 	return rec.Code, answer
 }

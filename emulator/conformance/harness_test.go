@@ -51,7 +51,7 @@ func emulated(t *testing.T, rest bool) *bench {
 	t.Helper()
 	b := &bench{T: t, ctx: t.Context(), project: defaultProject, parent: "projects/" + defaultProject + "/locations/" + defaultPlace,
 		rest: rest, workers: map[string]*worker{}}
-	srv := emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(b.deliver)})
+	srv := emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(b.deliver), Hosts: []string{"www.googleapis.com"}})
 	b.api = srv.HTTPHandler()
 	b.options = srv.ClientOptions()
 	if rest {

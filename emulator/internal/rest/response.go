@@ -52,7 +52,7 @@ func writeMessage(w http.ResponseWriter, message proto.Message, envelope string,
 		text, err = json.Marshal(map[string]json.RawMessage{envelope: text})
 	}
 	if err != nil {
-		writeError(w, status.Error(codes.Internal, "The response could not be encoded."))
+		WriteError(w, status.Error(codes.Internal, "The response could not be encoded."))
 		return
 	}
 	writeJSON(w, http.StatusOK, text)
@@ -68,7 +68,8 @@ type errorBody struct {
 	} `json:"error"`
 }
 
-func writeError(w http.ResponseWriter, err error) {
+// WriteError writes an error in the form that Google's clients read.
+func WriteError(w http.ResponseWriter, err error) {
 	s, ok := status.FromError(err)
 	if !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		s = status.FromContextError(err)

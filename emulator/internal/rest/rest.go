@@ -129,28 +129,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 		h.logger.Error("rest: panic", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-		writeError(w, status.Error(codes.Internal, "Internal error encountered."))
+		WriteError(w, status.Error(codes.Internal, "Internal error encountered."))
 	}()
 
 	b, vars := h.find(r)
 	if b == nil {
-		writeError(w, status.Error(codes.NotFound, "Method not found."))
+		WriteError(w, status.Error(codes.NotFound, "Method not found."))
 		return
 	}
 	query, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
-		writeError(w, err)
+		WriteError(w, err)
 		return
 	}
 	sent, release, err := h.readBody(r)
 	defer release()
 	if err != nil {
-		writeError(w, err)
+		WriteError(w, err)
 		return
 	}
 	resp, err := h.call(b, r, vars, query, sent)
 	if err != nil {
-		writeError(w, err)
+		WriteError(w, err)
 		return
 	}
 	writeMessage(w, resp, b.envelope, query.numericEnums)

@@ -10,6 +10,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+// ReboundName is a name of another site that leads to this machine.
+const ReboundName = "rebound.example"
+
 // Find returns where Chromium is, "" if there is none.
 func Find() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -39,6 +42,8 @@ func Start(ctx context.Context, path, profile string) (context.Context, context.
 		chromedp.Flag("disable-default-apps", true),
 		chromedp.Flag("disable-extensions", true),
 		chromedp.Flag("hide-scrollbars", true),
+		// As after DNS rebinding: another site's name leads to this machine.
+		chromedp.Flag("host-resolver-rules", "MAP "+ReboundName+" 127.0.0.1"),
 		// A tab behind another one works on as if it were in front.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
