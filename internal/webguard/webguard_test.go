@@ -1,6 +1,7 @@
 package webguard_test
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -96,9 +97,7 @@ func TestSites(t *testing.T) {
 		"two origins, one their own": {http.MethodPost, http.Header{"Origin": {"https://evil.example", own}}, false, false},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), tc.method, own+"/", nil)
-		for name, values := range tc.header {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, tc.header)
 		if err := (webguard.Guard{}).Check(r); (err == nil) != tc.want {
 			t.Errorf("%s: %v", name, err)
 		}
