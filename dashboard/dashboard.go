@@ -32,20 +32,22 @@ type Config struct {
 	// "/ops/tasks". Requests must arrive with it. Defaults to none: the root.
 	Prefix string
 
-	// Authorize says who may: it returns nil for a request that is allowed, and
-	// an error, which is logged, for one to be answered 403. A request with
-	// the method GET or HEAD reads, one with POST changes something. It is
-	// asked on every request, assets included, and whenever a page that is
-	// being watched connects anew, which is every five minutes at least. To
-	// send strangers to a login page, wrap the Dashboard in a handler that does.
+	// Authorize decides who is let in. It returns nil for a request that is
+	// allowed. Any other error makes the response 403, or 401 if the error is
+	// or wraps a [Challenge]. The error is logged, at most one a second, and
+	// never sent. GET and HEAD read, POST changes something. Authorize is
+	// called for every request, assets included, and again whenever a page
+	// that is being watched reconnects, at least every five minutes. To send
+	// strangers to a login page, wrap the Dashboard in a handler that does.
 	Authorize func(r *http.Request) error
 
 	// Loopback stands in for Authorize on a developer's machine: whoever can
-	// connect from this machine is allowed, and nobody else. Requests that came
-	// to or from another address, that name another host, as those of a page
-	// whose name was rebound to this machine do, or that a proxy passed on, are
-	// answered 403. It must be served by a [http.Server], which knows the
-	// addresses.
+	// connect from this machine is allowed, and nobody else. The response is
+	// 403 to requests that came to or from another address, that a proxy passed
+	// on, or whose Host is neither an IP address nor a local name (localhost,
+	// *.localhost, *.local, *.internal, a name without a dot), as that of a page
+	// whose name was pointed at this machine is. It must be served by an
+	// [http.Server], which knows the addresses.
 	Loopback bool
 
 	// ReadOnly leaves every change out, and refuses them.
@@ -82,6 +84,7 @@ type Dashboard struct {
 	source  Source
 	watcher Observer // nil if the source has not seen the dispatches
 	log     *slog.Logger
+	sparse  *sparseLog
 	guard   guard
 	handler http.Handler
 
@@ -107,20 +110,27 @@ func New(config Config) (*Dashboard, error) {
 		log:     config.Logger,
 		streams: make(chan struct{}, mostStreams),
 	}
-	d.guard = newGuard(&d.config)
+	d.sparse = newSparseLog(d.log)
+	d.guard = newGuard(&d.config, d.sparse)
 	d.watcher, _ = config.Source.(Observer)
 	d.ctx, d.stop = context.WithCancel(context.Background())
-	d.handler = d.guard.protect(http.StripPrefix(config.Prefix, d.routes()))
+	d.handler = d.guard.protect(d.mount(d.routes()))
 	return d, nil
 }
 
 // ServeHTTP implements [http.Handler].
-func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == d.config.Prefix && d.config.Prefix != "" {
-		http.Redirect(w, r, d.config.Prefix+"/", http.StatusMovedPermanently) //nolint:gosec // to a constant of ours
-		return
+func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.handler.ServeHTTP(w, r) }
+
+// mount serves routes below the prefix.
+func (d *Dashboard) mount(routes http.Handler) http.Handler {
+	prefix := d.config.Prefix
+	if prefix == "" {
+		return routes
 	}
-	d.handler.ServeHTTP(w, r)
+	mux := http.NewServeMux()
+	mux.Handle(prefix, http.RedirectHandler(prefix+"/", http.StatusMovedPermanently))
+	mux.Handle(prefix+"/", http.StripPrefix(prefix, routes))
+	return mux
 }
 
 // Close ends the pages being watched and a redrive under way, after the letters

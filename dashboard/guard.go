@@ -9,20 +9,38 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+
+	"github.com/brillconsulting/handoff/internal/webguard"
 )
 
-// guard stands before every request.
+// Challenge is an error that [Config.Authorize] returns, as it is or wrapped, to
+// have a browser log in: the response is 401, with this WWW-Authenticate header.
+//
+//	return dashboard.Challenge(`Basic realm="tasks"`)
+type Challenge string
+
+// Error implements error.
+func (c Challenge) Error() string { return "dashboard: no valid credentials: " + string(c) }
+
+// guard checks every request before anything else is done with it.
 type guard struct {
 	authorize func(*http.Request) error
 	readOnly  bool
-	log       *slog.Logger
+	log       *sparseLog
 	path      string // of the cookie
-	origins   *http.CrossOriginProtection
+	web       webguard.Guard
 }
 
-func newGuard(c *Config) guard {
-	g := guard{authorize: c.Authorize, readOnly: c.ReadOnly, log: c.Logger, path: c.Prefix + "/", origins: http.NewCrossOriginProtection()}
+func newGuard(c *Config, log *sparseLog) guard {
+	g := guard{
+		authorize: c.Authorize,
+		readOnly:  c.ReadOnly,
+		log:       log,
+		path:      c.Prefix + "/",
+		// In production the dashboard has whatever name its service has. A link
+		// to one of its pages, in a chat or a runbook, works.
+		web: webguard.Guard{AnyHost: !c.Loopback, Links: true},
+	}
 	if c.Loopback {
 		g.authorize = onLoopback
 	}
@@ -48,16 +66,29 @@ func (g guard) protect(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if err := g.check(r); err != nil {
-			g.log.WarnContext(r.Context(), "dashboard: request refused", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "reason", err)
-			http.Error(w, "Forbidden", http.StatusForbidden)
+			g.refuse(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
+func (g guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	g.log.log(r.Context(), slog.LevelWarn, "dashboard: request refused",
+		"method", r.Method, "path", shortened(r.URL.Path), "remote", r.RemoteAddr, "reason", shortened(err.Error()))
+	code := http.StatusForbidden
+	if challenge := Challenge(""); errors.As(err, &challenge) {
+		w.Header().Set("WWW-Authenticate", string(challenge))
+		code = http.StatusUnauthorized
+	}
+	http.Error(w, http.StatusText(code), code)
+}
+
 func (g guard) check(r *http.Request) error {
 	if err := g.authorize(r); err != nil {
+		return err
+	}
+	if err := g.web.Check(r); err != nil {
 		return err
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -66,13 +97,11 @@ func (g guard) check(r *http.Request) error {
 	if g.readOnly {
 		return errors.New("the dashboard is read-only")
 	}
-	if err := g.origins.Check(r); err != nil {
-		return err
-	}
 	return checkToken(r)
 }
 
-// onLoopback allows requests from this machine to this machine.
+// onLoopback allows requests from this machine to this machine. The Host of a
+// request is webguard's to check.
 func onLoopback(r *http.Request) error {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil || !isLoopback(local.String()) {
@@ -80,15 +109,6 @@ func onLoopback(r *http.Request) error {
 	}
 	if !isLoopback(r.RemoteAddr) {
 		return fmt.Errorf("it came from %s, which is not a loopback address", r.RemoteAddr)
-	}
-	// A page of any site can give its own name our address. The browser then
-	// takes it for the same site, but still sends the name.
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
-	}
-	if host != "localhost" && !isLoopback(net.JoinHostPort(strings.Trim(host, "[]"), "0")) {
-		return fmt.Errorf("its host is %q, which is not a name of this machine", r.Host)
 	}
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via"} {
 		if r.Header.Get(name) != "" {

@@ -1,8 +1,11 @@
 package dashboard_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +13,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
 	"github.com/brillconsulting/handoff/dashboard"
 	"github.com/brillconsulting/handoff/internal/assert"
@@ -137,6 +143,146 @@ func TestAuthorize(t *testing.T) {
 	assert.Status(t, rec.Code, http.StatusOK)
 	allowed.Store(true)
 	w.get(board + "/")
+}
+
+// TestEveryPathIsGuarded, that of the bare prefix too.
+func TestEveryPathIsGuarded(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	w := setup(t, func(_ *world, c *dashboard.Config) {
+		c.Loopback = false
+		c.Authorize = func(*http.Request) error { asked++; return errors.New("a stranger") }
+	})
+	for _, path := range []string{board, board + "/", board + "/dead", "/", "/elsewhere", board + "//dead", board + "/../x"} {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions, http.MethodConnect} {
+			asked = 0
+			rec := httptest.NewRecorder()
+			r := httptest.NewRequestWithContext(t.Context(), method, "http://ops.example", nil)
+			r.URL.Path = path
+			w.board.ServeHTTP(rec, r)
+			assert.Status(t, rec.Code, http.StatusForbidden)
+			assert.Equal(t, asked, 1)
+			assert.Equal(t, rec.Header().Get("X-Frame-Options"), "DENY")
+			assert.Equal(t, rec.Header().Get("Location"), "")
+		}
+	}
+	open := setup(t)
+	open.browser.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := open.browser.Get(open.server.URL + board)
+	assert.NoError(t, err)
+	resp.Body.Close()
+	assert.Status(t, resp.StatusCode, http.StatusMovedPermanently)
+	assert.Equal(t, resp.Header.Get("Location"), board+"/")
+}
+
+func TestChallenge(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ *world, c *dashboard.Config) {
+		c.Loopback = false
+		c.Authorize = func(r *http.Request) error {
+			switch user, _, _ := r.BasicAuth(); user {
+			case "ada":
+				return nil
+			case "":
+				return fmt.Errorf("nobody: %w", dashboard.Challenge(`Basic realm="tasks"`))
+			}
+			return errors.New("not of the staff")
+		}
+	})
+	for user, want := range map[string]int{"": 401, "ada": 200, "eve": 403} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, board+"/", nil)
+		if user != "" {
+			r.SetBasicAuth(user, "secret")
+		}
+		rec := httptest.NewRecorder()
+		w.board.ServeHTTP(rec, r)
+		assert.Status(t, rec.Code, want)
+		challenge := ""
+		if want == 401 {
+			challenge = `Basic realm="tasks"`
+			assert.Equal(t, rec.Body.String(), "Unauthorized\n")
+		}
+		assert.Equal(t, rec.Header().Get("WWW-Authenticate"), challenge)
+	}
+}
+
+// counted is a store whose lists are counted.
+type counted struct {
+	handoff.DeadLetterStore
+	lists *atomic.Int64
+}
+
+func (c counted) List(ctx context.Context, q handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
+	c.lists.Add(1)
+	return c.DeadLetterStore.List(ctx, q)
+}
+
+// TestOtherSitesReadNothing: an image or a script of another site makes no work.
+// A link does: a person wants to see the page.
+func TestOtherSitesReadNothing(t *testing.T) {
+	t.Parallel()
+	var lists atomic.Int64
+	w := setup(t, func(w *world, c *dashboard.Config) { c.DeadLetters = counted{w.letters, &lists} })
+	for name, tc := range map[string]struct {
+		site, mode, dest string
+		want             int
+	}{
+		"image":            {"cross-site", "no-cors", "image", 403},
+		"fetch":            {"cross-site", "cors", "empty", 403},
+		"frame":            {"cross-site", "navigate", "iframe", 403},
+		"image, a sibling": {"same-site", "no-cors", "image", 403},
+		"link":             {"cross-site", "navigate", "document", 200},
+		"own page":         {"same-origin", "cors", "empty", 200},
+		"typed":            {"none", "navigate", "document", 200},
+	} {
+		lists.Store(0)
+		for _, path := range []string{"/dead/redrive", "/dead"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+board+path, nil)
+			assert.NoError(t, err)
+			req.Header.Set("Sec-Fetch-Site", tc.site)
+			req.Header.Set("Sec-Fetch-Mode", tc.mode)
+			req.Header.Set("Sec-Fetch-Dest", tc.dest)
+			resp, err := w.browser.Do(req)
+			assert.NoError(t, err)
+			resp.Body.Close()
+			if resp.StatusCode != tc.want {
+				t.Errorf("%s of %s: %d, want %d", name, path, resp.StatusCode, tc.want)
+			}
+		}
+		if tc.want == 403 && lists.Load() > 0 {
+			t.Errorf("%s: the store was read %d times", name, lists.Load())
+		}
+	}
+}
+
+// TestRefusalsDoNotFloodTheLog: a line a second, and none of any length.
+func TestRefusalsDoNotFloodTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		board, err := dashboard.New(dashboard.Config{
+			Source:    quick{},
+			Authorize: func(r *http.Request) error { return errors.New("no badge for " + r.URL.Path) },
+			Logger:    slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		assert.NoError(t, err)
+		defer board.Close()
+		knock := func() {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/"+strings.Repeat("x", 100_000), nil)
+			board.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		for range 1000 {
+			knock()
+		}
+		assert.Equal(t, strings.Count(log.String(), "\n"), 1)
+		time.Sleep(time.Second)
+		knock()
+		knock()
+		assert.Equal(t, strings.Count(log.String(), "\n"), 2)
+		contains(t, log.String(), "skipped=999", "no badge", "method=GET")
+		if log.Len() > 2000 {
+			t.Errorf("two lines have %d bytes", log.Len())
+		}
+	})
 }
 
 // forged is a request for a change as somebody might send it.

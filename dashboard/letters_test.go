@@ -1,6 +1,9 @@
 package dashboard_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -177,6 +180,7 @@ func TestRedriveStops(t *testing.T) {
 	w.tasks.InjectCall(emulator.CallFault{Method: "CreateTask", Delay: 100 * time.Millisecond})
 	_, body := w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
 	contains(t, body, "<h1>Redriving</h1>", `http-equiv="refresh"`)
+	assert.Eventually(t, 20*time.Second, func() bool { return strings.Contains(w.get(board+"/dead/progress"), "of 200 letters") }, "the letters to be counted")
 	status, body := w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
 	assert.Status(t, status, http.StatusUnprocessableEntity)
 	contains(t, body, "A redrive is under way")
@@ -200,4 +204,49 @@ func TestCloseStopsARedrive(t *testing.T) {
 	if left == 0 || left+tasks != 200 {
 		t.Fatalf("%d letters are left, and there are %d tasks", left, tasks)
 	}
+}
+
+// slowLists is a store whose lists take until their context ends, or fail.
+type slowLists struct {
+	handoff.DeadLetterStore
+	began chan struct{}
+	err   error
+}
+
+func (s slowLists) List(ctx context.Context, _ handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
+	if s.err != nil {
+		return handoff.DeadLetterPage{}, s.err
+	}
+	s.began <- struct{}{}
+	<-ctx.Done()
+	return handoff.DeadLetterPage{}, fmt.Errorf("list: %w", ctx.Err())
+}
+
+// TestRedriveStopsBeforeTheFirstPage of letters was read: it was stopped, and says
+// so, and that is no failure.
+func TestRedriveStopsBeforeTheFirstPage(t *testing.T) {
+	t.Parallel()
+	began := make(chan struct{}, 1)
+	w := setup(t, func(w *world, c *dashboard.Config) {
+		c.DeadLetters = slowLists{DeadLetterStore: w.letters, began: began}
+	})
+	w.bury("welcome", 3)
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	<-began
+	w.post(board+"/dead/redrive/stop", nil)
+	body := w.done()
+	contains(t, body, "<h1>Redrive stopped</h1>", "None was redriven.")
+	lacks(t, body, "canceled", "The last failure", "0 of 0", "<progress")
+	assert.Equal(t, w.buried(), 3)
+}
+
+func TestRedriveThatCannotListFails(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(w *world, c *dashboard.Config) {
+		c.DeadLetters = slowLists{DeadLetterStore: w.letters, err: errors.New("redis is away")}
+	})
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}})
+	body := w.done()
+	contains(t, body, "<h1>Redrive failed</h1>", "None was redriven.", "redis is away")
+	lacks(t, body, "0 of 0")
 }

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -60,7 +61,7 @@ func (d *Dashboard) render(w http.ResponseWriter, r *http.Request, v view) {
 	f.Token = d.guard.token(w, r)
 	var page bytes.Buffer
 	if err := pages[v.name].ExecuteTemplate(&page, "layout", f); err != nil {
-		d.log.ErrorContext(r.Context(), "dashboard: page failed", "page", v.name, "error", err)
+		d.sparse.log(r.Context(), slog.LevelError, "dashboard: page failed", "page", v.name, "error", err)
 		http.Error(w, "This page could not be rendered; the log says why.", http.StatusInternalServerError)
 		return
 	}
@@ -116,7 +117,7 @@ func (d *Dashboard) failure(r *http.Request, err error) view {
 		v.status = http.StatusServiceUnavailable
 		p = problem{Heading: "Too many looks", Text: "This dashboard keeps within a few of the list calls that the service allows in a minute, and those are used up. Try again in some seconds."}
 	default:
-		d.log.ErrorContext(r.Context(), "dashboard: source failed", "path", r.URL.Path, "error", err)
+		d.sparse.log(r.Context(), slog.LevelError, "dashboard: source failed", "path", shortened(r.URL.Path), "error", err)
 	}
 	v.title, v.data = p.Heading, p
 	return v

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -20,7 +21,11 @@ type payload struct {
 	Cut  bool // there is more than is shown
 }
 
-const payloadShown = 64 << 10
+const (
+	payloadShown = 64 << 10
+	indent       = "  "
+	maxIndented  = 4 * payloadShown
+)
 
 func payloadOf(body []byte, contentType string) *payload {
 	p := &payload{Size: len(body)}
@@ -33,7 +38,7 @@ func payloadOf(body []byte, contentType string) *payload {
 	switch {
 	case len(body) == 0:
 		p.Form += "empty"
-	case !p.Cut && json.Indent(&indented, body, "", "  ") == nil && indented.Len() <= 4*payloadShown:
+	case !p.Cut && indentedSize(body) <= maxIndented && json.Indent(&indented, body, "", indent) == nil:
 		p.Form += "JSON, indented"
 		p.Text = indented.String()
 	case utf8.Valid(body):
@@ -48,6 +53,34 @@ func payloadOf(body []byte, contentType string) *payload {
 		p.Form += " (" + contentType + ")"
 	}
 	return p
+}
+
+// indentedSize returns at least the size that json.Indent makes of body, which
+// grows with the square of its depth: 10,000 brackets become 50 MB.
+func indentedSize(body []byte) int {
+	size, depth, inString, escaped := len(body), 0, false, false
+	for _, c := range body {
+		switch {
+		case inString:
+			inString = escaped || c != '"'
+			escaped = c == '\\' && !escaped
+			continue
+		case c == '"':
+			inString = true
+			continue
+		case c == ':':
+			size++
+			continue
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			depth--
+		case c != ',':
+			continue
+		}
+		size += 1 + max(0, depth)*len(indent)
+	}
+	return size
 }
 
 // inflate returns what a body is without gzip, and no more of it than can be
@@ -74,7 +107,7 @@ func headerLines(h http.Header) []headerLine {
 	var lines []headerLine
 	for name, values := range h {
 		for _, value := range values {
-			if isCredential(name) {
+			if isCredential(name, value) {
 				lines = append(lines, headerLine{Name: name, Hidden: true})
 				continue
 			}
@@ -85,14 +118,23 @@ func headerLines(h http.Header) []headerLine {
 	return lines
 }
 
-// isCredential goes by the name of a header, and hides too much rather than
-// too little.
-func isCredential(name string) bool {
+// credentialWords are parts of the names of headers that hold credentials: those
+// of HTTP itself, those that platforms and proxies add (X-Goog-IAP-JWT-Assertion,
+// X-Amzn-Oidc-Data, X-Ms-Client-Principal, X-Forwarded-Client-Cert), and those
+// that people choose.
+var credentialWords = []string{
+	"access-key", "accesskey", "api-key", "apikey", "assertion", "auth", "bearer", "cert", "cookie", "credential", "csrf", "functions-key",
+	"jwt", "oidc", "passwd", "password", "principal", "private-key", "saml", "secret", "session", "signature", "subscription-key", "token", "xsrf",
+}
+
+// credentialValue matches a header's value that is a credential whatever the name
+// of the header is: an authentication scheme and what follows it, or a JWT.
+var credentialValue = regexp.MustCompile(`^(?i:basic|bearer|digest|negotiate)\s+\S|^\s*eyJ[\w-]+\.[\w-]+\.`)
+
+// isCredential reports whether a header may hold a credential. It hides too much
+// rather than too little.
+func isCredential(name, value string) bool {
 	name = strings.ToLower(name)
-	for _, part := range []string{"auth", "cookie", "token", "secret", "password", "api-key", "apikey", "credential", "signature"} {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(credentialWords, func(word string) bool { return strings.Contains(name, word) }) ||
+		credentialValue.MatchString(value)
 }

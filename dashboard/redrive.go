@@ -32,6 +32,7 @@ type progress struct {
 	BeganAt  time.Time
 	EndedAt  time.Time // zero: it is under way
 	Stopped  bool      // before all was done
+	Unlisted bool      // the letters could not be listed: none was redriven
 }
 
 // Handled is how many letters are behind it.
@@ -98,16 +99,29 @@ func (d *Dashboard) startRedrive(f letterFilter, ids []string) error {
 }
 
 func (d *Dashboard) runRedrive(ctx context.Context, f letterFilter, ids []string) {
+	var listErr error
 	if ids == nil {
-		var err error
-		ids, err = matching(ctx, d.config.DeadLetters, f)
-		d.redrive.note(func(p *progress) {
-			p.Counted, p.Total = true, len(ids)
-			if err != nil {
-				p.LastErr = err.Error()
-			}
-		})
+		ids, listErr = matching(ctx, d.config.DeadLetters, f)
+		d.redrive.note(func(p *progress) { p.Counted, p.Total = listErr == nil, len(ids) })
 	}
+	if listErr == nil {
+		d.redriveAll(ctx, ids)
+	}
+	d.redrive.note(func(p *progress) {
+		p.EndedAt = time.Now()
+		switch {
+		case p.Counted && p.Handled() == p.Total:
+		case ctx.Err() != nil:
+			p.Stopped = true
+		case listErr != nil:
+			p.Unlisted, p.LastErr = true, listErr.Error()
+		}
+	})
+}
+
+// redriveAll returns when all letters are redriven or ctx is done, after those in
+// hand.
+func (d *Dashboard) redriveAll(ctx context.Context, ids []string) {
 	work := make(chan string)
 	var workers sync.WaitGroup
 	for range min(redrivers, len(ids)) {
@@ -129,10 +143,6 @@ func (d *Dashboard) runRedrive(ctx context.Context, f letterFilter, ids []string
 	}
 	close(work)
 	workers.Wait()
-	d.redrive.note(func(p *progress) {
-		p.EndedAt = time.Now()
-		p.Stopped = p.Handled() < p.Total || ctx.Err() != nil && !p.Counted
-	})
 }
 
 func (d *Dashboard) redriveOne(ctx context.Context, id string) {

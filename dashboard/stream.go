@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -76,7 +78,7 @@ func (d *Dashboard) look(r *http.Request, load func(*http.Request) (view, error)
 	f.Token = token
 	var part bytes.Buffer
 	if err := pages[v.name].ExecuteTemplate(&part, "live", f); err != nil {
-		d.log.ErrorContext(r.Context(), "dashboard: page failed", "page", v.name, "error", err)
+		d.sparse.log(r.Context(), slog.LevelError, "dashboard: page failed", "page", v.name, "error", err)
 		return v, "trouble", []byte("the log says why")
 	}
 	return v, "live", part.Bytes()
@@ -92,17 +94,19 @@ func (d *Dashboard) refresh(v view) time.Duration {
 	return defaultRefresh
 }
 
+// lineEnds makes every line end of an event stream "\n": a lone "\r" ends a line
+// there too (HTML, "Parsing an event stream"), and would begin a field of its
+// own in the middle of somebody's error text.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // writeEvent writes one server-sent event. Every line of its data is a field.
 func writeEvent(w io.Writer, name string, data []byte) error {
 	var event bytes.Buffer
 	fmt.Fprintf(&event, "event: %s\n", name)
-	for line := range bytes.Lines(data) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(lineEnds.Replace(string(data)), "\n"), "\n") {
 		event.WriteString("data: ")
-		event.Write(bytes.TrimRight(line, "\r\n"))
+		event.WriteString(line)
 		event.WriteByte('\n')
-	}
-	if len(data) == 0 {
-		event.WriteString("data:\n")
 	}
 	event.WriteByte('\n')
 	_, err := w.Write(event.Bytes())

@@ -2,12 +2,16 @@ package dashboard_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/dashboard"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
@@ -27,6 +31,7 @@ func (w *world) watch(path string) (next func() (event, data string)) {
 	assert.Equal(w.t, resp.Header.Get("Content-Type"), "text/event-stream")
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
+	lines.Split(browserLines)
 	return func() (event, data string) {
 		for lines.Scan() {
 			name, value, _ := strings.Cut(lines.Text(), ":")
@@ -42,6 +47,20 @@ func (w *world) watch(path string) (next func() (event, data string)) {
 		}
 		return "end", ""
 	}
+}
+
+// browserLines splits as a browser does: a line ends with "\r\n", "\n" or "\r".
+func browserLines(data []byte, atEOF bool) (advance int, line []byte, err error) {
+	i := bytes.IndexAny(data, "\r\n")
+	switch {
+	case i < 0 && atEOF && len(data) > 0:
+		return len(data), data, nil
+	case i < 0 || data[i] == '\r' && i+1 == len(data) && !atEOF:
+		return 0, nil, nil
+	case data[i] == '\r' && i+1 < len(data) && data[i+1] == '\n':
+		return i + 2, data[:i], nil
+	}
+	return i + 1, data[:i], nil
 }
 
 // quick is a source that is looked at often.
@@ -95,4 +114,26 @@ func TestCloseEndsStreams(t *testing.T) {
 	next()
 	w.board.Close()
 	assert.Eventually(t, 10*time.Second, func() bool { event, _ := next(); return event == "end" }, "the stream to end")
+}
+
+// TestStreamCannotBeForged: an error text, a payload or a header with line ends of
+// any form is part of the one event that it is in.
+func TestStreamCannotBeForged(t *testing.T) {
+	t.Parallel()
+	w := setup(t, quickly)
+	const forged = "no user \r\revent: live\rdata: Nothing is dead.\r\r\n\r\n\nevent: trouble\ndata: x\n\n\r"
+	w.bury("welcome", 1, func(l *handoff.DeadLetter) {
+		l.LastErr, l.Target = forged, forged
+	})
+	w.createTask(&cloudtaskspb.Task{Name: emails + "/tasks/forged", MessageType: &cloudtaskspb.Task_HttpRequest{
+		HttpRequest: &cloudtaskspb.HttpRequest{Url: "https://worker.test/", Headers: map[string]string{"X-Note": "a\tb"}, Body: []byte(forged)},
+	}})
+	for path, last := range map[string]string{board + "/dead": "</table>", page + "/tasks/forged?payload=shown": "Hide the payload"} {
+		next := w.watch(path)
+		event, data := next()
+		assert.Equal(t, event, "live")
+		contains(t, data, "event: trouble", last)
+		event, _ = next()
+		assert.Equal(t, event, "same")
+	}
 }

@@ -1,0 +1,58 @@
+package dashboard
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// logPause is how long a message is not logged again.
+const logPause = time.Second
+
+// sparseLog logs each message at most once a second. It is for messages that
+// somebody outside, or many pages that are being watched, can cause at any rate.
+type sparseLog struct {
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	last map[string]logged // by message
+}
+
+type logged struct {
+	at      time.Time
+	skipped int // lines since then
+}
+
+func newSparseLog(logger *slog.Logger) *sparseLog {
+	return &sparseLog{logger: logger, last: make(map[string]logged)}
+}
+
+// log writes a line unless this message was written less than a second ago. The
+// line says how many were skipped since. Messages must be constants: each is
+// remembered.
+func (l *sparseLog) log(ctx context.Context, level slog.Level, message string, args ...any) {
+	l.mu.Lock()
+	last := l.last[message]
+	if time.Since(last.at) < logPause {
+		last.skipped++
+		l.last[message] = last
+		l.mu.Unlock()
+		return
+	}
+	l.last[message] = logged{at: time.Now()}
+	l.mu.Unlock()
+	if last.skipped > 0 {
+		args = append(args, "skipped", last.skipped)
+	}
+	l.logger.Log(ctx, level, message, args...)
+}
+
+// shortened bounds what a stranger can put into a line.
+func shortened(text string) string {
+	const limit = 200
+	if len(text) <= limit {
+		return text
+	}
+	return text[:limit] + "…"
+}
