@@ -1,0 +1,130 @@
+// Package target has the rules for the URLs that tasks are delivered to, for
+// both sides: how a URL is encoded, and which hosts are for development.
+package target
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// Parse encodes and parses the absolute URL of a task. Errors do not repeat the
+// URL, whose query may hold a secret. The host is in ASCII, as it is sent, and
+// RequestURI of the result is the encoded path and query to the letter.
+func Parse(raw string) (*url.URL, error) {
+	u, err := url.Parse(EncodeURL(raw))
+	if err != nil {
+		if parse, ok := errors.AsType[*url.Error](err); ok {
+			err = parse.Err
+		}
+		return nil, err
+	}
+	if u.Hostname() == "" {
+		return nil, errors.New("it names no host")
+	}
+	if port := u.Port(); port != "" {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return nil, fmt.Errorf("port %s is not between 0 and 65535", port)
+		}
+	}
+	u.Host, err = asciiHost(u)
+	return u, err
+}
+
+// asciiHost returns the host of u as it is sent: international names encoded by
+// IDNA. Other names are left as they are, so that underscores, for one, are.
+func asciiHost(u *url.URL) (string, error) {
+	if isASCII(u.Host) {
+		return u.Host, nil
+	}
+	if !utf8.ValidString(u.Host) {
+		return "", fmt.Errorf("host %q is not UTF-8", u.Hostname())
+	}
+	host, err := idna.Lookup.ToASCII(u.Hostname())
+	if err != nil {
+		return "", fmt.Errorf("host %q cannot be encoded: %w", u.Hostname(), err)
+	}
+	if u.Port() != "" {
+		host += ":" + u.Port()
+	}
+	return host, nil
+}
+
+// IsHost reports whether s is a host name or an IP address and nothing more: no
+// scheme, port or path. An IPv6 address may have its brackets.
+func IsHost(s string) bool {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+		return addr.Zone() == "" && (addr.Is6() || s[0] != '[')
+	}
+	u, err := Parse("http://" + s + "/")
+	return err == nil && u.User == nil && u.Port() == "" && u.RequestURI() == "/" && !strings.ContainsAny(s, ":/?#@")
+}
+
+// EncodeURL percent-encodes what may not stand in a URL (RFC 3986): spaces,
+// control characters, quotes, non-ASCII bytes, and percent signs that begin no
+// escape. Escapes and the characters that separate the parts of a URL are kept.
+// Scheme and host are left as they are: no escape is allowed there.
+func EncodeURL(raw string) string {
+	begin := 0
+	if i := strings.Index(raw, "://"); i >= 0 {
+		begin = i + len("://")
+		if end := strings.IndexAny(raw[begin:], "/?#"); end >= 0 {
+			begin += end
+		} else {
+			begin = len(raw)
+		}
+	}
+	return raw[:begin] + encode(raw[begin:], "?#")
+}
+
+// EncodePath encodes a path as [EncodeURL] does, ? and # included.
+func EncodePath(path string) string { return encode(path, "") }
+
+// EncodeQuery encodes a query as [EncodeURL] does, # included.
+func EncodeQuery(query string) string { return encode(query, "?") }
+
+// Characters that RFC 3986 allows in paths and queries beside letters and
+// digits. The brackets it does not, but they are common in queries, and every
+// parser takes them.
+const allowed = "-._~!$&'()*+,;=:@/[]"
+
+func encode(s, separators string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case isAlnum(c), strings.IndexByte(allowed, c) >= 0, strings.IndexByte(separators, c) >= 0,
+			c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			b.WriteByte(c)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
