@@ -41,7 +41,8 @@ var preludes = map[string]string{
 			router *handoff.Router
 			target handoff.Target
 
-			e         *echo.Echo
+			engine    interface{ Any(path string, h http.Handler) }
+			gin       struct{ WrapH func(http.Handler) http.Handler }
 			chiRouter interface{ Mount(string, http.Handler) }
 		)`,
 	"docs/dashboard.md": `
