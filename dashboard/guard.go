@@ -85,7 +85,7 @@ func (g guard) refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (g guard) check(r *http.Request) error {
-	if err := g.authorize(r); err != nil {
+	if err := g.authorized(r); err != nil {
 		return err
 	}
 	if err := g.web.Check(r); err != nil {
@@ -98,6 +98,17 @@ func (g guard) check(r *http.Request) error {
 		return errors.New("the dashboard is read-only")
 	}
 	return checkToken(r)
+}
+
+// authorized asks Config.Authorize, which reads what strangers send. If it
+// panics, the request is refused.
+func (g guard) authorized(r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("Config.Authorize panicked: %v", p)
+		}
+	}()
+	return g.authorize(r)
 }
 
 // onLoopback allows requests from this machine to this machine. The Host of a

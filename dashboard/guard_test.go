@@ -206,6 +206,17 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
+func TestAuthorizeThatPanicsRefuses(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ *world, c *dashboard.Config) {
+		c.Loopback = false
+		c.Authorize = func(r *http.Request) error { return errors.New(r.Header["X-Staff"][0]) }
+	})
+	rec := httptest.NewRecorder()
+	w.board.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, board+"/", nil))
+	assert.Status(t, rec.Code, http.StatusForbidden)
+}
+
 // counted is a store whose lists are counted.
 type counted struct {
 	handoff.DeadLetterStore
