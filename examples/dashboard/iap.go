@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -16,7 +17,7 @@ import (
 // says where to look it up.
 func iapAuth(ctx context.Context, audience string, opts ...option.ClientOption) (func(*http.Request) error, error) {
 	if audience == "" {
-		return nil, fmt.Errorf("iap: the audience is empty: assertions for any service would do")
+		return nil, errors.New("iap: the audience is empty: assertions for any service would do")
 	}
 	validator, err := idtoken.NewValidator(ctx, opts...)
 	if err != nil {

@@ -25,13 +25,14 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
 	addr := flag.String("listen", "127.0.0.1:8080", "address to serve on")
 	audience := flag.String("iap", "", "audience of Identity-Aware Proxy's assertions; without it, a password is asked for")
 	password := flag.String("password", "open-sesame", "password of the user ops")
 	flag.Parse()
-	if err := run(ctx, *addr, *audience, *password); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, *addr, *audience, *password)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -17,11 +17,14 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
 // Guard decides which requests a server takes. The zero Guard takes those that
-// name the server by an IP address or a local name, and come from no other
-// site. It must not be changed while it is in use.
+// name the server by an IP address or a name for development
+// ([target.IsDevelopment]), and come from no other site. It must not be changed
+// while it is in use.
 type Guard struct {
 	// Hosts are further names to accept in Host, without a port.
 	Hosts []string
@@ -69,7 +72,7 @@ func (g Guard) checkHost(hostport string) error {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	if _, err := netip.ParseAddr(host); err == nil || IsLocalName(host) {
+	if _, err := netip.ParseAddr(host); err == nil || CheckHostName(host) == nil && target.IsDevelopment(host) {
 		return nil
 	}
 	for _, name := range g.Hosts {
@@ -80,30 +83,7 @@ func (g Guard) checkHost(hostport string) error {
 	return fmt.Errorf("its Host is %q, which is not a name of this machine", hostport)
 }
 
-var (
-	label  = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
-	number = regexp.MustCompile(`^([0-9]+|0x[0-9a-f]*)$`)
-)
-
-// IsLocalName reports whether a host name can only mean this machine or its
-// own network: localhost and *.localhost (RFC 6761), *.local (RFC 6762),
-// *.internal (reserved by ICANN for private use), and names of a single label,
-// as containers have them, that are not a number: clients take "2130706433" and
-// "0x7f000001" for IPv4 addresses.
-func IsLocalName(host string) bool {
-	labels := strings.Split(strings.ToLower(strings.TrimSuffix(host, ".")), ".")
-	for _, l := range labels {
-		if !label.MatchString(l) {
-			return false
-		}
-	}
-	last := labels[len(labels)-1]
-	switch last {
-	case "localhost", "local", "internal":
-		return true
-	}
-	return len(labels) == 1 && !number.MatchString(last)
-}
+var label = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
 
 // CheckHostName reports what is wrong with a name for [Guard.Hosts].
 func CheckHostName(name string) error {

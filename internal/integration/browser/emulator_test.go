@@ -10,9 +10,10 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/internal/assert"
-	"github.com/brillconsulting/handoff/internal/integration/browser"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
 // attack tries, from a page, all that a page can do to the emulator at base,

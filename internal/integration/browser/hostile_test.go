@@ -8,10 +8,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/chromedp/chromedp"
+
+	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
 const hostile = `"><script>window.hit=1</script><img src=/x onerror=window.hit=2><svg onload=window.hit=3>{{.}}</textarea></pre>`
@@ -93,14 +96,61 @@ func TestForgedPost(t *testing.T) {
 	}
 }
 
+// TestOtherSitesGetNothing: images, scripts, frames and fetches of a page of
+// another site are refused, which makes no work; a link from there is followed.
+func TestOtherSitesGetNothing(t *testing.T) {
+	w := setup(t)
+	b := w.open()
+	b.tolerate = func(string) bool { return true } // it goes to another site, on purpose
+	statuses := make(chan int, 100)
+	board := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		status := statusWriter{ResponseWriter: rw, status: http.StatusOK}
+		w.server.Config.Handler.ServeHTTP(&status, r)
+		if r.URL.Path == "/dead/redrive" {
+			statuses <- status.status
+		}
+	}))
+	t.Cleanup(board.Close)
+	evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(rw, `<!doctype html><title>kittens</title><img src="%[1]s/dead/redrive"><iframe src="%[1]s/dead/redrive"></iframe>
+			<script src="%[1]s/dead/redrive"></script><script>fetch("%[1]s/dead/redrive", {mode: "no-cors"}).catch(() => {})</script><main><a href="%[1]s/dead">the letters</a></main>`, board.URL)
+	}))
+	t.Cleanup(evil.Close)
+	for _, host := range []string{"127.0.0.1", "localhost", browser.ReboundName} {
+		b.do(chromedp.Navigate(strings.Replace(evil.URL, "127.0.0.1", host, 1)))
+		for range 4 {
+			select {
+			case status := <-statuses:
+				assert.Status(t, status, http.StatusForbidden)
+			case <-time.After(patience):
+				t.Fatalf("a page of %s: the browser sent fewer than four requests", host)
+			}
+		}
+		b.press("the letters")
+		b.see("Nothing is dead.")
+		b.do(chromedp.Navigate("about:blank")) // ends the stream of the page
+	}
+}
+
+// statusWriter keeps the status of a response.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // TestRebinding: a page whose name leads to this machine reads nothing.
 func TestRebinding(t *testing.T) {
 	w := setup(t)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+page, nil)
-	assert.NoError(t, err)
-	req.Host = "rebound.example"
-	resp, err := http.DefaultClient.Do(req)
-	assert.NoError(t, err)
-	defer resp.Body.Close()
-	assert.Status(t, resp.StatusCode, http.StatusForbidden)
+	b := w.open()
+	b.tolerate = func(string) bool { return true }
+	b.do(chromedp.Navigate(strings.Replace(w.server.URL, "127.0.0.1", browser.ReboundName, 1) + page))
+	b.see("Forbidden")
 }
