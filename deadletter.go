@@ -25,6 +25,8 @@ type DeadLetter struct {
 	LastErr   string              // text of the last error; the handler's own words
 	Snoozes   int
 	Redriven  string // letter ID that this work was redriven from, if any
+
+	RedrivenAt time.Time // when its work was enqueued again, by DeadLetterStore.MarkRedriven; zero: it waits
 }
 
 // DeadLetterStore keeps what will not run again. Use memstore.NewDeadLetters in
@@ -33,11 +35,16 @@ type DeadLetter struct {
 // proves itself with handofftest.TestDeadLetterStore, and may have a method
 // Check() error as a [Store] has.
 type DeadLetterStore interface {
-	// Put keeps a letter durably before it returns nil. A letter with the
-	// same ID is replaced.
+	// Put keeps a letter durably before it returns nil: a store that is full
+	// makes room by removing others, the redriven and the oldest first, or
+	// returns an error. A letter with the same ID is replaced. Its RedrivenAt
+	// is ignored: a letter of the same BuriedAt, as of a burial that is
+	// repeated, keeps the mark of the one that it replaces, any other waits.
 	Put(ctx context.Context, letter DeadLetter) error
 
-	// List returns letters newest first (by BuriedAt, then ID).
+	// List returns letters newest first (by BuriedAt, then ID, byte by byte).
+	// A page may hold fewer than asked for, since it is bounded in bytes, too:
+	// it is the last if its Next is empty.
 	List(ctx context.Context, query DeadLetterQuery) (DeadLetterPage, error)
 
 	// Get returns one letter, or ErrNoDeadLetter.
@@ -46,8 +53,20 @@ type DeadLetterStore interface {
 	// Delete removes one letter. One that is not there is no error.
 	Delete(ctx context.Context, id string) error
 
-	// CountByKind returns how many letters there are of each kind.
+	// MarkRedriven notes that the work of a letter was enqueued again. The
+	// letter is kept as long as before, but neither counted nor listed unless
+	// asked for. Marked again, it keeps the first time. A letter that is not
+	// there, or was buried at another time than buriedAt, since the work has
+	// died again meanwhile, is left alone; that is no error.
+	MarkRedriven(ctx context.Context, id string, buriedAt time.Time) error
+
+	// CountByKind returns how many letters wait of each kind: as many as List
+	// lists.
 	CountByKind(ctx context.Context) (map[string]int, error)
+
+	// Retention is how long a letter is kept after Put. Work that is dead is
+	// remembered as long.
+	Retention() time.Duration
 }
 
 // DeadLetterQuery says which letters to list.
@@ -55,6 +74,9 @@ type DeadLetterQuery struct {
 	Kind   string // only of this kind; empty: all
 	Cursor string // DeadLetterPage.Next of the page before; empty: the newest
 	Limit  int    // at most this many; default 100, at most 1000
+
+	Redriven   bool // those that were redriven, in place of those that wait
+	NoPayloads bool // leave out payloads, which may be large
 }
 
 const (

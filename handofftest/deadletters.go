@@ -35,6 +35,11 @@ func TestDeadLetterStore(t *testing.T, newStore func(t *testing.T) handoff.DeadL
 		{"pages while letters come", letterPagesWhilePut},
 		{"bad queries", letterBadQueries},
 		{"count by kind", letterCount},
+		{"order of bytes", letterOrder},
+		{"without payloads", letterNoPayloads},
+		{"marked redriven", letterRedriven},
+		{"put again after a redrive", letterPutAgain},
+		{"retention", letterRetention},
 		{"hostile content", letterHostile},
 		{"large payload", letterLarge},
 		{"concurrent puts", letterConcurrent},
@@ -231,9 +236,121 @@ func letterBadQueries(t *letterTest) {
 
 func letterCount(t *letterTest) {
 	t.put(t.letter(1, "note"), t.letter(2, "mail"), t.letter(3, "note"), t.letter(3, "note"))
+	t.wantCounts(map[string]int{"note": 2, "mail": 1})
+}
+
+// letterOrder: letters of one moment go by the bytes of their IDs, whatever the
+// locale of the store.
+func letterOrder(t *letterTest) {
+	ids := []string{"a-b", "aB", "a", "B", "é", "Z", "ab", "_", "b", "0", "\xff", "A"}
+	for _, id := range ids {
+		l := t.letter(1, "note")
+		l.ID = id
+		t.put(l)
+	}
+	slices.Sort(ids)
+	var got []string
+	for _, l := range t.pages(handoff.DeadLetterQuery{Limit: 1}, func() {}) {
+		got = append(got, l.ID)
+	}
+	if !slices.Equal(got, ids) {
+		t.Fatalf("listed as %q, want %q", got, ids)
+	}
+}
+
+func letterNoPayloads(t *letterTest) {
+	t.put(t.letter(1, "note"), t.letter(2, "mail"))
+	for _, query := range []handoff.DeadLetterQuery{{NoPayloads: true}, {NoPayloads: true, Kind: "note"}} {
+		for _, l := range t.list(query).Letters {
+			if l.Payload != nil || l.LastErr != "boom" {
+				t.Fatalf("got payload %q and error %q, want all but the payload", l.Payload, l.LastErr)
+			}
+		}
+	}
+	t.want("letter-001.0", t.letter(1, "note"))
+}
+
+func (t *letterTest) mark(l handoff.DeadLetter) {
+	t.Helper()
+	if err := t.store.MarkRedriven(t.Context(), l.ID, l.BuriedAt); err != nil {
+		t.Fatalf("MarkRedriven: %v", err)
+	}
+}
+
+func (t *letterTest) redrivenAt(id string) time.Time {
+	t.Helper()
+	l, err := t.store.Get(t.Context(), id)
+	if err != nil {
+		t.Fatalf("Get(%q): %v", id, err)
+	}
+	return l.RedrivenAt
+}
+
+func letterRedriven(t *letterTest) {
+	marked := t.letter(2, "note")
+	t.put(t.letter(1, "note"), marked, t.letter(3, "mail"))
+	t.mark(marked)
+	at := t.redrivenAt(marked.ID)
+	if since := time.Since(at); since < -time.Hour || since > time.Hour {
+		t.Fatalf("marked as redriven at %v, want about now", at)
+	}
+	t.mark(marked)
+	if again := t.redrivenAt(marked.ID); !again.Equal(at) {
+		t.Fatalf("marked again, it was redriven at %v, want the first time, %v", again, at)
+	}
+	t.want(marked.ID, marked) // it is kept
+	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 3, 1)
+	t.wantIDs("of the kind", t.list(handoff.DeadLetterQuery{Kind: "note"}).Letters, 1)
+	t.wantIDs("the redriven", t.list(handoff.DeadLetterQuery{Redriven: true}).Letters, 2)
+	t.wantIDs("the redriven of the kind", t.list(handoff.DeadLetterQuery{Redriven: true, Kind: "note"}).Letters, 2)
+	t.wantIDs("the redriven of another kind", t.list(handoff.DeadLetterQuery{Redriven: true, Kind: "mail"}).Letters)
+	t.wantCounts(map[string]int{"note": 1, "mail": 1})
+
+	other := t.letter(1, "note")
+	other.BuriedAt = other.BuriedAt.Add(-time.Second)
+	t.mark(other)
+	if at := t.redrivenAt(other.ID); !at.IsZero() {
+		t.Fatalf("a letter was marked for the burial before its own, at %v", at)
+	}
+	t.mark(t.letter(9, "note")) // is not there
+	if err := t.store.Delete(t.Context(), marked.ID); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	t.wantIDs("the redriven after a delete", t.list(handoff.DeadLetterQuery{Redriven: true}).Letters)
+}
+
+func letterPutAgain(t *letterTest) {
+	l := t.letter(1, "note")
+	t.put(l)
+	t.mark(l)
+	l.RedrivenAt = time.Time{}
+	t.put(l) // the burial is repeated
+	if t.redrivenAt(l.ID).IsZero() {
+		t.Fatal("a burial that was repeated took the mark of its letter away")
+	}
+	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters)
+	l.BuriedAt, l.RedrivenAt = l.BuriedAt.Add(time.Minute), t.base
+	t.put(l) // it died again
+	if at := t.redrivenAt(l.ID); !at.IsZero() {
+		t.Fatalf("work that died again is shown as redriven at %v", at)
+	}
+	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 1)
+	t.wantCounts(map[string]int{"note": 1})
+	t.mark(t.letter(1, "note")) // late, and for the burial before
+	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 1)
+}
+
+func letterRetention(t *letterTest) {
+	if r := t.store.Retention(); r <= 0 {
+		t.Fatalf("Retention is %v, want how long a letter is kept", r)
+	}
+}
+
+func (t *letterTest) wantCounts(want map[string]int) {
+	t.Helper()
 	counts, err := t.store.CountByKind(t.Context())
-	if err != nil || !maps.Equal(counts, map[string]int{"note": 2, "mail": 1}) {
-		t.Fatalf("CountByKind: %v, %v", counts, err)
+	if err != nil || !maps.Equal(counts, want) {
+		t.Fatalf("CountByKind: got %v, %v, want %v", counts, err, want)
 	}
 }
 
@@ -244,7 +361,8 @@ func letterHostile(t *letterTest) {
 		l.Payload[i] = byte(i)
 	}
 	l.LastErr = "{}\"'\n\x00 </script> ünïcode"
-	l.Header = map[string][]string{"X-Odd": {"~", "", "a\tb"}}
+	l.Header = map[string][]string{"X-Odd": {"~", "", "a\tb", "caf\xe9", "\xff\xfe\U0010ff41\U0010fffd"}}
+	l.LastErr += "\xc3\x28"
 	for _, id := range []string{"plain", "with ~ tilde", "{brace}", "*", "new\nline", strings.Repeat("x", 500)} {
 		l.ID = id
 		t.put(l)
@@ -301,7 +419,7 @@ func letterCancelled(t *letterTest) {
 	_, listErr := t.store.List(ctx, handoff.DeadLetterQuery{})
 	_, countErr := t.store.CountByKind(ctx)
 	for what, err := range map[string]error{
-		"Put": t.store.Put(ctx, t.letter(1, "note")), "Get": getErr, "List": listErr, "Delete": t.store.Delete(ctx, "x"), "CountByKind": countErr,
+		"MarkRedriven": t.store.MarkRedriven(ctx, "x", t.base), "Put": t.store.Put(ctx, t.letter(1, "note")), "Get": getErr, "List": listErr, "Delete": t.store.Delete(ctx, "x"), "CountByKind": countErr,
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: got %v, want context.Canceled", what, err)

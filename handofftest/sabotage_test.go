@@ -72,16 +72,22 @@ func TestStoreBites(t *testing.T) {
 	for name, saboteur := range saboteurs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSabotagedStore$/^"+saboteur.bites+"$", "-test.timeout=1m")
-			cmd.Env = append(os.Environ(), "HANDOFF_SABOTAGE="+name)
-			out, err := cmd.CombinedOutput()
-			if _, failed := errors.AsType[*exec.ExitError](err); !failed {
-				t.Fatalf("the store passes, or was not tested: %v\n%s", err, out)
-			}
-			if want := "--- FAIL: TestSabotagedStore/" + saboteur.bites + " "; !strings.Contains(string(out), want) {
-				t.Fatalf("no %q in\n%s", want, out)
-			}
+			wantBite(t, "TestSabotagedStore", name, saboteur.bites)
 		})
+	}
+}
+
+// wantBite runs a subtest of a test that is to fail, in a process of its own.
+func wantBite(t *testing.T, test, saboteur, subtest string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$/^"+subtest+"$", "-test.timeout=1m")
+	cmd.Env = append(os.Environ(), "HANDOFF_SABOTAGE="+saboteur)
+	out, err := cmd.CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); !failed {
+		t.Fatalf("the store passes, or was not tested: %v\n%s", err, out)
+	}
+	if want := "--- FAIL: " + test + "/" + subtest + " "; !strings.Contains(string(out), want) {
+		t.Fatalf("no %q in\n%s", want, out)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,19 +23,29 @@ const (
 )
 
 // DeadLetters is a [handoff.DeadLetterStore] in the memory of one process, for
-// tests and local development: its letters go with the process. It keeps the
-// newest 10,000, each for 30 days. It is safe for concurrent use.
+// tests and local development: its letters go with the process. It keeps 10,000,
+// each for 30 days. It is safe for concurrent use.
 type DeadLetters struct {
 	mu      sync.Mutex
-	letters map[string]handoff.DeadLetter
+	letters map[string]kept
+}
+
+// kept is a letter and when it was put.
+type kept struct {
+	handoff.DeadLetter
+
+	at time.Time
 }
 
 var _ handoff.DeadLetterStore = (*DeadLetters)(nil)
 
 // NewDeadLetters returns an empty store.
 func NewDeadLetters() *DeadLetters {
-	return &DeadLetters{letters: make(map[string]handoff.DeadLetter)}
+	return &DeadLetters{letters: make(map[string]kept)}
 }
+
+// Retention implements [handoff.DeadLetterStore].
+func (s *DeadLetters) Retention() time.Duration { return letterAge }
 
 // Put implements [handoff.DeadLetterStore].
 func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error {
@@ -48,19 +57,51 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.letters[letter.ID] = clone(letter)
-	s.trim()
+	letter.RedrivenAt = time.Time{}
+	if old, ok := s.find(letter.ID); ok && old.BuriedAt.Equal(letter.BuriedAt) {
+		letter.RedrivenAt = old.RedrivenAt
+	}
+	s.letters[letter.ID] = kept{clone(letter), time.Now()}
+	if len(s.letters) > letterCount {
+		s.makeRoom(letter.ID)
+	}
 	return nil
 }
 
-// trim drops letters that are too old or too many.
-func (s *DeadLetters) trim() {
-	oldest := time.Now().Add(-letterAge)
-	maps.DeleteFunc(s.letters, func(_ string, l handoff.DeadLetter) bool { return l.BuriedAt.Before(oldest) })
+// makeRoom removes what is too old, and one letter if that is not enough: the
+// oldest of those that were redriven, or else of all, but not the one of an ID.
+func (s *DeadLetters) makeRoom(except string) {
+	var last *kept
+	for id, l := range s.letters {
+		switch {
+		case l.over():
+			delete(s.letters, id)
+		case id != except && (last == nil || goesBefore(l, *last)):
+			last = &l
+		}
+	}
 	if len(s.letters) > letterCount {
-		last := slices.MaxFunc(slices.Collect(maps.Values(s.letters)), newestFirst)
 		delete(s.letters, last.ID)
 	}
+}
+
+func goesBefore(a, b kept) bool {
+	if redriven := !a.RedrivenAt.IsZero(); redriven == b.RedrivenAt.IsZero() {
+		return redriven
+	}
+	return newestFirst(a.DeadLetter, b.DeadLetter) > 0
+}
+
+func (l *kept) over() bool { return time.Since(l.at) >= letterAge }
+
+// find returns a letter, unless its time is over.
+func (s *DeadLetters) find(id string) (l kept, ok bool) {
+	l, ok = s.letters[id]
+	if ok && l.over() {
+		delete(s.letters, id)
+		return kept{}, false
+	}
+	return l, ok
 }
 
 // List implements [handoff.DeadLetterStore].
@@ -72,11 +113,11 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trim()
 	var found []handoff.DeadLetter
 	for _, l := range s.letters {
-		if (query.Kind == "" || query.Kind == l.Kind) && (query.Cursor == "" || newestFirst(l, after) > 0) {
-			found = append(found, l)
+		if !l.over() && l.RedrivenAt.IsZero() != query.Redriven && (query.Kind == "" || query.Kind == l.Kind) &&
+			(query.Cursor == "" || newestFirst(l.DeadLetter, after) > 0) {
+			found = append(found, l.DeadLetter)
 		}
 	}
 	slices.SortFunc(found, newestFirst)
@@ -86,6 +127,9 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 		page.Next = letterCursor(found[limit-1])
 	}
 	for _, l := range found {
+		if query.NoPayloads {
+			l.Payload = nil
+		}
 		page.Letters = append(page.Letters, clone(l))
 	}
 	return page, nil
@@ -98,12 +142,11 @@ func (s *DeadLetters) Get(ctx context.Context, id string) (handoff.DeadLetter, e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trim()
-	letter, ok := s.letters[id]
+	letter, ok := s.find(id)
 	if !ok {
 		return handoff.DeadLetter{}, fmt.Errorf("memstore: get dead letter %q: %w", id, handoff.ErrNoDeadLetter)
 	}
-	return clone(letter), nil
+	return clone(letter.DeadLetter), nil
 }
 
 // Delete implements [handoff.DeadLetterStore].
@@ -117,6 +160,20 @@ func (s *DeadLetters) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
+// MarkRedriven implements [handoff.DeadLetterStore].
+func (s *DeadLetters) MarkRedriven(ctx context.Context, id string, buriedAt time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memstore: mark dead letter: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l, ok := s.find(id); ok && l.BuriedAt.Equal(buriedAt) && l.RedrivenAt.IsZero() {
+		l.RedrivenAt = time.Now()
+		s.letters[id] = l
+	}
+	return nil
+}
+
 // CountByKind implements [handoff.DeadLetterStore].
 func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
 	if err := ctx.Err(); err != nil {
@@ -124,10 +181,11 @@ func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.trim()
 	counts := make(map[string]int)
 	for _, l := range s.letters {
-		counts[l.Kind]++
+		if !l.over() && l.RedrivenAt.IsZero() {
+			counts[l.Kind]++
+		}
 	}
 	return counts, nil
 }

@@ -1,9 +1,9 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,32 +23,43 @@ type DeadLetterOptions struct {
 	// must have the same.
 	Prefix string
 
-	// MaxAge is how long a letter is kept. Defaults to 30 days. Put goes by it;
-	// to look at letters removes none.
+	// MaxAge is how long a letter is kept after it was put. Defaults to 30
+	// days. To look at letters removes none.
 	MaxAge time.Duration
 
-	// MaxCount is how many letters are kept; beyond it Put removes the oldest.
-	// Defaults to 10,000.
+	// MaxCount is how many letters are kept. Beyond it Put removes others,
+	// those that were redriven and the oldest first. Defaults to 10,000.
 	MaxCount int
+
+	// MaxBytes is how many bytes the letters may have, payloads included and
+	// indexes not. Beyond it Put removes others as it does for MaxCount; a
+	// letter that is larger is refused. Defaults to 256 MiB.
+	MaxBytes int64
 }
 
 const (
 	defaultLetterAge   = 30 * 24 * time.Hour
 	defaultLetterCount = 10_000
+	defaultLetterBytes = 256 << 20
+
+	// pageBytes is how much one script may read: Redis serves nobody else
+	// meanwhile.
+	pageBytes = 1 << 20
 )
 
 // DeadLetters is a [handoff.DeadLetterStore] in Redis. It is safe for
 // concurrent use, and holds no resources of its own.
 //
-// Letters are bounded by age and count, both stated in [DeadLetterOptions]; the
-// oldest go first. In a Cluster all letters and their indexes share one hash
-// tag, hence one slot and one node: 10,000 letters of 2 kB are about 42 MB
+// Letters are bounded by age, count and bytes, all stated in
+// [DeadLetterOptions]. In a Cluster all letters and their indexes share one hash
+// tag, hence one slot and one node: 10,000 letters of 2 kB are about 34 MB
 // there. As durable as the server's persistence: see the package comment.
 type DeadLetters struct {
 	rdb     redis.UniversalClient
 	root    string
 	age     time.Duration
 	count   int
+	bytes   int64
 	invalid error
 }
 
@@ -61,6 +72,10 @@ var (
 	letterPutLua string
 	//go:embed letter_list.lua
 	letterListLua string
+	//go:embed letter_get.lua
+	letterGetLua string
+	//go:embed letter_mark.lua
+	letterMarkLua string
 	//go:embed letter_delete.lua
 	letterDeleteLua string
 	//go:embed letter_count.lua
@@ -68,6 +83,8 @@ var (
 
 	letterPut    = newScript(lettersLua + letterPutLua)
 	letterList   = newScript(lettersLua + letterListLua)
+	letterGet    = newScript(lettersLua + letterGetLua)
+	letterMark   = newScript(lettersLua + letterMarkLua)
 	letterDelete = newScript(lettersLua + letterDeleteLua)
 	letterCount  = newScript(lettersLua + letterCountLua)
 )
@@ -76,27 +93,23 @@ var (
 // of a Cluster. Nil options are the defaults. It does not connect. With a nil
 // client or impossible options every call returns an error that says so.
 func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *DeadLetters {
-	s := &DeadLetters{rdb: rdb, root: defaultPrefix, age: defaultLetterAge, count: defaultLetterCount}
-	if isNil(rdb) {
-		s.invalid = errNilClient
-	}
 	if options == nil {
 		options = &DeadLetterOptions{}
 	}
-	if options.MaxAge < 0 || options.MaxCount < 0 {
-		s.invalid = errors.Join(s.invalid, fmt.Errorf("DeadLetterOptions.MaxAge is %s and MaxCount is %d; they must be positive, or zero for %s and %d",
-			options.MaxAge, options.MaxCount, defaultLetterAge, defaultLetterCount))
+	s := &DeadLetters{
+		rdb:   rdb,
+		root:  cmp.Or(options.Prefix, defaultPrefix) + "{dead}:", // one slot, since a script changes letter and indexes together
+		age:   cmp.Or(options.MaxAge, defaultLetterAge),
+		count: cmp.Or(options.MaxCount, defaultLetterCount),
+		bytes: cmp.Or(options.MaxBytes, defaultLetterBytes),
 	}
-	if options.Prefix != "" {
-		s.root = options.Prefix
+	if isNil(rdb) {
+		s.invalid = errNilClient
 	}
-	if options.MaxAge > 0 {
-		s.age = options.MaxAge
+	if s.age < 0 || s.count < 0 || s.bytes < 0 {
+		s.invalid = errors.Join(s.invalid, fmt.Errorf("DeadLetterOptions.MaxAge is %s, MaxCount is %d and MaxBytes is %d; they must be positive, or zero for %s, %d and %d",
+			options.MaxAge, options.MaxCount, options.MaxBytes, defaultLetterAge, defaultLetterCount, defaultLetterBytes))
 	}
-	if options.MaxCount > 0 {
-		s.count = options.MaxCount
-	}
-	s.root += "{dead}:" // one slot, since a script changes letter and indexes together
 	return s
 }
 
@@ -113,83 +126,104 @@ func (s *DeadLetters) Check() error {
 	return nil
 }
 
+// Retention implements [handoff.DeadLetterStore]: it is MaxAge.
+func (s *DeadLetters) Retention() time.Duration { return s.age }
+
 // Put implements [handoff.DeadLetterStore].
 func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error {
 	if letter.ID == "" {
 		return errors.New("redisstore: put dead letter: DeadLetter.ID is empty")
 	}
-	text, err := json.Marshal(letter)
+	payload := string(letter.Payload)
+	letter.Payload, letter.RedrivenAt = nil, time.Time{} // kept apart
+	text, err := encodeLetter(letter)
+	if size := int64(len(text) + len(payload)); err == nil && size > s.bytes {
+		err = fmt.Errorf("the letter has %d bytes, and DeadLetterOptions.MaxBytes is %d", size, s.bytes)
+	}
 	if err == nil {
-		_, err = s.run(ctx, &letterPut, letter.ID, letter.Kind, negatedMicros(letter.BuriedAt), string(text))
+		_, err = s.run(ctx, &letterPut, letter.ID, letter.Kind, letterOrder(letter.BuriedAt), string(text), payload,
+			strconv.FormatInt(millis(s.age), 10), strconv.Itoa(s.count), strconv.FormatInt(s.bytes, 10))
 	}
 	return wrapLetter("put dead letter", err)
 }
 
 // List implements [handoff.DeadLetterStore].
 func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
-	limit, limitErr := query.PageSize()
-	at, id, cursorErr := parseCursor(query.Cursor)
-	if err := errors.Join(limitErr, cursorErr); err != nil {
-		return handoff.DeadLetterPage{}, wrapLetter("list dead letters", err)
+	limit, err := query.PageSize()
+	if query.Cursor != "" && !isMember(query.Cursor) {
+		err = errors.Join(err, errors.New("DeadLetterQuery.Cursor is not one that a page gave"))
 	}
-	index := "all"
+	index := "waiting"
+	if query.Redriven {
+		index = "redriven"
+	}
 	if query.Kind != "" {
-		index = "of:" + query.Kind
+		index += ":" + query.Kind
 	}
-	answer, err := s.run(ctx, &letterList, index, strconv.Itoa(limit), at, id)
+	payloads := "1"
+	if query.NoPayloads {
+		payloads = "0"
+	}
+	page := handoff.DeadLetterPage{Next: query.Cursor}
+	for more := true; more && err == nil; more = len(page.Letters) == 0 && page.Next != "" { // nothing but holes
+		var answer any
+		answer, err = s.run(ctx, &letterList, index, strconv.Itoa(limit), page.Next, payloads, strconv.Itoa(pageBytes))
+		if err == nil {
+			page, err = parsePage(answer)
+		}
+	}
 	if err != nil {
 		return handoff.DeadLetterPage{}, wrapLetter("list dead letters", err)
-	}
-	page, err := parsePage(answer, limit)
-	return page, wrapLetter("list dead letters", err)
-}
-
-func parsePage(answer any, limit int) (handoff.DeadLetterPage, error) {
-	texts, ok := answer.([]any)
-	if !ok {
-		return handoff.DeadLetterPage{}, unexpected(answer)
-	}
-	var page handoff.DeadLetterPage
-	for _, text := range texts {
-		if len(page.Letters) == limit {
-			last := page.Letters[limit-1]
-			page.Next = negatedMicros(last.BuriedAt) + "~" + last.ID
-			break
-		}
-		letter, err := parseLetter(text)
-		if err != nil {
-			return handoff.DeadLetterPage{}, err
-		}
-		page.Letters = append(page.Letters, letter)
 	}
 	return page, nil
 }
 
-func parseLetter(answer any) (letter handoff.DeadLetter, err error) {
-	text, ok := answer.(string)
-	if !ok {
-		return letter, unexpected(answer)
+func parsePage(answer any) (page handoff.DeadLetterPage, err error) {
+	values, _ := answer.([]any)
+	r := reply{values: values}
+	page.Next = r.text()
+	for err == nil && !r.odd && len(r.values) > 0 {
+		var letter handoff.DeadLetter
+		letter, err = parseLetter(&r)
+		page.Letters = append(page.Letters, letter)
 	}
-	if json.Unmarshal([]byte(text), &letter) != nil {
-		return letter, errors.New("what is stored is not a dead letter") // and stays out of the error
+	if r.odd {
+		return page, unexpected(answer)
+	}
+	return page, err
+}
+
+// parseLetter takes a letter, its payload and when it was redriven.
+func parseLetter(r *reply) (letter handoff.DeadLetter, err error) {
+	text, payload, redriven := r.text(), r.bytes(), r.text()
+	if r.odd {
+		return letter, nil // the caller says so
+	}
+	if letter, err = decodeLetter(text); err != nil {
+		return letter, err
+	}
+	letter.Payload = payload
+	if us, err := strconv.ParseInt(redriven, 10, 64); err == nil && us > 0 {
+		letter.RedrivenAt = time.UnixMicro(us)
 	}
 	return letter, nil
 }
 
 // Get implements [handoff.DeadLetterStore].
 func (s *DeadLetters) Get(ctx context.Context, id string) (handoff.DeadLetter, error) {
-	var text string
-	err := errors.Join(s.invalid, ctx.Err())
-	if err == nil {
-		text, err = s.rdb.Get(ctx, s.root+"letter:"+id).Result()
-	}
+	answer, err := s.run(ctx, &letterGet, id)
 	if errors.Is(err, redis.Nil) {
 		err = fmt.Errorf("%q: %w", id, handoff.ErrNoDeadLetter)
 	}
 	if err != nil {
 		return handoff.DeadLetter{}, wrapLetter("get dead letter", err)
 	}
-	letter, err := parseLetter(text)
+	values, _ := answer.([]any)
+	r := reply{values: values}
+	letter, err := parseLetter(&r)
+	if !r.whole() {
+		err = unexpected(answer)
+	}
 	return letter, wrapLetter("get dead letter", err)
 }
 
@@ -199,23 +233,29 @@ func (s *DeadLetters) Delete(ctx context.Context, id string) error {
 	return wrapLetter("delete dead letter", err)
 }
 
+// MarkRedriven implements [handoff.DeadLetterStore].
+func (s *DeadLetters) MarkRedriven(ctx context.Context, id string, buriedAt time.Time) error {
+	_, err := s.run(ctx, &letterMark, id, letterOrder(buriedAt))
+	return wrapLetter("mark dead letter", err)
+}
+
 // CountByKind implements [handoff.DeadLetterStore].
 func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
-	answer, err := s.run(ctx, &letterCount)
-	if err != nil {
-		return nil, wrapLetter("count dead letters", err)
-	}
-	kinds, ok := answer.([]any)
-	if !ok {
-		return nil, wrapLetter("count dead letters", unexpected(answer))
-	}
 	counts := make(map[string]int)
-	for _, kind := range kinds {
-		name, ok := kind.(string)
-		if !ok {
-			return nil, wrapLetter("count dead letters", unexpected(kind))
+	for last, more := "", true; more; more = last != "" {
+		answer, err := s.run(ctx, &letterCount, last)
+		if err != nil {
+			return nil, wrapLetter("count dead letters", err)
 		}
-		counts[name]++
+		values, _ := answer.([]any)
+		r := reply{values: values}
+		last = r.text()
+		for !r.odd && len(r.values) > 0 {
+			counts[r.text()]++
+		}
+		if r.odd {
+			return nil, wrapLetter("count dead letters", unexpected(answer))
+		}
 	}
 	return counts, nil
 }
@@ -224,8 +264,8 @@ func (s *DeadLetters) run(ctx context.Context, sc *script, args ...string) (any,
 	if err := errors.Join(s.invalid, ctx.Err()); err != nil {
 		return nil, err
 	}
-	keys := []string{s.root + "all", s.root + "kinds"}
-	args = append([]string{s.root, strconv.FormatInt(s.age.Microseconds(), 10), strconv.Itoa(s.count)}, args...)
+	keys := []string{s.root + "letters", s.root + "bytes"}
+	args = append([]string{s.root}, args...)
 	cmd := sc.call(ctx, keys, args...)
 	_ = s.rdb.Process(ctx, cmd) // the command keeps its error
 	if isUnknownScript(cmd.Err()) {
@@ -242,16 +282,15 @@ func wrapLetter(verb string, err error) error {
 	return fmt.Errorf("redisstore: %s: %w", verb, err)
 }
 
-func negatedMicros(t time.Time) string { return strconv.FormatInt(-t.UnixMicro(), 10) }
+// letterOrder falls with the time of burial, so that the newest letters come
+// first. Its 16 digits last until 2286.
+func letterOrder(buriedAt time.Time) string {
+	const most = 9_999_999_999_999_999
+	return fmt.Sprintf("%016d", most-min(max(buriedAt.UnixMicro(), 0), most))
+}
 
-// parseCursor takes apart what names the last letter of the page before.
-func parseCursor(cursor string) (at, id string, err error) {
-	if cursor == "" {
-		return "", "", nil
-	}
-	at, id, ok := strings.Cut(cursor, "~")
-	if _, err := strconv.ParseInt(at, 10, 64); !ok || err != nil {
-		return "", "", errors.New("DeadLetterQuery.Cursor is not one that a page gave")
-	}
-	return at, id, nil
+// isMember reports whether s is a member of an index: an order and an ID.
+func isMember(s string) bool {
+	const order = 16
+	return len(s) > order && strings.Trim(s[:order], "0123456789") == ""
 }

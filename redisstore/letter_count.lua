@@ -1,3 +1,15 @@
--- Answers the kind of every letter.
-sweep()
-return redis.call('HVALS', kinds)
+-- ARGV: the last member of the call before, or ''. Answers the last member that
+-- was counted, or '' if none follow it, and the kind of each letter that waits.
+local answer = {''}
+local members = redis.call('ZRANGEBYLEX', root .. 'waiting', ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'LIMIT', 0, 1000)
+for _, member in ipairs(members) do
+  local id = string.sub(member, 17)
+  local e = entry(id)
+  if e and redis.call('EXISTS', root .. 'letter:' .. id) == 1 then
+    answer[#answer + 1] = e.kind
+  else
+    forget(id)
+  end
+end
+if #members == 1000 then answer[1] = members[1000] end
+return answer

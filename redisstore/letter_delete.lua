@@ -1,3 +1,3 @@
 -- ARGV: ID.
-forget(ARGV[4])
+forget(ARGV[2])
 return 1

@@ -1,9 +1,20 @@
--- ARGV: ID, kind, negated time of burial, the letter.
-local id, kind = ARGV[4], ARGV[5]
+-- ARGV: ID, kind, order, the letter, payload, milliseconds that it lives,
+-- greatest number, greatest number of bytes.
+local id, life = ARGV[2], ARGV[7]
+local count, bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
+local old = entry(id)
+local redriven = old and old.order == ARGV[4] and old.redriven or '0'
 forget(id)
-redis.call('SET', root .. 'letter:' .. id, ARGV[7], 'PX', math.ceil(ARGV[2] / 1000))
-redis.call('ZADD', all, ARGV[6], id)
-redis.call('ZADD', root .. 'of:' .. kind, ARGV[6], id)
-redis.call('HSET', kinds, id, kind)
-trim()
+local size = #ARGV[5] + #ARGV[6]
+redis.call('SET', root .. 'letter:' .. id, ARGV[5], 'PX', life)
+if ARGV[6] ~= '' then redis.call('SET', root .. 'payload:' .. id, ARGV[6], 'PX', life) end
+add(id, {order = ARGV[4], bytes = size, redriven = redriven, kind = ARGV[3]})
+redis.call('INCRBY', total, size)
+sweep()
+for _ = 1, 1000 do
+  if redis.call('HLEN', entries) <= count and tonumber(redis.call('GET', total) or 0) <= bytes then break end
+  local last = oldest('redriven', id) or oldest('waiting', id)
+  if not last then break end
+  forget(last)
+end
 return 1

@@ -1,40 +1,57 @@
--- KEYS: index of all letters, kind of each letter. ARGV: root of the other
--- keys, oldest age in µs, greatest number.
+-- KEYS: the entry of each letter, the bytes of all. ARGV: root of the other
+-- keys.
 --
--- An index is a sorted set of letter IDs by the negated time of burial, so that
--- the newest come first and those of one time in the order of their IDs.
-local all, kinds, root = KEYS[1], KEYS[2], ARGV[1]
+-- A letter is a string, and its payload another. An index is a sorted set whose
+-- members have one score, so that Redis sorts them by their bytes: the order of
+-- the letter, 16 digits which fall with the time of its burial, then its ID. A
+-- letter is in two: those that wait or were redriven, of its kind and of all.
+-- Its entry is '<order> <bytes> <microsecond that it was redriven, or 0> <kind>'.
+local entries, total, root = KEYS[1], KEYS[2], ARGV[1]
+
+local function entry(id)
+  local order, bytes, redriven, kind = string.match(redis.call('HGET', entries, id) or '', '^(%d+) (%d+) (%d+) (.*)$')
+  return order and {order = order, bytes = bytes, redriven = redriven, kind = kind}
+end
+
+local function indexes(e)
+  local index = root .. (e.redriven == '0' and 'waiting' or 'redriven')
+  return index, index .. ':' .. e.kind
+end
+
+local function add(id, e)
+  local all, of = indexes(e)
+  redis.call('ZADD', all, 0, e.order .. id)
+  redis.call('ZADD', of, 0, e.order .. id)
+  redis.call('HSET', entries, id, table.concat({e.order, e.bytes, e.redriven, e.kind}, ' '))
+end
 
 local function forget(id)
-  local kind = redis.call('HGET', kinds, id)
-  if kind then
-    redis.call('ZREM', root .. 'of:' .. kind, id)
-    redis.call('HDEL', kinds, id)
+  local e = entry(id)
+  if not e then return end
+  local all, of = indexes(e)
+  redis.call('ZREM', all, e.order .. id)
+  redis.call('ZREM', of, e.order .. id)
+  redis.call('HDEL', entries, id)
+  redis.call('DEL', root .. 'letter:' .. id, root .. 'payload:' .. id)
+  if redis.call('DECRBY', total, e.bytes) <= 0 then redis.call('DEL', total) end
+end
+
+-- oldest returns the ID of the last letter of an index that is not the one given.
+local function oldest(index, except)
+  for _, member in ipairs(redis.call('ZREVRANGE', root .. index, 0, 1)) do
+    local id = string.sub(member, 17)
+    if id ~= except then return id end
   end
-  redis.call('ZREM', all, id)
-  redis.call('DEL', root .. 'letter:' .. id)
 end
 
 -- Letters expire by themselves. What points to them goes here, oldest first;
 -- what one call removes is bounded, since Redis serves nobody else meanwhile.
 local function sweep()
-  for _ = 1, 1000 do
-    local id = redis.call('ZREVRANGE', all, 0, 0)[1]
-    if not id or redis.call('EXISTS', root .. 'letter:' .. id) == 1 then return end
-    forget(id)
+  for _, index in ipairs({'waiting', 'redriven'}) do
+    for _ = 1, 500 do
+      local id = oldest(index)
+      if not id or redis.call('EXISTS', root .. 'letter:' .. id) == 1 then break end
+      forget(id)
+    end
   end
 end
-
--- Only who puts letters says how many are kept, and for how long.
-local function trim()
-  local now = redis.call('TIME')
-  local oldest = now[1] * 1000000 + now[2] - ARGV[2]
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', all, '(' .. string.format('%.0f', -oldest), '+inf', 'LIMIT', 0, 1000)) do
-    forget(id)
-  end
-  local over = redis.call('ZCARD', all) - ARGV[3]
-  if over > 0 then
-    for _, id in ipairs(redis.call('ZREVRANGE', all, 0, math.min(over, 1000) - 1)) do forget(id) end
-  end
-end
-

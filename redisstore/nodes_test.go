@@ -231,9 +231,9 @@ func TestCheck(t *testing.T) {
 	assert.NoError(t, redisstore.New(server, nil).Check())
 	assert.NoError(t, redisstore.NewDeadLetters(server, nil).Check())
 	for want, err := range map[string]error{
-		"redisstore: the redis client is nil":                                                    redisstore.New((*redis.Client)(nil), nil).Check(),
-		"redisstore: the store is a nil pointer":                                                 (*redisstore.Store)(nil).Check(),
-		"redisstore: the redis client is nil\nDeadLetterOptions.MaxAge is 0s and MaxCount is -1": redisstore.NewDeadLetters(nil, &redisstore.DeadLetterOptions{MaxCount: -1}).Check(),
+		"redisstore: the redis client is nil":    redisstore.New((*redis.Client)(nil), nil).Check(),
+		"redisstore: the store is a nil pointer": (*redisstore.Store)(nil).Check(),
+		"redisstore: the redis client is nil\nDeadLetterOptions.MaxAge is 0s, MaxCount is -1 and MaxBytes is 0": redisstore.NewDeadLetters(nil, &redisstore.DeadLetterOptions{MaxCount: -1}).Check(),
 	} {
 		assert.ErrorContains(t, err, want)
 	}
