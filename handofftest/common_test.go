@@ -36,7 +36,7 @@ func (Receipt) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "receipts", Retry: handoff.Retry{MaxAttempts: 3, MinBackoff: time.Minute}}
 }
 
-// routerFor returns a router under test, which serves WelcomeEmail by fn.
+// routerFor returns a router whose handler of WelcomeEmail is fn.
 func routerFor(t testing.TB, fn func(context.Context, WelcomeEmail) error, change ...func(*handoff.RouterConfig)) *handoff.Router {
 	t.Helper()
 	config := handoff.RouterConfig{
@@ -56,7 +56,7 @@ func routerFor(t testing.TB, fn func(context.Context, WelcomeEmail) error, chang
 	return router
 }
 
-// failure returns what test fails with, "" if it does not.
+// failure returns the message that test fails with, or "".
 func failure(t *testing.T, test func(t testing.TB)) string {
 	t.Helper()
 	r := &recordingTB{TB: t}
@@ -66,7 +66,7 @@ func failure(t *testing.T, test func(t testing.TB)) string {
 	return r.message
 }
 
-// recordingTB is a test whose failure is the subject of another.
+// recordingTB is a testing.TB that records a failure.
 type recordingTB struct {
 	testing.TB
 
@@ -78,7 +78,7 @@ func (r *recordingTB) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// ends are the ways in which a handler can end, and what they come to.
+// ends are the ways in which a handler can end, and their results.
 var ends = map[string]struct {
 	err     error
 	outcome handoff.Outcome

@@ -15,10 +15,9 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TestDeadLetterStore proves that a [handoff.DeadLetterStore] keeps its
-// contract. It calls newStore once for each of its subtests, one after the
-// other; each must start empty, and keep at least 200 letters buried within the
-// last hour.
+// TestDeadLetterStore tests the contract of a [handoff.DeadLetterStore]. It
+// calls newStore once for each subtest, one after the other. Each store must be
+// empty, and keep at least 200 letters that were buried within the last hour.
 func TestDeadLetterStore(t *testing.T, newStore func(t *testing.T) handoff.DeadLetterStore) {
 	t.Helper()
 	for _, sub := range []struct {

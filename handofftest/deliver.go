@@ -19,10 +19,10 @@ import (
 )
 
 // DeliverOption changes what [Deliver] sends.
-type DeliverOption func(*order)
+type DeliverOption func(*deliverOptions)
 
-// order is what Deliver was asked to do.
-type order struct {
+// deliverOptions holds what the options of a Deliver set.
+type deliverOptions struct {
 	enqueue  []handoff.Option
 	attempt  int
 	previous int
@@ -35,58 +35,60 @@ type order struct {
 
 // With enqueues the task with these options, such as [handoff.Key].
 func With(opts ...handoff.Option) DeliverOption {
-	return func(o *order) { o.enqueue = append(o.enqueue, opts...) }
+	return func(d *deliverOptions) { d.enqueue = append(d.enqueue, opts...) }
 }
 
-// Attempt delivers the task n times, as Cloud Tasks does while it is answered
-// with failures, and returns the last; those before are in Others. It fails
-// the test if one of those ends the task. n is at least 1.
-func Attempt(n int) DeliverOption { return func(o *order) { o.attempt = n } }
+// Attempt delivers the task n times, as Cloud Tasks does while it fails, and
+// returns the last delivery; the earlier ones are in Others. It fails the test
+// if one of those ends the task. n is at least 1.
+func Attempt(n int) DeliverOption { return func(d *deliverOptions) { d.attempt = n } }
 
-// PreviousResponse says that there was a dispatch before, answered with this
-// status. Those of [Attempt] have the real one.
-func PreviousResponse(status int) DeliverOption { return func(o *order) { o.previous = status } }
+// PreviousResponse delivers the task as after an earlier dispatch with this
+// status. The deliveries of [Attempt] have the real one.
+func PreviousResponse(status int) DeliverOption {
+	return func(d *deliverOptions) { d.previous = status }
+}
 
-// ETA is when this attempt was due. Defaults to when the task is.
-func ETA(at time.Time) DeliverOption { return func(o *order) { o.eta = at } }
+// ETA is when this dispatch was due. Defaults to the task's schedule time.
+func ETA(at time.Time) DeliverOption { return func(d *deliverOptions) { d.eta = at } }
 
 // Caller signs the token for this service account instead of [Account].
-func Caller(email string) DeliverOption { return func(o *order) { o.caller = email } }
+func Caller(email string) DeliverOption { return func(d *deliverOptions) { d.caller = email } }
 
 // Expired delivers the task after its TTL; with [Attempt], the last time only.
 // It fails the test if the task has none.
-func Expired() DeliverOption { return func(o *order) { o.expired = true } }
+func Expired() DeliverOption { return func(d *deliverOptions) { d.expired = true } }
 
-// Twice delivers the task twice at the same time. Returned is the delivery
-// that ran the handler, if one did; the other is in Others.
-func Twice() DeliverOption { return func(o *order) { o.twice = true } }
+// Twice makes two deliveries at the same time. The result is the delivery that
+// ran the handler, if one did; the other is in Others.
+func Twice() DeliverOption { return func(d *deliverOptions) { d.twice = true } }
 
-// Again delivers the task once more after the first delivery ended, and
-// returns the second; the first is in Others.
-func Again() DeliverOption { return func(o *order) { o.again = true } }
+// Again makes a second delivery after the first has ended, and returns the
+// second; the first is in Others.
+func Again() DeliverOption { return func(d *deliverOptions) { d.again = true } }
 
-// Deliver enqueues payload with the real client, takes the task that this
-// makes, and sends it through the router as Cloud Tasks would: signed token,
-// exact headers, the whole pipeline. The router must be built with [Verifier];
-// if it refuses the token, Deliver fails the test and says so.
+// Deliver enqueues payload with the real client and delivers its task to the
+// router as Cloud Tasks would: with a signed token and exact headers, through
+// the whole pipeline. The router must be built with [Verifier]; if it refuses
+// the token, Deliver fails the test and says so.
 //
-// It returns what Cloud Tasks would see, and what became of the claim. The
-// delivery runs in the goroutine of the test, with [Twice] in two others. It
-// works in a testing/synctest bubble.
+// The result is what Cloud Tasks would see, and what became of the claim. The
+// delivery runs in the goroutine of the test; those of [Twice] run in two
+// others. Deliver works in a testing/synctest bubble.
 func Deliver(t testing.TB, router *handoff.Router, payload handoff.Payload, opts ...DeliverOption) Result {
 	t.Helper()
-	o := order{attempt: 1, caller: Account}
+	d := deliverOptions{attempt: 1, caller: Account}
 	for _, opt := range opts {
-		opt(&o)
+		opt(&d)
 	}
-	if o.attempt < 1 {
-		t.Fatalf("handofftest: Attempt(%d): the first attempt is 1", o.attempt)
+	if d.attempt < 1 {
+		t.Fatalf("handofftest: Attempt(%d): the first attempt is 1", d.attempt)
 	}
 	recorder := NewRecorder(t)
-	if _, err := recorder.Client.Enqueue(t.Context(), payload, o.enqueue...); err != nil {
+	if _, err := recorder.Client.Enqueue(t.Context(), payload, d.enqueue...); err != nil {
 		t.Fatalf("handofftest: %v", err)
 	}
-	s := &sender{t: t, handler: watched(router), task: recorder.Tasks()[0], order: o}
+	s := &sender{t: t, handler: watched(router), task: recorder.Tasks()[0], options: d}
 	return s.all()
 }
 
@@ -95,31 +97,31 @@ type sender struct {
 	t       testing.TB
 	handler http.Handler
 	task    *cloudtaskspb.Task
-	order   order
+	options deliverOptions
 
 	retries  int // dispatches before the next one
-	previous int // status of the latest
+	previous int // status of the latest dispatch
 }
 
 func (s *sender) all() Result {
 	s.t.Helper()
-	if s.previous = s.order.previous; s.previous != 0 {
+	if s.previous = s.options.previous; s.previous != 0 {
 		s.retries = 1
 	}
 	var before []Result
-	for n := 1; n < s.order.attempt; n++ {
+	for n := 1; n < s.options.attempt; n++ {
 		earlier := s.deliver(s.request(false))
 		if !earlier.Retry {
-			s.t.Fatalf("handofftest: attempt %d of %d ended the task: %s (%d)", n, s.order.attempt, earlier.Outcome, earlier.Status)
+			s.t.Fatalf("handofftest: attempt %d of %d ended the task: %s (%d)", n, s.options.attempt, earlier.Outcome, earlier.Status)
 		}
 		before = append(before, earlier)
 	}
-	switch req := s.request(s.order.expired); {
-	case s.order.twice:
-		return merge(append(before, s.both(req, s.request(s.order.expired))...))
-	case s.order.again:
+	switch req := s.request(s.options.expired); {
+	case s.options.twice:
+		return merge(append(before, s.both(req, s.request(s.options.expired))...))
+	case s.options.again:
 		before = append(before, s.deliver(req))
-		req = s.request(s.order.expired)
+		req = s.request(s.options.expired)
 		fallthrough
 	default:
 		last := s.deliver(req)
@@ -161,7 +163,7 @@ func (s *sender) send(req *http.Request) Result {
 				if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
-				rec.Code = 0 // a server closes the connection
+				rec.Code = 0 // no response: a server closes the connection
 			}
 		}()
 		s.handler.ServeHTTP(rec, req.WithContext(context.WithValue(req.Context(), sightKey{}, seen)))
@@ -170,10 +172,10 @@ func (s *sender) send(req *http.Request) Result {
 	return Result{Delivery: delivery, Retry: rec.Code < 200 || rec.Code > 299, Settled: settledBy(delivery)}
 }
 
-// check ends the test if the router's verifier is not ours.
+// check fails the test if the router was not built with [Verifier].
 func (s *sender) check(result Result) {
 	s.t.Helper()
-	stranger := result.Outcome == handoff.Forbidden && s.order.caller == Account
+	stranger := result.Outcome == handoff.Forbidden && s.options.caller == Account
 	if stranger || result.Outcome == handoff.Unauthenticated || result.Reason == handoff.ReasonKeysUnavailable {
 		s.t.Fatalf("handofftest: the router refused the token of handofftest.Verifier (%s: %v); build it with RouterConfig.Verifier: handofftest.Verifier(t)",
 			result.Outcome, result.Err)
@@ -188,7 +190,7 @@ func (s *sender) request(expired bool) *http.Request {
 	if expired {
 		s.expire(req.Header)
 	}
-	eta := s.order.eta
+	eta := s.options.eta
 	if eta.IsZero() {
 		eta = s.task.ScheduleTime.AsTime()
 	}
@@ -202,7 +204,7 @@ func (s *sender) request(expired bool) *http.Request {
 	})
 	req.Header.Set("User-Agent", wire.UserAgentHTTP)
 	req.Header.Set("Content-Length", strconv.Itoa(len(r.Body)))
-	req.Header.Set("Authorization", "Bearer "+token(s.t, s.order.caller))
+	req.Header.Set("Authorization", "Bearer "+token(s.t, s.options.caller))
 	return req
 }
 

@@ -121,7 +121,7 @@ func TestDeliverHeaders(t *testing.T) {
 
 func TestDeliverTwiceRunsOnce(t *testing.T) {
 	t.Parallel()
-	runs := 0 // of one handler after the other, or the race detector says so
+	runs := 0 // one handler at a time, or the race detector reports it
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { runs++; return nil })
 	got := handofftest.Deliver(t, router, WelcomeEmail{}, handofftest.Twice())
 	assert.Equal(t, got.Outcome, handoff.Done)
@@ -138,7 +138,7 @@ func TestDeliverAgainIsADuplicate(t *testing.T) {
 	assert.Equal(t, got.Info.RetryCount, 1)
 }
 
-// The same key is the same work, in another task.
+// Another task with the same key is the same work.
 func TestDeliverWithAKey(t *testing.T) {
 	t.Parallel()
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { return nil })
@@ -147,7 +147,7 @@ func TestDeliverWithAKey(t *testing.T) {
 	assert.Equal(t, handofftest.Deliver(t, router, WelcomeEmail{}, once).Outcome, handoff.Duplicate)
 }
 
-// A handler that aborts its connection gives no answer, and is retried.
+// A handler that aborts the connection sends no response, and is retried.
 func TestDeliverAborted(t *testing.T) {
 	t.Parallel()
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { panic(http.ErrAbortHandler) })
@@ -229,7 +229,7 @@ func (unavailable) Verify(*http.Request) (handoff.Caller, error) {
 	return handoff.Caller{}, handoff.ErrUnavailable
 }
 
-// A router that lets everybody in is nobody's verifier to complain of.
+// Deliver accepts a router that allows unauthenticated deliveries.
 func TestDeliverToARouterWithoutVerifier(t *testing.T) {
 	t.Parallel()
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { return nil }, func(c *handoff.RouterConfig) {

@@ -2,21 +2,21 @@
 // of handoff: the real pipeline, signed tokens, exact headers, the real Cloud
 // Tasks client. Nothing here needs a network, a Redis or a cloud.
 //
-// What a handler does is a plain function's business, and needs nothing of
-// this package. What its router answers to Cloud Tasks, [Deliver] shows:
+// A handler is a plain function, which a test can call without this package.
+// [Deliver] shows the response of its router to Cloud Tasks:
 //
 //	result := handofftest.Deliver(t, router, WelcomeEmail{UserID: "42"})
 //	if result.Outcome != handoff.Done { … }
 //
-// What a producer enqueues, a client that records shows:
+// [NewRecorder] returns a client that records what a producer enqueues:
 //
 //	recorder := handofftest.NewRecorder(t)
 //	signUp(ctx, recorder.Client, "42")
 //	task := handofftest.RequireEnqueued[WelcomeEmail](t, recorder)
 //
-// What comes of both with Cloud Tasks between them, retries, schedules and
-// faults included, a [Kit] shows, in real time or in a testing/synctest bubble,
-// where a day of backoff takes milliseconds:
+// A [Kit] runs both with Cloud Tasks between them, with retries, schedules and
+// faults. It works in real time, or in a testing/synctest bubble, where a day of
+// backoff takes milliseconds:
 //
 //	kit := handofftest.New(t)
 //	handoff.Handle(kit.Router, sendWelcome)
@@ -26,8 +26,8 @@
 //
 // # A store of your own
 //
-// A [handoff.Store] or [handoff.DeadLetterStore] proves itself by a conformance
-// suite, in a dozen lines:
+// A conformance suite tests a [handoff.Store] or a [handoff.DeadLetterStore] in
+// a dozen lines:
 //
 //	func TestStore(t *testing.T) {
 //		handofftest.TestStore(t, func(t *testing.T) handoff.Store {
@@ -35,12 +35,12 @@
 //		})
 //	}
 //
-// [TestStore] and [TestDeadLetterStore] say what they need of the store, and
-// what they cannot see: crashes, failovers and lost connections.
+// [TestStore] and [TestDeadLetterStore] document what they need of the store.
+// They cannot test crashes, failovers and lost connections.
 //
-// # In common
+// # All of them
 //
 // Everything takes a testing.TB, cleans up when that ends, and may be used by
-// parallel tests. Nothing sleeps to wait for something else. A failure says
-// what there was, not only what there was not.
+// parallel tests. Nothing sleeps to wait for something else. A failure shows
+// what happened, not only what did not.
 package handofftest

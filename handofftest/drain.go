@@ -12,17 +12,17 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// due is a task whose time has come.
+// due is a task that is due.
 type due struct {
 	name string
 	kind string
 }
 
-// Step makes the dispatch that is due next, waiting until it is, and returns
-// how it went; false if no task is left.
+// Step waits until the next task is due, dispatches it, and returns the result.
+// It returns false if no task is left.
 //
-// A task whose dispatch lies more than a minute ahead fails a test in real
-// time: such a test belongs in a testing/synctest bubble.
+// In real time, a task that is due more than a minute ahead fails the test: run
+// such a test in a testing/synctest bubble.
 func (k *Kit) Step() (Result, bool) {
 	k.t.Helper()
 	for {
@@ -36,14 +36,13 @@ func (k *Kit) Step() (Result, bool) {
 	}
 }
 
-// endless is more dispatches of one task than any test means to wait for.
-// Retried every hour, as long as a task lives, there are 744.
+// endless is how many dispatches of one task fail a test. A task that is retried
+// every hour has 744 in its life.
 const endless = 1000
 
-// Drain steps until every task has settled, those that handlers enqueue
-// included, or until one of stop says so of the latest dispatch. It returns
-// all dispatches in order. It fails the test when one task was dispatched 1,000
-// times.
+// Drain calls Step until every task has ended, including those that handlers
+// enqueue, or until one of stop returns true for the latest result. It returns
+// all results in order. It fails the test if a task is dispatched 1,000 times.
 func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 	k.t.Helper()
 	var results []Result
@@ -57,12 +56,13 @@ func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 			return results
 		}
 		if result.Info.RetryCount+1 == endless {
-			k.t.Fatalf("handofftest: %d dispatches of a task and no end; the latest: %s", endless, result)
+			k.t.Fatalf("handofftest: a task was dispatched %d times and has not ended; the latest: %s", endless, result)
 		}
 	}
 }
 
-// StopAfter stops [Kit.Drain] after n attempts, which are runs of handlers.
+// StopAfter stops [Kit.Drain] after n attempts, which are executions of
+// handlers.
 func StopAfter(n int) func(Result) bool {
 	attempts := 0
 	return func(r Result) bool {
@@ -75,17 +75,18 @@ func StopAfter(n int) func(Result) bool {
 	}
 }
 
-// StopAt stops [Kit.Drain] when a handler has run a T, whatever it returned.
+// StopAt stops [Kit.Drain] after the first attempt of a T, whatever its handler
+// returned.
 func StopAt[T handoff.Payload]() func(Result) bool {
 	kind := kindOf[T]()
 	return func(r Result) bool { return r.ran() && r.Info.Kind == kind }
 }
 
-// longest is how long a test in real time waits for a dispatch.
+// longest is the longest that a test in real time waits for a dispatch.
 const longest = time.Minute
 
-// next waits for the task that is due next. What has fallen due is listed
-// once: whatever is added meanwhile falls due later.
+// next waits for the next task to be due. Tasks that are due are listed once,
+// since those that are added meanwhile are due later.
 func (k *Kit) next() (next due, ok bool) {
 	k.t.Helper()
 	for len(k.due) == 0 {
@@ -120,16 +121,17 @@ func (k *Kit) await(task *cloudtaskspb.Task) {
 	select {
 	case <-timer.C:
 	case <-k.t.Context().Done():
-		k.t.Fatalf("handofftest: the test ended while a dispatch was waited for: %v", k.t.Context().Err())
+		k.t.Fatalf("handofftest: the test ended while waiting for a dispatch: %v", k.t.Context().Err())
 	}
 }
 
-// virtual says whether the test runs in a bubble: its clock starts at the year
-// 2000, and a task lives 31 days.
+// virtual reports whether the test runs in a bubble, whose clock starts in the
+// year 2000. A task lives 31 days.
 func virtual() bool { return time.Now().Year() < 2010 }
 
-// dispatch makes one dispatch and waits until it is over; false if the task is
-// gone. The queue is paused, so RunTask is the only way (docs/cloud-tasks.md#3.3).
+// dispatch makes one dispatch and waits for its end. It returns false if the
+// task is gone. The queue is paused, so only RunTask can dispatch
+// (docs/cloud-tasks.md#3.3).
 func (k *Kit) dispatch(task due) (Result, bool) {
 	k.t.Helper()
 	k.mu.Lock()
@@ -150,12 +152,12 @@ func (k *Kit) dispatch(task due) (Result, bool) {
 	if err != nil && status.Code(err) != codes.NotFound {
 		k.t.Fatalf("handofftest: GetTask: %v", err)
 	}
-	result.Retry = err == nil // the service's word, which may not have heard the router's
+	result.Retry = err == nil // as the service has it: it may not have received the response
 	return result, true
 }
 
-// result is what was seen of the dispatch. A handler that outlives the
-// dispatch deadline is not seen.
+// result returns the result of the dispatch. A handler that runs beyond the
+// dispatch deadline is not part of it.
 func (k *Kit) result(task due) Result {
 	k.mu.Lock()
 	defer k.mu.Unlock()

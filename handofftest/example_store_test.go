@@ -8,12 +8,12 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// newStore stands for the constructor of a store of your own.
+// newStore stands for the constructor of your store.
 func newStore(*testing.T) handoff.Store { return memstore.New() }
 
 func newDeadLetters(*testing.T) handoff.DeadLetterStore { return memstore.NewDeadLetters() }
 
-// In a test file of your store's package, as TestMyStore.
+// Put this into a test file of your store's package, as TestMyStore.
 func ExampleTestStore() {
 	_ = func(t *testing.T) {
 		handofftest.TestStore(t, newStore)

@@ -15,7 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// exampleT stands for the *testing.T of a test: an Example has none.
+// exampleT replaces the *testing.T of a test, which an Example does not have.
 type exampleT struct {
 	testing.TB
 
@@ -48,7 +48,7 @@ func sendWelcome(ctx context.Context, e WelcomeEmail) error {
 	return nil
 }
 
-// newRouter is how the service under test builds its router.
+// newRouter builds the router of the service under test.
 func newRouter(config handoff.RouterConfig) (*handoff.Router, error) {
 	router, err := handoff.NewRouter(config)
 	if err != nil {
@@ -64,10 +64,9 @@ func signUp(ctx context.Context, client *handoff.Client, user string) error {
 	return err
 }
 
-// One delivery through the router of the service, and what Cloud Tasks sees of
-// it.
+// One delivery to the router of the service, and what Cloud Tasks sees.
 func ExampleDeliver() {
-	t := newT() // in a test: its own
+	t := newT() // use the test's own
 	defer t.end()
 
 	router, err := newRouter(handoff.RouterConfig{
@@ -93,7 +92,7 @@ func ExampleDeliver() {
 	// forbidden 403 retry: true claim: not claimed
 }
 
-// Cloud Tasks delivers at least once. The second delivery finds the work done.
+// Cloud Tasks delivers at least once. Here the second delivery is a duplicate.
 func ExampleAgain() {
 	t := newT()
 	defer t.end()
@@ -115,7 +114,7 @@ func ExampleAgain() {
 	// dead then duplicate
 }
 
-// What a producer enqueues, without sending it anywhere.
+// Record what a producer enqueues.
 func ExampleNewRecorder() {
 	t := newT()
 	defer t.end()
@@ -138,7 +137,7 @@ func ExampleNewRecorder() {
 func ExampleRequireExactly() {
 	t := newT()
 	defer t.end()
-	defer func() { // t panics where a test fails
+	defer func() { // exampleT panics where a test would fail
 		before, after, _ := strings.Cut(fmt.Sprint(recover()), ", due")
 		_, payload, _ := strings.Cut(after, ": ")
 		fmt.Println(before, payload)
@@ -155,8 +154,8 @@ func ExampleRequireExactly() {
 	//   welcome-email on queue default {"user_id":"42"}
 }
 
-// The whole way of a task, until all have settled: three attempts, each after
-// the backoff that the policy asks for.
+// A task from enqueue to its end: three attempts, each after the backoff of its
+// policy.
 func ExampleNew() {
 	t := newT()
 	defer t.end()
@@ -176,8 +175,7 @@ func ExampleNew() {
 	// attempt 3 done
 }
 
-// A router that the service builds itself, given to New, and one dispatch at a
-// time.
+// A router that the service builds itself, and one dispatch at a time.
 func ExampleKit_Step() {
 	t := newT()
 	defer t.end()
@@ -199,7 +197,7 @@ func ExampleKit_Step() {
 	// failed true
 }
 
-// Stopped when the first receipt has run, however many welcomes come before.
+// Stop after the first attempt of a receipt.
 func ExampleStopAt() {
 	t := newT()
 	defer t.end()
@@ -225,7 +223,7 @@ func ExampleStopAt() {
 	// receipt failed
 }
 
-// The answer is lost on its way: Cloud Tasks delivers again what has run.
+// The response is lost, so Cloud Tasks delivers the task again.
 func ExampleKit_LoseResponses() {
 	t := newT()
 	defer t.end()
@@ -248,7 +246,7 @@ func ExampleKit_LoseResponses() {
 	// sent 1
 }
 
-// Redis is out of reach: the handler does not run until it is back.
+// Redis cannot be reached: the handler does not run until it is back.
 func ExampleKit_StoreDown() {
 	t := newT()
 	defer t.end()

@@ -12,27 +12,27 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// LoseResponses loses the answers of the next n dispatches, as if the
-// connection had broken: they have run, and are made again.
+// LoseResponses loses the responses of the next n dispatches, as if the
+// connection had broken: their handlers have run, and they are retried.
 func (k *Kit) LoseResponses(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, LoseResponse: true})
 }
 
-// DeliverTwice makes each of the next n dispatches two deliveries at the same
-// time.
+// DeliverTwice makes two simultaneous deliveries of each of the next n
+// dispatches.
 func (k *Kit) DeliverTwice(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Twice: true})
 }
 
-// DeliverAgain delivers the tasks of the next n dispatches once more after
-// they have succeeded.
+// DeliverAgain delivers the tasks of the next n dispatches again after they have
+// succeeded.
 func (k *Kit) DeliverAgain(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Again: true})
 }
 
 // RotateKeys signs all dispatches from now on with a new key that was not
-// published ahead: the verifier refuses the next delivery and has the key from
-// then on.
+// published before. The verifier refuses the next delivery, and knows the key
+// after that.
 func (k *Kit) RotateKeys() {
 	k.t.Helper()
 	if err := k.Emulator.RotateKey(); err != nil {
@@ -41,16 +41,15 @@ func (k *Kit) RotateKeys() {
 	k.verifier.outdated()
 }
 
-// StoreDown makes every call of the Store fail until up is called, as when
-// Redis is out of reach. In a handler, it is down when the work is to be
-// marked as done.
+// StoreDown makes every call of the Store fail until up is called, as if Redis
+// could not be reached. Call it in a handler to fail the mark.
 func (k *Kit) StoreDown() (up func()) {
 	k.store.down.Add(1)
 	return sync.OnceFunc(func() { k.store.down.Add(-1) })
 }
 
-// store is the Store of a Kit. It can be down, and it tells the sight of a
-// delivery what became of its claim.
+// store is the Store of a Kit. It can be down, and it records in the delivery's
+// sight what became of its claim.
 type store struct {
 	handoff.Store
 
@@ -127,15 +126,15 @@ func (s *store) settle(ctx context.Context, call func() error, done func(*sight)
 	return err
 }
 
-// note tells the sight that the context of a call has. The router calls in the
-// goroutine of the delivery, or, for a claim that it disowned, without it.
+// note calls tell with the sight in the context of a call, if there is one. The
+// router's call that releases a claim without an answer has none.
 func note(ctx context.Context, tell func(*sight)) {
 	if seen, ok := ctx.Value(sightKey{}).(*sight); ok {
 		tell(seen)
 	}
 }
 
-// verifier is the Verifier of a Kit, whose keys can be out of date.
+// verifier is the Verifier of a Kit. Its keys can be out of date.
 type verifier struct {
 	server *emulator.Server
 
@@ -159,7 +158,7 @@ func (v *verifier) outdated() {
 	v.refetch = true
 }
 
-// Verify refuses the token whose key it does not have yet.
+// Verify refuses a token whose key it does not have yet.
 func (v *verifier) Verify(r *http.Request) (handoff.Caller, error) {
 	v.mu.Lock()
 	oidc, refetch := v.oidc, v.refetch

@@ -12,38 +12,37 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// Config changes what [New] makes. The zero Config changes nothing.
+// Config configures the Kit that [New] returns. Every field is optional.
 type Config struct {
 	_ [0]func()
 
-	// Client changes the client's configuration before it is made: its
-	// Policy, for example.
+	// Client modifies the configuration of the client, such as its Policy.
 	Client func(*handoff.ClientConfig)
 
-	// Router builds the router under test from a configuration in which
-	// Verifier, Store, DeadLetters, Client and Logger are set, and may change
-	// the rest of it. Defaults to [handoff.NewRouter].
+	// Router builds the router under test. Its argument has Verifier, Store,
+	// DeadLetters, Client and Logger set; Router may set the other fields. Defaults
+	// to [handoff.NewRouter].
 	Router func(handoff.RouterConfig) (*handoff.Router, error)
 
 	// Store is the fence. Defaults to [memstore.New].
 	Store handoff.Store
 
-	// DeadLetters keeps what died. Defaults to [memstore.NewDeadLetters].
+	// DeadLetters stores the dead letters. Defaults to [memstore.NewDeadLetters].
 	DeadLetters handoff.DeadLetterStore
 }
 
-// Kit is the whole way of a task in one process: the real client, Cloud Tasks,
-// the real router, and its stores. Nothing is dispatched by itself: a test
-// enqueues, and then lets [Kit.Step] or [Kit.Drain] make the dispatches, one at
-// a time in the order in which they fall due. So handlers and test share
-// variables without locks, and every run of a test is the same.
+// Kit runs everything in one process: the real client, Cloud Tasks, the real
+// router and its stores. Nothing is dispatched by itself: a test enqueues, then
+// calls [Kit.Step] or [Kit.Drain] to make the dispatches, one at a time, in the
+// order of their due times. So handlers and test share variables without locks,
+// and tests are deterministic.
 //
-// Time is real, or that of the testing/synctest bubble that the test runs in,
-// where a day passes in milliseconds.
+// Time is real, or virtual if the test runs in a testing/synctest bubble, where
+// a day passes in milliseconds.
 //
-// Step and Drain belong to the goroutine of the test. The fault switches may
-// be used from anywhere, a handler for example. Whatever they have no switch
-// for, Emulator has: failing API calls, slow dispatches, statuses.
+// Call Step and Drain in the goroutine of the test. The methods that inject
+// faults are safe for concurrent use, in a handler for example. Emulator injects
+// further faults: failing API calls, slow dispatches, statuses.
 type Kit struct {
 	Client      *handoff.Client
 	Router      *handoff.Router
@@ -54,15 +53,15 @@ type Kit struct {
 	queues   *queues
 	store    *store
 	verifier *verifier
-	due      []due // what fell due and was not dispatched yet
+	due      []due // tasks that are due and not dispatched yet
 
 	mu   sync.Mutex
-	seen []*sight // of the dispatch that is made
+	seen []*sight // of the current dispatch
 }
 
-// New returns a Kit that ends with the test: the router is shut down, and no
-// goroutine stays. Queues come into being with their first task. Register the
-// handlers on its Router, then enqueue with its Client:
+// New returns a Kit. When the test ends its router is shut down and all its
+// goroutines end. A queue is created with its first task. Register the handlers
+// on its Router, then enqueue with its Client:
 //
 //	kit := handofftest.New(t)
 //	handoff.Handle(kit.Router, sendWelcome)
@@ -108,8 +107,8 @@ func New(t testing.TB, config ...Config) *Kit {
 	return k
 }
 
-// shutdownTime is what running handlers are given when the test is over. Only
-// those that their dispatch did not wait for can be running.
+// shutdownTime is how long handlers may run on after the test. Only those beyond
+// their dispatch deadline can be running then.
 const shutdownTime = 10 * time.Second
 
 func (k *Kit) shutdown() {
@@ -120,7 +119,7 @@ func (k *Kit) shutdown() {
 	}
 }
 
-// watch keeps a sight of every delivery.
+// watch records a sight of every delivery.
 func (k *Kit) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := &sight{settled: NotClaimed}

@@ -19,7 +19,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// In real time and in a bubble, and what Deliver says of the same end.
+// Drain and Deliver agree on how each task ended, in real time and in a bubble.
 func TestDrainSaysHowItEnded(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {
@@ -38,7 +38,7 @@ func TestDrainSaysHowItEnded(t *testing.T) {
 			assert.Equal(t, []any{first.Outcome, first.Status, first.Retry, first.Settled}, []any{end.outcome, end.outcome.Status(), end.retry, end.settled})
 			assert.Equal(t, first.Info.ID, receipt.ID)
 			if end.outcome == handoff.Snoozed && time.Now().Year() > 2000 {
-				return // it is due in an hour, and this is not the bubble
+				return // due in an hour: only in a bubble
 			}
 			rest := kit.Drain()
 			assert.Equal(t, len(rest), min(runs-1, 1))
@@ -57,8 +57,7 @@ func TestDrainSaysHowItEnded(t *testing.T) {
 	}
 }
 
-// A day ahead, and then at the pace of the policy, for two tasks whose turns
-// alternate.
+// Two tasks run a day ahead, then alternately, at the backoff of their policy.
 func TestDrainKeepsTheSchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -120,7 +119,7 @@ func TestDrainStops(t *testing.T) {
 				results := kit.Drain(row.stop...)
 				assert.Equal(t, got, row.want)
 				assert.Equal(t, len(results), len(row.want))
-				kit.Drain() // goes on where it stopped
+				kit.Drain() // continues where it stopped
 				assert.Equal(t, got, "wwwrr")
 				_, more := kit.Step()
 				assert.Equal(t, more, false)
@@ -229,8 +228,8 @@ func TestAResultInALine(t *testing.T) {
 	})
 }
 
-// The Store goes away while the handler runs: the work cannot be marked as
-// done, so another delivery of it runs again, and the claim says so.
+// The Store fails while the handler runs: the work cannot be marked as done, so
+// another delivery runs it again.
 func TestStoreDownWhileRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -245,7 +244,7 @@ func TestStoreDownWhileRunning(t *testing.T) {
 		got, _ := kit.Step()
 		assert.Equal(t, []any{got.Outcome, got.Retry, got.Settled}, []any{handoff.Done, false, handofftest.StillHeld})
 		up()
-		up() // once is enough
+		up() // a second call has no effect
 		_, err = kit.Client.Enqueue(t.Context(), Receipt{})
 		assert.NoError(t, err)
 		handled, _ := kit.Step()
@@ -253,7 +252,7 @@ func TestStoreDownWhileRunning(t *testing.T) {
 	})
 }
 
-// A worker that lost its lease to another.
+// A worker loses its lease to another.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -302,7 +301,7 @@ func TestKitTakesItsPartsFromTheConfig(t *testing.T) {
 	})
 }
 
-// workerRouter is how a service builds its router.
+// workerRouter builds a router as a service does.
 func workerRouter(config handoff.RouterConfig) (*handoff.Router, error) {
 	router, err := handoff.NewRouter(config)
 	if err == nil {
@@ -311,7 +310,7 @@ func workerRouter(config handoff.RouterConfig) (*handoff.Router, error) {
 	return router, err
 }
 
-// Tasks that go away, and tasks that come, while others are stepped through.
+// Tasks may be deleted and created between the steps.
 func TestStepMeetsWhatChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -342,7 +341,8 @@ func deleteTask(t *testing.T, kit *handofftest.Kit, name string) {
 	assert.NoError(t, err)
 }
 
-// Every test its own: these share a process, a payload and a queue's name.
+// Kits are separate, though they share the process, the payload and the name of
+// a queue.
 func TestKitsAreApart(t *testing.T) {
 	t.Parallel()
 	for i := range 8 {
@@ -378,7 +378,7 @@ func TestDrainDoesNotGoOnForEver(t *testing.T) {
 			kit.Drain()
 		})
 	})
-	assert.Equal(t, got, "handofftest: 1000 dispatches of a task and no end; the latest: "+
+	assert.Equal(t, got, "handofftest: a task was dispatched 1000 times and has not ended; the latest: "+
 		"welcome-email on queue q: attempt 1000 failed (500), claim counted, to be retried: boom")
 }
 

@@ -21,15 +21,15 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// DefaultQueue takes the tasks of payloads that name no queue, in the clients
-// of this package.
+// DefaultQueue is the queue of payloads that name none, in the clients of this
+// package.
 const DefaultQueue = "default"
 
-// queues is a Cloud Tasks in which a queue comes into being with its first
-// task, paused: nothing is dispatched that was not asked for.
+// queues is a Cloud Tasks that creates a queue with its first task. Queues are
+// paused, so that only the test dispatches.
 type queues struct {
 	server *emulator.Server
-	api    cloudtaskspb.CloudTasksClient // past the interceptor
+	api    cloudtaskspb.CloudTasksClient // bypasses the interceptor
 
 	mu    sync.Mutex
 	known map[string]bool
@@ -41,7 +41,7 @@ func newQueues(t testing.TB, config emulator.Config) *queues {
 	return &queues{server: server, api: cloudtaskspb.NewCloudTasksClient(server.Conn()), known: make(map[string]bool)}
 }
 
-// client returns a client of the queues, closed with the test.
+// client returns a client of the queues. It is closed when the test ends.
 func (q *queues) client(t testing.TB, change func(*handoff.ClientConfig)) *handoff.Client {
 	t.Helper()
 	config := handoff.ClientConfig{
@@ -63,7 +63,7 @@ func (q *queues) client(t testing.TB, change func(*handoff.ClientConfig)) *hando
 	return client
 }
 
-// intercept makes the queue that tasks are about to be created in.
+// intercept creates the queue of a create call before it is made.
 func (q *queues) intercept(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if create, ok := req.(interface{ GetParent() string }); ok {
 		if err := q.ensure(ctx, create.GetParent()); err != nil {
@@ -91,8 +91,8 @@ func (q *queues) ensure(ctx context.Context, name string) error {
 	return nil
 }
 
-// tasks returns copies of all tasks in the order of their creation; of those
-// created at the same instant, which are many in a bubble, in that of their
+// tasks returns copies of all tasks in the order of their creation. Tasks with
+// the same creation time, which are many in a bubble, are in the order of their
 // queues.
 func (q *queues) tasks() []*cloudtaskspb.Task {
 	var all []*cloudtaskspb.Task
@@ -105,7 +105,7 @@ func (q *queues) tasks() []*cloudtaskspb.Task {
 	return all
 }
 
-// purge forgets all tasks.
+// purge deletes all tasks.
 func (q *queues) purge(ctx context.Context) error {
 	for _, queue := range q.server.Queues() {
 		if _, err := q.api.PurgeQueue(ctx, &cloudtaskspb.PurgeQueueRequest{Name: queue.Name}); err != nil {
@@ -115,16 +115,16 @@ func (q *queues) purge(ctx context.Context) error {
 	return nil
 }
 
-// queueOf takes the queue ID out of …/queues/ID/tasks/ID.
+// queueOf returns the queue ID in …/queues/ID/tasks/ID.
 func queueOf(task string) string { return path.Base(path.Dir(path.Dir(task))) }
 
-// kindAt is the kind of the task with this URL: its last path segment.
+// kindAt returns the kind of the task with this URL: its last path segment.
 func kindAt(address string) string {
 	address, _, _ = strings.Cut(address, "?")
 	return path.Base(address)
 }
 
-// parts returns what the two kinds of target call by different names.
+// parts returns the fields that HTTP and App Engine tasks have in common.
 func parts(task *cloudtaskspb.Task) (address string, header http.Header, body []byte) {
 	given := task.GetHttpRequest().GetHeaders()
 	address, body = task.GetHttpRequest().GetUrl(), task.GetHttpRequest().GetBody()
@@ -138,7 +138,7 @@ func parts(task *cloudtaskspb.Task) (address string, header http.Header, body []
 	return address, header, body
 }
 
-// byDue orders tasks by the time of their next dispatch.
+// byDue compares the times of the next dispatches.
 func byDue(a, b *cloudtaskspb.Task) int {
 	return cmp.Or(
 		a.ScheduleTime.AsTime().Compare(b.ScheduleTime.AsTime()),

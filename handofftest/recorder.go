@@ -20,11 +20,11 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Recorder keeps what its Client enqueues and sends nothing anywhere. Behind
-// the real client stands an emulator whose queues are paused, so that a task
-// that the service would refuse is refused, and one whose name was used is a
-// [handoff.Receipt].Duplicate. Queues need not be created. It is safe for
-// concurrent use.
+// Recorder records what its Client enqueues, and delivers nothing. The client is
+// the real one, connected to an emulator with paused queues: a task that the
+// service would refuse is refused, and one whose name was used is a
+// [handoff.Receipt].Duplicate. Queues need not be created. A Recorder is safe
+// for concurrent use.
 type Recorder struct {
 	Client *handoff.Client
 
@@ -32,8 +32,8 @@ type Recorder struct {
 	queues *queues
 }
 
-// NewRecorder returns a recorder that ends with the test. change may alter the
-// configuration of its client, its Policy for example. It works in a
+// NewRecorder returns a recorder that is closed when the test ends. change may
+// modify the configuration of its client, such as its Policy. It works in a
 // testing/synctest bubble.
 func NewRecorder(t testing.TB, change ...func(*handoff.ClientConfig)) *Recorder {
 	t.Helper()
@@ -46,7 +46,7 @@ func NewRecorder(t testing.TB, change ...func(*handoff.ClientConfig)) *Recorder 
 	return r
 }
 
-// Reset forgets everything that was recorded, names included.
+// Reset deletes all recorded tasks and frees their names.
 func (r *Recorder) Reset() {
 	r.t.Helper()
 	if err := r.queues.purge(r.t.Context()); err != nil {
@@ -54,8 +54,8 @@ func (r *Recorder) Reset() {
 	}
 }
 
-// Tasks returns copies of the recorded tasks as the service stores them, in
-// the order of their creation: for what [RequireEnqueued] does not show, such
+// Tasks returns copies of the recorded tasks as the service stores them, in the
+// order of their creation. Use it for what [RequireEnqueued] does not show, such
 // as the tasks of EnqueueRequest.
 func (r *Recorder) Tasks() []*cloudtaskspb.Task { return r.queues.tasks() }
 
@@ -68,8 +68,9 @@ type Enqueued[T handoff.Payload] struct {
 	Header      http.Header
 }
 
-// RequireEnqueued returns the first recorded task that carries a T and fits
-// every match. If there is none it fails the test and shows what there is.
+// RequireEnqueued returns the first recorded task that carries a T for which
+// every match returns true. If there is none it fails the test and shows what
+// was recorded.
 func RequireEnqueued[T handoff.Payload](t testing.TB, r *Recorder, match ...func(T) bool) Enqueued[T] {
 	t.Helper()
 	found := enqueued(t, r, match)
@@ -79,8 +80,9 @@ func RequireEnqueued[T handoff.Payload](t testing.TB, r *Recorder, match ...func
 	return found[0]
 }
 
-// RequireExactly returns all recorded tasks that carry a T and fit every
-// match, in the order of their creation, and fails the test unless there are n.
+// RequireExactly returns all recorded tasks that carry a T for which every match
+// returns true, in the order of their creation. It fails the test unless there
+// are n.
 func RequireExactly[T handoff.Payload](t testing.TB, r *Recorder, n int, match ...func(T) bool) []Enqueued[T] {
 	t.Helper()
 	found := enqueued(t, r, match)
@@ -90,8 +92,8 @@ func RequireExactly[T handoff.Payload](t testing.TB, r *Recorder, n int, match .
 	return found
 }
 
-// RequireNone fails the test if a task that carries a T and fits every match
-// was recorded.
+// RequireNone fails the test if a recorded task carries a T for which every
+// match returns true.
 func RequireNone[T handoff.Payload](t testing.TB, r *Recorder, match ...func(T) bool) {
 	t.Helper()
 	if n := len(enqueued(t, r, match)); n > 0 {
@@ -103,10 +105,10 @@ func fitting[T any](match []func(T) bool) string {
 	if len(match) == 0 {
 		return ""
 	}
-	return " that fits"
+	return " that matches"
 }
 
-// kindOf asks a zero T, or what a nil T would point to.
+// kindOf returns the kind of T. A pointer type needs a value to point to.
 func kindOf[T handoff.Payload]() string {
 	var payload T
 	if t := reflect.TypeFor[T](); t.Kind() == reflect.Pointer {
@@ -124,7 +126,7 @@ func enqueued[T handoff.Payload](t testing.TB, r *Recorder, match []func(T) bool
 			continue
 		}
 		e := Enqueued[T]{Queue: queueOf(task.Name), Name: task.Name, ScheduledAt: task.ScheduleTime.AsTime(), Header: header}
-		if err := json.Unmarshal(inflated(header, body), &e.Payload); err != nil {
+		if err := json.Unmarshal(decompressed(header, body), &e.Payload); err != nil {
 			t.Fatalf("handofftest: the recorded payload is not a %T: %v", e.Payload, err)
 		}
 		if !slices.ContainsFunc(match, func(fits func(T) bool) bool { return !fits(e.Payload) }) {
@@ -134,13 +136,13 @@ func enqueued[T handoff.Payload](t testing.TB, r *Recorder, match []func(T) bool
 	return found
 }
 
-// So much of what was recorded is shown when a test fails.
+// How much of the recorded tasks a failure shows.
 const (
 	shownTasks = 20
 	shownBytes = 200 // of each body
 )
 
-// shown lists what was recorded, one task a line.
+// shown lists the recorded tasks, one a line.
 func (r *Recorder) shown() string {
 	tasks := r.Tasks()
 	if len(tasks) == 0 {
@@ -154,7 +156,7 @@ func (r *Recorder) shown() string {
 			break
 		}
 		address, header, body := parts(task)
-		body = inflated(header, body)
+		body = decompressed(header, body)
 		more := ""
 		if len(body) > shownBytes {
 			body, more = body[:shownBytes], "…"
@@ -165,8 +167,8 @@ func (r *Recorder) shown() string {
 	return b.String()
 }
 
-// inflated is the body as the handler's decoder gets it.
-func inflated(header http.Header, body []byte) []byte {
+// decompressed returns the body as the handler's decoder sees it.
+func decompressed(header http.Header, body []byte) []byte {
 	if header.Get("Content-Encoding") != "gzip" {
 		return body
 	}
@@ -174,9 +176,9 @@ func inflated(header http.Header, body []byte) []byte {
 	if err != nil {
 		return body
 	}
-	whole, _ := io.ReadAll(z) // what was written in this process, so bounded
+	whole, _ := io.ReadAll(z) // compressed in this process, so its size is bounded
 	return whole
 }
 
-// logger shows the log of a test that fails, or runs with -v.
+// logger writes to the test's output.
 func logger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }

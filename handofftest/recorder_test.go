@@ -50,7 +50,7 @@ func TestRecorderTakesBatchesRequestsAndAnyTarget(t *testing.T) {
 		c.Target = handoff.AppEngineTarget{Service: "worker", Path: "/tasks"}
 		c.CompressOver = 1
 	})
-	long := strings.Repeat("42", 100) // worth compressing
+	long := strings.Repeat("42", 100) // long enough to be compressed
 	for _, err := range handoff.EnqueueBatch(t.Context(), recorder.Client, slices.Values([]WelcomeEmail{{long}, {long}, {long}})) {
 		assert.NoError(t, err)
 	}
@@ -119,7 +119,7 @@ func TestRecorderFailures(t *testing.T) {
 			},
 			"enqueued": {
 				func(t testing.TB) { handofftest.RequireEnqueued(t, recorder, never) },
-				"handofftest: got none of receipt that fits, want one" + shown,
+				"handofftest: got none of receipt that matches, want one" + shown,
 			},
 			"exactly": {
 				func(t testing.TB) { handofftest.RequireExactly[Receipt](t, recorder, 3) },
@@ -129,7 +129,7 @@ func TestRecorderFailures(t *testing.T) {
 				func(t testing.TB) {
 					handofftest.RequireNone(t, recorder, func(r Receipt) bool { return r.Order == 8 })
 				},
-				"handofftest: got 1 of receipt that fits, want none" + shown,
+				"handofftest: got 1 of receipt that matches, want none" + shown,
 			},
 			"another shape": {
 				func(t testing.TB) { handofftest.RequireEnqueued[misshapen](t, recorder) },

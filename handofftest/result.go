@@ -13,22 +13,22 @@ import (
 
 // Result is how one dispatch of a task ended.
 type Result struct {
-	// Delivery is what the router made of it. It has no Outcome if no delivery
+	// Delivery is how the router ended it. Its Outcome is zero if no delivery
 	// reached the router.
 	handoff.Delivery
 
-	// Retry says whether Cloud Tasks delivers the task again.
+	// Retry reports whether Cloud Tasks retries the task.
 	Retry bool
 
-	// Settled says what became of the claim on the work.
+	// Settled is what became of the claim on the work.
 	Settled Settled
 
-	// Others are the deliveries that were made beside or before this one of
-	// the same task.
+	// Others are other deliveries of the same task, made at the same time or
+	// before.
 	Others []Result
 }
 
-// String says it in a line, for the messages of tests.
+// String returns the result in one line, for messages of tests.
 func (r Result) String() string {
 	s := fmt.Sprintf("%s on queue %s: ", r.Info.Kind, r.Info.Queue)
 	if r.Outcome == 0 {
@@ -46,22 +46,22 @@ func (r Result) String() string {
 }
 
 // Settled is what became of a claim. [Kit.Step] and [Kit.Drain] see it in the
-// Store; [Deliver], which does not know the router's, takes the outcome's word
-// for it.
+// Store; [Deliver], which does not know the router's Store, derives it from the
+// outcome.
 type Settled string
 
 // What can become of a claim.
 const (
-	NotClaimed Settled = "not claimed" // the delivery ended before, or the work was not free
-	Completed  Settled = "completed"   // nothing runs the work again
-	Buried     Settled = "buried"      // the same, and its dead letter is kept
-	Counted    Settled = "counted"     // released: the next attempt follows
-	Uncounted  Settled = "uncounted"   // released, as if it had not begun
-	LeaseLost  Settled = "lost"        // somebody else's by now
-	StillHeld  Settled = "still held"  // the Store could not be told: the lease runs out by itself
+	NotClaimed Settled = "not claimed" // the delivery ended before the claim, or the claim was refused
+	Completed  Settled = "completed"   // the work will not run again
+	Buried     Settled = "buried"      // the same, and its dead letter is stored
+	Counted    Settled = "counted"     // released, and the attempt counts
+	Uncounted  Settled = "uncounted"   // released, and the attempt does not count
+	LeaseLost  Settled = "lost"        // another claim has taken the lease
+	StillHeld  Settled = "still held"  // the Store could not be reached: the claim ends with its lease
 )
 
-// settledBy is what an outcome says of the claim.
+// settledBy derives what became of the claim from the outcome.
 func settledBy(d handoff.Delivery) Settled {
 	switch d.Outcome {
 	case handoff.Done, handoff.Dropped, handoff.Snoozed:
@@ -69,7 +69,7 @@ func settledBy(d handoff.Delivery) Settled {
 	case handoff.Dead:
 		return Buried
 	case handoff.Failed, handoff.Throttled:
-		if d.Reason != "" { // for what the payload is, not for what the handler did
+		if d.Reason != "" { // the payload was refused before the handler ran
 			return Uncounted
 		}
 		return Counted
@@ -84,11 +84,11 @@ func settledBy(d handoff.Delivery) Settled {
 	return NotClaimed
 }
 
-// ran says whether the handler ran.
+// ran reports whether the handler ran.
 func (r Result) ran() bool { return !r.Started.IsZero() }
 
-// merge makes one result of several deliveries: the one that ran the handler
-// last, or else the last, with the others in it.
+// merge returns the delivery that ran the handler last, or else the last one,
+// with the others in its Others.
 func merge(results []Result) Result {
 	at := len(results) - 1
 	for i, r := range results {
@@ -101,7 +101,8 @@ func merge(results []Result) Result {
 	return result
 }
 
-// sight is what is seen of one delivery. It is the delivery's until ended.
+// sight records what is seen of one delivery. Only the delivery may use it until
+// ended is true.
 type sight struct {
 	delivery handoff.Delivery
 	ended    atomic.Bool
@@ -111,7 +112,7 @@ type sight struct {
 
 type sightKey struct{}
 
-// watched serves a router, and fills in the sight that a request's context has.
+// watched serves a router, and fills in the sight in a request's context.
 func watched(router http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := r.Context().Value(sightKey{}).(*sight)

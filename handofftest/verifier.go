@@ -8,29 +8,29 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Who delivers in tests, and to whom. The verifier of [Verifier] accepts these
-// and nobody else.
+// Account is the service account that deliveries come from in tests, and
+// Audience the audience of their tokens. [Verifier] accepts no others.
 const (
 	Account  = "tasks@handofftest.iam.gserviceaccount.com"
 	Audience = "https://worker.handofftest.example"
 )
 
-// signer mints the tokens of [Deliver]. All emulators of a process share its
-// key unless they are given one, so that their dispatches pass [Verifier] too.
+// signer signs the tokens of [Deliver]. Emulators share one key in a process by
+// default, so [Verifier] accepts their dispatches too.
 var signer = sync.OnceValues(func() (*emulator.Server, error) {
 	srv, err := emulator.New(emulator.Config{})
 	if err == nil {
-		srv.Close() // its key outlives it
+		srv.Close() // its key remains usable
 	}
 	return srv, err
 })
 
-// Verifier returns the real OIDC verifier, for [Account] and [Audience], on
-// the keys that [Deliver] signs with. Build the router under test with it:
+// Verifier returns the real OIDC verifier for [Account] and [Audience], with the
+// keys that [Deliver] signs with. Build the router under test with it:
 //
 //	router, err := handoff.NewRouter(handoff.RouterConfig{Verifier: handofftest.Verifier(t), …})
 //
-// A router that is built by [New] has such a verifier already.
+// The router of a [Kit] has such a verifier already.
 func Verifier(t testing.TB) handoff.Verifier {
 	t.Helper()
 	srv, err := signer()
@@ -44,7 +44,7 @@ func Verifier(t testing.TB) handoff.Verifier {
 	return verifier
 }
 
-// oidcOf returns the verifier of the tokens that srv signs at this moment.
+// oidcOf returns a verifier with the current keys of srv.
 func oidcOf(srv *emulator.Server) (handoff.Verifier, error) {
 	return handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{Audience},
