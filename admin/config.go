@@ -39,8 +39,9 @@ type QueueConfig struct {
 	MaxAttempts int
 
 	// MinBackoff, MaxBackoff and MaxDoublings are the pace of retries, in the
-	// terms of [handoff.Retry] and with its defaults: 1 s, 1 h and 16; for no
-	// doublings, [handoff.NoDoublings]. Backoffs of a second and more must be
+	// terms of [handoff.Retry] and with its defaults: 1 s, 1 h and 16. A queue
+	// has at least one doubling, so [handoff.NoDoublings] is an error: the API
+	// takes 0 for a field that is not set. Backoffs of a second and more must be
 	// whole seconds, since the service cuts off the rest
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
 	MinBackoff   time.Duration

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -367,24 +368,20 @@ func TestEnsureMeetsAnother(t *testing.T) {
 	})
 }
 
-// TestNoDoublings: the service may read a zero as a setting that is left out,
-// as the emulator does, or as none (docs/cloud-tasks.md#21). Both are seen.
+// TestNoDoublings: the API takes 0 for a field that is not set
+// (docs/cloud-tasks.md#7.2), so no queue could have it. File, Ensure and Diff
+// refuse it alike.
 func TestNoDoublings(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	const want = "MaxDoublings is -1; it must be 1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file)"
+	a, _, _ := emulated(t)
 	config := admin.QueueConfig{ID: "linear", MaxDoublings: handoff.NoDoublings}
 	_, err := a.Queues().Ensure(t.Context(), config)
-	assert.ErrorContains(t, err, "QueueConfig.MaxDoublings is -1; it must be what the service can keep: it made it 16")
-
-	line.after = func(method string, _ int, reply any) error {
-		if method == "GetQueue" {
-			reply.(*cloudtaskspb.Queue).GetRetryConfig().MaxDoublings = 0
-		}
-		return nil
-	}
-	change, err := a.Queues().Ensure(t.Context(), config)
-	assert.NoError(t, err)
-	assert.Equal(t, change.Action, admin.Unchanged)
+	assert.ErrorContains(t, err, want)
+	_, err = a.Queues().Diff(t.Context(), []admin.QueueConfig{config})
+	assert.ErrorContains(t, err, want)
+	_, err = admin.Load(strings.NewReader("queues: [{name: linear, max_doublings: 0}]"))
+	assert.ErrorContains(t, err, "a queue cannot have none (0 in a file)")
 }
 
 // TestEnsureSeesWhatTheServiceKept: the service cuts off what it cannot keep,

@@ -27,7 +27,7 @@ queues:
     max_dispatches_per_second: 0.5
     max_attempts: -1
     min_backoff: 100ms
-    max_doublings: 0
+    max_doublings: 3
     max_retry_duration: 2h
     task_ttl: 744h
     tombstone_ttl: 24h
@@ -59,7 +59,7 @@ func TestLoad(t *testing.T) {
 		{ID: "plain"},
 		{
 			ID: "slow", MaxDispatchesPerSecond: 0.5, MaxConcurrentDispatches: 500, MaxAttempts: handoff.Unlimited,
-			MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Hour, MaxDoublings: handoff.NoDoublings,
+			MinBackoff: 100 * time.Millisecond, MaxBackoff: time.Hour, MaxDoublings: 3,
 			MaxRetryDuration: 2 * time.Hour, TaskTTL: 744 * time.Hour, TombstoneTTL: 24 * time.Hour, LoggingSample: 0.1,
 			AppEngine: &admin.AppEngineRouting{Service: "worker", Version: "v2", Instance: "i"},
 		},

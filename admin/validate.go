@@ -32,8 +32,8 @@ func (c *QueueConfig) check() error {
 	if c.MaxAttempts < handoff.Unlimited || c.MaxAttempts > maxInt32 {
 		v.fail("MaxAttempts", c.MaxAttempts, "1 to 2147483647, or -1 for no limit, and is 5 if left out")
 	}
-	if c.MaxDoublings < handoff.NoDoublings || c.MaxDoublings > maxInt32 {
-		v.fail("MaxDoublings", c.MaxDoublings, "1 to 2147483647, and is 16 if left out; handoff.NoDoublings, 0 in a file, is for none")
+	if c.MaxDoublings < 1 || c.MaxDoublings > maxInt32 {
+		v.fail("MaxDoublings", c.MaxDoublings, "1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file): the API takes 0 for a field that is not set, and makes it 16")
 	}
 	v.backoff(c.MinBackoff, c.MaxBackoff)
 	v.duration("MaxRetryDuration", c.MaxRetryDuration, 0, 1<<63-1, "positive, in whole seconds, or left out for no such limit")

@@ -3,8 +3,6 @@ package emulator
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strconv"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc"
@@ -12,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 )
 
@@ -45,11 +44,16 @@ func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte
 		if err != nil {
 			return nil, err
 		}
-		target, err := bufferURL(queue.GetHttpTarget().GetUriOverride())
-		if err != nil {
-			return nil, err
+		override := queue.GetHttpTarget().GetUriOverride()
+		if override.GetHost() == "" { // the service's error is unknown
+			return nil, status.Error(codes.InvalidArgument,
+				"BufferTask needs a queue with httpTarget.uriOverride.host: the request has nowhere to put a URL.")
 		}
-		request := &cloudtaskspb.HttpRequest{Url: target, Body: body}
+		target, err := dispatch.BufferURL(override)
+		if err != nil {
+			return nil, status.Errorf(codes.InvalidArgument, "The URL of the queue's httpTarget.uriOverride is not valid: %v.", err)
+		}
+		request := &cloudtaskspb.HttpRequest{Url: target.String(), Body: body}
 		if kind := r.Header.Get("Content-Type"); kind != "" {
 			request.Headers = map[string]string{"Content-Type": kind}
 		}
@@ -64,26 +68,4 @@ func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte
 		return nil, err
 	}
 	return resp.(*cloudtaskspb.Task), nil
-}
-
-// bufferURL is the URL of a buffered task. The service's error for a queue
-// that has none is unknown.
-func bufferURL(o *cloudtaskspb.UriOverride) (string, error) {
-	if o.GetHost() == "" {
-		return "", status.Error(codes.InvalidArgument,
-			"BufferTask needs a queue with httpTarget.uriOverride.host: the request has nowhere to put a URL.")
-	}
-	u := url.URL{
-		Scheme:   "https",
-		Host:     o.GetHost(),
-		Path:     o.GetPathOverride().GetPath(),
-		RawQuery: o.GetQueryOverride().GetQueryParams(),
-	}
-	if o.GetScheme() == cloudtaskspb.UriOverride_HTTP {
-		u.Scheme = "http"
-	}
-	if o.GetPort() != 0 {
-		u.Host += ":" + strconv.FormatInt(o.GetPort(), 10)
-	}
-	return u.String(), nil
 }

@@ -89,6 +89,12 @@ type Config struct {
 	// limits: 500 and 5000 (https://cloud.google.com/tasks/docs/quotas).
 	NoLimits bool
 
+	// Strict refuses what only development needs and the service does not
+	// take: tokens over http to this machine or its network, and gRPC calls
+	// without the routing header x-goog-request-params, which Google's clients
+	// send. Defaults to false.
+	Strict bool
+
 	// SigningKey signs the OIDC tokens of dispatches, RS256, and has at least
 	// 2048 bits. Defaults to a key that all servers of the process share,
 	// made when the first token is.

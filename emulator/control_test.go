@@ -184,12 +184,12 @@ func TestFirebaseAdmin(t *testing.T) {
 			`"headers":{"Content-Type":"application/json"},"oidcToken":{"serviceAccountEmail":"emulated-service-acct@email.com"}}}}`
 	)
 	synctest.Test(t, func(t *testing.T) {
-		s := begin(t, emulator.Config{CreateMissingQueues: true, DefaultURL: "http://functions.test:5001/{project}/{location}/{queue}"})
+		s := begin(t, emulator.Config{CreateMissingQueues: true, DefaultURL: "http://functions:5001/{project}/{location}/{queue}"})
 		code, body := s.request(t.Context(), http.MethodPost, queue+"/tasks", create)
 		assert.Status(t, code, 200)
 		var task struct{ HTTPRequest struct{ URL string } }
 		assert.NoError(t, json.Unmarshal([]byte(body), &task))
-		assert.Equal(t, task.HTTPRequest.URL, "http://functions.test:5001/p/us-central1/sendMail")
+		assert.Equal(t, task.HTTPRequest.URL, "http://functions:5001/p/us-central1/sendMail")
 		s.wait()
 		got := s.worker.deliveries()
 		assert.Equal(t, len(got), 1)
@@ -202,7 +202,7 @@ func TestFirebaseAdmin(t *testing.T) {
 		code, _ = s.request(t.Context(), http.MethodDelete, queue+"/tasks/one", "")
 		assert.Status(t, code, http.StatusNotFound) // is ignored
 
-		own := strings.NewReplacer(`"url":""`, `"url":"http://own.test/x"`, "/tasks/one", "/tasks/two").Replace(create)
+		own := strings.NewReplacer(`"url":""`, `"url":"http://own.localhost/x"`, "/tasks/one", "/tasks/two").Replace(create)
 		code, _ = s.request(t.Context(), http.MethodPost, queue+"/tasks", own)
 		assert.Status(t, code, 200)
 		s.wait()

@@ -61,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 		Transport: s.handler,
 		Tokens:    minter,
 		Log:       cfg.Logger,
+		Strict:    cfg.Strict,
 		AppEngine: cfg.AppEngine,
 		AnyHost:   func() bool { return cfg.Transport != nil || s.handler.IsSet() },
 	}
@@ -72,7 +73,7 @@ func New(cfg Config) (*Server, error) {
 		History:      cfg.History,
 		Throttle:     cfg.Throttle,
 	})
-	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits, DefaultURL: cfg.DefaultURL})
+	s.service = service.New(s.engine, service.Options{CreateMissingQueues: cfg.CreateMissingQueues, NoLimits: cfg.NoLimits, Strict: cfg.Strict, DefaultURL: cfg.DefaultURL})
 	if err := s.listen(cfg); err != nil {
 		s.Close()
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
@@ -12,9 +11,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/genproto/googleapis/cloud/location"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 )
 
@@ -29,7 +26,7 @@ const (
 func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.UnaryInterceptor(s.intercept),
+		grpc.ChainUnaryInterceptor(s.checkRouting(cfg.Strict), s.intercept),
 	)
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)
 	betapb.RegisterCloudTasksServer(s.grpc, s.service.Beta())
@@ -101,19 +98,4 @@ func addr(a net.Addr) string {
 		return ""
 	}
 	return a.String()
-}
-
-// maxDeadline is the longest deadline that the service lets a call have
-// (docs/cloud-tasks.md#1.2).
-const maxDeadline = 30 * time.Second
-
-// intercept is around every call, over gRPC and over REST.
-func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) > maxDeadline {
-		return nil, status.Errorf(codes.InvalidArgument,
-			"The request deadline is %s. The deadline cannot be more than 30s in the future.", deadline.Format(time.RFC3339Nano))
-	}
-	resp, err := s.call(ctx, info.FullMethod, func() (any, error) { return handler(ctx, req) })
-	s.logCall(ctx, info.FullMethod, req, resp, err)
-	return resp, err
 }

@@ -219,7 +219,7 @@ func (b *bench) worker(answer func(attempt int, w http.ResponseWriter, r *http.R
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w := &worker{b: b, host: fmt.Sprintf("worker-%d.test", len(b.workers)+1), answer: answer}
-	w.url = "http://" + w.host + "/"
+	w.url = "https://" + w.host + "/"
 	b.workers[w.host] = w
 	return w
 }

@@ -71,17 +71,19 @@ func IsHost(s string) bool {
 // escape. Escapes and the characters that separate the parts of a URL are kept.
 // Scheme and host are left as they are: no escape is allowed there.
 func EncodeURL(raw string) string {
-	begin := 0
-	if i := strings.Index(raw, "://"); i >= 0 {
-		begin = i + len("://")
-		if end := strings.IndexAny(raw[begin:], "/?#"); end >= 0 {
-			begin += end
-		} else {
-			begin = len(raw)
-		}
+	scheme, rest, found := strings.Cut(raw, "://")
+	if !found || strings.ContainsAny(scheme, "/?#") {
+		return EncodeRelative(raw)
 	}
-	return raw[:begin] + encode(raw[begin:], "?#")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	return scheme + "://" + rest[:end] + EncodeRelative(rest[end:])
 }
+
+// EncodeRelative encodes a path and what follows it, as [EncodeURL] does.
+func EncodeRelative(uri string) string { return encode(uri, "?#") }
 
 // EncodePath encodes a path as [EncodeURL] does, ? and # included.
 func EncodePath(path string) string { return encode(path, "") }

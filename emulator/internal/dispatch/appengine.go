@@ -9,13 +9,14 @@ import (
 
 	"github.com/brillconsulting/handoff/emulator/internal/appengine"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/internal/target"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
 // appEngineRequest is the dispatch of an App Engine task (docs/cloud-tasks.md#11). The
 // queue's routing override wins over the task's own.
-func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Dispatch, target *cloudtaskspb.AppEngineHttpRequest) (*http.Request, error) {
-	routing := target.GetAppEngineRouting()
+func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Dispatch, task *cloudtaskspb.AppEngineHttpRequest) (*http.Request, error) {
+	routing := task.GetAppEngineRouting()
 	if own := a.Queue.GetAppEngineRoutingOverride(); own != nil {
 		routing = own
 	}
@@ -24,15 +25,12 @@ func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Dispatch, t
 	if err != nil {
 		return nil, err
 	}
-	u, err := parseURL(base + relativeURI(target))
+	u, err := target.Parse(base + relativeURI(task))
 	if err != nil {
 		return nil, fmt.Errorf("emulator: App Engine task URL: %w", err)
 	}
-	method := Method(target.GetHttpMethod())
-	header := make(http.Header, len(target.GetHeaders())+12)
-	for name, value := range appengine.Headers(target) {
-		header.Set(name, value)
-	}
+	method := Method(task.GetHttpMethod())
+	header := headersOf(appengine.Headers(task))
 	header.Set("Accept-Encoding", acceptEncoding)
 	previous, reason := previousAppEngine(a.Previous)
 	wire.AppEngine.Write(header, wire.Dispatch{
@@ -45,7 +43,7 @@ func (d *Dispatcher) appEngineRequest(ctx context.Context, a *engine.Dispatch, t
 		PreviousResponse: previous,
 		RetryReason:      reason,
 	})
-	req, err := newRequest(ctx, method, u, header, target.GetBody())
+	req, err := newRequest(ctx, method, u, header, task.GetBody())
 	if err != nil {
 		return nil, err
 	}
@@ -66,11 +64,11 @@ func (d *Dispatcher) appEngineBase(host string, r *cloudtaskspb.AppEngineRouting
 	return "", fmt.Errorf("emulator: no address is configured for App Engine service %q", appengine.Service(r))
 }
 
-func relativeURI(target *cloudtaskspb.AppEngineHttpRequest) string {
-	if target.GetRelativeUri() == "" {
+func relativeURI(task *cloudtaskspb.AppEngineHttpRequest) string {
+	if task.GetRelativeUri() == "" {
 		return "/"
 	}
-	return target.GetRelativeUri()
+	return task.GetRelativeUri()
 }
 
 // previousAppEngine is the previous response as App Engine is told

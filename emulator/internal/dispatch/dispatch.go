@@ -21,6 +21,7 @@ type Dispatcher struct {
 	Transport http.RoundTripper
 	Tokens    *token.Minter
 	Log       *slog.Logger
+	Strict    bool // send no token over http, not even for development
 
 	// AppEngine says where App Engine services are. AnyHost reports whether
 	// those without an address may be asked for by their own host.

@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -39,12 +41,17 @@ func (h *Handler) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// The caller's deadline does not cross a connection, only its end does.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(req.Context()))
+	in, err := inbound(ctx, req)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	stop := context.AfterFunc(req.Context(), cancel)
 	w := &recorder{header: make(http.Header), done: make(chan struct{})}
 	h.running.Go(func() {
 		defer cancel()
 		defer stop()
-		h.serve(*handler, w, inbound(ctx, req))
+		h.serve(*handler, w, in)
 	})
 	select {
 	case <-w.done:
@@ -84,20 +91,19 @@ func (h *Handler) serve(handler http.Handler, w *recorder, req *http.Request) {
 	w.WriteHeader(http.StatusOK) // if it has written none
 }
 
-// inbound is req as a server would have read it.
-func inbound(ctx context.Context, req *http.Request) *http.Request {
-	in := req.WithContext(ctx)
-	in.RequestURI = req.URL.RequestURI()
-	u := *req.URL
-	u.Scheme, u.Host, u.Fragment, u.RawFragment = "", "", "", ""
-	in.URL = &u
-	in.Proto, in.ProtoMajor, in.ProtoMinor = "HTTP/1.1", 1, 1
-	in.RemoteAddr = "127.0.0.1:0"
-	in.GetBody = nil
-	if in.Body == nil {
-		in.Body = http.NoBody
+// inbound is req as a server reads it. It is written and read back, so that the
+// handler sees the very request that a socket would have shown.
+func inbound(ctx context.Context, req *http.Request) (*http.Request, error) {
+	var wire bytes.Buffer
+	if err := req.Write(&wire); err != nil {
+		return nil, err
 	}
-	return in
+	in, err := http.ReadRequest(bufio.NewReader(&wire))
+	if err != nil {
+		return nil, err
+	}
+	in.RemoteAddr = "127.0.0.1:0"
+	return in.WithContext(ctx), nil
 }
 
 // recorder is the handler's side of the response. It is the handler's

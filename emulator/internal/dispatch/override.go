@@ -1,21 +1,44 @@
 package dispatch
 
 import (
+	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
-// override applies the URI override of a queue (docs/cloud-tasks.md#9.8). Whether it
-// replaces what the task has or only gives what the task lacks is its mode;
+// taskURL returns where a task is delivered, under the override of its queue.
+func taskURL(raw string, o *cloudtaskspb.UriOverride) (*url.URL, error) {
+	u, err := target.Parse(raw)
+	if err == nil && o != nil {
+		override(u, o)
+		u, err = target.Parse(u.String())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("emulator: task URL: %w", err)
+	}
+	return u, nil
+}
+
+// BufferURL is the URL of a task that is created by BufferTask, which comes from
+// the override of the queue alone. It must have a host.
+func BufferURL(o *cloudtaskspb.UriOverride) (*url.URL, error) {
+	u := &url.URL{Scheme: "https", Host: "host"}
+	override(u, &cloudtaskspb.UriOverride{
+		Scheme: o.Scheme, Host: o.Host, Port: o.Port, PathOverride: o.PathOverride, QueryOverride: o.QueryOverride,
+	})
+	return target.Parse(u.String())
+}
+
+// override applies the URI override of a queue (docs/cloud-tasks.md#9.8). Its mode
+// says whether it replaces what the task has or only gives what the task lacks:
 // scheme and host a task never lacks, a path of "/" is none.
 func override(u *url.URL, o *cloudtaskspb.UriOverride) {
-	if o == nil {
-		return
-	}
 	always := o.GetUriOverrideEnforceMode() != cloudtaskspb.UriOverride_IF_NOT_EXISTS
 	if o.Scheme != nil && always {
 		switch o.GetScheme() {
@@ -40,13 +63,13 @@ func override(u *url.URL, o *cloudtaskspb.UriOverride) {
 		setPath(u, o.GetPathOverride().GetPath())
 	}
 	if o.QueryOverride != nil && (always || u.RawQuery == "") {
-		u.RawQuery = o.GetQueryOverride().GetQueryParams()
+		u.RawQuery, u.ForceQuery = target.EncodeQuery(o.GetQueryOverride().GetQueryParams()), false
 	}
 }
 
 func joinHostPort(host, port string) string {
-	if addr, err := netip.ParseAddr(host); err == nil && addr.Is6() {
-		host = "[" + host + "]"
+	if strings.Contains(host, ":") && host[0] != '[' {
+		host = "[" + host + "]" // IPv6
 	}
 	if port == "" {
 		return host
@@ -58,10 +81,8 @@ func setPath(u *url.URL, path string) {
 	if path != "" && path[0] != '/' {
 		path = "/" + path
 	}
-	u.Path, u.RawPath = path, ""
-	if plain, err := url.PathUnescape(path); err == nil {
-		u.Path, u.RawPath = plain, path
-	}
+	u.RawPath = target.EncodePath(path)
+	u.Path, _ = url.PathUnescape(u.RawPath) // it was just encoded
 }
 
 // allowsBody reports whether an HTTP task of this method has a body (docs/cloud-tasks.md#9.6).

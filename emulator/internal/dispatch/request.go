@@ -3,15 +3,17 @@ package dispatch
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/internal/target"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -22,30 +24,26 @@ const cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 const acceptEncoding = "gzip,deflate,br"
 
 func (d *Dispatcher) request(ctx context.Context, a *engine.Dispatch) (*http.Request, error) {
-	if target := a.Task.GetAppEngineHttpRequest(); target != nil {
-		return d.appEngineRequest(ctx, a, target)
+	if r := a.Task.GetAppEngineHttpRequest(); r != nil {
+		return d.appEngineRequest(ctx, a, r)
 	}
 	return d.httpRequest(ctx, a, a.Task.GetHttpRequest())
 }
 
 // httpRequest is the dispatch of an HTTP task, under the queue's overrides.
-func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Dispatch, target *cloudtaskspb.HttpRequest) (*http.Request, error) {
-	u, err := parseURL(target.GetUrl())
-	if err != nil {
-		return nil, fmt.Errorf("emulator: task URL: %w", err)
-	}
+func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Dispatch, task *cloudtaskspb.HttpRequest) (*http.Request, error) {
 	own := a.Queue.GetHttpTarget()
-	override(u, own.GetUriOverride())
-	method, body := Method(target.GetHttpMethod()), target.GetBody()
+	u, err := taskURL(task.GetUrl(), own.GetUriOverride())
+	if err != nil {
+		return nil, err
+	}
+	method, body := Method(task.GetHttpMethod()), task.GetBody()
 	if m := own.GetHttpMethod(); m != cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED {
 		if method = m.String(); !allowsBody(method) {
 			body = nil
 		}
 	}
-	header := make(http.Header, len(target.GetHeaders())+12)
-	for name, value := range target.GetHeaders() {
-		header.Set(name, value)
-	}
+	header := headersOf(task.GetHeaders())
 	for _, o := range own.GetHeaderOverrides() {
 		if name := o.GetHeader().GetKey(); !IsComputed(name) {
 			header.Set(name, o.GetHeader().GetValue())
@@ -53,7 +51,7 @@ func (d *Dispatcher) httpRequest(ctx context.Context, a *engine.Dispatch, target
 	}
 	header.Set("User-Agent", wire.UserAgentHTTP)
 	header.Set("Accept-Encoding", acceptEncoding)
-	authorization, err := d.authorization(own, target, u)
+	authorization, err := d.authorization(own, task, u)
 	if err != nil {
 		return nil, err
 	}
@@ -84,18 +82,31 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
+// headersOf returns the headers of a task. Of two spellings of one name, the
+// last in the order of bytes is sent: which one the service sends is unknown.
+func headersOf(headers map[string]string) http.Header {
+	h := make(http.Header, len(headers)+12)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		h.Set(name, headers[name])
+	}
+	return h
+}
+
 // authorization makes the token of a dispatch. The queue's beats the task's
 // (docs/cloud-tasks.md#9.7); "" without either.
-func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) (string, error) {
-	oidc, oauth := target.GetOidcToken(), target.GetOauthToken()
+func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, task *cloudtaskspb.HttpRequest, u *url.URL) (string, error) {
+	oidc, oauth := task.GetOidcToken(), task.GetOauthToken()
 	if own.GetAuthorizationHeader() != nil {
 		oidc, oauth = own.GetOidcToken(), own.GetOauthToken()
+	}
+	if (oidc != nil || oauth != nil) && !MayCarryToken(u, d.Strict) {
+		return "", fmt.Errorf("emulator: no token is sent to %s over http: the URL must begin with https://", u.Host)
 	}
 	switch {
 	case oidc != nil:
 		audience := oidc.GetAudience()
 		if audience == "" {
-			audience = defaultAudience(own, target, u)
+			audience = defaultAudience(own, task, u)
 		}
 		token, err := d.Tokens.OIDC(oidc.GetServiceAccountEmail(), audience)
 		return "Bearer " + token, err
@@ -109,13 +120,19 @@ func (d *Dispatcher) authorization(own *cloudtaskspb.HttpTarget, target *cloudta
 	return "", nil
 }
 
-// defaultAudience is the target's URI as it was written, or what the queue
-// made of it. Whether the service normalises it is unknown (docs/cloud-tasks.md#10.1).
-func defaultAudience(own *cloudtaskspb.HttpTarget, target *cloudtaskspb.HttpRequest, u *url.URL) string {
+// MayCarryToken reports whether requests to u may have a token. The service
+// wants https (docs/cloud-tasks.md#9.7). Unless strict, http does for development.
+func MayCarryToken(u *url.URL, strict bool) bool {
+	return u.Scheme == "https" || !strict && target.IsDevelopment(u.Hostname())
+}
+
+// defaultAudience is the URL of the task as it is stored, or what the queue made
+// of it. Whether the service normalises it is unknown (docs/cloud-tasks.md#10.1).
+func defaultAudience(own *cloudtaskspb.HttpTarget, task *cloudtaskspb.HttpRequest, u *url.URL) string {
 	if own.GetUriOverride() != nil {
 		return u.String()
 	}
-	return target.GetUrl()
+	return task.GetUrl()
 }
 
 // previousHTTP is the previous response as HTTP targets are told: no response
@@ -147,42 +164,4 @@ func Method(m cloudtaskspb.HttpMethod) string {
 		return http.MethodPost
 	}
 	return m.String()
-}
-
-// parseURL reads the URL of a task. "Cloud Tasks will encode some characters
-// for safety and compatibility"; which ones is unknown (docs/cloud-tasks.md#9.1), and a
-// bad percent escape is accepted at create time. Here those are encoded with
-// which the URL would not parse.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err == nil {
-		return u, nil
-	}
-	if u, err = url.Parse(EncodeURL(raw)); err != nil {
-		// Without the URL, which may hold a secret in its query.
-		if bad, ok := errors.AsType[*url.Error](err); ok {
-			err = bad.Err
-		}
-		return nil, err
-	}
-	return u, nil
-}
-
-// EncodeURL encodes what may not stand in a URL as it is.
-func EncodeURL(raw string) string {
-	var b strings.Builder
-	for i := range len(raw) {
-		c := raw[i]
-		bad := c <= ' ' || c >= 0x7f || c == '%' && !(i+2 < len(raw) && isHex(raw[i+1]) && isHex(raw[i+2]))
-		if bad {
-			fmt.Fprintf(&b, "%%%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

@@ -13,17 +13,14 @@ type bucket struct {
 	full     int64 // Unix nanoseconds
 }
 
-// A rate so low that a token takes this long (three years) is no longer
-// told apart; it keeps the arithmetic inside an int64.
-const slowestInterval = 1e17
+// maxRefill is the longest time in which an empty bucket fills: 146 years. Rates
+// that need longer count as this one. It keeps the arithmetic inside an int64, a
+// full bucket's time from now included.
+const maxRefill = 1 << 62
 
 func newBucket(rate float64, burst int32) bucket {
-	interval := int64(math.Ceil(min(1e9/rate, slowestInterval)))
-	depth := int64(burst-1) * interval
-	if interval > 0 && depth/interval != int64(burst-1) {
-		depth = math.MaxInt64 / 4
-	}
-	return bucket{interval: interval, depth: depth}
+	interval := int64(math.Ceil(min(1e9/rate, maxRefill/float64(burst))))
+	return bucket{interval: interval, depth: int64(burst-1) * interval}
 }
 
 // ready is when the next token is there; a time in the past means now.

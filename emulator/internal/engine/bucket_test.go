@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -79,5 +80,34 @@ func TestBucketReset(t *testing.T) {
 	}
 	if took != 20 {
 		t.Errorf("a full bucket became one with %d of 20 tokens", took)
+	}
+}
+
+// At the ends of their ranges a rate and a burst overflow nothing: the burst
+// goes through at once, and the next token is there no earlier than it should be.
+func TestBucketExtremes(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UnixNano()
+	for _, rate := range []float64{math.SmallestNonzeroFloat64, 1e-12, 1e-9, 1e-6, 500, 1e6} {
+		for _, burst := range []int32{1, 10, 500, math.MaxInt32} {
+			b := newBucket(rate, burst)
+			if b.interval <= 0 || b.depth < 0 {
+				t.Fatalf("rate %v, burst %d: interval %d, depth %d", rate, burst, b.interval, b.depth)
+			}
+			taken := 0
+			for ; taken < 600 && b.ready() <= now; taken++ {
+				b.take(now)
+			}
+			if want := min(int(burst), 600); taken != want {
+				t.Errorf("rate %v, burst %d: took %d of %d tokens", rate, burst, taken, want)
+			}
+			if wait := b.ready() - now; burst < 600 && (wait <= 0 || float64(wait) < min(1e9/rate, maxRefill/float64(burst))) {
+				t.Errorf("rate %v, burst %d: the next token is there after %v", rate, burst, time.Duration(wait))
+			}
+			b.reset(1, 500, now)
+			if ready := b.ready(); ready > now+int64(2*time.Second) {
+				t.Errorf("rate %v, burst %d: after the change it waits %v", rate, burst, time.Duration(ready-now))
+			}
+		}
 	}
 }

@@ -186,7 +186,10 @@ func (q *Queue) Add(e Encoded, due time.Time) (Task, error) {
 	if e.named && q.graves.holds(hash, now, int64(q.settings.tombstoneTTL)) {
 		return Task{}, ErrTaskRecent
 	}
-	t := &task{id: e.id, message: e.message, created: now, due: max(now, due.UnixNano()), pos: -1}
+	t := &task{id: e.id, message: e.message, created: now, due: now, pos: -1}
+	if due.After(time.Unix(0, now)) { // long past, it would not fit in nanoseconds
+		t.due = due.UnixNano()
+	}
 	if q.tasks.n == 0 {
 		q.oldest = now
 	}

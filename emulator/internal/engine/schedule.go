@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
@@ -64,7 +65,7 @@ func (q *Queue) start(now int64) {
 // each time.
 func (q *Queue) setTimer(wake int64) {
 	if q.tasks.n > 0 && !q.closed {
-		if end := q.oldest + int64(q.settings.taskTTL); wake == 0 || end < wake {
+		if end := addTime(q.oldest, q.settings.taskTTL); wake == 0 || end < wake {
 			wake = end
 		}
 	}
@@ -87,6 +88,14 @@ func (q *Queue) setTimer(wake int64) {
 	q.timer.Reset(after)
 }
 
+// addTime returns t+d, or the end of time if that is later.
+func addTime(t int64, d time.Duration) int64 {
+	if sum := t + int64(d); d < 0 || sum >= t {
+		return sum
+	}
+	return math.MaxInt64
+}
+
 // tick is called by the timer.
 func (q *Queue) tick() {
 	q.mu.Lock()
@@ -100,11 +109,11 @@ func (q *Queue) tick() {
 // not (docs/cloud-tasks.md#8.9). oldest is a lower bound: tasks that end make it too
 // low, never too high, and looking once too early corrects it.
 func (q *Queue) expire(now int64) {
-	if q.tasks.n == 0 || now < q.oldest+int64(q.settings.taskTTL) {
+	if q.tasks.n == 0 || now < addTime(q.oldest, q.settings.taskTTL) {
 		return
 	}
 	for t := q.tasks.from(0); t != nil; t = q.tasks.from(t.seq + 1) {
-		if now < t.created+int64(q.settings.taskTTL) {
+		if now < addTime(t.created, q.settings.taskTTL) {
 			q.oldest = t.created
 			return
 		}
@@ -228,7 +237,7 @@ func (q *Queue) decide(r *run, o Outcome, now int64) {
 	if r.forced {
 		from = r.start
 	}
-	t.due = from + int64(retry.wait(t.life.count))
+	t.due = addTime(from, retry.wait(t.life.count))
 	q.agenda.push(t)
 }
 

@@ -106,7 +106,7 @@ func messageComparer(fd protoreflect.FieldDescriptor, op, text string, bad func(
 		}
 		return func(v protoreflect.Value) bool {
 			t, ok := v.Message().Interface().(*timestamppb.Timestamp)
-			return ok && ordered(op, t.AsTime().UnixNano(), want.UnixNano())
+			return ok && ordered(op, t.AsTime().Compare(want), 0)
 		}, nil
 	}
 	return nil, fmt.Errorf("field %q cannot be compared, only its fields can", fd.Name())

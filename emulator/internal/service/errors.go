@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -26,6 +27,7 @@ var (
 	errNoPayload      = invalid("Task.payload_type is not set")
 	errURLRequired    = invalid("HttpRequest.url is required.")
 	errURLScheme      = invalid("HttpTarget.url must start with 'http://' or 'https://'.")
+	errTokenOverHTTP  = invalid("HttpRequest.url must start with 'https://' for request with HttpRequest.authorization_header")
 	errAccountMissing = invalid("service_account_email must be set.")
 )
 
@@ -121,4 +123,14 @@ func engineError(err error) error {
 		return err
 	}
 	return status.Error(codes.Internal, err.Error())
+}
+
+// Pacific formats a time as the service does in the texts of its errors: in the
+// time of California, with its fraction of a second.
+func Pacific(t time.Time) string {
+	zone, err := time.LoadLocation("America/Los_Angeles")
+	if err != nil { // no time zone database here
+		zone = time.FixedZone("PST", -8*60*60)
+	}
+	return t.In(zone).Format(time.RFC3339Nano)
 }

@@ -2,12 +2,12 @@ package service
 
 import (
 	"math"
-	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
 // limits of a queue's rate.
@@ -95,7 +95,7 @@ func checkRetryConfig(c *cloudtaskspb.RetryConfig) error {
 		if f.value == nil {
 			continue
 		}
-		if f.value.CheckValid() != nil || f.value.AsDuration() == math.MaxInt64 {
+		if f.value.CheckValid() != nil {
 			return invalid("RetryConfig.%s is not a valid duration.", f.name)
 		}
 		if f.value.AsDuration() < 0 {
@@ -128,7 +128,7 @@ func completeRetryConfig(c *cloudtaskspb.RetryConfig) {
 		c.MaxAttempts = engine.DefaultMaxAttempts
 	}
 	if d := c.MaxRetryDuration; d != nil {
-		c.MaxRetryDuration = durationpb.New(d.AsDuration().Truncate(time.Second))
+		c.MaxRetryDuration = &durationpb.Duration{Seconds: d.GetSeconds()} // of 10,000 years, too
 	}
 	if c.MinBackoff == nil {
 		c.MinBackoff = durationpb.New(engine.DefaultMinBackoff)
@@ -149,6 +149,14 @@ func checkHTTPTarget(t *cloudtaskspb.HttpTarget) error {
 	o := t.GetUriOverride()
 	if o != nil && o.Host != nil && o.GetHost() == "" {
 		return invalid("UriOverride.host must not be empty.")
+	}
+	if o.GetHost() != "" && !target.IsHost(o.GetHost()) {
+		return invalid("UriOverride.host is %q. It must be a host name or an IP address, without a scheme, a port or a path.", o.GetHost())
+	}
+	for _, h := range t.GetHeaderOverrides() {
+		if err := checkHeader("HttpTarget.headerOverrides", h.GetHeader().GetKey(), h.GetHeader().GetValue()); err != nil {
+			return err
+		}
 	}
 	if o != nil && o.Port != nil && (o.GetPort() < 0 || o.GetPort() > 65535) {
 		return invalid("UriOverride.port must be between 1 and 65535, or 0 to clear it.")

@@ -36,6 +36,7 @@ type Service struct {
 type Options struct {
 	CreateMissingQueues bool // for tasks, with default limits
 	NoLimits            bool // rates, bursts and concurrency over the service's
+	Strict              bool // no token over http, not even for development
 
 	// DefaultURL is given to HTTP tasks without one, with {project},
 	// {location} and {queue} replaced. "" for none: they are refused.

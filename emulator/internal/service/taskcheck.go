@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
 // Limits of a task (docs/cloud-tasks.md#8.4 to #8.6, #9).
@@ -29,7 +31,7 @@ const (
 // completeTask checks a task and returns what is stored of it: what its
 // caller set, without the fields that only the service sets and the headers
 // that it computes. The parts are shared with asked, which is not changed.
-func completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
+func (s *Service) completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
 	stored := &cloudtaskspb.Task{RetryConfig: asked.GetRetryConfig()}
 	if err := checkSchedule(asked.GetScheduleTime(), now); err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, 
 	limit, limitText := maxHTTPDeadline, "[15s, 30m]"
 	switch m := asked.GetMessageType().(type) {
 	case *cloudtaskspb.Task_HttpRequest:
-		r, err := completeHTTPRequest(m.HttpRequest)
+		r, err := s.completeHTTPRequest(m.HttpRequest)
 		if err != nil {
 			return nil, err
 		}
@@ -78,27 +80,15 @@ func checkSchedule(at *timestamppb.Timestamp, now time.Time) error {
 	}
 	if t := at.AsTime(); t.Sub(now) > maxAhead {
 		return invalid("The Task.scheduleTime, %s, is too far in the future. Schedule time must be no more than 720h in the future.",
-			t.In(pacific()).Format(time.RFC3339))
+			Pacific(t))
 	}
 	return nil
 }
 
-// pacific is the zone in which the service prints times.
-func pacific() *time.Location {
-	if zone, err := time.LoadLocation("America/Los_Angeles"); err == nil {
-		return zone
-	}
-	return time.FixedZone("PST", -8*60*60) // no time zone database here
-}
-
-func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest, error) {
-	switch {
-	case r.GetUrl() == "":
-		return nil, errURLRequired
-	case !strings.HasPrefix(r.Url, "http://") && !strings.HasPrefix(r.Url, "https://"):
-		return nil, errURLScheme
-	case isTooLong(r.GetUrl()):
-		return nil, invalid("HttpRequest.url must be at most 2083 characters long.")
+func (s *Service) completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest, error) {
+	address, err := s.checkURL(r)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkMethod("HttpRequest", r.GetHttpMethod(), r.GetBody(),
 		cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT, cloudtaskspb.HttpMethod_PATCH); err != nil {
@@ -110,12 +100,12 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 	if t := r.GetOauthToken(); t != nil && t.GetServiceAccountEmail() == "" {
 		return nil, errAccountMissing
 	}
-	headers, err := keptHeaders(r.GetHeaders(), dispatch.IsComputed)
+	headers, err := keptHeaders("HttpRequest", r.GetHeaders(), dispatch.IsComputed)
 	if err != nil {
 		return nil, err
 	}
 	return &cloudtaskspb.HttpRequest{
-		Url:                 r.Url,
+		Url:                 address,
 		HttpMethod:          r.HttpMethod,
 		Headers:             headers,
 		Body:                r.Body,
@@ -123,21 +113,45 @@ func completeHTTPRequest(r *cloudtaskspb.HttpRequest) (*cloudtaskspb.HttpRequest
 	}, nil
 }
 
+// checkURL returns the URL of a task as it is stored: encoded. Some characters
+// the service encodes when the task is created; which ones is unknown
+// (docs/cloud-tasks.md#9.1).
+func (s *Service) checkURL(r *cloudtaskspb.HttpRequest) (string, error) {
+	switch {
+	case r.GetUrl() == "":
+		return "", errURLRequired
+	case !strings.HasPrefix(r.Url, "http://") && !strings.HasPrefix(r.Url, "https://"):
+		return "", errURLScheme
+	}
+	encoded := target.EncodeURL(r.Url)
+	if len(encoded) > maxURL {
+		return "", invalid("HttpRequest.url must be at most %d characters long.", maxURL)
+	}
+	u, err := target.Parse(r.Url)
+	if err != nil {
+		return "", invalid("HttpRequest.url is not a valid URL: %v.", err)
+	}
+	if r.AuthorizationHeader != nil && !dispatch.MayCarryToken(u, s.options.Strict) {
+		return "", errTokenOverHTTP
+	}
+	return encoded, nil
+}
+
 func completeAppEngineRequest(r *cloudtaskspb.AppEngineHttpRequest) (*cloudtaskspb.AppEngineHttpRequest, error) {
-	uri := r.GetRelativeUri()
+	uri := target.EncodeRelative(r.GetRelativeUri())
 	switch {
 	case uri != "" && uri[0] != '/':
 		return nil, invalid("AppEngineHttpRequest.relativeUri must begin with '/'.")
-	case strings.Contains(uri, " "):
+	case strings.Contains(r.GetRelativeUri(), " "):
 		return nil, invalid("AppEngineHttpRequest.relativeUri must not contain spaces.")
-	case isTooLong(uri):
-		return nil, invalid("AppEngineHttpRequest.relativeUri must be at most 2083 characters long.")
+	case len(uri) > maxURL:
+		return nil, invalid("AppEngineHttpRequest.relativeUri must be at most %d characters long.", maxURL)
 	}
 	if err := checkMethod("AppEngineHttpRequest", r.GetHttpMethod(), r.GetBody(),
 		cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT); err != nil {
 		return nil, err
 	}
-	headers, err := keptHeaders(r.GetHeaders(), isComputedAppEngine)
+	headers, err := keptHeaders("AppEngineHttpRequest", r.GetHeaders(), isComputedAppEngine)
 	if err != nil {
 		return nil, err
 	}
@@ -160,29 +174,24 @@ func isComputedAppEngine(name string) bool {
 	return dispatch.IsComputed(name) && !strings.EqualFold(name, "User-Agent")
 }
 
-// checkMethod refuses unknown methods and a body with one that has none. The
-// service's texts are unknown.
+// checkMethod refuses a body with a method that has none. The service's text is
+// unknown.
 func checkMethod(message string, method cloudtaskspb.HttpMethod, body []byte, withBody ...cloudtaskspb.HttpMethod) error {
-	if _, known := cloudtaskspb.HttpMethod_name[int32(method)]; !known {
-		return invalid("Invalid value for %s.httpMethod: %d.", message, method)
-	}
 	if len(body) == 0 || method == cloudtaskspb.HttpMethod_HTTP_METHOD_UNSPECIFIED || slices.Contains(withBody, method) {
 		return nil
 	}
 	return invalid("%s.body is not allowed with the method %v.", message, method)
 }
 
-// isTooLong counts a URL as it is after encoding, which at most triples it.
-func isTooLong(url string) bool {
-	return 3*len(url) > maxURL && len(dispatch.EncodeURL(url)) > maxURL
-}
-
 // keptHeaders returns the headers without those that the service computes,
 // which it ignores (docs/cloud-tasks.md#9.2; that they are dropped at create rather
 // than at dispatch is a choice).
-func keptHeaders(headers map[string]string, computed func(string) bool) (map[string]string, error) {
+func keptHeaders(message string, headers map[string]string, computed func(string) bool) (map[string]string, error) {
 	size, drop := 0, false
 	for name, value := range headers {
+		if err := checkHeader(message+".headers", name, value); err != nil {
+			return nil, err
+		}
 		size += len(name) + len(value)
 		drop = drop || computed(name)
 	}
@@ -199,6 +208,18 @@ func keptHeaders(headers map[string]string, computed func(string) bool) (map[str
 		}
 	}
 	return kept, nil
+}
+
+// checkHeader refuses what is no HTTP header (RFC 9110, section 5). The texts of
+// the service are unknown. The value may be a secret and is not repeated.
+func checkHeader(field, name, value string) error {
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return invalid("%s has the name %q. A name can contain only letters, digits and !#$%%&'*+-.^_`|~.", field, name)
+	case !httpguts.ValidHeaderFieldValue(value):
+		return invalid("%s has a control character in the value of %q.", field, name)
+	}
+	return nil
 }
 
 // checkSize counts a task as the service does: the whole stored message,

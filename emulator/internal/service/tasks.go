@@ -32,7 +32,7 @@ func (s *Service) createTask(q *engine.Queue, asked *cloudtaskspb.Task, full boo
 		return nil, err
 	}
 	now := time.Now()
-	stored, err := completeTask(s.addressed(q.Name(), asked), now)
+	stored, err := s.completeTask(s.addressed(q.Name(), asked), now)
 	if err != nil {
 		return nil, err
 	}

@@ -117,7 +117,7 @@ func microseconds(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t.Truncate(time.Microsecond))
 }
 
-// statusCodes is what an HTTP status becomes in Dispatch.response_status.
+// statusCodes is what an HTTP status becomes in Attempt.response_status.
 // Only 502 is recorded, the rest is what other emulators agree on (docs/cloud-tasks.md#8.8).
 var statusCodes = map[int]codes.Code{
 	http.StatusBadRequest:          codes.InvalidArgument,

@@ -1,0 +1,85 @@
+package emulator_test
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// longest is the longest duration of protocol buffers: ten thousand years.
+func longest() *durationpb.Duration {
+	return &durationpb.Duration{Seconds: 315_576_000_000, Nanos: 999_999_999}
+}
+
+// TestLongPast: a schedule time in the past is now, however long past.
+func TestLongPast(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := begin(t, emulator.Config{})
+		for _, at := range []time.Time{
+			time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC),
+			time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC),
+			time.Date(1677, 9, 21, 0, 12, 43, 0, time.UTC), // the first that fits in nanoseconds is a second later
+			time.Unix(0, 0),
+			time.Now().Add(-time.Nanosecond),
+		} {
+			before := time.Now()
+			task := s.create(func(task *cloudtaskspb.Task) { task.ScheduleTime = timestamppb.New(at) })
+			assert.Equal(t, task.GetScheduleTime().AsTime().Sub(before) < time.Second, true)
+			s.wait()
+			assert.Equal(t, time.Since(before) < time.Second, true)
+		}
+		assert.Equal(t, len(s.worker.deliveries()), 5)
+	})
+}
+
+// TestFarTimes: what lies beyond 64 bits of nanoseconds comes at their end, and
+// never at once.
+func TestFarTimes(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	for _, backoff := range []*durationpb.Duration{durationpb.New(285 * year), durationpb.New(math.MaxInt64), longest()} {
+		synctest.Test(t, func(t *testing.T) {
+			s := begin(t, emulator.Config{Retention: math.MaxInt64, TaskWindow: math.MaxInt64, QueueWindow: math.MaxInt64}, 500, 500)
+			retry := &cloudtaskspb.RetryConfig{MinBackoff: backoff, MaxBackoff: longest(), MaxRetryDuration: longest(), MaxDoublings: math.MaxInt32}
+			s.update(&cloudtaskspb.Queue{RetryConfig: retry})
+			got, err := s.client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
+			assert.NoError(t, err)
+			assert.Equal(t, got.GetRetryConfig().GetMinBackoff().AsDuration(), backoff.AsDuration())
+			assert.Equal(t, got.GetRetryConfig().GetMaxRetryDuration().GetSeconds(), longest().GetSeconds())
+			task := s.create(func(task *cloudtaskspb.Task) { task.RetryConfig = retry })
+			time.Sleep(10 * year)
+			assert.Equal(t, len(s.worker.deliveries()), 1)
+			left, err := s.client.GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: task.GetName()})
+			assert.NoError(t, err)
+			assert.Equal(t, time.Until(left.GetScheduleTime().AsTime()) > 200*year, true)
+		})
+	}
+}
+
+// TestRatesNearZero let the burst through and then nothing for years.
+func TestRatesNearZero(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []float64{1e-9, math.SmallestNonzeroFloat64} {
+		synctest.Test(t, func(t *testing.T) {
+			s := begin(t, emulator.Config{Retention: math.MaxInt64})
+			s.update(&cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: rate}})
+			for range 15 { // the burst that the service picks is 10
+				s.create()
+			}
+			time.Sleep(24 * time.Hour)
+			assert.Equal(t, len(s.worker.deliveries()), 10)
+			s.update(&cloudtaskspb.Queue{RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 1}})
+			time.Sleep(time.Minute)
+			assert.Equal(t, len(s.worker.deliveries()), 15)
+		})
+	}
+}
