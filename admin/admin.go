@@ -26,11 +26,11 @@ type Config struct {
 	// and "europe-west1".
 	Project, Location string
 
-	// Options go to the underlying Cloud Tasks clients: credentials, endpoint,
-	// an emulator's ClientOptions. Without any, CLOUD_TASKS_EMULATOR_HOST
-	// (host:port of gRPC) is honoured: then there is no TLS and nobody is
-	// authenticated. Managing queues takes the role roles/cloudtasks.queueAdmin;
-	// each permission that is missing is named by [ErrPermission].
+	// Options are passed to the Cloud Tasks clients: credentials, endpoint, an
+	// emulator's ClientOptions. If there are none and CLOUD_TASKS_EMULATOR_HOST is
+	// set (host:port of gRPC), the clients connect to it, without TLS and
+	// credentials. Managing queues needs the role roles/cloudtasks.queueAdmin;
+	// [ErrPermission] names a missing permission.
 	Options []option.ClientOption
 }
 
@@ -81,22 +81,22 @@ func (a *Admin) Close() error {
 	return nil
 }
 
-// Queues manages queues: see there.
+// Queues returns the queue operations of a.
 func (a *Admin) Queues() *Queues { return &Queues{a} }
 
-// Tasks manages tasks: see there.
+// Tasks returns the task operations of a.
 func (a *Admin) Tasks() *Tasks { return &Tasks{a} }
 
-// call makes one call under a deadline that the service accepts.
+// call makes one call with a deadline that the service accepts.
 func call[Req, Resp any](ctx context.Context, do func(context.Context, Req, ...gax.CallOption) (Resp, error), req Req, opts ...gax.CallOption) (Resp, error) {
 	ctx, cancel := rpc.WithTimeout(ctx)
 	defer cancel()
 	return do(ctx, req, opts...)
 }
 
-// again retries a call that changes nothing when it is made twice. Google's
-// client retries reads and deletes by itself, and no other call (docs/cloud-tasks.md#14).
-var again = gax.WithRetry(func() gax.Retryer {
+// retried retries an idempotent call. Google's client retries only reads and
+// deletes by itself (docs/cloud-tasks.md#14).
+var retried = gax.WithRetry(func() gax.Retryer {
 	return gax.OnCodes(
 		[]codes.Code{codes.Unavailable, codes.ResourceExhausted},
 		gax.Backoff{Initial: 100 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2},

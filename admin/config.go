@@ -10,10 +10,10 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// QueueConfig is what a queue should be. Everything but ID has a default, and
-// the default is as binding as a value: ensuring a queue puts a setting that
-// was changed elsewhere back. TaskTTL and TombstoneTTL alone are left as they
-// are unless they are set.
+// QueueConfig is the configuration of a queue. Every field but ID has a default,
+// and a default counts as a value: ensuring a queue resets a setting that was
+// changed elsewhere. Only TaskTTL and TombstoneTTL are left unchanged if they
+// are zero.
 type QueueConfig struct {
 	_ [0]func()
 
@@ -21,60 +21,56 @@ type QueueConfig struct {
 	ID string
 
 	// MaxDispatchesPerSecond is the rate at which tasks are dispatched, first
-	// attempts and retries alike, over 0 and up to 500; fractions are fine.
-	// Defaults to 100. Pause a queue to stop it.
+	// attempts and retries alike, over 0 and up to 500; it may be a fraction.
+	// Defaults to 100. To stop a queue, pause it.
 	MaxDispatchesPerSecond float64
 
-	// MaxConcurrentDispatches is how many dispatches may be waiting for their
-	// response at a time, 1 to 5000. Defaults to 500.
+	// MaxConcurrentDispatches is the number of dispatches that may wait for their
+	// response at the same time, 1 to 5000. Defaults to 500.
 	MaxConcurrentDispatches int
 
 	// MaxAttempts is how often a task is dispatched before the service deletes
 	// it, the first included, or [handoff.Unlimited]. Defaults to 5.
 	//
-	// It is for tasks that another than a [handoff.Router] handles. Tasks of
-	// [handoff.Client.Enqueue] carry a retry policy of their own, which wins
-	// over this one; their attempts are counted by the router, which keeps
-	// what is given up.
+	// It is for tasks that no [handoff.Router] handles. Tasks of
+	// [handoff.Client.Enqueue] carry their own retry policy, which overrides this
+	// one; the router counts their attempts and keeps those that are exhausted.
 	MaxAttempts int
 
-	// MinBackoff, MaxBackoff and MaxDoublings are the pace of retries, in the
-	// terms of [handoff.Retry] and with its defaults: 1 s, 1 h and 16. A queue
-	// has at least one doubling, so [handoff.NoDoublings] is an error: the API
-	// takes 0 for a field that is not set. Backoffs of a second and more must be
-	// whole seconds, since the service cuts off the rest
+	// MinBackoff, MaxBackoff and MaxDoublings are the backoff of retries, as in
+	// [handoff.Retry]. They default to 1 s, 1 h and 16. [handoff.NoDoublings] is an
+	// error, because the API reads 0 as a field that is not set. Backoffs of a
+	// second and more must be whole seconds, since the service truncates them
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
 	MinBackoff   time.Duration
 	MaxBackoff   time.Duration
 	MaxDoublings int
 
-	// MaxRetryDuration keeps tasks being retried for that long after their
-	// first attempt, in whole seconds. A task is given up when this and
-	// MaxAttempts are both used up, so MaxAttempts alone is no limit beside it
+	// MaxRetryDuration is how long tasks are retried after their first attempt, in
+	// whole seconds. The service gives a task up when both this and MaxAttempts are
+	// exceeded, so with it MaxAttempts alone is no limit
 	// (https://cloud.google.com/tasks/docs/configuring-queues). Defaults to no
-	// such duration.
+	// duration.
 	MaxRetryDuration time.Duration
 
-	// TaskTTL is the age at which the service deletes a task, run or not: 10
-	// days (240h) to 10 years, in whole seconds. Zero leaves it as it is; a new
-	// queue has 31 days. For anything shorter, such as the 24 h after which a
-	// task is not worth running, there is [handoff.Policy].TTL, which the
-	// router observes. This setting goes through v2beta3.
+	// TaskTTL is the age at which the service deletes a task, whether it ran or
+	// not: 10 days (240h) to 10 years, in whole seconds. Zero leaves it unchanged;
+	// a new queue has 31 days. For a shorter time use [handoff.Policy].TTL, which
+	// the router enforces. This setting uses v2beta3.
 	TaskTTL time.Duration
 
-	// TombstoneTTL is how long the name of a task stays taken once the task is
-	// gone: 1 hour to 9 days, in whole seconds. Zero leaves it as it is; on a
-	// new queue that is 1 to 24 hours: Google's pages differ
-	// (https://cloud.google.com/tasks/docs/quotas). This setting goes through
-	// v2beta3.
+	// TombstoneTTL is how long the name of a task stays reserved after the task is
+	// gone: 1 hour to 9 days, in whole seconds. Zero leaves it unchanged; a new
+	// queue has 1 to 24 hours: Google's pages differ
+	// (https://cloud.google.com/tasks/docs/quotas). This setting uses v2beta3.
 	TombstoneTTL time.Duration
 
-	// LoggingSample is the share of operations that are logged to Cloud
-	// Logging, 0 to 1. Defaults to 0, none.
+	// LoggingSample is the fraction of operations that are logged to Cloud Logging,
+	// 0 to 1. Defaults to 0.
 	LoggingSample float64
 
-	// HTTPTarget overrides where and how the HTTP tasks of the queue are
-	// delivered, also those already in it. Defaults to no override.
+	// HTTPTarget overrides the target of the queue's HTTP tasks, including those
+	// already in it. Defaults to no override.
 	HTTPTarget *HTTPOverride
 
 	// AppEngine overrides the routing of the App Engine tasks of the queue.
@@ -82,25 +78,25 @@ type QueueConfig struct {
 	AppEngine *AppEngineRouting
 }
 
-// HTTPOverride replaces parts of every HTTP task of a queue. A change may take a
-// minute to apply; to be sure which tasks it applies to, pause the queue, change
-// it, wait a minute, resume it
+// HTTPOverride overrides parts of every HTTP task of a queue. A change may take
+// a minute to take effect. To know which tasks it applies to, pause the queue,
+// change it, wait a minute and resume it
 // (https://cloud.google.com/tasks/docs/configuring-queues).
 type HTTPOverride struct {
 	_ [0]func()
 
-	// Scheme ("http" or "https"), Host (a name without a port) and Port
-	// replace theirs of the task's URL. Default to the task's.
+	// Scheme ("http" or "https"), Host (a name without a port) and Port replace
+	// those of the task's URL. They default to the task's.
 	Scheme, Host string
 	Port         int
 
-	// Path (with its leading slash) and Query (without its question mark)
-	// replace the task's; one that is empty, but not nil, removes it. Default
-	// to the task's.
+	// Path (with its leading slash) and Query (without its question mark) replace
+	// the task's; an empty one that is not nil removes it. They default to the
+	// task's.
 	Path, Query *string
 
-	// IfNotExists limits the five above to tasks that lack the part. Defaults
-	// to overriding every task.
+	// IfNotExists applies the five fields above only to tasks that lack the part.
+	// Defaults to overriding every task.
 	IfNotExists bool
 
 	// Method replaces the task's HTTP method. Defaults to the task's.
@@ -110,14 +106,13 @@ type HTTPOverride struct {
 	Headers map[string]string
 
 	// ServiceAccount replaces the task's token by one of this account: an OIDC
-	// token for Audience or an OAuth token for Scope. Exactly one of the two
-	// must be given with it. Default to the task's.
+	// token for Audience or an OAuth token for Scope. Exactly one of the two must
+	// be set with it. They default to the task's.
 	ServiceAccount, Audience, Scope string
 }
 
-// AppEngineRouting names a part of an App Engine app. At least one field must
-// be set; those that are not are the app's own choice. Instance needs manual
-// scaling.
+// AppEngineRouting selects a part of an App Engine app. At least one field must
+// be set; the app chooses the others. Instance needs manual scaling.
 type AppEngineRouting struct {
 	_ [0]func()
 
@@ -152,7 +147,7 @@ func resolve(c QueueConfig) QueueConfig {
 	return c
 }
 
-// beta says whether the configuration has what only v2beta3 has.
+// beta reports whether the configuration has settings that only v2beta3 has.
 func (c *QueueConfig) beta() bool { return c.TaskTTL != 0 || c.TombstoneTTL != 0 }
 
 func (o *HTTPOverride) overridesURI() bool {
@@ -163,7 +158,7 @@ func (o *HTTPOverride) empty() bool {
 	return !o.overridesURI() && o.Method == "" && len(o.Headers) == 0 && o.ServiceAccount == ""
 }
 
-// String shows everything but the values of headers, which may be credentials.
+// String returns everything but the values of headers, which may be credentials.
 func (o *HTTPOverride) String() string {
 	var parts []string
 	add := func(name, value string) {
@@ -193,7 +188,7 @@ func (o *HTTPOverride) String() string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// String shows what is set.
+// String returns the fields that are set.
 func (r *AppEngineRouting) String() string {
 	var parts []string
 	for _, p := range []struct{ name, value string }{
@@ -206,14 +201,14 @@ func (r *AppEngineRouting) String() string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// QueuesOf lists the queues that the policies of payloads name, each once and
-// in order, with default settings to be changed or ensured as they are:
+// QueuesOf returns the queues that the policies of payloads name, each once and
+// in order, with default settings:
 //
 //	changes, err := a.Queues().EnsureAll(ctx, admin.QueuesOf(WelcomeEmail{}, Invoice{}))
 //
-// A payload whose policy names no queue adds none: it goes to the queue of
-// [handoff.ClientConfig].Policy or of [handoff.OnQueue], neither of which is
-// known here.
+// A payload whose policy names no queue adds none: its queue is that of
+// [handoff.ClientConfig].Policy or of [handoff.OnQueue], which are not known
+// here.
 func QueuesOf(payloads ...handoff.Payload) []QueueConfig {
 	var configs []QueueConfig
 	known := make(map[string]bool)

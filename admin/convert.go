@@ -15,7 +15,8 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// message is c, resolved and checked, as v2 has it: without the TTLs.
+// message returns the v2 message of c, which is resolved and checked. It has no
+// TTLs.
 func (c *QueueConfig) message(name string) *cloudtaskspb.Queue {
 	q := &cloudtaskspb.Queue{
 		Name: name,
@@ -92,7 +93,7 @@ func (o *HTTPOverride) uri() *cloudtaskspb.UriOverride {
 	return u
 }
 
-// configOf is what a queue is, with every setting stated.
+// configOf returns the configuration of a queue, with every field set.
 func configOf(id string, q *cloudtaskspb.Queue) QueueConfig {
 	c := QueueConfig{
 		ID:                      id,
@@ -156,9 +157,9 @@ func tokenOf(oidc *cloudtaskspb.OidcToken, oauth *cloudtaskspb.OAuthToken) (acco
 	return oauth.GetServiceAccountEmail(), "", oauth.GetScope()
 }
 
-// toBeta makes a v2beta3 message of a v2 one and the TTLs. The two versions
-// number their fields differently and name them alike (docs/cloud-tasks.md#5.1), but
-// for the App Engine override.
+// toBeta returns the v2beta3 message of a v2 one, with the TTLs. But for the App
+// Engine override, the two versions differ only in the numbers of their fields
+// (docs/cloud-tasks.md#5.1), so JSON converts them.
 func toBeta(q *cloudtaskspb.Queue, c *QueueConfig) (*betapb.Queue, error) {
 	text, err := protojson.Marshal(q)
 	if err != nil {
@@ -182,7 +183,7 @@ func toBeta(q *cloudtaskspb.Queue, c *QueueConfig) (*betapb.Queue, error) {
 	return b, nil
 }
 
-// fromBeta is the part of a v2beta3 message that v2 has.
+// fromBeta returns the part of a v2beta3 message that v2 has.
 func fromBeta(b *betapb.Queue) (*cloudtaskspb.Queue, error) {
 	text, err := protojson.Marshal(b)
 	if err != nil {
@@ -198,7 +199,7 @@ func fromBeta(b *betapb.Queue) (*cloudtaskspb.Queue, error) {
 	return q, nil
 }
 
-// timeOf is the zero time for a timestamp that is not set.
+// timeOf returns the zero time for a timestamp that is not set.
 func timeOf(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -17,19 +17,19 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// deleteTasks is how many tasks one call may delete (docs/cloud-tasks.md#3.5).
+// deleteTasks is the most tasks that one call may delete
+// (docs/cloud-tasks.md#3.5).
 const deleteTasks = 1000
 
-// DeleteMany deletes tasks, and yields each name with what became of it, in
-// order: nil, [ErrNotFound] for a task that was gone already, [ErrInvalid] for
-// what is not a name, or the service's refusal. It takes a thousand names at a
-// time, of one queue, to BatchDeleteTasks, and follows the operation to its
-// end; where the server has no such call, it deletes several at a time by
-// single ones. It is done when the names are, however many there are.
+// DeleteMany deletes any number of tasks. It yields each name in order, with
+// nil, [ErrNotFound] for a task that was already gone, [ErrInvalid] for a
+// malformed name, or the service's error. It deletes up to a thousand tasks of
+// one queue by each BatchDeleteTasks, and waits for the operation. If the server
+// has no such call it deletes them one by one, several at a time.
 //
-// When ctx ends, or the loop is left, no more names are taken. Names that were
-// taken still yield: with ctx's error, they may be deleted or not. Deleting
-// again is safe.
+// When ctx ends no more names are read. Names that were read are yielded with
+// ctx's error if it is unknown whether they were deleted. Deleting again is
+// safe.
 func (t *Tasks) DeleteMany(ctx context.Context, names iter.Seq[string]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		var chunk []string
@@ -99,16 +99,16 @@ func (t *Tasks) deleteChunk(ctx context.Context, names []string) []error {
 	return errs
 }
 
-// deleteBatch makes one batch call and follows its operation. It returns an
-// error if that is all that is known, or fills in errs.
+// deleteBatch makes one batch call and waits for its operation. It fills in
+// errs, or returns an error for all of them.
 func (t *Tasks) deleteBatch(ctx context.Context, names []string, errs []error) error {
 	queue, err := queueOfTask(names[0])
 	if err != nil {
 		return err
 	}
-	// The ID makes it one operation however often it is sent.
+	// With an ID a repeated call joins the same operation.
 	req := &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: names, RequestId: rpc.RequestID()}
-	op, err := call(ctx, t.a.v2.BatchDeleteTasks, req, again)
+	op, err := call(ctx, t.a.v2.BatchDeleteTasks, req, retried)
 	if err != nil {
 		return err
 	}
@@ -131,9 +131,9 @@ func (t *Tasks) deleteBatch(ctx context.Context, names []string, errs []error) e
 	return nil
 }
 
-// follow waits for the operation and returns its error. The library's own Wait
-// lets a call have the deadline of ctx, which the service may refuse, and polls
-// a second apart at first.
+// follow waits for the operation and returns its error. The client's own Wait
+// would call with the deadline of ctx, which the service may refuse, and polls
+// every second at first.
 func follow(ctx context.Context, op *cloudtasks.BatchDeleteTasksOperation) error {
 	pause := gax.Backoff{Initial: 20 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 	for {

@@ -1,10 +1,10 @@
-// Package admin is the control plane of Cloud Tasks as plain Go: it creates
-// queues and keeps them as they should be, pauses, purges and deletes them,
-// and looks into them, task by task.
+// Package admin manages the queues and tasks of Cloud Tasks: it creates,
+// updates, pauses, purges and deletes queues, and lists, runs and deletes tasks.
 //
-// What a queue should be is a [QueueConfig], written in Go, loaded from YAML by
-// [Load], or listed from payload types by [QueuesOf]. [Queues.EnsureAll] makes
-// it so and says what differed:
+// The configuration of a queue is a [QueueConfig], written in Go, loaded from
+// YAML by [Load], or derived from payload types by [QueuesOf].
+// [Queues.EnsureAll] creates or updates the queues to match, and returns the
+// changes:
 //
 //	a, err := admin.New(ctx, admin.Config{Project: "my-project", Location: "europe-west1"})
 //	change, err := a.Queues().Ensure(ctx, admin.QueueConfig{ID: "emails", MaxDispatchesPerSecond: 50})

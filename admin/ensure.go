@@ -11,17 +11,17 @@ import (
 	gax "github.com/googleapis/gax-go/v2"
 )
 
-// Action is what it takes to make a queue as it should be.
+// Action is what Ensure does to a queue.
 type Action int
 
-// The actions there are.
+// The actions.
 const (
 	Unchanged Action = iota
 	Create
 	Update
 )
 
-// String is the action in lower case.
+// String returns the action in lower case.
 func (a Action) String() string {
 	switch a {
 	case Unchanged:
@@ -34,26 +34,25 @@ func (a Action) String() string {
 	return fmt.Sprintf("Action(%d)", int(a))
 }
 
-// Change is the difference between a queue as it is and as it should be.
+// Change is the difference between a queue and its configuration.
 type Change struct {
 	Queue  string // ID
 	Action Action
-	Fields []FieldChange // of a queue to create, all that it will be
+	Fields []FieldChange // for a queue to create, all fields
 
-	// Applied says that the service has taken the change. It is false in a dry
-	// run, for [Unchanged], and if an error says that the change failed; if
-	// that was one of the network, the service may have taken it all the same,
-	// and ensuring again tells.
+	// Applied reports whether the service applied the change. It is false in a dry
+	// run, for [Unchanged], and after an error. After a network error the service
+	// may have applied it; ensure again to find out.
 	Applied bool
 }
 
 // FieldChange is the difference in one setting.
 type FieldChange struct {
-	Field    string // the key that the setting has in a file, such as "max_attempts"
+	Field    string // the key of the setting in a file, such as "max_attempts"
 	From, To any    // values of a [QueueConfig]'s fields; From is nil for a queue to create
 }
 
-// String is the change in one line, without values that may be secret.
+// String returns the change in one line, without values that may be secret.
 func (c Change) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "queue %s: %s", c.Queue, c.Action)
@@ -66,7 +65,7 @@ func (c Change) String() string {
 	return b.String()
 }
 
-// String is the difference in a few words, without values that may be secret.
+// String returns the difference, without values that may be secret.
 func (f FieldChange) String() string {
 	if f.From == nil {
 		return f.Field + " " + text(f.To)
@@ -74,14 +73,14 @@ func (f FieldChange) String() string {
 	return f.Field + " " + text(f.From) + " → " + text(f.To)
 }
 
-// Ensure makes a queue what it should be: creates it, or updates the settings
-// that differ and no other, or leaves it alone. It is idempotent. Having
-// created the queue, it waits until the service finds it, which may take a
-// minute or more: until ctx ends, or 2 minutes if ctx has no deadline.
+// Ensure creates a queue, or updates the settings that differ from config. It is
+// idempotent. After creating a queue it waits until the service finds it, which
+// may take a minute or more; it waits until ctx ends, or for 2 minutes if ctx
+// has no deadline.
 //
-// Errors: [ErrInvalid] before any call, with all that is wrong, or after one if
-// the service made something else of a setting; [ErrTombstoned]; [ErrPermission].
-// Change.Applied says whether the service had taken the change before the error.
+// Errors: [ErrInvalid] before any call, with every problem, or after one if the
+// service changed a setting; [ErrTombstoned]; [ErrPermission]. Change.Applied
+// reports whether the change was applied before the error.
 func (q *Queues) Ensure(ctx context.Context, config QueueConfig) (Change, error) {
 	config = resolve(config)
 	if err := config.check(); err != nil {
@@ -96,13 +95,13 @@ func (q *Queues) Ensure(ctx context.Context, config QueueConfig) (Change, error)
 	return p.change, err
 }
 
-// EnsureAll ensures many queues: it lists the location once, and changes what
-// differs, several queues at a time. The changes come in the order of configs.
-// A failure does not stop the others; every one is in the error. When ctx ends,
-// changes that were not begun are left, and the error counts them.
+// EnsureAll ensures many queues. It lists the location once, and changes the
+// queues that differ, several at a time. The changes are in the order of
+// configs. A failure does not stop the others; the error holds all failures.
+// When ctx ends no more changes begin, and the error counts those that did not.
 //
-// Errors are those of [Queues.Ensure]; two configurations of one queue are an
-// [ErrInvalid] too.
+// Errors are those of [Queues.Ensure], and [ErrInvalid] for two configurations
+// of one queue.
 func (q *Queues) EnsureAll(ctx context.Context, configs []QueueConfig) ([]Change, error) {
 	plans, err := q.planAll(ctx, configs)
 	if err != nil {
@@ -112,7 +111,7 @@ func (q *Queues) EnsureAll(ctx context.Context, configs []QueueConfig) ([]Change
 	return changesOf(plans), err
 }
 
-// Diff is the dry run of [Queues.EnsureAll]: it says what that would change,
+// Diff is the dry run of [Queues.EnsureAll]: it returns what that would change,
 // and changes nothing.
 func (q *Queues) Diff(ctx context.Context, configs []QueueConfig) ([]Change, error) {
 	plans, err := q.planAll(ctx, configs)
@@ -122,7 +121,7 @@ func (q *Queues) Diff(ctx context.Context, configs []QueueConfig) ([]Change, err
 	return changesOf(plans), nil
 }
 
-// planned is one queue of an ensure.
+// planned is the change of one queue that Ensure plans.
 type planned struct {
 	config *QueueConfig // resolved and checked
 	differ []setting
@@ -137,7 +136,7 @@ func changesOf(plans []*planned) []Change {
 	return changes
 }
 
-// plan compares a queue, nil if it does not exist, to what it should be.
+// plan compares a queue, nil if it does not exist, with its configuration.
 func plan(config, live *QueueConfig) *planned {
 	p := &planned{config: config, change: Change{Queue: config.ID}}
 	if live == nil {
@@ -182,7 +181,7 @@ func (q *Queues) planAll(ctx context.Context, configs []QueueConfig) ([]*planned
 	return plans, nil
 }
 
-// atOnce is how many queues are changed, or tasks deleted, at a time.
+// atOnce is how many queues are changed, or tasks deleted, concurrently.
 const atOnce = 8
 
 func (q *Queues) applyAll(ctx context.Context, plans []*planned) error {
@@ -218,7 +217,7 @@ func (q *Queues) applyAll(ctx context.Context, plans []*planned) error {
 	return err
 }
 
-// apply carries out a plan and writes into it what became of it.
+// apply applies a plan, and records the result in it.
 func (q *Queues) apply(ctx context.Context, p *planned) error {
 	switch p.change.Action {
 	case Create:
@@ -247,8 +246,8 @@ func (q *Queues) apply(ctx context.Context, p *planned) error {
 	return nil
 }
 
-// applyToFound changes a queue that was missing when it was looked for and
-// exists all the same: it is new and could not be found yet.
+// applyToFound updates a queue that was not found but exists: the service may
+// not find a new queue for a while.
 func (q *Queues) applyToFound(ctx context.Context, p *planned) error {
 	live, err := q.awaitQueue(ctx, p.config)
 	if err != nil {
@@ -258,8 +257,7 @@ func (q *Queues) applyToFound(ctx context.Context, p *planned) error {
 	return q.apply(ctx, p)
 }
 
-// verify reports settings of which the service made something else than it was
-// told.
+// verify returns an error for settings that the service has changed.
 func (p *planned) verify(live *QueueConfig) error {
 	var errs []error
 	for _, s := range differing(live, p.config) {
@@ -272,7 +270,8 @@ func (p *planned) verify(live *QueueConfig) error {
 	return errors.Join(errs...)
 }
 
-// live reads what a queue is, through the version of the API that has all of c.
+// live reads the configuration of a queue, by the version of the API that has
+// all settings of c.
 func (q *Queues) live(ctx context.Context, c *QueueConfig) (*QueueConfig, error) {
 	get := q.Get
 	if c.beta() {
@@ -285,15 +284,15 @@ func (q *Queues) live(ctx context.Context, c *QueueConfig) (*QueueConfig, error)
 	return &queue.Config, nil
 }
 
-// patience bounds the wait for a new queue. The service says "at least a
+// newQueueWait is the longest wait for a new queue. The service says "at least a
 // minute" (docs/cloud-tasks.md#12.1).
-const patience = 2 * time.Minute
+const newQueueWait = 2 * time.Minute
 
-// awaitQueue reads a queue that exists until it is found.
+// awaitQueue reads a new queue until the service finds it.
 func (q *Queues) awaitQueue(ctx context.Context, c *QueueConfig) (*QueueConfig, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, patience)
+		ctx, cancel = context.WithTimeout(ctx, newQueueWait)
 		defer cancel()
 	}
 	pause := gax.Backoff{Initial: 250 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}

@@ -10,36 +10,36 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What an error of this package may wrap, to be asked for with errors.Is. The
-// service's own error is in the chain too: status.Code and status.Convert of
-// google.golang.org/grpc/status see it, with its details.
+// Errors of this package wrap these; use errors.Is. They wrap the service's own
+// error too: status.Code and status.Convert of google.golang.org/grpc/status
+// return its code and details.
 var (
-	// ErrNotFound says that there is no such queue or task. A queue that was
-	// just created may not be found for a minute or more. A task is gone once
-	// it succeeded, was given up or was deleted: the service keeps none.
+	// ErrNotFound means that there is no such queue or task. A new queue may not be
+	// found for a minute or more. A task is gone once it succeeded, was given up or
+	// was deleted.
 	ErrNotFound = errors.New("not found")
 
-	// ErrAlreadyExists says that a queue of this name exists. Ensure it to
-	// change it.
+	// ErrAlreadyExists means that a queue of this name exists. Use Ensure to change
+	// it.
 	ErrAlreadyExists = errors.New("already exists")
 
-	// ErrTombstoned says that a queue of this name was deleted too recently to
-	// be created again. errors.As with a [*TombstonedError] says how long to wait.
+	// ErrTombstoned means that a queue of this name was deleted too recently to be
+	// created again. The error is a [*TombstonedError], which has the longest wait.
 	ErrTombstoned = errors.New("existed too recently")
 
-	// ErrPermission says that the caller is not known to the service, or lacks
-	// a permission; the text says which. The service answers so too for a
-	// project that does not exist.
+	// ErrPermission means that the caller has no valid credentials or lacks a
+	// permission, which the text names. The service returns it for a project that
+	// does not exist, too.
 	ErrPermission = errors.New("permission denied")
 
-	// ErrInvalid says that a value is not acceptable. errors.As with an
-	// [*InvalidError] says which and why, if it was found before the call; if
-	// it was the service that refused, only its text does.
+	// ErrInvalid means that a value is invalid. If that was found before the call,
+	// the error is an [*InvalidError], which names the field; otherwise the
+	// service's text says more.
 	ErrInvalid = errors.New("invalid")
 )
 
-// InvalidError is one value that cannot be. An error may hold several of them:
-// everything that can be known before a call is reported together.
+// InvalidError is one invalid value. An error may wrap several: all problems
+// that can be found before a call are reported together.
 type InvalidError struct {
 	Field string // such as "QueueConfig.MaxAttempts"; in a file, its key
 	Value any
@@ -62,12 +62,12 @@ func invalid(field string, value any, want string) error {
 type TombstonedError struct {
 	Queue string // ID
 
-	// Wait is how long after its deletion, at most, the name of a queue stays
-	// taken. The service does not say when the queue was deleted, and its
-	// documentation says 3 days
+	// Wait is the longest that the name of a queue stays reserved after its
+	// deletion. The service does not say when the queue was deleted, and Google's
+	// pages say 3 days
 	// (https://cloud.google.com/tasks/docs/manage-queues-and-tasks) and 7
-	// (https://cloud.google.com/tasks/docs/quotas): this is the longer, and
-	// trying before does no harm.
+	// (https://cloud.google.com/tasks/docs/quotas): this is the longer. Trying
+	// earlier does no harm.
 	Wait time.Duration
 }
 
@@ -81,7 +81,7 @@ func (e *TombstonedError) Is(target error) bool { return target == ErrTombstoned
 
 const tombstone = 7 * 24 * time.Hour // docs/cloud-tasks.md#6.6
 
-// method is what an error says about a call.
+// method describes a call in an error.
 type method struct {
 	does       string
 	permission string // docs/cloud-tasks.md#17
@@ -102,12 +102,13 @@ var (
 	runTask     = method{"run task", "cloudtasks.tasks.run"}
 )
 
-// on wraps the error of a call about the named queue or task, or is nil.
+// on wraps the error of a call about the named queue or task. It returns nil for
+// nil.
 func (m method) on(ctx context.Context, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var cause error // of the end of the caller's own context, which gRPC reports as a status
+	var cause error // why the caller's context ended; gRPC reports only a status
 	if ctx.Err() != nil {
 		cause = context.Cause(ctx)
 	}
@@ -136,7 +137,7 @@ func (m method) on(ctx context.Context, name string, err error) error {
 	return fmt.Errorf("%s: %w", prefix, err)
 }
 
-// missing says what a NOT_FOUND may mean.
+// missing returns what NOT_FOUND means for the call.
 func (m method) missing() string {
 	switch m.does {
 	case getTask.does, deleteTask.does, runTask.does:
@@ -145,7 +146,7 @@ func (m method) missing() string {
 	return "Ensure creates it, and a new queue may not be found for a minute"
 }
 
-// resolves says whether trying again may help.
+// resolves reports whether trying again may help.
 func resolves(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:

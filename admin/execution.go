@@ -8,18 +8,18 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// Execution is what the service tracks of the running of a task. It keeps
-// counts and two attempts, and all of it only until the task is gone.
+// Execution is what the service records about the dispatches of a task: counts,
+// and the first and last one. It is deleted with the task.
 type Execution struct {
-	Dispatches int // attempts made, also those without a response yet
-	Responses  int // attempts that got a response; a timed-out one got none
+	Dispatches int // including those without a response
+	Responses  int // dispatches that got a response; a timed-out one has none
 
 	FirstDispatchedAt time.Time // zero: never dispatched
 	Last              *Attempt  // nil: never dispatched
 }
 
-// Running says whether a response is being waited for. An attempt that got none
-// in time has a code all the same.
+// Running reports whether the last dispatch waits for its response. A dispatch
+// that timed out has a code and is not running.
 func (e Execution) Running() bool {
 	return e.Last != nil && e.Last.RespondedAt.IsZero() && e.Last.Code == codes.OK
 }
@@ -30,7 +30,7 @@ type Attempt struct {
 	DispatchedAt time.Time
 	RespondedAt  time.Time // zero: no response, or none yet
 
-	// Code and Message are how it failed, in gRPC's terms: codes.Internal and
+	// Code and Message are the gRPC status of a failure, such as codes.Internal and
 	// "INTERNAL(13): HTTP status code 502". They are zero while it runs.
 	Code    codes.Code
 	Message string
@@ -54,16 +54,16 @@ func executionOf(m *cloudtaskspb.Task) Execution {
 	return e
 }
 
-// Executions are the executions of a queue's tasks together. Tasks that are
-// done are not in it: the service keeps none.
+// Executions sums up the executions of a queue's tasks. It does not include
+// tasks that are done, which the service deletes.
 type Executions struct {
 	Tasks      int
 	Untried    int // tasks never dispatched
-	Running    int // tasks that a response is being waited for
+	Running    int // tasks that wait for a response
 	Dispatches int
 	Responses  int
 
-	// Failures counts the tasks whose last attempt ended, by how.
+	// Failures counts the tasks whose last dispatch failed, by its code.
 	Failures map[codes.Code]int
 
 	OldestCreatedAt   time.Time // zero: there are no tasks
@@ -72,9 +72,9 @@ type Executions struct {
 	LastDispatchedAt  time.Time
 }
 
-// Executions sums up the tasks of a queue. It lists them all, at the cost that
-// [Tasks.List] tells of; [Queues.Inspect] has estimates at once. With an error,
-// which is that of List, the sum is of the tasks that came before it.
+// Executions sums up the tasks of a queue. It lists them all, at the cost of
+// [Tasks.List]; [Queues.Inspect] returns estimates by one call. Its error is
+// that of List; the sum then covers the tasks listed before it.
 func (t *Tasks) Executions(ctx context.Context, queue string) (Executions, error) {
 	sum := Executions{Failures: make(map[codes.Code]int)}
 	for task, err := range t.List(ctx, queue, Basic) {
@@ -108,7 +108,7 @@ func (s *Executions) add(task Task) {
 	}
 }
 
-// earlier is the earlier of two times, of which the first may be unknown.
+// earlier returns the earlier of two times. A zero first time is unknown.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b

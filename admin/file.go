@@ -13,9 +13,9 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Load reads a file of queues in YAML, for [Queues.EnsureAll] and
-// [Queues.Diff]. Keys are those of a [QueueConfig], in the service's spelling,
-// and what is left out has the same defaults:
+// Load reads a file of queues in YAML, for [Queues.EnsureAll] and [Queues.Diff].
+// Keys are the fields of a [QueueConfig] in the service's spelling, with the
+// same defaults:
 //
 //	queues:
 //	  - name: api-tasks
@@ -69,10 +69,11 @@ func Load(r io.Reader) ([]QueueConfig, error) {
 	return configsOf(file.Queues)
 }
 
-// maxFile is far over what the thousand queues of a location take.
+// maxFile is far more than the thousand queues of a location need.
 const maxFile = 16 << 20
 
-// fileQueue is a queue as a file has it. Pointers tell a zero from nothing.
+// fileQueue is a queue in a file. Its fields are pointers, so that a zero
+// differs from a missing key.
 type fileQueue struct {
 	Name                    string         `yaml:"name"`
 	MaxDispatchesPerSecond  *float64       `yaml:"max_dispatches_per_second"`
@@ -146,7 +147,7 @@ func value[T any](p *T) T {
 	return *p
 }
 
-// zeros are the keys that are there with a zero that a QueueConfig would take
+// zeros returns the keys with an explicit zero, which a QueueConfig would take
 // for the default.
 func (f *fileQueue) zeros() []string {
 	var keys []string
@@ -170,8 +171,8 @@ func isZero[T comparable](p *T) bool {
 	return p != nil && *p == zero
 }
 
-// configsOf reads the queues of a file one by one, so that the line of each
-// setting is known.
+// configsOf decodes the queues of a file one by one, to know the line of each
+// setting.
 func configsOf(nodes []yaml.Node) ([]QueueConfig, error) {
 	var errs []error
 	configs := make([]QueueConfig, len(nodes))
@@ -207,7 +208,7 @@ func configsOf(nodes []yaml.Node) ([]QueueConfig, error) {
 	return configs, nil
 }
 
-// problems takes apart what check has joined.
+// problems returns the errors that check has joined.
 func problems(err error) []*InvalidError {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -220,7 +221,7 @@ func problems(err error) []*InvalidError {
 	return all
 }
 
-// keyOf is the key, in a file, of a field: http_target.port of
+// keyOf returns the key of a field in a file: http_target.port for
 // QueueConfig.HTTPTarget.Port.
 func keyOf(field string) string {
 	field = strings.TrimPrefix(field, "QueueConfig.")
@@ -255,7 +256,8 @@ func lineOf(node *yaml.Node, key string) int {
 	return line
 }
 
-// member finds a key of a mapping and its value, through aliases and merges.
+// member returns a key of a mapping and its value. It follows aliases and
+// merges.
 func member(n *yaml.Node, key string) (name, value *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -279,7 +281,8 @@ func member(n *yaml.Node, key string) (name, value *yaml.Node) {
 	return nil, nil
 }
 
-// inLines says in our words what the YAML library found, and where.
+// inLines returns the errors of the YAML library, with their lines, in the words
+// of this package.
 func inLines(err error) []error {
 	many, ok := errors.AsType[*yaml.LoadErrors](err)
 	if !ok {
@@ -306,8 +309,8 @@ func located(line int, message string) error {
 	return fmt.Errorf("admin: line %d: %w: %s", line, ErrInvalid, message)
 }
 
-// rephrased turns Go's types, which are no concern of whoever writes a file,
-// into words.
+// rephrased replaces Go types in errors: they mean nothing to the author of a
+// file.
 var rephrased = []struct {
 	pattern *regexp.Regexp
 	by      string

@@ -8,13 +8,14 @@ import (
 	gax "github.com/googleapis/gax-go/v2"
 )
 
-// Purge deletes the tasks of a queue for good, and returns as soon as the
-// service has agreed to. That takes up to a minute, in which tasks may still be
-// dispatched; tasks created in the seconds after the call may be deleted too
+// Purge deletes all tasks of a queue, irreversibly. It returns when the service
+// has accepted the purge, which takes up to a minute: until then tasks may be
+// dispatched, and tasks created in the seconds after the call may be deleted too
 // (https://cloud.google.com/tasks/docs/manage-queues-and-tasks).
-// [Queues.WaitPurged] waits for the end of it.
+// [Queues.WaitPurged] waits for its end.
 //
-// It is made once: a second purge would take what was created since.
+// It is never retried: a second purge would delete tasks created since the
+// first.
 func (q *Queues) Purge(ctx context.Context, id string) (Queue, error) {
 	if err := checkQueueID(id); err != nil {
 		return Queue{}, err
@@ -26,16 +27,16 @@ func (q *Queues) Purge(ctx context.Context, id string) (Queue, error) {
 	return queueOf(purged), nil
 }
 
-// WaitPurged waits until no task is listed that the last purge of the queue was
-// for, which is at once if there was none. It looks through the queue every few
-// seconds until it finds such a task. It ends with ctx's error when ctx does.
+// WaitPurged waits until the queue lists no task from before its last purge. It
+// returns at once if there was none, and lists the queue every few seconds
+// otherwise. It returns ctx's error when ctx ends.
 func (q *Queues) WaitPurged(ctx context.Context, id string) error {
 	queue, err := q.Get(ctx, id)
 	if err != nil || queue.PurgedAt.IsZero() {
 		return err
 	}
-	// Creation times are cut to the second (docs/cloud-tasks.md#4), so a task of the
-	// second of the purge itself may be of after it.
+	// Creation times are cut to the second (docs/cloud-tasks.md#4), so a task
+	// created in the second of the purge may be newer than it.
 	before := queue.PurgedAt.Truncate(time.Second)
 	pause := gax.Backoff{Initial: 500 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 	for {

@@ -13,18 +13,18 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// Queues manages the queues of an [Admin]'s location. Queues are given by their
+// Queues manages the queues of an [Admin]'s location. Its methods take queue
 // IDs. It is safe for concurrent use.
 type Queues struct{ a *Admin }
 
-// State says whether a queue dispatches.
+// State is the state of a queue.
 type State string
 
 // The states of a queue. Tasks can be created in all of them.
 const (
 	Running  State = "RUNNING"
 	Paused   State = "PAUSED"
-	Disabled State = "DISABLED" // by a queue.yaml that omits the queue; Resume ends it
+	Disabled State = "DISABLED" // by a queue.yaml without the queue; ended by Resume
 )
 
 // Queue is a queue as the service has it.
@@ -32,26 +32,26 @@ type Queue struct {
 	Name     string // resource name
 	State    State
 	PurgedAt time.Time // tasks created before it were purged; zero: never
-	MaxBurst int       // dispatches at once after a pause in traffic, which the service chooses
+	MaxBurst int       // the greatest burst of dispatches, chosen by the service
 
-	// Config is what the queue is, every setting stated, to be ensured as it
-	// is. (A minimum backoff of zero, which other tools can set, reads as our
-	// default there.) The TTLs are known only if the statistics are.
+	// Config is the configuration of the queue, with every field set. It can be
+	// passed to Ensure. A minimum backoff of zero, which other tools can set,
+	// stands for the default there. The TTLs are known only together with Stats.
 	Config QueueConfig
 
-	// Stats are the queue's statistics, if they were asked for: by
-	// [Queues.Inspect] or [ListQueues].Stats.
+	// Stats are the queue's statistics, from [Queues.Inspect] or
+	// [ListQueues].Stats; nil otherwise.
 	Stats *Stats
 }
 
-// Stats are estimates of what is in a queue and what it does
+// Stats are estimates of a queue's tasks and traffic
 // (https://cloud.google.com/tasks/docs/reference/rest/v2beta3/projects.locations.queues#QueueStats).
 type Stats struct {
 	Tasks                int64     // not yet done: waiting, being dispatched, being retried
 	OldestArrival        time.Time // when the next task is due; zero: unknown or none
 	ExecutedLastMinute   int64     // responses in the last minute, good and bad
 	ConcurrentDispatches int64     // dispatched without a response yet
-	EffectiveRate        float64   // dispatches a second that are possible now: the queue's limit, or less to spare the target
+	EffectiveRate        float64   // possible dispatches a second: the queue's limit, or less while the service throttles
 }
 
 func (a *Admin) queueName(id string) string { return a.parent + "/queues/" + id }
@@ -86,7 +86,7 @@ func queueOfBeta(b *betapb.Queue) (Queue, error) {
 	return q, nil
 }
 
-// readMask asks v2beta3 for all that a Queue holds.
+// readMask selects the v2beta3 fields of a Queue.
 func readMask(stats bool) *fieldmaskpb.FieldMask {
 	paths := []string{
 		"name", "app_engine_http_queue", "http_target", "rate_limits", "retry_config", "state",
@@ -98,9 +98,9 @@ func readMask(stats bool) *fieldmaskpb.FieldMask {
 	return &fieldmaskpb.FieldMask{Paths: paths}
 }
 
-// Create creates a queue that must not exist yet; [Queues.Ensure] is for one
-// that may. It returns at once, though the queue may not be found for a minute
-// or more.
+// Create creates a queue that must not exist; [Queues.Ensure] is for one that
+// may. It does not wait until the service finds the queue, which may take a
+// minute or more.
 //
 // Errors: [ErrInvalid] before the call, [ErrAlreadyExists], [ErrTombstoned],
 // [ErrPermission].
@@ -132,12 +132,12 @@ func (q *Queues) create(ctx context.Context, c *QueueConfig) (Queue, error) {
 	return queueOfBeta(created)
 }
 
-// update changes the settings that differ, and no other.
+// update changes only the settings that differ.
 func (q *Queues) update(ctx context.Context, c *QueueConfig, differ []setting) (Queue, error) {
 	message := c.message(q.a.queueName(c.ID))
 	mask := &fieldmaskpb.FieldMask{Paths: masked(differ, c.beta())}
 	if !c.beta() {
-		updated, err := call(ctx, q.a.v2.UpdateQueue, &cloudtaskspb.UpdateQueueRequest{Queue: message, UpdateMask: mask}, again)
+		updated, err := call(ctx, q.a.v2.UpdateQueue, &cloudtaskspb.UpdateQueueRequest{Queue: message, UpdateMask: mask}, retried)
 		if err != nil {
 			return Queue{}, updateQueue.on(ctx, c.ID, err)
 		}
@@ -147,7 +147,7 @@ func (q *Queues) update(ctx context.Context, c *QueueConfig, differ []setting) (
 	if err != nil {
 		return Queue{}, updateQueue.on(ctx, c.ID, err)
 	}
-	updated, err := call(ctx, q.a.beta.UpdateQueue, &betapb.UpdateQueueRequest{Queue: beta, UpdateMask: mask}, again)
+	updated, err := call(ctx, q.a.beta.UpdateQueue, &betapb.UpdateQueueRequest{Queue: beta, UpdateMask: mask}, retried)
 	if err != nil {
 		return Queue{}, updateQueue.on(ctx, c.ID, err)
 	}
@@ -156,7 +156,7 @@ func (q *Queues) update(ctx context.Context, c *QueueConfig, differ []setting) (
 
 // Get returns a queue, without statistics and TTLs.
 //
-// Errors: [ErrNotFound], also for a while after the queue was created,
+// Errors: [ErrNotFound], which a new queue returns for a while too;
 // [ErrPermission].
 func (q *Queues) Get(ctx context.Context, id string) (Queue, error) {
 	return q.read(ctx, id, func(name string) (Queue, error) {
@@ -206,13 +206,13 @@ type ListQueues struct {
 	Stats bool
 }
 
-// queuesPage is the largest page there is: list calls are few a minute
+// queuesPage is the largest page: the quota of list calls is small
 // (docs/cloud-tasks.md#3.2, #13.1).
 const queuesPage = 9800
 
 // List yields the queues of the location in the order of their names, page by
-// page. An error ends it: [ErrPermission], or [ErrInvalid] for a filter that
-// the service does not understand.
+// page. An error ends it: [ErrPermission], or [ErrInvalid] for a malformed
+// filter.
 func (q *Queues) List(ctx context.Context, list ListQueues) iter.Seq2[Queue, error] {
 	if list.Stats {
 		return q.listBeta(ctx, list.Filter, true)
@@ -238,38 +238,38 @@ func (q *Queues) listBeta(ctx context.Context, filter string, stats bool) iter.S
 	}
 }
 
-// Pause stops the dispatching of a queue. Tasks can still be created, and run
-// by [Tasks.RunNow]; attempts in progress go on. A queue that is paused for
-// longer than the [handoff.Policy].TTL of its tasks finds them expired when it
-// is resumed. Pausing a paused queue is no error.
+// Pause stops the dispatches of a queue. Tasks can still be created, and run by
+// [Tasks.RunNow]; dispatches in flight continue. If a queue is paused for longer
+// than the [handoff.Policy].TTL of its tasks, they are expired when it resumes.
+// Pausing a paused queue is no error.
 func (q *Queues) Pause(ctx context.Context, id string) (Queue, error) {
 	if err := checkQueueID(id); err != nil {
 		return Queue{}, err
 	}
-	paused, err := call(ctx, q.a.v2.PauseQueue, &cloudtaskspb.PauseQueueRequest{Name: q.a.queueName(id)}, again)
+	paused, err := call(ctx, q.a.v2.PauseQueue, &cloudtaskspb.PauseQueueRequest{Name: q.a.queueName(id)}, retried)
 	if err != nil {
 		return Queue{}, pauseQueue.on(ctx, id, err)
 	}
 	return queueOf(paused), nil
 }
 
-// Resume lets a queue that is paused or disabled dispatch again. The service
+// Resume starts the dispatches of a paused or disabled queue. The service
 // advises against resuming many busy queues at once
 // (https://cloud.google.com/tasks/docs/manage-cloud-task-scaling).
 func (q *Queues) Resume(ctx context.Context, id string) (Queue, error) {
 	if err := checkQueueID(id); err != nil {
 		return Queue{}, err
 	}
-	resumed, err := call(ctx, q.a.v2.ResumeQueue, &cloudtaskspb.ResumeQueueRequest{Name: q.a.queueName(id)}, again)
+	resumed, err := call(ctx, q.a.v2.ResumeQueue, &cloudtaskspb.ResumeQueueRequest{Name: q.a.queueName(id)}, retried)
 	if err != nil {
 		return Queue{}, resumeQueue.on(ctx, id, err)
 	}
 	return queueOf(resumed), nil
 }
 
-// Delete deletes a queue and every task in it. Its name cannot be used again
-// for up to 7 days: see [ErrTombstoned]. An [ErrNotFound] may come from a
-// queue that this very call deleted, if its first answer was lost.
+// Delete deletes a queue and all its tasks. Its name stays reserved for up to 7
+// days: see [ErrTombstoned]. If the response to a first try was lost, the retry
+// returns [ErrNotFound] although the queue was deleted by it.
 func (q *Queues) Delete(ctx context.Context, id string) error {
 	if err := checkQueueID(id); err != nil {
 		return err

@@ -10,10 +10,10 @@ type setting struct {
 	value func(*QueueConfig) any
 
 	beta  string // in an update mask of v2beta3, if another
-	stays bool   // as it is, if it is not set
+	stays bool   // zero leaves it unchanged
 }
 
-// settings are all of them, in the order of the struct.
+// settings lists all settings, in the order of the struct.
 var settings = []setting{
 	{field: "MaxDispatchesPerSecond", key: "max_dispatches_per_second", mask: "rate_limits.max_dispatches_per_second", value: func(c *QueueConfig) any { return c.MaxDispatchesPerSecond }},
 	{field: "MaxConcurrentDispatches", key: "max_concurrent_dispatches", mask: "rate_limits.max_concurrent_dispatches", value: func(c *QueueConfig) any { return c.MaxConcurrentDispatches }},
@@ -29,7 +29,7 @@ var settings = []setting{
 	{field: "AppEngine", key: "app_engine", mask: "app_engine_routing_override", value: func(c *QueueConfig) any { return c.AppEngine }, beta: "app_engine_http_queue.app_engine_routing_override"},
 }
 
-// differing returns the settings in which a queue is not as it should be.
+// differing returns the settings that differ.
 func differing(is, should *QueueConfig) []setting {
 	var differ []setting
 	for _, s := range settings {
@@ -44,7 +44,7 @@ func differing(is, should *QueueConfig) []setting {
 	return differ
 }
 
-// masked is the update mask of settings.
+// masked returns the update mask of settings.
 func masked(differ []setting, beta bool) []string {
 	paths := make([]string, len(differ))
 	for i, s := range differ {

@@ -19,15 +19,15 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// Tasks manages the tasks of queues. Tasks are given by their full resource
-// names, as in [handoff.Receipt].Name and [Task].Name; [Tasks.Name] makes one.
-// It is safe for concurrent use.
+// Tasks manages the tasks of queues. Its methods take full resource names, as in
+// [handoff.Receipt].Name and [Task].Name; [Tasks.Name] makes one. It is safe for
+// concurrent use.
 type Tasks struct{ a *Admin }
 
-// View says how much of a task is read.
+// View selects how much of a task is returned.
 type View int
 
-// The views of a task. Full adds the body, and takes the permission
+// The views of a task. Full adds the body, and needs the permission
 // cloudtasks.tasks.fullView
 // (https://cloud.google.com/tasks/docs/reference-access-control).
 const (
@@ -42,7 +42,7 @@ func (v View) message() cloudtaskspb.Task_View {
 	return cloudtaskspb.Task_BASIC
 }
 
-// of is m with the permission that v takes.
+// of returns m with the permission that v needs.
 func (v View) of(m method) method {
 	if v == Full {
 		m.permission += " and cloudtasks.tasks.fullView"
@@ -50,28 +50,28 @@ func (v View) of(m method) method {
 	return m
 }
 
-// Task is a task as the service has it. Its headers and body may hold secrets.
+// Task is a task of the service. Its headers and body may hold secrets.
 type Task struct {
 	Name  string // resource name
 	ID    string // its last part
 	Queue string // queue ID
 
-	// HandoffID and Kind are what [handoff.Client.Enqueue] stamped on it; both
-	// are empty for a task that came another way.
+	// HandoffID and Kind are those of [handoff.Client.Enqueue]; both are empty for
+	// other tasks.
 	HandoffID string
 	Kind      string
 
 	CreatedAt   time.Time      // to the second
 	ScheduledAt time.Time      // when it is due next
-	Deadline    time.Duration  // that a dispatch may take; zero: by the target's own rule
-	Retry       *handoff.Retry // its own policy; nil: the queue's
+	Deadline    time.Duration  // the longest that a dispatch may take; zero: the target's default
+	Retry       *handoff.Retry // the task's own; nil: the queue's
 
 	Method         string
-	URL            string            // of an HTTP task; the relative URI of an App Engine one
+	URL            string            // the relative URI for an App Engine task
 	AppEngine      *AppEngineRouting // nil for an HTTP task
 	Header         http.Header
-	Body           []byte // with Full alone
-	ServiceAccount string // whose token it is dispatched with; empty: none
+	Body           []byte // only in the view Full
+	ServiceAccount string // of the token; empty: none
 	Audience       string // of an OIDC token
 	Scope          string // of an OAuth token
 
@@ -122,20 +122,20 @@ func taskOf(m *cloudtaskspb.Task) Task {
 	return t
 }
 
-// Name is the resource name of the task of that ID on a queue of the [Admin]'s
-// location.
+// Name returns the resource name of the task with this ID, on a queue of the
+// [Admin]'s location.
 func (t *Tasks) Name(queue, id string) string {
 	return t.a.queueName(queue) + "/tasks/" + id
 }
 
-// tasksPage is the largest page there is: list calls are few a minute
+// tasksPage is the largest page: the quota of list calls is small
 // (docs/cloud-tasks.md#3.2, #13.1).
 const tasksPage = 1000
 
-// List yields the tasks of a queue, in no particular order, page by page: it
-// holds one page however many tasks there are. Tasks that come and go
-// meanwhile may be in it or not. The service allows some 600 pages of 1000
-// tasks a minute, and two hours between the first page and the last.
+// List yields the tasks of a queue in no particular order, page by page, so it
+// needs memory for one page only. Tasks that are created or deleted meanwhile
+// may be missing. The service allows about 600 pages of 1000 tasks a minute, and
+// two hours from the first page to the last.
 //
 // An error ends it: [ErrNotFound] for the queue, [ErrPermission].
 func (t *Tasks) List(ctx context.Context, queue string, view View) iter.Seq2[Task, error] {
@@ -156,16 +156,16 @@ func (t *Tasks) List(ctx context.Context, queue string, view View) iter.Seq2[Tas
 // TaskPage is one page of the tasks of a queue.
 type TaskPage struct {
 	Tasks []Task
-	Next  string // token of the next page; empty: this is the last
+	Next  string // token of the next page; empty on the last
 }
 
-// Page returns one page of a listing, at the cost of one list call: for a
-// caller that goes on later, or elsewhere, as a web page does. token is
-// [TaskPage].Next of the page before, at most two hours old, or empty for the
-// first. size is 1 to 1000; a page may be shorter than that and not be the last.
+// Page returns one page of a listing by one list call. Use it where the next
+// page is read later or elsewhere, as on a web page. token is [TaskPage].Next of
+// the page before, at most two hours old, or empty for the first. size is 1 to
+// 1000; a page may be shorter and not be the last.
 //
-// Errors: [ErrNotFound] for the queue, [ErrInvalid] for a size or a token that
-// cannot be, [ErrPermission].
+// Errors: [ErrNotFound] for the queue, [ErrInvalid] for an invalid size or
+// token, [ErrPermission].
 func (t *Tasks) Page(ctx context.Context, queue string, view View, size int, token string) (TaskPage, error) {
 	if err := checkQueueID(queue); err != nil {
 		return TaskPage{}, err
@@ -185,8 +185,8 @@ func (t *Tasks) Page(ctx context.Context, queue string, view View, size int, tok
 	return TaskPage{Tasks: tasks, Next: next}, nil
 }
 
-// Get returns a task that is not done: [ErrNotFound] is the answer for one that
-// succeeded, was given up or deleted, or never was. [ErrPermission].
+// Get returns a task. It returns [ErrNotFound] for a task that succeeded, was
+// given up, was deleted or never existed, and [ErrPermission].
 func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {
 	if _, err := queueOfTask(name); err != nil {
 		return Task{}, err
@@ -198,9 +198,9 @@ func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {
 	return taskOf(got), nil
 }
 
-// Delete deletes a task, also one that is being dispatched; its dispatch may go
-// on. [ErrNotFound] says that it is gone already, perhaps by this very call, if
-// its first answer was lost. [ErrPermission].
+// Delete deletes a task. The dispatch of a task in flight may continue. It
+// returns [ErrNotFound] for a task that is already gone, also by this call if
+// the response to its first try was lost, and [ErrPermission].
 func (t *Tasks) Delete(ctx context.Context, name string) error {
 	if _, err := queueOfTask(name); err != nil {
 		return err
@@ -214,14 +214,14 @@ func (t *Tasks) delete(ctx context.Context, name string) error {
 	return t.a.v2.DeleteTask(ctx, &cloudtaskspb.DeleteTaskRequest{Name: name})
 }
 
-// RunNow dispatches a task at once: before its time, over the limits of its
-// queue, from a paused queue, and even if it is being dispatched already, which
-// the fence of a [handoff.Router] answers with 409. It returns the task as the
-// service shows it then, which may be from before the dispatch. If the run
-// fails, the next is due by the backoff from now.
+// RunNow dispatches a task at once: before its schedule time, beyond the limits
+// of its queue, from a paused queue, and even if it is in flight, in which case
+// a [handoff.Router] responds 409. It returns the task as the service shows it,
+// which may be from before the dispatch. If the dispatch fails, the next is due
+// after the backoff, counted from this call.
 //
-// It is called once: an error of the network does not say whether the task was
-// dispatched. Errors: [ErrNotFound], [ErrPermission].
+// It is never retried: after a network error the task may have been dispatched.
+// Errors: [ErrNotFound], [ErrPermission].
 func (t *Tasks) RunNow(ctx context.Context, name string) (Task, error) {
 	if _, err := queueOfTask(name); err != nil {
 		return Task{}, err
@@ -233,10 +233,10 @@ func (t *Tasks) RunNow(ctx context.Context, name string) (Task, error) {
 	return taskOf(ran), nil
 }
 
-// WaitGone waits until a task is gone: it succeeded, was given up or deleted,
-// and the service does not say which; it never was, and then the wait is over
-// at once. It asks often at first and every few seconds in the end, and ends with
-// ctx's error when ctx does, or with [ErrPermission].
+// WaitGone waits until a task is gone: until it succeeded, was given up or
+// deleted, which the service does not tell apart. It returns at once for a task
+// that never existed. It polls often at first, later every few seconds. It
+// returns ctx's error when ctx ends, or [ErrPermission].
 func (t *Tasks) WaitGone(ctx context.Context, name string) error {
 	pause := gax.Backoff{Initial: 100 * time.Millisecond, Max: 5 * time.Second, Multiplier: 1.5}
 	for {

@@ -17,7 +17,7 @@ import (
 
 const maxInt32 = 1<<31 - 1
 
-// check reports every problem of a configuration that is resolved.
+// check returns every problem of a resolved configuration.
 func (c *QueueConfig) check() error {
 	v := validator{prefix: "QueueConfig."}
 	if create.QueueID(c.ID) != nil {
@@ -72,9 +72,9 @@ func (v *validator) duration(field string, d, least, most time.Duration, want st
 	}
 }
 
-// backoff checks the pair. The service is documented to cut off fractions of a
-// second, and keeps at least those under one, such as its own default of 0.1 s
-// (docs/cloud-tasks.md#7.2); whether it kept one is seen after the call.
+// backoff checks both backoffs. Google says that they are truncated to the
+// second, but the default of 0.1 s is kept (docs/cloud-tasks.md#7.2). verify
+// sees what the service kept.
 func (v *validator) backoff(least, most time.Duration) {
 	if least <= 0 || least > time.Second && least%time.Second != 0 {
 		v.fail("MinBackoff", least, "positive, in whole seconds if over one, and is 1s if left out")
@@ -115,7 +115,7 @@ func (v *validator) httpOverride(o *HTTPOverride) {
 	for _, name := range slices.Sorted(maps.Keys(o.Headers)) {
 		canonical, err := create.Header(name, o.Headers[name])
 		switch {
-		case err != nil: // which does not quote the value
+		case err != nil: // the error does not quote the value
 			v.fail("Headers", name, "headers that can be sent: "+err.Error())
 		case canonical != name:
 			v.fail("Headers", name, "spelled "+strconv.Quote(canonical)+", so that none is given twice")
@@ -135,7 +135,7 @@ func (v *validator) token(o *HTTPOverride) {
 	}
 }
 
-// checkAll resolves and checks configurations that are to be ensured together.
+// checkAll resolves and checks the configurations of one EnsureAll.
 func checkAll(configs []QueueConfig) ([]QueueConfig, error) {
 	var errs []error
 	all := make([]QueueConfig, len(configs))
@@ -155,7 +155,7 @@ func checkAll(configs []QueueConfig) ([]QueueConfig, error) {
 	return all, errors.Join(errs...)
 }
 
-// text is a value as errors and changes show it.
+// text returns a value as errors and changes show it.
 func text(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -174,7 +174,7 @@ func text(v any) string {
 	return fmt.Sprint(v)
 }
 
-// checkQueueID is for calls about one queue.
+// checkQueueID checks the ID in a call about one queue.
 func checkQueueID(id string) error {
 	if create.QueueID(id) != nil {
 		return invalid("queue", id, wantQueueID+", the ID alone")
@@ -182,7 +182,8 @@ func checkQueueID(id string) error {
 	return nil
 }
 
-// queueOfTask is the resource name of the queue in that of a task (docs/cloud-tasks.md#2).
+// queueOfTask returns the resource name of the queue in that of a task
+// (docs/cloud-tasks.md#2).
 func queueOfTask(name string) (string, error) {
 	parts := strings.Split(name, "/")
 	if len(parts) != 8 || parts[0] != "projects" || parts[2] != "locations" || parts[4] != "queues" || parts[6] != "tasks" ||
