@@ -29,24 +29,24 @@ type asynqWorker struct {
 	server *asynq.Server // while one runs
 }
 
-func newAsynqWorker(_ context.Context, s setup) (role, answer, error) {
+func newAsynqWorker(_ context.Context, s setup) (role, reply, error) {
 	config, ok := asynqConfigs[s.Variant]
 	if !ok {
-		return nil, answer{}, fmt.Errorf("asynq: no variant %q", s.Variant)
+		return nil, reply{}, fmt.Errorf("asynq: no variant %q", s.Variant)
 	}
 	config.LogLevel = asynq.ErrorLevel // it has news at the start and at the end only
-	return &asynqWorker{counter: newCounter(), redis: asynq.RedisClientOpt{Addr: s.Redis}, config: config}, answer{}, nil
+	return &asynqWorker{counter: newCounter(), redis: asynq.RedisClientOpt{Addr: s.Redis}, config: config}, reply{}, nil
 }
 
-func (w *asynqWorker) carryOut(ctx context.Context, o order) (answer, error) {
-	switch o.Do {
+func (w *asynqWorker) do(ctx context.Context, c command) (reply, error) {
+	switch c.Do {
 	case "start":
 		w.server = asynq.NewServer(w.redis, w.config)
-		return answer{}, w.server.Start(asynq.HandlerFunc(w.process))
+		return reply{}, w.server.Start(asynq.HandlerFunc(w.process))
 	case "stop":
-		return answer{}, w.close()
+		return reply{}, w.close()
 	}
-	return w.counter.carryOut(ctx, o)
+	return w.counter.do(ctx, c)
 }
 
 // process is a handler as its README has them: it decodes the payload.

@@ -6,66 +6,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"time"
 
-	"github.com/brillconsulting/handoff/internal/bench/producer"
+	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
 // setup is what a child is told when it starts.
 type setup struct {
-	Variant     string // which one of its role
-	Redis       string // address
-	Postgres    string // connection string
-	Keys        string // URL of the keys that tokens are signed with
-	Emulator    string // address of its gRPC API
-	Worker      string // base URL
-	Kinds       int    // that the worker has handlers for
-	CPUProfile  string // file to write one to
-	RedisPID    int
-	PostgresPID int
-	EmulatorPID int
+	Variant  string // which one of its role
+	Redis    string // address
+	Keys     string // URL of the keys that tokens are signed with
+	Emulator string // address of its gRPC API
+	Worker   string // base URL
 }
 
-// order is what a child is asked to do next.
-type order struct {
+// command is what a child is asked to do next.
+type command struct {
 	Do      string
 	Tasks   int
 	Rounds  int
 	Callers int
-	Rate    float64 // tasks a second; 0: as fast as it goes
+	Rate    float64 // tasks a second
 }
 
-// answer is what a child has to say to its setup or to an order.
-type answer struct {
+// reply is what a child has to say to its setup or to a command.
+type reply struct {
 	Error     string
 	Addr      string // where it serves
-	Keys      string // where it serves keys
 	Tasks     int    // handled so far
-	P50, P99  time.Duration
 	Allocated uint64 // bytes, so far
-	Heap      uint64 // bytes in use
-	Costs     []producer.Costs
+	Heap      uint64 // bytes at most
+	Costs     [][]measure.Cost
 }
 
-// role is what a child is: it carries out orders one at a time until it is
-// closed.
+// role is what a child is: it does one command at a time until it is closed.
 type role interface {
-	carryOut(ctx context.Context, o order) (answer, error)
+	do(ctx context.Context, c command) (reply, error)
 	close() error
 }
 
-// roles are the processes that this program can be. Each begins with an answer.
-var roles = map[string]func(ctx context.Context, s setup) (role, answer, error){
+// roles are the processes that this program can be. Each begins with a reply.
+var roles = map[string]func(ctx context.Context, s setup) (role, reply, error){
 	"worker":   newWorker,
 	"asynq":    newAsynqWorker,
-	"river":    newRiverWorker,
 	"emulator": newEmulator,
 	"producer": newProducer,
+	"sender":   newSender,
 }
 
-// serveRole is the child's side: setup and orders come in as JSON, answers go
+// serveRole is the child's side: setup and commands come in as JSON, replies go
 // out. The end of its input ends the child, so that it cannot outlive its
 // parent.
 func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) error {
@@ -73,28 +66,28 @@ func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) er
 	if !ok {
 		return fmt.Errorf("no role %q", name)
 	}
-	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
+	commands, replies := json.NewDecoder(in), json.NewEncoder(out)
 	var s setup
-	if err := orders.Decode(&s); err != nil {
+	if err := commands.Decode(&s); err != nil {
 		return err
 	}
 	r, first, err := newRole(ctx, s)
 	if err != nil {
 		first.Error = err.Error()
 	}
-	if err = errors.Join(err, answers.Encode(first)); err != nil {
+	if err = errors.Join(err, replies.Encode(first)); err != nil {
 		return err
 	}
 	for {
-		var o order
-		if err := orders.Decode(&o); err != nil {
+		var c command
+		if err := commands.Decode(&c); err != nil {
 			return r.close()
 		}
-		a, err := r.carryOut(ctx, o)
+		done, err := r.do(ctx, c)
 		if err != nil {
-			a.Error = err.Error()
+			done.Error = err.Error()
 		}
-		if err := answers.Encode(a); err != nil {
+		if err := replies.Encode(done); err != nil {
 			return errors.Join(err, r.close())
 		}
 	}
@@ -103,12 +96,12 @@ func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) er
 // child is the parent's side: a process of this program in a role, whose CPU
 // is counted apart.
 type child struct {
-	name    string
-	first   answer
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	orders  *json.Encoder
-	answers *json.Decoder
+	name     string
+	first    reply
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	commands *json.Encoder
+	replies  *json.Decoder
 }
 
 func startChild(ctx context.Context, name string, s setup) (*child, error) {
@@ -130,7 +123,7 @@ func startChild(ctx context.Context, name string, s setup) (*child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &child{name: name, cmd: cmd, in: in, orders: json.NewEncoder(in), answers: json.NewDecoder(out)}
+	c := &child{name: name, cmd: cmd, in: in, commands: json.NewEncoder(in), replies: json.NewDecoder(out)}
 	if c.first, err = c.exchange(s); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
@@ -141,33 +134,44 @@ func startChild(ctx context.Context, name string, s setup) (*child, error) {
 // its tests, that it is a child.
 const asRole = "HANDOFF_BENCH_ROLE"
 
-func (c *child) ask(o order) (answer, error) { return c.exchange(o) }
+func (c *child) ask(what command) (reply, error) { return c.exchange(what) }
 
-func (c *child) exchange(message any) (answer, error) {
-	var a answer
-	if err := c.orders.Encode(message); err != nil {
-		return a, fmt.Errorf("%s: %w", c.name, err)
+func (c *child) exchange(message any) (reply, error) {
+	var r reply
+	if err := c.commands.Encode(message); err != nil {
+		return r, fmt.Errorf("%s: %w", c.name, err)
 	}
-	if err := c.answers.Decode(&a); err != nil {
-		return a, fmt.Errorf("%s: %w", c.name, err)
+	if err := c.replies.Decode(&r); err != nil {
+		return r, fmt.Errorf("%s: %w", c.name, err)
 	}
-	if a.Error != "" {
-		return a, fmt.Errorf("%s: %s", c.name, a.Error)
+	if r.Error != "" {
+		return r, fmt.Errorf("%s: %s", c.name, r.Error)
 	}
-	return a, nil
+	return r, nil
 }
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// patience is how long a process may take to end.
-const patience = 20 * time.Second
+// stopTimeout is how long a process may take to end.
+const stopTimeout = 20 * time.Second
 
 func (c *child) stop() error {
 	_ = c.in.Close()
-	late := time.AfterFunc(patience, func() { _ = c.cmd.Process.Kill() })
+	late := time.AfterFunc(stopTimeout, func() { _ = c.cmd.Process.Kill() })
 	defer late.Stop()
 	if err := c.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	return nil
+}
+
+// serve serves HTTP on a free port.
+func serve(h http.Handler) (addr string, server *http.Server, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server = &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }()
+	return l.Addr().String(), server, nil
 }

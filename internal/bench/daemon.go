@@ -8,13 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -36,7 +32,7 @@ func (d *daemon) stop() error {
 		return nil
 	}
 	_ = d.cmd.Process.Signal(d.end)
-	late := time.AfterFunc(patience, func() { _ = d.cmd.Process.Kill() })
+	late := time.AfterFunc(stopTimeout, func() { _ = d.cmd.Process.Kill() })
 	defer late.Stop()
 	if err := d.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
@@ -53,7 +49,7 @@ func (d *daemon) start(ctx context.Context, cmd *exec.Cmd, answers func(ctx cont
 		return err
 	}
 	d.cmd = cmd
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	for {
 		err := answers(ctx)
@@ -90,74 +86,6 @@ func startRedis(ctx context.Context) (*daemon, error) {
 		_ = probe.Close()
 		return rdb.Ping(ctx).Err()
 	})
-}
-
-// startPostgres makes a cluster with initdb's defaults and serves it. PostgreSQL
-// refuses to run as root: root runs it as its own user.
-func startPostgres(ctx context.Context) (*daemon, error) {
-	bin, err := postgresBin()
-	if err != nil {
-		return nil, err
-	}
-	d, port, err := newDaemon("postgres", syscall.SIGINT)
-	if err != nil {
-		return nil, err
-	}
-	as := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
-	if os.Getuid() == 0 {
-		if as.Credential, err = credential("postgres"); err != nil {
-			return nil, err
-		}
-		if err := os.Chown(d.dir, int(as.Credential.Uid), int(as.Credential.Gid)); err != nil {
-			return nil, err
-		}
-	}
-	data := filepath.Join(d.dir, "data")
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", data, "-U", "bench", "-A", "trust", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = as, d.dir
-	if said, err := initdb.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, said), d.stop())
-	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "-D", data, "-p", port,
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+d.dir)
-	cmd.SysProcAttr, cmd.Dir = as, d.dir
-	return d, d.start(ctx, cmd, func(ctx context.Context) error {
-		conn, err := pgx.Connect(ctx, d.postgres())
-		if err != nil {
-			return err
-		}
-		return conn.Close(ctx)
-	})
-}
-
-func (d *daemon) postgres() string { return "postgres://bench@" + d.addr + "/postgres?sslmode=disable" }
-
-// postgresBin is where Debian has the programs that are not for everybody.
-func postgresBin() (string, error) {
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil {
-		return "", err
-	}
-	if path, err := exec.LookPath("initdb"); err == nil {
-		found = append(found, path)
-	}
-	if len(found) == 0 {
-		return "", errors.New("no initdb in /usr/lib/postgresql or on the PATH; apt-get install postgresql")
-	}
-	return filepath.Dir(found[len(found)-1]), nil
-}
-
-func credential(name string) (*syscall.Credential, error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 }
 
 func newDaemon(name string, end os.Signal) (d *daemon, port string, err error) {

@@ -13,7 +13,7 @@ const (
 	sizingMark  = "sizing"
 )
 
-// writeDocs puts the report into the performance page and draws its chart.
+// writeDocs puts the report into the performance page.
 func writeDocs(dir string, r *Report) error {
 	page := filepath.Join(dir, "performance.md")
 	old, err := os.ReadFile(page)
@@ -27,10 +27,7 @@ func writeDocs(dir string, r *Report) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
-	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "performance.svg"), []byte(chart(r)), 0o644)
+	return os.WriteFile(page, []byte(text), 0o644)
 }
 
 func figuresBlock(r *Report) string {

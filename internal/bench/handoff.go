@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
@@ -42,7 +41,6 @@ func newHandoff(c *counter, s setup) (http.Handler, func(context.Context) error,
 	if err != nil {
 		return nil, nil, err
 	}
-	kinds = max(s.Kinds, 1)
 	handoff.Handle(router, func(_ context.Context, in invoice) error {
 		c.handle(&in)
 		return nil
@@ -65,23 +63,4 @@ func telemetry(wanted bool) ([]handoff.Observer, func(context.Context) error, er
 	metrics, merr := middleware.Metrics(middleware.MetricsConfig{MeterProvider: meters})
 	stop := func(ctx context.Context) error { return errors.Join(traces.Shutdown(ctx), meters.Shutdown(ctx)) }
 	return []handoff.Observer{logger, tracing, metrics}, stop, errors.Join(lerr, terr, merr)
-}
-
-// kinds is how many names the handler of invoices has.
-var kinds = 1
-
-// Aliases gives one handler as many kinds as the worker shall have.
-func (invoice) Aliases() []string {
-	aliases := make([]string, kinds-1)
-	for i := range aliases {
-		aliases[i] = kindOf(i + 1)
-	}
-	return aliases
-}
-
-func kindOf(i int) string {
-	if i == 0 {
-		return kind
-	}
-	return kind + "-" + strconv.Itoa(i)
 }

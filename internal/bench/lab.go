@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -13,39 +12,29 @@ import (
 type scale struct {
 	rounds      int
 	length      time.Duration // of one run of a load
-	most        int           // tasks of it
+	tasksMax    int           // tasks of it
 	levels      []int         // in flight
 	tokens      int           // of those that are always new
 	asynqTasks  int
-	riverJobs   int
-	riverSlow   int // jobs of the configuration that does a thousand a second
-	endToEnd    int // tasks
-	paced       int
-	creates     int // of one round
-	createRuns  int // rounds of the comparison of enqueues for each of the others: its differences are small
-	kinds       []int
-	inFlight    []int
-	payloads    []int // bytes
-	remembered  []int // keys in Redis
-	soak        time.Duration
-	batchMemory int // payloads of the batch whose memory is measured
+	creates     int   // of one round
+	batchMemory int   // payloads of the batch whose memory is measured
+	remembered  []int // tasks in Redis
+
+	dispatched, drained, scheduled, done, waiting int           // tasks of the emulator's parts
+	settled, watched                              time.Duration // before memory is read, and CPU of an idle emulator
 }
 
 var (
 	full = scale{
-		rounds: 5, length: 1500 * time.Millisecond, most: 1 << 30, levels: []int{1, 16, 100, 500}, tokens: forgotten,
-		asynqTasks: 10_000, riverJobs: 20_000, riverSlow: 3_000,
-		endToEnd: 20_000, paced: 2_000, creates: 2_000, createRuns: 6,
-		kinds: []int{1, 10, 100, 1000}, inFlight: []int{1, 10, 100, 1000}, payloads: []int{100, 1_000, 10_000, 100_000, 1_000_000},
-		remembered: []int{1_000, 10_000, 100_000, 1_000_000}, soak: 10 * time.Minute, batchMemory: 1_000_000,
+		rounds: 3, length: 1500 * time.Millisecond, tasksMax: 1 << 30, levels: []int{1, 16, 100, 500}, tokens: forgotten,
+		asynqTasks: 10_000, creates: 2_000, batchMemory: 1_000_000, remembered: []int{1_000, 10_000, 100_000, 1_000_000},
+		dispatched: 30_000, drained: 100_000, scheduled: 3_000, done: 99_000, waiting: 1_000_000, settled: settled, watched: time.Minute,
 	}
 	// quick shows that everything works. Its figures are worth nothing.
 	quick = scale{
-		rounds: 1, length: 100 * time.Millisecond, most: 200, levels: []int{16}, tokens: 900,
-		asynqTasks: 200, riverJobs: 500, riverSlow: 100,
-		endToEnd: 300, paced: 50, creates: 100, createRuns: 1,
-		kinds: []int{1, 1000}, inFlight: []int{1, 100}, payloads: []int{100, 100_000},
-		remembered: []int{100, 1_000}, soak: time.Second, batchMemory: 10_000,
+		rounds: 1, length: 100 * time.Millisecond, tasksMax: 200, levels: []int{16}, tokens: 900,
+		asynqTasks: 200, creates: 100, batchMemory: 10_000, remembered: []int{100, 1_000},
+		dispatched: 300, drained: 1_000, scheduled: 30, done: 990, waiting: 10_000, settled: 100 * time.Millisecond, watched: 100 * time.Millisecond,
 	}
 )
 
@@ -54,13 +43,10 @@ var (
 type lab struct {
 	scale
 
-	profile  string // file for the CPU profile of the worker with handoff
 	progress func(text string)
 
 	redisServer *daemon
 	rdb         *redis.Client
-	postgres    *daemon
-	pool        *pgxpool.Pool
 	keys        *signer
 	tokens      []string // always new, in turn
 	stops       []func() error
@@ -91,23 +77,6 @@ func (l *lab) needRedis(ctx context.Context) error {
 	l.onClose(d.stop)
 	l.onClose(l.rdb.Close)
 	return nil
-}
-
-func (l *lab) needPostgres(ctx context.Context) error {
-	if l.postgres != nil {
-		return nil
-	}
-	d, err := startPostgres(ctx)
-	if err != nil {
-		return err
-	}
-	l.postgres = d
-	l.onClose(d.stop)
-	if l.pool, err = pgxpool.New(ctx, d.postgres()); err != nil {
-		return err
-	}
-	l.onClose(func() error { l.pool.Close(); return nil })
-	return migrateRiver(ctx, l.pool)
 }
 
 func (l *lab) needTokens() error {

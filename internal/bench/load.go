@@ -1,24 +1,51 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
+	"net/http"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// load keeps so many requests in flight, each on its own HTTP/1.1 connection:
-// the next is sent when the last is answered. It does no more than it must,
-// because it shares the processors with what is measured.
-type load struct {
-	conns []*conn
+// dispatches makes the requests that Cloud Tasks would send for tasks that
+// handoff enqueued. Each is another task; the tokens are used in turn.
+type dispatches struct {
+	url    string
+	header http.Header // what is the same for all
+	body   string
+	tokens []string
+	next   *atomic.Int64 // of the worker: no task is sent to it twice
+}
+
+func newDispatches(addr, body string, tokens []string, next *atomic.Int64) *dispatches {
+	d := &dispatches{url: "http://" + addr + "/tasks/" + kind, body: body, tokens: tokens, next: next, header: http.Header{
+		"User-Agent": {wire.UserAgentHTTP}, "Content-Type": {"application/json"}, "Accept-Encoding": {"gzip, deflate, br"},
+	}}
+	now := time.Now()
+	wire.HTTP.Write(d.header, wire.Dispatch{Queue: queue, Task: "0", ETA: now})
+	wire.Stamp{Enqueued: now, Expires: now.Add(24 * time.Hour), MaxAttempts: 5}.Write(d.header.Set)
+	return d
+}
+
+func (d *dispatches) request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, strings.NewReader(d.body))
+	if err != nil {
+		return nil, err
+	}
+	n := d.next.Add(1)
+	req.Header = d.header.Clone()
+	req.Header.Set(wire.HTTP.TaskName, fmt.Sprintf("%020d", n)) // as long as the service's names
+	req.Header.Set(wire.HeaderID, fmt.Sprintf("%026d", n))      // and handoff's IDs
+	req.Header.Set("Authorization", "Bearer "+d.tokens[n%int64(len(d.tokens))])
+	return req, nil
 }
 
 // loaded is what came of one run of a load.
@@ -28,121 +55,47 @@ type loaded struct {
 	latencies []time.Duration // sorted
 }
 
-// openLoad connects, and sends one request over each connection.
-func openLoad(ctx context.Context, addr string, inFlight int, tasks *dispatches) (*load, error) {
-	l := &load{}
-	var dialer net.Dialer
-	for range inFlight {
-		c, err := dialer.DialContext(ctx, "tcp", addr)
-		if err != nil {
-			l.close()
-			return nil, err
-		}
-		l.conns = append(l.conns, &conn{Conn: c, answers: bufio.NewReaderSize(c, 1<<10), tasks: tasks})
-	}
-	if _, err := l.run(ctx, 0, inFlight); err != nil {
-		l.close()
-		return nil, err
-	}
-	return l, nil
-}
-
-func (l *load) close() {
-	for _, c := range l.conns {
-		_ = c.Close()
-	}
-}
-
-// run sends for so long, but no more than most; or, given no length, just most.
-// An answer other than 200 is an error.
-func (l *load) run(ctx context.Context, length time.Duration, most int) (loaded, error) {
-	for _, c := range l.conns {
-		c.latencies = c.latencies[:0]
-	}
+// deliver keeps so many requests in flight: the next is sent when one has its
+// response. It sends for so long, or until limit were sent. A status other than
+// 200 is an error.
+func (d *dispatches) deliver(ctx context.Context, client *http.Client, inFlight int, length time.Duration, limit int) (loaded, error) {
+	ctx, cancel := context.WithTimeout(ctx, length+30*time.Second)
+	defer cancel()
 	var left atomic.Int64
-	left.Store(int64(most))
-	errs := make([]error, len(l.conns))
+	left.Store(int64(limit))
+	errs, latencies := make([]error, inFlight), make([][]time.Duration, inFlight)
 	begun := time.Now()
 	var work sync.WaitGroup
-	for i, c := range l.conns {
+	for i := range inFlight {
 		work.Go(func() {
-			for (length == 0 || time.Since(begun) < length) && left.Add(-1) >= 0 && errs[i] == nil && ctx.Err() == nil {
-				errs[i] = c.send()
+			for time.Since(begun) < length && left.Add(-1) >= 0 && errs[i] == nil {
+				sent := time.Now()
+				errs[i] = d.one(ctx, client)
+				latencies[i] = append(latencies[i], time.Since(sent))
 			}
 		})
 	}
 	work.Wait()
-	result := loaded{wall: time.Since(begun)}
-	for _, c := range l.conns {
-		result.latencies = append(result.latencies, c.latencies...)
-	}
+	result := loaded{wall: time.Since(begun), latencies: slices.Concat(latencies...)}
 	slices.Sort(result.latencies)
 	result.tasks = len(result.latencies)
-	return result, errors.Join(slices.Concat(errs, []error{ctx.Err()})...)
+	return result, errors.Join(errs...)
 }
 
-// conn has one request in flight.
-type conn struct {
-	net.Conn
-
-	tasks     *dispatches
-	request   []byte
-	answers   *bufio.Reader
-	latencies []time.Duration
-}
-
-// answerTime is how long a worker may take over an empty handler.
-const answerTime = 30 * time.Second
-
-func (c *conn) send() error {
-	c.request = c.tasks.appendNext(c.request[:0])
-	begun := time.Now()
-	if len(c.latencies)%16 == 0 { // setting a deadline costs
-		_ = c.SetDeadline(begun.Add(answerTime))
-	}
-	if _, err := c.Write(c.request); err != nil {
-		return err
-	}
-	status, err := readAnswer(c.answers)
+func (d *dispatches) one(ctx context.Context, client *http.Client) error {
+	req, err := d.request(ctx)
 	if err != nil {
 		return err
 	}
-	if status != 200 {
-		return fmt.Errorf("answered %d", status)
-	}
-	c.latencies = append(c.latencies, time.Since(begun))
-	return nil
-}
-
-var contentLength = []byte("Content-Length: ")
-
-// readAnswer reads one answer as net/http writes it, and says its status.
-func readAnswer(r *bufio.Reader) (status int, err error) {
-	line, err := r.ReadSlice('\n')
+	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if len(line) < 12 {
-		return 0, fmt.Errorf("no status line: %q", line)
+	_, err = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", resp.StatusCode)
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, err
-	}
-	length := 0
-	for {
-		if line, err = r.ReadSlice('\n'); err != nil {
-			return 0, err
-		}
-		if len(line) <= 2 {
-			_, err = r.Discard(length)
-			return status, err
-		}
-		if value, ok := bytes.CutPrefix(line, contentLength); ok {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return 0, err
-			}
-		}
-	}
+	return errors.Join(err, resp.Body.Close())
 }
 
 // percentile of sorted latencies.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -15,33 +14,27 @@ import (
 type Machine struct {
 	CPU        string
 	Processors int
-	Memory     string
 	Kernel     string
 	Go         string
-	Redis      string            `json:",omitempty"`
-	Postgres   string            `json:",omitempty"`
-	Modules    map[string]string `json:",omitempty"`
-	Load       float64           // average of the last minute when the run began
+	Redis      string
+	Modules    map[string]string
+	Load       float64 // average of the last minute when the run began
 }
 
 func thisMachine(ctx context.Context) Machine {
 	m := Machine{
 		CPU:        field("/proc/cpuinfo", "model name"),
 		Processors: runtime.NumCPU(),
-		Memory:     memory(),
 		Kernel:     kernel(),
 		Go:         strings.TrimPrefix(runtime.Version(), "go"),
 		Load:       loadAverage(),
 		Redis:      version(ctx, "redis-server", "--version"),
 		Modules:    make(map[string]string),
 	}
-	if bin, err := postgresBin(); err == nil {
-		m.Postgres = version(ctx, filepath.Join(bin, "postgres"), "--version")
-	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
 			switch dep.Path {
-			case "github.com/hibiken/asynq", "github.com/riverqueue/river", "github.com/redis/go-redis/v9", "github.com/labstack/echo/v4":
+			case "github.com/hibiken/asynq", "github.com/redis/go-redis/v9", "github.com/labstack/echo/v4":
 				m.Modules[dep.Path] = dep.Version
 			}
 		}
@@ -61,15 +54,6 @@ func field(path, name string) string {
 		}
 	}
 	return "unknown"
-}
-
-func memory() string {
-	kilobytes, _, _ := strings.Cut(field("/proc/meminfo", "MemTotal"), " ")
-	n, err := strconv.Atoi(kilobytes)
-	if err != nil {
-		return "unknown"
-	}
-	return strconv.Itoa(n>>20) + " GiB"
 }
 
 func firstWord(path string) string {

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
@@ -19,12 +17,12 @@ const (
 
 // processing compares what it takes to process a task, of the sides asked for,
 // in one interleaved series.
-func (l *lab) processing(ctx context.Context, worker, withAsynq, withRiver bool) ([]Row, error) {
+func (l *lab) processing(ctx context.Context, worker, withAsynq bool) ([]Row, error) {
 	var all []*experiment
 	for _, side := range []struct {
 		wanted bool
 		make   func(context.Context) ([]*experiment, error)
-	}{{worker, l.workers}, {withAsynq, l.asynqs}, {withRiver, l.rivers}} {
+	}{{worker, l.workers}, {withAsynq, l.asynqs}} {
 		if !side.wanted {
 			continue
 		}
@@ -55,15 +53,15 @@ func (l *lab) workers(ctx context.Context) ([]*experiment, error) {
 	if err := l.needTokens(); err != nil {
 		return nil, err
 	}
-	request := body(newInvoice())
+	request := string(body(newInvoice()))
 	var all []*experiment
 	for _, variant := range []string{bareEcho, obviousWay, withHandoff, withTelemetry} {
 		r, err := l.receiver(ctx, setup{Variant: variant})
 		if err != nil {
 			return nil, err
 		}
-		seen := newDispatches(1, request, l.tokens[:1], &r.next)
-		fresh := newDispatches(1, request, l.tokens, &r.next)
+		seen := newDispatches(r.first.Addr, request, l.tokens[:1], &r.next)
+		fresh := newDispatches(r.first.Addr, request, l.tokens, &r.next)
 		for _, inFlight := range l.levels {
 			row := Row{Section: "worker", Name: variant, Token: seenToken, InFlight: inFlight}
 			all = append(all, &experiment{row: row, run: func(ctx context.Context) (sample, error) {
@@ -122,65 +120,24 @@ func fillAsynq(ctx context.Context, client *asynq.Client, tasks int) error {
 	})
 }
 
-// rivers work off a table that was filled before.
-func (l *lab) rivers(ctx context.Context) ([]*experiment, error) {
-	if err := l.needPostgres(ctx); err != nil {
-		return nil, err
-	}
-	client, err := river.NewClient(riverpgxv5.New(l.pool), &river.Config{Logger: riverLog()})
-	if err != nil {
-		return nil, err
-	}
-	var all []*experiment
-	for _, variant := range []string{"README", "tuned"} {
-		c, err := l.child(ctx, "river", setup{Variant: variant, Postgres: l.postgres.postgres()})
-		if err != nil {
-			return nil, err
-		}
-		jobs := l.riverJobs
-		if variant == "README" {
-			jobs = l.riverSlow
-		}
-		all = append(all, &experiment{
-			row: Row{Section: "river", Name: "river, " + variant, InFlight: riverConfigs[variant].Queues[river.QueueDefault].MaxWorkers},
-			run: func(ctx context.Context) (sample, error) {
-				if err := truncateRiver(ctx, l.pool); err != nil {
-					return sample{}, err
-				}
-				for left := jobs; left > 0; left -= 1000 {
-					if _, err := client.InsertManyFast(ctx, manyInvoices(min(left, 1000))); err != nil {
-						return sample{}, err
-					}
-				}
-				s, err := workOff(c, jobs, meters{}.with(workerCPU, c.pid()).with(postgresCPU, l.postgres.pid()))
-				if err != nil {
-					return sample{}, err
-				}
-				return s, checkRiver(ctx, l.pool, jobs)
-			},
-		})
-	}
-	return all, nil
-}
-
 // workOff has a child process what is there, from its start until it has
 // stopped and so has marked everything.
 func workOff(c *child, tasks int, m meters) (sample, error) {
-	if _, err := c.ask(order{Do: "reset"}); err != nil {
+	if _, err := c.ask(command{Do: "reset"}); err != nil {
 		return sample{}, err
 	}
 	s := sample{tasks: tasks}
 	var err error
 	s.cpu, err = m.during(func() error {
 		begun := time.Now()
-		if _, err := c.ask(order{Do: "start"}); err != nil {
+		if _, err := c.ask(command{Do: "start"}); err != nil {
 			return err
 		}
-		if _, err := c.ask(order{Do: "await", Tasks: tasks}); err != nil {
+		if _, err := c.ask(command{Do: "await", Tasks: tasks}); err != nil {
 			return err
 		}
 		s.wall = time.Since(begun)
-		_, err := c.ask(order{Do: "stop"})
+		_, err := c.ask(command{Do: "stop"})
 		return err
 	})
 	return s, err

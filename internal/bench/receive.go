@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +20,6 @@ type receiver struct {
 
 func (l *lab) receiver(ctx context.Context, s setup) (*receiver, error) {
 	s.Redis, s.Keys = l.redisServer.addr, l.keys.url
-	if s.Variant == withHandoff && s.Kinds <= 1 {
-		s.CPUProfile = l.profile
-	}
 	c, err := l.child(ctx, "worker", s)
 	return &receiver{child: c, lab: l}, err
 }
@@ -31,12 +29,12 @@ func (r *receiver) deliver(ctx context.Context, inFlight int, tasks *dispatches)
 	if err := r.lab.empty(ctx); err != nil {
 		return sample{}, err
 	}
-	l, err := openLoad(ctx, r.first.Addr, inFlight, tasks)
-	if err != nil {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}}
+	defer client.CloseIdleConnections()
+	if _, err := tasks.deliver(ctx, client, inFlight, r.lab.length, inFlight); err != nil { // which connects
 		return sample{}, err
 	}
-	defer l.close()
-	before, err := r.ask(order{Do: "tell"})
+	before, err := r.ask(command{Do: "tell"})
 	if err != nil {
 		return sample{}, err
 	}
@@ -44,13 +42,13 @@ func (r *receiver) deliver(ctx context.Context, inFlight int, tasks *dispatches)
 	m := meters{}.with(workerCPU, r.pid()).with(redisCPU, r.lab.redisServer.pid())
 	m[loadCPU] = func() (time.Duration, error) { return measure.CPU(), nil }
 	cpu, err := m.during(func() (err error) {
-		done, err = l.run(ctx, r.lab.length, r.lab.most)
+		done, err = tasks.deliver(ctx, client, inFlight, r.lab.length, r.lab.tasksMax)
 		return err
 	})
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := r.ask(order{Do: "tell"})
+	after, err := r.ask(command{Do: "tell"})
 	if err != nil {
 		return sample{}, err
 	}

@@ -2,47 +2,34 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // Report is everything that a run found out.
 type Report struct {
-	Machine Machine
-	Date    time.Time
-	Quick   bool `json:",omitempty"` // nothing but a check that everything works
-	Rounds  int
-	Rows    []Row
-	Memory  []Memory `json:",omitempty"`
-	Soak    *Soak    `json:",omitempty"`
-	Batch   *Batch   `json:",omitempty"`
-	Aims    []Aim    `json:",omitempty"`
-	Sizes   []Size   `json:",omitempty"`
+	Machine   Machine
+	Date      time.Time
+	Quick     bool // nothing but a check that everything works
+	Rounds    int
+	Rows      []Row
+	Relations []Relation
+	Memory    []Memory
+	Sizes     []Size
 }
 
 // Row is one case and what it came to.
 type Row struct {
 	Section   string
 	Name      string
-	Token     string `json:",omitempty"`
-	InFlight  int    `json:",omitempty"`
-	Of        string `json:",omitempty"` // what grows
-	Size      int    `json:",omitempty"` // how far
-	Error     string `json:",omitempty"` // why there are no figures
+	Token     string
+	InFlight  int
+	Error     string // why there are no figures
 	Rate      Figure // tasks a second
 	CPU       map[string]Figure
 	All       Figure // CPU of all processes that count, µs a task
 	P50, P99  Figure // ms
 	Allocated Figure // bytes of the worker, or allocations of the producer
-	Added     *Added `json:",omitempty"`
-}
-
-// Added is the median of what a way to enqueue takes beyond the bare client,
-// round by round.
-type Added struct {
-	CPU    float64 // µs
-	Allocs float64
 }
 
 func (r Row) title() string {
@@ -53,13 +40,21 @@ func (r Row) title() string {
 	if r.InFlight != 0 {
 		parts = append(parts, fmt.Sprintf("%d in flight", r.InFlight))
 	}
-	if r.Of != "" {
-		parts = append(parts, r.Of)
-	}
-	if r.Size != 0 {
-		parts = append(parts, strconv.Itoa(r.Size))
-	}
 	return strings.Join(parts, ", ")
+}
+
+// Relation is what something costs beside what it is measured against in the same
+// run, and the limit it should keep: 0 if there is none.
+type Relation struct {
+	Of    string
+	Value float64
+	Unit  string
+	Limit float64
+	Note  string
+}
+
+func (r *Report) relate(of string, value float64, unit string, limit float64, note string) {
+	r.Relations = append(r.Relations, Relation{of, value, unit, limit, note})
 }
 
 // Memory is what Redis keeps of so many tasks that are done.
@@ -68,31 +63,29 @@ type Memory struct {
 	Bytes float64 // a task
 }
 
-// Soak is a worker under load for long.
-type Soak struct {
-	InFlight  int
-	Length    time.Duration
-	Tasks     int
-	Resident  []int64 // bytes, at even intervals
-	Allocated float64 // bytes a delivery
-	Error     string  `json:",omitempty"`
-}
-
-// Batch is the memory of a large EnqueueBatch.
-type Batch struct {
-	Tasks int
-	Peak  uint64 // bytes of heap
-	CPU   float64
-}
-
-// row finds one case.
-func (r *Report) row(section, name, token string, inFlight int) (Row, bool) {
+// row finds the case with 100 in flight.
+func (r *Report) row(section, name, token string) (Row, bool) {
 	for _, row := range r.Rows {
-		if row.Section == section && row.Name == name && row.Token == token && (inFlight == 0 || row.InFlight == inFlight) && row.Error == "" {
+		if row.Section == section && row.Name == name && row.Token == token && row.InFlight == 100 && row.Error == "" {
 			return row, true
 		}
 	}
 	return Row{}, false
+}
+
+// compare relates the worker with handoff to bare echo and to asynq.
+func (r *Report) compare() {
+	ours, ok := r.row("worker", withHandoff, seenToken)
+	if !ok {
+		return
+	}
+	if bare, ok := r.row("worker", bareEcho, seenToken); ok {
+		r.relate("CPU of a delivery, 100 in flight, token seen before", ours.CPU[workerCPU].Median/bare.CPU[workerCPU].Median, "times bare echo with the same decode", 0, "")
+	}
+	if pull, ok := r.row("asynq", "asynq, tuned", ""); ok {
+		r.relate("the same", ours.CPU[workerCPU].Median/pull.CPU[workerCPU].Median, "times asynq, tuned", 0, "")
+		r.relate("the same, with Redis on both sides", ours.All.Median/pull.All.Median, "times asynq, tuned", 0, "")
+	}
 }
 
 // failures are the titles of the cases that have no figures.
@@ -102,9 +95,6 @@ func (r *Report) failures() []string {
 		if row.Error != "" {
 			failed = append(failed, row.title()+": "+row.Error)
 		}
-	}
-	if r.Soak != nil && r.Soak.Error != "" {
-		failed = append(failed, "soak: "+r.Soak.Error)
 	}
 	return failed
 }

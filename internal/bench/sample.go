@@ -14,9 +14,7 @@ import (
 const (
 	workerCPU   = "worker"
 	redisCPU    = "redis"
-	postgresCPU = "postgres"
 	producerCPU = "producer"
-	emulatorCPU = "emulator"
 	loadCPU     = "load" // which Cloud Tasks has in its place: it is shown, and not counted
 )
 
@@ -32,13 +30,9 @@ type sample struct {
 // meters read the CPU of processes.
 type meters map[string]func() (time.Duration, error)
 
-// with adds a process, and its children if it is one that has some.
+// with adds a process.
 func (m meters) with(whose string, pid int) meters {
-	read := measure.CPUOf
-	if whose == postgresCPU {
-		read = measure.CPUOfFamily
-	}
-	m[whose] = func() (time.Duration, error) { return read(pid) }
+	m[whose] = func() (time.Duration, error) { return measure.CPUOf(pid) }
 	return m
 }
 

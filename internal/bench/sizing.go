@@ -39,8 +39,8 @@ const (
 
 // sizesOf applies the costs of this run. The handlers' own work comes on top.
 func sizesOf(r *Report) []Size {
-	seen, ok1 := r.row("worker", withHandoff, seenToken, 100)
-	fresh, ok2 := r.row("worker", withHandoff, newTokens, 100)
+	seen, ok1 := r.row("worker", withHandoff, seenToken)
+	fresh, ok2 := r.row("worker", withHandoff, newTokens)
 	if !ok1 || !ok2 || len(r.Memory) == 0 {
 		return nil
 	}

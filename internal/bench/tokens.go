@@ -1,11 +1,9 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
@@ -19,20 +17,14 @@ type signer struct {
 }
 
 func startSigner() (*signer, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
 	key := oidctest.NewKey("bench")
 	jwks := oidctest.JWKS(key)
-	s := &signer{key: key, url: "http://" + l.Addr().String() + "/certs"}
-	s.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	addr, server, err := serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "public, max-age=20000")
 		_, _ = w.Write(jwks)
-	})}
-	go func() { _ = s.server.Serve(l) }()
-	return s, nil
+	}))
+	return &signer{key: key, server: server, url: "http://" + addr + "/certs"}, err
 }
 
 func (s *signer) stop() error { return s.server.Close() }

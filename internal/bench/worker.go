@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
 	"runtime"
-	"runtime/pprof"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,7 +17,6 @@ type worker struct {
 
 	server   *http.Server
 	shutdown func(ctx context.Context) error
-	profile  *os.File
 }
 
 // Variants of the worker.
@@ -33,28 +27,16 @@ const (
 	withTelemetry = "telemetry"
 )
 
-func newWorker(ctx context.Context, s setup) (role, answer, error) {
+func newWorker(ctx context.Context, s setup) (role, reply, error) {
 	w := &worker{counter: newCounter()}
 	handler, shutdown, err := w.handler(ctx, s)
 	if err != nil {
-		return nil, answer{}, err
+		return nil, reply{}, err
 	}
 	w.shutdown = shutdown
-	if s.CPUProfile != "" {
-		if w.profile, err = os.Create(s.CPUProfile); err != nil {
-			return nil, answer{}, err
-		}
-		if err := pprof.StartCPUProfile(w.profile); err != nil {
-			return nil, answer{}, err
-		}
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, answer{}, err
-	}
-	w.server = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	go func() { _ = w.server.Serve(l) }()
-	return w, answer{Addr: l.Addr().String()}, nil
+	addr, server, err := serve(handler)
+	w.server = server
+	return w, reply{Addr: addr}, err
 }
 
 // handler makes that of the variant, and what ends it.
@@ -71,36 +53,21 @@ func (w *worker) handler(ctx context.Context, s setup) (http.Handler, func(conte
 }
 
 func (w *worker) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	err := errors.Join(w.server.Shutdown(ctx), w.shutdown(ctx))
-	if w.profile != nil {
-		pprof.StopCPUProfile()
-		err = errors.Join(err, w.profile.Close())
-	}
-	return err
+	return errors.Join(w.server.Shutdown(ctx), w.shutdown(ctx))
 }
 
-// counter is the empty handler of every side: it counts, and notes how old a
-// task is that says when it was sent.
+// counter is the empty handler of every side: it counts.
 type counter struct {
 	handled atomic.Int64
 	goal    atomic.Int64
 	reached chan struct{}
-
-	mu        sync.Mutex
-	latencies []time.Duration
 }
 
 func newCounter() *counter { return &counter{reached: make(chan struct{}, 1)} }
 
-func (c *counter) handle(in *invoice) {
-	if in.Sent != 0 {
-		latency := time.Since(time.Unix(0, in.Sent))
-		c.mu.Lock()
-		c.latencies = append(c.latencies, latency)
-		c.mu.Unlock()
-	}
+func (c *counter) handle(*invoice) {
 	if c.handled.Add(1) == c.goal.Load() {
 		c.reach()
 	}
@@ -113,8 +80,8 @@ func (c *counter) reach() {
 	}
 }
 
-// drain is how long the slowest side may take for the tasks of one run.
-const drain = 5 * time.Minute
+// drainTimeout is how long the slowest side may take for the tasks of one run.
+const drainTimeout = 5 * time.Minute
 
 // await waits until so many tasks have been handled.
 func (c *counter) await(ctx context.Context, tasks int) error {
@@ -122,7 +89,7 @@ func (c *counter) await(ctx context.Context, tasks int) error {
 	if c.handled.Load() >= int64(tasks) {
 		c.reach()
 	}
-	ctx, cancel := context.WithTimeout(ctx, drain)
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	select {
 	case <-c.reached:
@@ -132,38 +99,22 @@ func (c *counter) await(ctx context.Context, tasks int) error {
 	}
 }
 
-func (c *counter) carryOut(ctx context.Context, o order) (answer, error) {
-	switch o.Do {
+func (c *counter) do(ctx context.Context, what command) (reply, error) {
+	switch what.Do {
 	case "await":
-		return answer{}, c.await(ctx, o.Tasks)
+		return reply{}, c.await(ctx, what.Tasks)
 	case "reset":
-		c.mu.Lock()
-		defer c.mu.Unlock()
 		c.handled.Store(0)
 		c.goal.Store(0)
-		c.latencies = c.latencies[:0]
 		select {
 		case <-c.reached:
 		default:
 		}
-		return answer{}, nil
+		return reply{}, nil
 	case "tell":
-		return c.tell(), nil
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return reply{Tasks: int(c.handled.Load()), Allocated: m.TotalAlloc}, nil
 	}
-	return answer{}, fmt.Errorf("cannot %q", o.Do)
-}
-
-func (c *counter) tell() answer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	slices.Sort(c.latencies)
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return answer{
-		Tasks:     int(c.handled.Load()),
-		P50:       percentile(c.latencies, 50),
-		P99:       percentile(c.latencies, 99),
-		Allocated: m.TotalAlloc,
-		Heap:      m.HeapInuse,
-	}
+	return reply{}, fmt.Errorf("cannot %q", what.Do)
 }
