@@ -1,6 +1,5 @@
 // Package clients runs clients of other languages against the emulator:
-// Google's Node client and gcloud. It is a module of its own, so that testing
-// the library needs nothing but Go.
+// Google's Node client and gcloud.
 //
 // A client that is not installed skips its test, unless
 // HANDOFF_REQUIRE_CLIENTS is set, as it is in CI: then a missing Node is a

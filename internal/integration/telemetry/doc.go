@@ -1,4 +1,3 @@
 // Package telemetry tests what package middleware traces and counts, with
-// OpenTelemetry's own SDK. It is a module of its own because the users of
-// handoff choose their SDK, or none.
+// OpenTelemetry's own SDK: the users of handoff choose theirs, or none.
 package telemetry
