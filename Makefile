@@ -37,6 +37,10 @@ api: ## Write the exported API and what it costs to import into api/
 size: ## Print the size of a program that only enqueues
 	@internal/tools/producer-size
 
+.PHONY: count
+count: ## Print lines by area, exported names and nolint directives
+	@go run ./internal/tools/count
+
 .PHONY: docs
 docs: ## Run the commands that the pages show, and check all else they say
 	@HANDOFF_RUN_DOCS=1 go test -short -count=1 ./internal/docs
@@ -54,12 +58,12 @@ mutants: ## Break the library on purpose, one patch at a time, and see the tests
 	@go run ./internal/mutants
 
 .PHONY: bench
-bench: ## Measure the library beside its rivals and write docs/performance.* (half an hour)
+bench: ## Measure the library beside what it replaces and write docs/performance.md (twenty minutes)
 	@go run -C internal/bench . -all -docs ../../docs
 
 .PHONY: browser
 browser: ## Try the dashboard in Chromium (Debian's package of that name)
-	@cd internal/integration/browser && HANDOFF_REQUIRE_BROWSER=1 go test -shuffle=on ./...
+	@HANDOFF_REQUIRE_BROWSER=1 go test -C internal/integration -shuffle=on ./browser/...
 
 .PHONY: screenshots
 screenshots: ## Take pictures of the dashboard into bin/screenshots, and those of the docs

@@ -66,33 +66,13 @@ func run() error {
 	url := "http://" + listener.Addr().String()
 	fmt.Printf("Cloud Tasks: the emulator, in this process\nRedis:       %s\nWorker:      %s/tasks\n\n", where, url)
 
-	// The worker: who may call, the stores of the fence and the dead letters, and
-	// one plain function for each kind.
-	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
-		Audiences: []string{url},
-		Callers:   []string{account},
-		Keys:      handoff.StaticKeys(tasks.JWKS()), // leave this out in production: the default is Google's keys
-	})
-	if err != nil {
-		return err
-	}
 	letters := redisstore.NewDeadLetters(rdb, nil)
 	book := newLedger(os.Stdout)
-	router, err := handoff.NewRouter(handoff.RouterConfig{
-		Verifier:    verifier,
-		Store:       redisstore.New(rdb, nil),
-		DeadLetters: letters,
-		Observers:   []handoff.Observer{{End: book.delivered}},
-		Logger:      slog.New(slog.DiscardHandler), // the table shows it all
-	})
+	router, err := newWorker(url, tasks, redisstore.New(rdb, nil), letters, book)
 	if err != nil {
 		return err
 	}
-	registerHandlers(router)
-	e := echo.New()
-	router.Mount(e.Group("/tasks"))
-	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = server.Serve(listener) }()
+	server := serve(listener, router)
 	defer server.Close()
 
 	// The producer: one line for each task.
@@ -120,6 +100,40 @@ func run() error {
 		return err
 	}
 	return book.summary(ctx, letters)
+}
+
+// newWorker makes the worker: who may call, the stores of the fence and the dead
+// letters, and one plain function for each kind.
+func newWorker(url string, tasks *emulator.Server, store handoff.Store, letters handoff.DeadLetterStore, book *ledger) (*handoff.Router, error) {
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
+		Audiences: []string{url},
+		Callers:   []string{account},
+		Keys:      handoff.StaticKeys(tasks.JWKS()), // leave this out in production: the default is Google's keys
+	})
+	if err != nil {
+		return nil, err
+	}
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		Verifier:    verifier,
+		Store:       store,
+		DeadLetters: letters,
+		Observers:   []handoff.Observer{{End: book.delivered}},
+		Logger:      slog.New(slog.DiscardHandler), // the table shows it all
+	})
+	if err != nil {
+		return nil, err
+	}
+	registerHandlers(router)
+	return router, nil
+}
+
+// serve mounts the router as a service would.
+func serve(listener net.Listener, router *handoff.Router) *http.Server {
+	e := echo.New()
+	router.Mount(e.Group("/tasks"))
+	server := &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	return server
 }
 
 // createQueue makes the queue with its limits and its pace of retries.

@@ -48,30 +48,11 @@ func Run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 
-	// The worker: a service with an address, and a function for each type.
-	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
-		Audiences: []string{origin}, Callers: []string{account}, Keys: handoff.StaticKeys(tasks.JWKS()),
-	})
-	if err != nil {
-		return err
-	}
 	letters := memstore.NewDeadLetters()
-	router, err := handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier, Store: memstore.New(), DeadLetters: letters, Logger: slog.New(slog.DiscardHandler),
-	})
+	router, err := newWorker(tasks, letters, say)
 	if err != nil {
 		return err
 	}
-	handoff.Handle(router, func(ctx context.Context, w Welcome) error {
-		attempt := handoff.InfoFromContext(ctx).Attempt
-		if err := send(w.User, attempt); errors.Is(err, errNoUser) {
-			return handoff.Permanent(err)
-		} else if err != nil {
-			return err
-		}
-		say.Printf("%s is welcome, at attempt %d", w.User, attempt)
-		return nil
-	})
 	tasks.SetHandler(router)
 	defer func() { _ = router.Shutdown(context.WithoutCancel(ctx)) }()
 
@@ -111,6 +92,33 @@ func Run(ctx context.Context, out io.Writer) error {
 		say.Printf("%s failed for good", l.Payload)
 	}
 	return err
+}
+
+// newWorker makes the worker: a service with an address, and a function for each type.
+func newWorker(tasks *emulator.Server, letters handoff.DeadLetterStore, say *log.Logger) (*handoff.Router, error) {
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
+		Audiences: []string{origin}, Callers: []string{account}, Keys: handoff.StaticKeys(tasks.JWKS()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		Verifier: verifier, Store: memstore.New(), DeadLetters: letters, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	handoff.Handle(router, func(ctx context.Context, w Welcome) error {
+		attempt := handoff.InfoFromContext(ctx).Attempt
+		if err := send(w.User, attempt); errors.Is(err, errNoUser) {
+			return handoff.Permanent(err)
+		} else if err != nil {
+			return err
+		}
+		say.Printf("%s is welcome, at attempt %d", w.User, attempt)
+		return nil
+	})
+	return router, nil
 }
 
 var errNoUser = errors.New("no such user")

@@ -39,29 +39,14 @@ func Run(ctx context.Context, out io.Writer) error {
 	defer mini.Close()
 	redis := asynq.RedisClientOpt{Addr: mini.Addr()}
 
-	// The worker: handlers by the name of their type.
+	// The worker.
 	server := asynq.NewServer(redis, asynq.Config{
 		Queues:                   map[string]int{"emails": 1},
 		RetryDelayFunc:           func(int, error, *asynq.Task) time.Duration { return time.Second },
 		DelayedTaskCheckInterval: time.Second,
 		LogLevel:                 asynq.FatalLevel,
 	})
-	mux := asynq.NewServeMux()
-	mux.HandleFunc(typeWelcome, func(ctx context.Context, t *asynq.Task) error {
-		var w Welcome
-		if err := json.Unmarshal(t.Payload(), &w); err != nil {
-			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
-		}
-		retried, _ := asynq.GetRetryCount(ctx)
-		if err := send(w.User, retried+1); errors.Is(err, errNoUser) {
-			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
-		} else if err != nil {
-			return err
-		}
-		say.Printf("%s is welcome, at attempt %d", w.User, retried+1)
-		return nil
-	})
-	if err := server.Start(mux); err != nil {
+	if err := server.Start(newWorker(say)); err != nil {
 		return err
 	}
 	defer server.Shutdown()
@@ -104,6 +89,26 @@ func Run(ctx context.Context, out io.Writer) error {
 		say.Printf("%s failed for good", t.Payload)
 	}
 	return err
+}
+
+// newWorker makes the worker: handlers by the name of their type.
+func newWorker(say *log.Logger) *asynq.ServeMux {
+	mux := asynq.NewServeMux()
+	mux.HandleFunc(typeWelcome, func(ctx context.Context, t *asynq.Task) error {
+		var w Welcome
+		if err := json.Unmarshal(t.Payload(), &w); err != nil {
+			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+		}
+		retried, _ := asynq.GetRetryCount(ctx)
+		if err := send(w.User, retried+1); errors.Is(err, errNoUser) {
+			return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+		} else if err != nil {
+			return err
+		}
+		say.Printf("%s is welcome, at attempt %d", w.User, retried+1)
+		return nil
+	})
+	return mux
 }
 
 // settle waits until nothing is left but the archive.
