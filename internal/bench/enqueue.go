@@ -19,6 +19,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
@@ -176,8 +177,9 @@ func (p *producing) same() *cloudtaskspb.CreateTaskRequest {
 		Parent: queueName,
 		Task: &cloudtaskspb.Task{
 			RetryConfig: &cloudtaskspb.RetryConfig{
-				MaxAttempts: retry.GetMaxAttempts(), MaxRetryDuration: retry.GetMaxRetryDuration(),
-				MinBackoff: retry.GetMinBackoff(), MaxBackoff: retry.GetMaxBackoff(), MaxDoublings: retry.GetMaxDoublings(),
+				MaxAttempts: retry.GetMaxAttempts(), MaxRetryDuration: durationpb.New(retry.GetMaxRetryDuration().AsDuration()),
+				MinBackoff: durationpb.New(retry.GetMinBackoff().AsDuration()), MaxBackoff: durationpb.New(retry.GetMaxBackoff().AsDuration()),
+				MaxDoublings: retry.GetMaxDoublings(),
 			},
 			MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{
 				Url: model.GetUrl(), HttpMethod: model.GetHttpMethod(), Headers: header, Body: body,
