@@ -15,6 +15,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/brillconsulting/handoff"
@@ -80,6 +81,7 @@ func (q *queues) ensure(ctx context.Context, name string) error {
 		return nil
 	}
 	location, _, _ := strings.Cut(name, "/queues/")
+	ctx = metadata.NewOutgoingContext(ctx, nil) // the call's own routes to the queue
 	_, err := q.api.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{Name: name}})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
 		return err

@@ -175,7 +175,7 @@ func TestLog(t *testing.T) {
 	_, err = p.end(t, syscall.SIGTERM)
 	assert.NoError(t, err)
 	said := p.stderr.String()
-	for _, line := range []string{"msg=call method=/google.cloud.tasks.v2.CloudTasks/CreateTask resource=" + emails + "/tasks/", "msg=attempt queue=" + emails + " task="} {
+	for _, line := range []string{"msg=call method=/google.cloud.tasks.v2.CloudTasks/CreateTask resource=" + emails + "/tasks/", "msg=dispatch queue=" + emails + " task="} {
 		assert.Equal(t, strings.Count(said, line), 1)
 	}
 	assert.Equal(t, strings.Contains(said, "correct-horse"), false)
