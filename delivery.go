@@ -37,12 +37,14 @@ type delivery struct {
 	body        []byte
 	freeBody    func()
 
-	hold   lease.Hold[Lease]
-	claim  Claim
-	ctx    context.Context // of what goes on now: claim and run end with the caller, settling does not
-	run    runContext
-	next   nextCalls
-	cancel context.CancelCauseFunc // of the claim and the run; nil before
+	hold    lease.Hold[Lease]
+	claim   Claim
+	ctx     context.Context // of what goes on now: claim and run end with the caller, settling does not
+	run     runContext
+	next    nextCalls
+	aborts  bool                    // the handler wants the connection aborted
+	returns bool                    // the goroutine goes on after the delivery
+	cancel  context.CancelCauseFunc // of the claim and the run; nil before
 }
 
 // storeTimeout bounds calls of the Store and the dead-letter store that the
@@ -286,8 +288,8 @@ func (d *delivery) perform() {
 	d.startClock()
 	defer d.run.end()
 
-	// A handler that ends by runtime.Goexit or http.ErrAbortHandler takes this
-	// goroutine with it; its claim is settled on the way out.
+	// A handler that calls runtime.Goexit ends this goroutine; its claim is
+	// settled on the way out.
 	settled := false
 	defer func() {
 		if !settled {
@@ -319,8 +321,9 @@ func (d *delivery) startClock() {
 	d.run = runContext{parent: d.ctx, delivery: d}
 }
 
-// call runs the Use middleware and the handler. A panic becomes an error,
-// except the one by which net/http is asked to abort the connection.
+// call runs the Use middleware and the handler. A panic becomes an error; the
+// one by which net/http is asked to abort the connection goes on, bare as
+// net/http wants it, once the attempt is settled.
 func (d *delivery) call(ctx context.Context) (err error) {
 	defer func() {
 		p := recover()
@@ -328,7 +331,8 @@ func (d *delivery) call(ctx context.Context) (err error) {
 			return
 		}
 		if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
-			panic(p)
+			d.aborts, err = true, errors.New("handoff: the handler aborted the connection")
+			return
 		}
 		err = fmt.Errorf("handoff: the handler panicked: %v", p)
 		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
@@ -343,14 +347,21 @@ func (d *delivery) call(ctx context.Context) (err error) {
 	return d.handler.run(ctx, d.payload)
 }
 
-// respond writes the status, which is all that Cloud Tasks reads.
+// respond writes the status, which is all that Cloud Tasks reads. It is
+// deferred and writes it also when the connection is given up: what recovers
+// above the router might send a 200 otherwise.
 func (d *delivery) respond(w http.ResponseWriter) {
+	if !d.result.Outcome.valid() {
+		d.end(Failed, errNoEnd)
+	}
 	status := d.router.statuses[d.result.Outcome]
 	if d.result.Outcome == Throttled {
 		w.Header().Set("Retry-After", retryAfter(d.result.Err))
 	}
 	w.WriteHeader(status)
-	d.result.Status = status
+	if d.returns {
+		d.result.Status = status
+	}
 }
 
 // attrs are the log attributes that name the task, followed by more.

@@ -112,7 +112,7 @@ func TestRefusals(t *testing.T) {
 		{"null", func(d *task) { d.body = `null` }, "", 205, handoff.ReasonUndecodable},
 		{"empty", func(d *task) { d.body = `` }, "", 205, handoff.ReasonUndecodable},
 		{"invalid", func(d *task) { d.body = `{"text":"invalid"}` }, "", 205, handoff.ReasonInvalid},
-		{"not gzip", func(d *task) { d.header = with("Content-Encoding", "gzip") }, "", 205, handoff.ReasonUndecodable},
+		{"not gzip", func(d *task) { d.body = "\x1f\x8b"; d.header = with("Content-Encoding", "gzip") }, "", 205, handoff.ReasonUndecodable},
 		{"too large", func(d *task) { d.body = strings.Repeat(" ", 2049) }, "", 413, ""},
 		{"too large inflated", func(d *task) { d.body = zipped.String(); d.header = with("Content-Encoding", "gzip") }, "", 413, ""},
 		{"no task name", func(d *task) { d.header = http.Header{"X-Cloudtasks-Taskname": nil} }, "", 400, ""},

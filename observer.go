@@ -96,9 +96,6 @@ func (d *delivery) observeEnd() {
 	if watched == nil && len(d.begun) == 0 {
 		return
 	}
-	if !d.result.Outcome.valid() {
-		d.end(Failed, errNoEnd)
-	}
 	result := d.result
 	result.Info = d.info()
 	if watched != nil {

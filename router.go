@@ -240,13 +240,17 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	d := &delivery{router: r, req: req}
 	d.result.Received, d.result.ctx = time.Now(), req.Context()
 	defer d.observeEnd()
+	defer d.respond(w)
 	d.observeBegin(r.config.Observers)
 	if entered {
 		d.process()
 	} else {
 		d.end(Interrupted, nil)
 	}
-	d.respond(w)
+	if d.aborts {
+		panic(http.ErrAbortHandler)
+	}
+	d.returns = true
 }
 
 // Shutdown stops taking deliveries, which are answered [Interrupted] from now

@@ -22,7 +22,8 @@ var (
 	ErrEncoding = errors.New("bad content encoding")
 )
 
-// Read returns the body of r, decompressed if its Content-Encoding is gzip. The
+// Read returns the body of r, decompressed if it is compressed with gzip and its
+// Content-Encoding says so. The
 // limit holds for the compressed and for the decompressed size.
 //
 // The caller owns the bytes until it calls release, which it must do exactly
@@ -43,7 +44,7 @@ func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	if err := sent.fill(r.Body, int(r.ContentLength), limit); err != nil {
 		return nil, sent.release, err
 	}
-	if !compressed {
+	if !compressed || inflatedBefore(sent.Bytes()) {
 		return sent.Bytes(), sent.release, nil
 	}
 	// Read all of it before decompressing, so that a broken connection cannot be
@@ -54,6 +55,12 @@ func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 		return nil, inflated.release, err
 	}
 	return inflated.Bytes(), inflated.release, nil
+}
+
+// inflatedBefore reports whether a body is not compressed although its headers
+// say so: middleware that inflates requests leaves Content-Encoding as it was.
+func inflatedBefore(b []byte) bool {
+	return len(b) > 0 && !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) // RFC 1952 §2.3.1
 }
 
 func isGzip(h http.Header) (bool, error) {

@@ -1,0 +1,118 @@
+package frameworks_test
+
+import (
+	"compress/gzip"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/gin-gonic/gin"
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+	"github.com/labstack/echo/v4"
+	echomiddleware "github.com/labstack/echo/v4/middleware"
+	echo5 "github.com/labstack/echo/v5"
+	echo5middleware "github.com/labstack/echo/v5/middleware"
+)
+
+// What the middleware of every framework is told, as far as it has such.
+const (
+	bodyLimit = 8 << 10 // bytes; the router's MaxBody is less
+	timeout   = 500 * time.Millisecond
+)
+
+// mounts serve a router below /tasks with what a service of each framework
+// commonly has around it: recover, request ID, decompress, a body limit, a
+// timeout.
+var mounts = map[string]func(*handoff.Router) http.Handler{
+	"net/http": mountNetHTTP,
+	"chi":      mountChi,
+	"gin":      mountGin,
+	"echo v4":  mountEcho4,
+	"echo v5":  mountEcho5,
+}
+
+func mountNetHTTP(router *handoff.Router) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/tasks/", router)
+	return requestID(recovered(http.TimeoutHandler(http.MaxBytesHandler(inflated(mux), bodyLimit), timeout, "")))
+}
+
+func mountChi(router *handoff.Router) http.Handler {
+	r := chi.NewRouter()
+	r.Use(chimiddleware.RequestID, chimiddleware.Recoverer, chimiddleware.RequestSize(bodyLimit), chimiddleware.Timeout(timeout), inflated)
+	r.Mount("/tasks", router)
+	return r
+}
+
+func mountGin(router *handoff.Router) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.Use(gin.RecoveryWithWriter(nil), func(c *gin.Context) {
+		c.Header("X-Request-Id", "1")
+		ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
+		defer cancel()
+		c.Request = c.Request.WithContext(ctx)
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, bodyLimit)
+		c.Next()
+	})
+	engine.Any("/tasks/:kind", gin.WrapH(inflated(router)))
+	return engine
+}
+
+func mountEcho4(router *handoff.Router) http.Handler {
+	e := echo.New()
+	e.Use(echomiddleware.RecoverWithConfig(echomiddleware.RecoverConfig{DisableStackAll: true, DisablePrintStack: true}),
+		echomiddleware.RequestID(), echomiddleware.BodyLimit("8K"), echomiddleware.ContextTimeout(timeout), echomiddleware.Decompress())
+	router.Mount(e.Group("/tasks"))
+	return e
+}
+
+func mountEcho5(router *handoff.Router) http.Handler {
+	e := echo5.New()
+	e.Use(echo5middleware.Recover(), echo5middleware.RequestID(), echo5middleware.BodyLimit(bodyLimit),
+		echo5middleware.ContextTimeout(timeout), echo5middleware.Decompress())
+	e.Any("/tasks/:kind", echo5.WrapHandler(router))
+	return e
+}
+
+// The middleware that net/http and others have people write themselves.
+
+func requestID(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Request-Id", "1")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p)
+			default:
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// inflated leaves Content-Encoding as it is, as echo's Decompress does.
+func inflated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Encoding") == "gzip" {
+			body, err := gzip.NewReader(r.Body)
+			if err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			defer body.Close()
+			r.Body = body
+		}
+		next.ServeHTTP(w, r)
+	})
+}
