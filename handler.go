@@ -38,12 +38,15 @@ type Middleware func(next Handler) Handler
 // ([ErrInterrupted]); [context.Cause] says which. The lease is renewed until
 // fn returns, so an fn that ignores ctx blocks its task, never doubles it.
 //
-// Call Handle before the router serves. It panics if the kind is not valid or
-// already has a handler, naming the kind and both places.
+// Call Handle before the router serves. It panics if fn is nil, or if the kind
+// is not valid or already has a handler, naming the kind and both places.
 func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error) {
 	where := "an unknown place"
 	if _, file, line, ok := runtime.Caller(1); ok {
 		where = fmt.Sprintf("%s:%d", file, line)
+	}
+	if fn == nil {
+		panic(fmt.Sprintf("handoff: Handle at %s: the handler is nil", where))
 	}
 	zero := zeroPayload[T](where)
 	r.register(&handler{
@@ -71,11 +74,12 @@ func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
 			return nil, ReasonUndecodable, errors.New("handoff: the body is null")
 		}
 		payload := new(T)
-		if err := json.Unmarshal(body, payload); err != nil {
+		err := guard("UnmarshalJSON", func() error { return json.Unmarshal(body, payload) })
+		if err != nil {
 			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", *payload, withoutValue(err))
 		}
 		if validates {
-			if err := validate(*payload); err != nil {
+			if err := guard("Validate", func() error { return validate(*payload) }); err != nil {
 				return payload, ReasonInvalid, fmt.Errorf("handoff: the payload is not valid: %w", err)
 			}
 		}
@@ -91,6 +95,9 @@ func withoutValue(err error) error {
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("syntax error at offset %d", e.Offset)
+	}
+	if _, ok := errors.AsType[*panicError](err); ok {
+		return errors.New("its own unmarshaller panicked")
 	}
 	return errors.New("its own unmarshaller refused it")
 }

@@ -10,9 +10,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/brillconsulting/handoff/internal/lease"
-	"github.com/brillconsulting/handoff/internal/refusals"
 )
 
 // RouterConfig says how a [Router] receives tasks. Verifier and Store are
@@ -99,18 +96,21 @@ type RouterConfig struct {
 type Router struct {
 	config   RouterConfig
 	log      *slog.Logger
-	refused  *refusals.Log
+	refused  *refusalLog
 	handlers map[string]*handler
 	run      Handler // the Use middleware around the handler; nil if there is none
 	use      []Middleware
-	keeper   *lease.Keeper[Lease]
+	keeper   *leaseKeeper
 	statuses [len(outcomes)]int
 
 	mu       sync.Mutex
 	draining bool
 	active   int           // deliveries in the pipeline
 	drained  chan struct{} // closed when draining and none is active
-	cleanups sync.WaitGroup
+
+	cleanups     sync.WaitGroup // what goes on beside the deliveries
+	cleanupCtx   context.Context
+	stopCleanups context.CancelFunc
 }
 
 const (
@@ -127,6 +127,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		handlers: make(map[string]*handler),
 		drained:  make(chan struct{}),
 	}
+	r.cleanupCtx, r.stopCleanups = context.WithCancel(context.Background()) //nolint:gosec // Shutdown calls stopCleanups
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
 		return nil, err
 	}
@@ -134,8 +135,8 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	r.config.Observers = slices.Clone(config.Observers)
 	r.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	r.config.Lease = cmp.Or(config.Lease, defaultLease)
-	r.refused = refusals.New(r.log)
-	r.keeper = lease.New(lease.Config[Lease]{Renew: r.config.Store.Renew, TTL: r.config.Lease, Lost: ErrLeaseLost, Log: r.log})
+	r.refused = &refusalLog{logger: r.log, last: make(map[Reason]refusal)}
+	r.keeper = newLeaseKeeper(r.config.Store, r.config.Lease, r.log)
 	if config.DeadLetters == nil {
 		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that die are logged and gone")
 	}
@@ -256,20 +257,21 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // Shutdown stops taking deliveries, which are answered [Interrupted] from now
 // on, and waits for the running ones. When ctx ends first, it cancels their
 // handlers with [ErrInterrupted] and waits a little longer for them to return,
-// so that their claims are released uncounted; handlers that still run keep
-// their claims until the lease runs out, and the error counts them.
+// so that their claims are released uncounted. Handlers that still run then
+// keep their claims, which are renewed until they return or the process ends;
+// the error counts them.
 //
 // Cloud Run kills a service 10 s after SIGTERM: give ctx about 8 s.
 func (r *Router) Shutdown(ctx context.Context) error {
 	r.drain()
-	defer r.keeper.Close()
-	defer r.cleanups.Wait()
+	defer r.keeper.close()
+	defer r.endCleanups(ctx)
 	select {
 	case <-r.drained:
 		return nil
 	case <-ctx.Done():
 	}
-	r.keeper.Interrupt(ErrInterrupted)
+	r.keeper.interrupt(ErrInterrupted)
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()
 	select {
@@ -283,6 +285,15 @@ func (r *Router) Shutdown(ctx context.Context) error {
 }
 
 const shutdownGrace = 1500 * time.Millisecond
+
+// endCleanups waits for what goes on beside the deliveries, and ends it when
+// the grace is over.
+func (r *Router) endCleanups(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	defer context.AfterFunc(ctx, r.stopCleanups)()
+	r.cleanups.Wait()
+}
 
 func (r *Router) drain() {
 	r.mu.Lock()

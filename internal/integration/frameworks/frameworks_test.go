@@ -108,7 +108,10 @@ var deliveries = map[string]delivery{
 }
 
 func body(text string) func(*http.Request) {
-	return func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader(text)); r.ContentLength = int64(len(text)) }
+	return func(r *http.Request) {
+		r.Body = io.NopCloser(strings.NewReader(text))
+		r.ContentLength = int64(len(text))
+	}
 }
 
 // TestOneTableForAllFrameworks: the same deliveries end alike everywhere, the

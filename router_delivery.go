@@ -8,14 +8,13 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path"
-	"runtime/debug"
+	"reflect"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/body"
 	"github.com/brillconsulting/handoff/internal/fence"
-	"github.com/brillconsulting/handoff/internal/lease"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -37,7 +36,7 @@ type delivery struct {
 	body        []byte
 	freeBody    func()
 
-	hold    lease.Hold[Lease]
+	lease   heldLease
 	claim   Claim
 	ctx     context.Context // of what goes on now: claim and run end with the caller, settling does not
 	run     runContext
@@ -46,10 +45,6 @@ type delivery struct {
 	returns bool                    // the goroutine goes on after the delivery
 	cancel  context.CancelCauseFunc // of the claim and the run; nil before
 }
-
-// storeTimeout bounds calls of the Store and the dead-letter store that the
-// keeper does not watch.
-const storeTimeout = lease.AnswerTime
 
 // process takes the delivery through the pipeline, one step a line. A step
 // that ends it sets the outcome and says false.
@@ -62,16 +57,24 @@ func (d *delivery) process() {
 		return
 	}
 	defer d.close()
-	if !d.read() || !d.acquire() || !d.admit() {
+	if !d.read() {
 		return
 	}
-	d.perform()
+	defer d.claimAndRun() // deferred, since decoding may call runtime.Goexit
+	d.decode()
+}
+
+// claimAndRun is the part of the pipeline that the Store has to allow.
+func (d *delivery) claimAndRun() {
+	if d.acquire() && d.admit() {
+		d.perform()
+	}
 }
 
 func (d *delivery) close() {
 	d.freeBody()
 	if d.cancel != nil {
-		d.router.keeper.Remove(&d.hold)
+		d.router.keeper.remove(&d.lease)
 		d.cancel(nil)
 	}
 }
@@ -85,14 +88,18 @@ func (d *delivery) end(o Outcome, err error) {
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
 	d.result.Reason = cmp.Or(reason, Reason(o.String()))
-	d.router.refused.Refused(d.result.ctx, o.String(), string(d.result.Reason), err)
+	d.router.refused.add(d.result.ctx, o, d.result.Reason, err)
 	return false
 }
 
 // verify establishes the caller before a header or a byte of the body is
 // believed.
 func (d *delivery) verify() bool {
-	caller, err := d.router.config.Verifier.Verify(d.req)
+	var caller Caller
+	err := guard("Verifier.Verify", func() (err error) {
+		caller, err = d.router.config.Verifier.Verify(d.req)
+		return err
+	})
 	if err != nil {
 		return d.refuse(rejectionOutcome(err), reasonOf(err), err)
 	}
@@ -163,8 +170,7 @@ func (d *delivery) route() bool {
 	return true
 }
 
-// read takes in the body under its limit and decodes it. That it does not
-// decode is decided on in admit, under the claim.
+// read takes in the body under its limit.
 func (d *delivery) read() bool {
 	var err error
 	d.body, d.freeBody, err = body.Read(d.req, d.router.config.MaxBody)
@@ -175,15 +181,25 @@ func (d *delivery) read() bool {
 		d.decodeWhy, d.decodeError = ReasonUndecodable, fmt.Errorf("handoff: %w", err)
 	case err != nil:
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: reading the body: %w", err))
-	case d.handler != nil:
-		d.payload, d.decodeWhy, d.decodeError = d.handler.decode(d.body)
 	}
 	return true
 }
 
+// decode makes the payload of the body. A body that does not decode is buried
+// in admit, under the claim.
+func (d *delivery) decode() {
+	if d.handler == nil || d.decodeError != nil {
+		return
+	}
+	d.decodeWhy, d.decodeError = ReasonUndecodable, errDecodeExits
+	d.payload, d.decodeWhy, d.decodeError = d.handler.decode(d.body)
+}
+
+var errDecodeExits = errors.New("handoff: decoding the payload called runtime.Goexit")
+
 // acquire claims the task: duplicates and simultaneous deliveries end here.
 func (d *delivery) acquire() bool {
-	d.hold.Lease = Lease{
+	d.lease.Lease = Lease{
 		Key:        d.fenceKey(),
 		Owner:      strconv.FormatUint(rand.Uint64(), 36),
 		Generation: d.stamp.Generation,
@@ -191,8 +207,12 @@ func (d *delivery) acquire() bool {
 		Window:     d.window(),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(d.result.ctx)
-	d.router.keeper.Claiming(&d.hold, d.cancel)
-	claim, err := d.router.config.Store.Claim(d.ctx, d.hold.Lease)
+	d.router.keeper.claiming(&d.lease, d.cancel)
+	var claim Claim
+	err := guard("Store.Claim", func() (err error) {
+		claim, err = d.router.config.Store.Claim(d.ctx, d.lease.Lease)
+		return err
+	})
 	if err != nil {
 		d.disown()
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
@@ -211,20 +231,41 @@ func (d *delivery) acquire() bool {
 		d.end(Busy, nil)
 		return false
 	}
-	d.router.keeper.Acquired(&d.hold)
+	if !d.router.keeper.acquired(&d.lease) {
+		d.disown()
+		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", errNoAnswer))
+	}
 	return true
 }
 
-// disown takes back a claim whose answer never came: if it was made after
-// all, nobody else could run the task until the lease ends.
+// disown takes back a claim whose answer never came, or too late: if it was
+// made after all, nobody else could run the task until the lease ends, and then
+// it would be taken for an attempt that crashed. The release is repeated for as
+// long as the lease could hold: the claim may still be on its way to the Store.
 func (d *delivery) disown() {
-	r, held := d.router, d.hold.Lease
+	r, held := d.router, d.lease.Lease
 	r.cleanups.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		ctx, cancel := context.WithTimeout(r.cleanupCtx, held.TTL)
 		defer cancel()
-		_ = r.config.Store.Release(ctx, held, false) // not held, or out of reach: the lease runs out by itself
+		for pause := markPause; ; pause = min(2*pause, maxDisownPause) {
+			err := guard("Store.Release", func() error {
+				call, cancel := context.WithTimeout(ctx, storeTimeout)
+				defer cancel()
+				return r.config.Store.Release(call, held, false)
+			})
+			if err == nil {
+				return
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+		}
 	})
 }
+
+const maxDisownPause = 5 * time.Second
 
 func (d *delivery) fenceKey() string {
 	switch {
@@ -297,7 +338,7 @@ func (d *delivery) perform() {
 		}
 	}()
 	d.result.Started = time.Now()
-	err := d.call(&d.run)
+	err := verdict(d.call(&d.run))
 	d.result.Ended = time.Now()
 	settled = true
 	d.settle(err)
@@ -324,27 +365,43 @@ func (d *delivery) startClock() {
 // call runs the Use middleware and the handler. A panic becomes an error; the
 // one by which net/http is asked to abort the connection goes on, bare as
 // net/http wants it, once the attempt is settled.
-func (d *delivery) call(ctx context.Context) (err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
+func (d *delivery) call(ctx context.Context) error {
+	err := guard("the handler", func() error { return d.runHandler(ctx) })
+	if p, ok := err.(*panicError); ok {
+		if p.aborts() {
+			d.aborts = true
+			return errors.New("handoff: the handler aborted the connection")
 		}
-		if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
-			d.aborts, err = true, errors.New("handoff: the handler aborted the connection")
-			return
-		}
-		err = fmt.Errorf("handoff: the handler panicked: %v", p)
-		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(debug.Stack()))...)
-	}()
-	if run := d.router.run; run != nil {
-		defer d.next.wait() // first: a middleware may panic and leave next running
-		if err := run(ctx); err != nil || d.next.called() {
-			return err
-		}
-		return errors.New("handoff: middleware returned nil without calling next; return Drop to end a task unrun")
+		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(p.stack))...)
 	}
-	return d.handler.run(ctx, d.payload)
+	return err
+}
+
+func (d *delivery) runHandler(ctx context.Context) error {
+	run := d.router.run
+	if run == nil {
+		return d.handler.run(ctx, d.payload)
+	}
+	defer d.next.wait() // a middleware may panic and leave next running
+	if err := run(ctx); err != nil || d.next.called() {
+		return err
+	}
+	return errors.New("handoff: middleware returned nil without calling next; return Drop to end a task unrun")
+}
+
+// verdict returns err in a form that is safe to ask: the errors of a handler
+// have methods of their own, which may panic.
+func verdict(err error) error {
+	if err == nil {
+		return nil
+	}
+	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("handoff: the handler returned a nil %T as an error, which is not nil; return nil where all went well", err)
+	}
+	if broken := guard("the handler's error", func() error { _, _ = err.Error(), OutcomeOf(err); return nil }); broken != nil {
+		return broken
+	}
+	return err
 }
 
 // respond writes the status, which is all that Cloud Tasks reads. It is
@@ -373,5 +430,9 @@ func (d *delivery) attrs(more ...any) []any {
 // retryAfter is the Retry-After of a throttled delivery, in whole seconds.
 func retryAfter(err error) string {
 	in, _ := errors.AsType[*intent](err)
-	return strconv.Itoa(int((in.wait + time.Second - 1) / time.Second))
+	seconds := int64(in.wait / time.Second)
+	if in.wait%time.Second > 0 {
+		seconds++
+	}
+	return strconv.FormatInt(seconds, 10)
 }

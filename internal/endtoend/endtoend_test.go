@@ -1,6 +1,6 @@
-// Package line_test sends real tasks along the whole line: the real client,
+// Package endtoend_test sends real tasks all the way: the real client,
 // the emulator, signed dispatches over HTTP, the router on echo, and Redis.
-package line_test
+package endtoend_test
 
 import (
 	"context"
@@ -46,8 +46,8 @@ func (order) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "orders", Retry: handoff.Retry{MaxAttempts: 4, MinBackoff: 50 * time.Millisecond}}
 }
 
-// line is one running set-up.
-type line struct {
+// fixture is one running set-up.
+type fixture struct {
 	tasks   *emulator.Server
 	client  *handoff.Client
 	router  *handoff.Router
@@ -87,51 +87,51 @@ func everyStore(t *testing.T, test func(t *testing.T, open func(t *testing.T) st
 	t.Run("redis", func(t *testing.T) { test(t, onRedis(redistest.Start(t))) })
 }
 
-// start runs a line over HTTP on loopback.
-func start(t *testing.T, s stores, handle func(ctx context.Context, o order) error) *line {
+// start runs a fixture over HTTP on loopback.
+func start(t *testing.T, s stores, handle func(ctx context.Context, o order) error) *fixture {
 	t.Helper()
-	l := &line{letters: s.letters, tasks: emulator.RunT(t)}
+	f := &fixture{letters: s.letters, tasks: emulator.RunT(t)}
 	server := httptest.NewUnstartedServer(nil)
 	url := "http://" + server.Listener.Addr().String()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
-		Audiences: []string{url}, Callers: []string{account}, Keys: handoff.StaticKeys(l.tasks.JWKS()),
+		Audiences: []string{url}, Callers: []string{account}, Keys: handoff.StaticKeys(f.tasks.JWKS()),
 	})
 	assert.NoError(t, err)
-	l.connect(t, s, verifier, url)
-	handoff.Handle(l.router, handle)
+	f.connect(t, s, verifier, url)
+	handoff.Handle(f.router, handle)
 	e := echo.New()
-	l.router.Mount(e.Group("/tasks", l.record))
+	f.router.Mount(e.Group("/tasks", f.record))
 	server.Config.Handler = e
 	server.Start()
 	t.Cleanup(server.Close)
-	return l
+	return f
 }
 
-func (l *line) connect(t *testing.T, s stores, verifier handoff.Verifier, url string) {
+func (f *fixture) connect(t *testing.T, s stores, verifier handoff.Verifier, url string) {
 	t.Helper()
 	var err error
-	l.client, err = handoff.NewClient(t.Context(), handoff.ClientConfig{
+	f.client, err = handoff.NewClient(t.Context(), handoff.ClientConfig{
 		Project: "p", Location: "l",
 		Target:  handoff.HTTPTarget{URL: url + "/tasks", ServiceAccount: account},
-		Options: l.tasks.ClientOptions(),
+		Options: f.tasks.ClientOptions(),
 	})
 	assert.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, l.client.Close()) })
-	l.router, err = handoff.NewRouter(handoff.RouterConfig{
-		Verifier: verifier, Store: s.fence, DeadLetters: s.letters, Client: l.client, Logger: slog.New(slog.DiscardHandler),
+	t.Cleanup(func() { assert.NoError(t, f.client.Close()) })
+	f.router, err = handoff.NewRouter(handoff.RouterConfig{
+		Verifier: verifier, Store: s.fence, DeadLetters: s.letters, Client: f.client, Logger: slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		assert.NoError(t, l.router.Shutdown(ctx))
+		assert.NoError(t, f.router.Shutdown(ctx))
 	})
-	l.createQueue(t)
+	f.createQueue(t)
 }
 
-func (l *line) createQueue(t *testing.T) {
+func (f *fixture) createQueue(t *testing.T) {
 	t.Helper()
-	client := l.raw(t)
+	client := f.raw(t)
 	_, err := client.CreateQueue(t.Context(), &cloudtaskspb.CreateQueueRequest{
 		Parent: "projects/p/locations/l",
 		Queue: &cloudtaskspb.Queue{
@@ -142,46 +142,46 @@ func (l *line) createQueue(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func (l *line) raw(t *testing.T) *cloudtasks.Client {
+func (f *fixture) raw(t *testing.T) *cloudtasks.Client {
 	t.Helper()
-	client, err := cloudtasks.NewClient(t.Context(), l.tasks.ClientOptions()...)
+	client, err := cloudtasks.NewClient(t.Context(), f.tasks.ClientOptions()...)
 	assert.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	return client
 }
 
 // record notes what crosses, outside the pipeline.
-func (l *line) record(next echo.HandlerFunc) echo.HandlerFunc {
+func (f *fixture) record(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		d := dispatch{at: time.Now(), header: c.Request().Header.Clone()}
 		err := next(c)
 		d.status = c.Response().Status
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.seen = append(l.seen, d)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.seen = append(f.seen, d)
 		return err
 	}
 }
 
 // settle waits until Cloud Tasks has nothing left and returns what it was
 // answered, in order.
-func (l *line) settle(t *testing.T) []int {
+func (f *fixture) settle(t *testing.T) []int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	assert.NoError(t, l.tasks.Wait(ctx))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	statuses := make([]int, len(l.seen))
-	for i, d := range l.seen {
+	assert.NoError(t, f.tasks.Wait(ctx))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	statuses := make([]int, len(f.seen))
+	for i, d := range f.seen {
 		statuses[i] = d.status
 	}
 	return statuses
 }
 
-func (l *line) gone(t *testing.T, name string) {
+func (f *fixture) gone(t *testing.T, name string) {
 	t.Helper()
-	_, err := l.raw(t).GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: name})
+	_, err := f.raw(t).GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: name})
 	assert.Equal(t, status.Code(err), codes.NotFound)
 }
 
@@ -190,16 +190,16 @@ func TestSuccessDeletesTheTask(t *testing.T) {
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		var got order
 		var info handoff.Info
-		l := start(t, open(t), func(ctx context.Context, o order) error {
+		f := start(t, open(t), func(ctx context.Context, o order) error {
 			got, info = o, handoff.InfoFromContext(ctx)
 			return nil
 		})
-		receipt, err := l.client.Enqueue(t.Context(), order{Number: 42})
+		receipt, err := f.client.Enqueue(t.Context(), order{Number: 42})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{200})
+		assert.Equal(t, f.settle(t), []int{200})
 		assert.Equal(t, got, order{Number: 42})
 		assert.Equal(t, []any{info.ID, info.Queue, info.Attempt, info.Caller.Email}, []any{receipt.ID, "orders", 1, account})
-		l.gone(t, receipt.Name)
+		f.gone(t, receipt.Name)
 	})
 }
 
@@ -209,18 +209,18 @@ func TestAnErrorRetriesWithBackoffAndHeaders(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		var attempts []int
-		l := start(t, open(t), func(ctx context.Context, _ order) error {
+		f := start(t, open(t), func(ctx context.Context, _ order) error {
 			attempts = append(attempts, handoff.InfoFromContext(ctx).Attempt)
 			if len(attempts) < 4 {
 				return errors.New("boom")
 			}
 			return nil
 		})
-		_, err := l.client.Enqueue(t.Context(), order{})
+		_, err := f.client.Enqueue(t.Context(), order{})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{500, 500, 500, 200})
+		assert.Equal(t, f.settle(t), []int{500, 500, 500, 200})
 		assert.Equal(t, attempts, []int{1, 2, 3, 4})
-		for i, d := range l.seen {
+		for i, d := range f.seen {
 			retried := []string{fmt.Sprint(i), "500"}
 			if i == 0 {
 				retried[1] = ""
@@ -229,7 +229,7 @@ func TestAnErrorRetriesWithBackoffAndHeaders(t *testing.T) {
 			if i == 0 {
 				continue
 			}
-			if waited, least := d.at.Sub(l.seen[i-1].at), 50*time.Millisecond<<(i-1); waited < least {
+			if waited, least := d.at.Sub(f.seen[i-1].at), 50*time.Millisecond<<(i-1); waited < least {
 				t.Errorf("retry %d came after %s, the backoff is %s", i, waited, least)
 			}
 		}
@@ -239,12 +239,12 @@ func TestAnErrorRetriesWithBackoffAndHeaders(t *testing.T) {
 func TestPermanentStopsAndIsKept(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
-		l := start(t, open(t), func(context.Context, order) error { return handoff.Permanent(errors.New("boom")) })
-		receipt, err := l.client.Enqueue(t.Context(), order{Number: 7})
+		f := start(t, open(t), func(context.Context, order) error { return handoff.Permanent(errors.New("boom")) })
+		receipt, err := f.client.Enqueue(t.Context(), order{Number: 7})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{205})
-		l.gone(t, receipt.Name)
-		page, err := l.letters.List(t.Context(), handoff.DeadLetterQuery{})
+		assert.Equal(t, f.settle(t), []int{205})
+		f.gone(t, receipt.Name)
+		page, err := f.letters.List(t.Context(), handoff.DeadLetterQuery{})
 		assert.NoError(t, err)
 		assert.Equal(t, len(page.Letters), 1)
 		assert.Equal(t, string(page.Letters[0].Payload), `{"number":7}`)
@@ -255,15 +255,15 @@ func TestAPanicRetries(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		runs := 0
-		l := start(t, open(t), func(context.Context, order) error {
+		f := start(t, open(t), func(context.Context, order) error {
 			if runs++; runs == 1 {
 				panic("boom")
 			}
 			return nil
 		})
-		_, err := l.client.Enqueue(t.Context(), order{})
+		_, err := f.client.Enqueue(t.Context(), order{})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{500, 200})
+		assert.Equal(t, f.settle(t), []int{500, 200})
 	})
 }
 
@@ -273,23 +273,23 @@ func TestTwoDeliveriesOfOneTask(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		begun, finish := make(chan struct{}), make(chan struct{})
-		l := start(t, open(t), func(context.Context, order) error {
+		f := start(t, open(t), func(context.Context, order) error {
 			close(begun) // panics if it runs twice
 			<-finish
 			return nil
 		})
-		receipt, err := l.client.Enqueue(t.Context(), order{})
+		receipt, err := f.client.Enqueue(t.Context(), order{})
 		assert.NoError(t, err)
 		<-begun
-		_, err = l.raw(t).RunTask(t.Context(), &cloudtaskspb.RunTaskRequest{Name: receipt.Name})
+		_, err = f.raw(t).RunTask(t.Context(), &cloudtaskspb.RunTaskRequest{Name: receipt.Name})
 		assert.NoError(t, err)
 		assert.Eventually(t, 10*time.Second, func() bool {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			return len(l.seen) > 0
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return len(f.seen) > 0
 		}, "the second delivery")
 		close(finish)
-		statuses := l.settle(t)
+		statuses := f.settle(t)
 		assert.Equal(t, statuses[0], 409)
 		assert.Equal(t, slices.Contains(statuses, 200), true)
 	})
@@ -303,15 +303,15 @@ func TestADeliveryAfterCompletion(t *testing.T) {
 		s := open(t)
 		runs := 0
 		var again *http.Request
-		l := start(t, s, func(context.Context, order) error { runs++; return nil })
-		_, err := l.client.Enqueue(t.Context(), order{})
+		f := start(t, s, func(context.Context, order) error { runs++; return nil })
+		_, err := f.client.Enqueue(t.Context(), order{})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{200})
+		assert.Equal(t, f.settle(t), []int{200})
 
 		again = httptest.NewRequest(http.MethodPost, "/tasks/order", http.NoBody)
-		again.Header = l.seen[0].header
+		again.Header = f.seen[0].header
 		rec := httptest.NewRecorder()
-		l.router.ServeHTTP(rec, again)
+		f.router.ServeHTTP(rec, again)
 		assert.Status(t, rec.Code, 208)
 		assert.Equal(t, runs, 1)
 	})
@@ -320,13 +320,13 @@ func TestADeliveryAfterCompletion(t *testing.T) {
 func TestAnUnknownKindIsRetried(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
-		l := start(t, open(t), func(context.Context, order) error { return nil })
-		receipt, err := l.client.Enqueue(t.Context(), stranger{})
+		f := start(t, open(t), func(context.Context, order) error { return nil })
+		receipt, err := f.client.Enqueue(t.Context(), stranger{})
 		assert.NoError(t, err)
-		assert.Eventually(t, 10*time.Second, func() bool { return len(l.tasks.Dispatches(receipt.Name)) >= 2 }, "a retry")
-		assert.Equal(t, l.tasks.Dispatches(receipt.Name)[0].Status, 404)
-		assert.NoError(t, l.raw(t).DeleteTask(t.Context(), &cloudtaskspb.DeleteTaskRequest{Name: receipt.Name}))
-		l.settle(t)
+		assert.Eventually(t, 10*time.Second, func() bool { return len(f.tasks.Dispatches(receipt.Name)) >= 2 }, "a retry")
+		assert.Equal(t, f.tasks.Dispatches(receipt.Name)[0].Status, 404)
+		assert.NoError(t, f.raw(t).DeleteTask(t.Context(), &cloudtaskspb.DeleteTaskRequest{Name: receipt.Name}))
+		f.settle(t)
 	})
 }
 
@@ -337,13 +337,13 @@ func (stranger) Kind() string { return "stranger" }
 func TestAnUndecodableBodyNeverReachesTheHandler(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
-		l := start(t, open(t), func(context.Context, order) error {
+		f := start(t, open(t), func(context.Context, order) error {
 			t.Error("the handler ran")
 			return nil
 		})
-		_, err := l.client.Enqueue(t.Context(), mistyped{Number: "seven"})
+		_, err := f.client.Enqueue(t.Context(), mistyped{Number: "seven"})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{205})
+		assert.Equal(t, f.settle(t), []int{205})
 	})
 }
 
@@ -359,16 +359,16 @@ func TestSnoozeRunsLaterAsTheSameWork(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		var infos []handoff.Info
-		l := start(t, open(t), func(ctx context.Context, _ order) error {
+		f := start(t, open(t), func(ctx context.Context, _ order) error {
 			infos = append(infos, handoff.InfoFromContext(ctx))
 			if len(infos) == 1 {
 				return handoff.Snooze(time.Second)
 			}
 			return nil
 		})
-		receipt, err := l.client.Enqueue(t.Context(), order{})
+		receipt, err := f.client.Enqueue(t.Context(), order{})
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{202, 200})
+		assert.Equal(t, f.settle(t), []int{202, 200})
 		assert.Equal(t, []string{infos[0].ID, infos[1].ID}, []string{receipt.ID, receipt.ID})
 		assert.Equal(t, []int{infos[0].Snoozes, infos[1].Snoozes, infos[1].Attempt}, []int{0, 1, 1})
 		if infos[1].FencingToken <= infos[0].FencingToken {
@@ -382,7 +382,7 @@ func TestRedriveRunsADeadLetterAgainOnce(t *testing.T) {
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
 		var mu sync.Mutex
 		runs := 0
-		l := start(t, open(t), func(ctx context.Context, o order) error {
+		f := start(t, open(t), func(ctx context.Context, o order) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if runs++; runs == 1 {
@@ -392,43 +392,43 @@ func TestRedriveRunsADeadLetterAgainOnce(t *testing.T) {
 			assert.Equal(t, handoff.InfoFromContext(ctx).Attempt, 1)
 			return nil
 		})
-		_, err := l.client.Enqueue(t.Context(), order{Number: 9}, handoff.Key("order-9"))
+		_, err := f.client.Enqueue(t.Context(), order{Number: 9}, handoff.Key("order-9"))
 		assert.NoError(t, err)
-		assert.Equal(t, l.settle(t), []int{205})
-		page, err := l.letters.List(t.Context(), handoff.DeadLetterQuery{})
+		assert.Equal(t, f.settle(t), []int{205})
+		page, err := f.letters.List(t.Context(), handoff.DeadLetterQuery{})
 		assert.NoError(t, err)
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				if _, err := l.client.Redrive(t.Context(), l.letters, page.Letters[0].ID); err != nil && !errors.Is(err, handoff.ErrNoDeadLetter) {
+				if _, err := f.client.Redrive(t.Context(), f.letters, page.Letters[0].ID); err != nil && !errors.Is(err, handoff.ErrNoDeadLetter) {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, l.settle(t), []int{205, 200})
-		page, err = l.letters.List(t.Context(), handoff.DeadLetterQuery{})
+		assert.Equal(t, f.settle(t), []int{205, 200})
+		page, err = f.letters.List(t.Context(), handoff.DeadLetterQuery{})
 		assert.NoError(t, err)
 		assert.Equal(t, len(page.Letters), 0)
 	})
 }
 
-// TestADayInABubble runs the full line in virtual time: a task 24 h ahead that
+// TestADayInABubble runs the full way in virtual time: a task 24 h ahead that
 // fails three times and then succeeds.
 func TestADayInABubble(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	synctest.Test(t, func(t *testing.T) {
-		l := &line{tasks: emulator.RunT(t)}
+		f := &fixture{tasks: emulator.RunT(t)}
 		url := "https://worker.example.com"
 		verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
-			Audiences: []string{url}, Callers: []string{account}, Keys: handoff.StaticKeys(l.tasks.JWKS()),
+			Audiences: []string{url}, Callers: []string{account}, Keys: handoff.StaticKeys(f.tasks.JWKS()),
 		})
 		assert.NoError(t, err)
-		l.connect(t, stores{memstore.New(), memstore.NewDeadLetters()}, verifier, url)
+		f.connect(t, stores{memstore.New(), memstore.NewDeadLetters()}, verifier, url)
 		start := time.Now()
 		var ran []time.Duration
-		handoff.Handle(l.router, func(context.Context, order) error {
+		handoff.Handle(f.router, func(context.Context, order) error {
 			ran = append(ran, time.Since(start))
 			if len(ran) <= 3 {
 				return errors.New("boom")
@@ -436,11 +436,11 @@ func TestADayInABubble(t *testing.T) {
 			return nil
 		})
 		e := echo.New()
-		l.router.Mount(e.Group("/tasks", l.record))
-		l.tasks.SetHandler(e)
-		_, err = l.client.Enqueue(t.Context(), order{}, handoff.In(24*time.Hour))
+		f.router.Mount(e.Group("/tasks", f.record))
+		f.tasks.SetHandler(e)
+		_, err = f.client.Enqueue(t.Context(), order{}, handoff.In(24*time.Hour))
 		assert.NoError(t, err)
-		assert.NoError(t, l.tasks.Wait(t.Context()))
+		assert.NoError(t, f.tasks.Wait(t.Context()))
 		day := 24 * time.Hour
 		want := []time.Duration{day, day + 50*time.Millisecond, day + 150*time.Millisecond, day + 350*time.Millisecond}
 		for i := range want {

@@ -16,7 +16,7 @@ import (
 // settle turns what the handler returned into an outcome and tells the Store.
 func (d *delivery) settle(err error) {
 	outcome := OutcomeOf(err)
-	if outcome == Failed && d.router.keeper.Interrupted() {
+	if outcome == Failed && d.router.keeper.isInterrupted() {
 		outcome = Interrupted
 	}
 	if !d.detach() || outcome == Lost {
@@ -38,12 +38,12 @@ func (d *delivery) settle(err error) {
 }
 
 // detach lets what follows outlive the request, for as long as the lease is
-// kept: the caller may be gone, what was done must still be told to the Store.
-// It says whether the lease was kept until now.
+// kept: the caller may be gone, but the Store must still be told what was done.
+// It reports whether the lease was kept until now.
 func (d *delivery) detach() (kept bool) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.result.ctx)) // it has no parent, so it needs no cancel
 	d.ctx = ctx
-	return d.router.keeper.Settling(&d.hold, cancel)
+	return d.router.keeper.settle(&d.lease, cancel)
 }
 
 // fail ends an attempt that counts; the last one is buried.
@@ -63,7 +63,8 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
-	if err == nil && d.router.config.Store.Complete(ctx, d.hold.Lease) == nil {
+	complete := func() error { return d.router.config.Store.Complete(ctx, d.lease.Lease) }
+	if err == nil && guard("Store.Complete", complete) == nil {
 		d.end(Done, nil)
 		return
 	}
@@ -72,7 +73,7 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
 		return
 	}
-	_ = d.router.config.Store.Release(ctx, d.hold.Lease, !last) // not held any more, or out of reach: then it runs out by itself
+	_ = guard("Store.Release", func() error { return d.router.config.Store.Release(ctx, d.lease.Lease, !last) }) // not held any more, or out of reach: then it runs out by itself
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
 	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }
@@ -85,7 +86,7 @@ func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
 // out of reach until the lease or the dispatch deadline is over: a second run
 // would be certain otherwise.
 func (d *delivery) complete(outcome Outcome, err error) {
-	l := d.hold.Lease
+	l := d.lease.Lease
 	switch outcome {
 	case Snoozed:
 		l.Opens = OpensNext
@@ -110,19 +111,31 @@ const (
 	maxMarkPause = 2 * time.Second
 )
 
-// mark repeats Complete until the Store answers, or the lease or the dispatch
-// deadline is over.
+// mark completes the lease, and repeats that until the Store answers, or the
+// lease or the dispatch deadline is over.
 func (d *delivery) mark(l Lease) error {
+	return d.insist("Store.Complete", func(ctx context.Context) error { return d.router.config.Store.Complete(ctx, l) })
+}
+
+// insist repeats a call of the Store until it succeeds, the lease is lost, or
+// the dispatch deadline is over. Each try may wait for its answer for as long
+// as a claim may.
+func (d *delivery) insist(entry string, call func(ctx context.Context) error) error {
 	ends := d.result.Received.Add(d.deadline())
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
-		err := d.router.config.Store.Complete(d.ctx, l)
-		if err == nil || errors.Is(err, ErrLeaseLost) || time.Now().Add(pause).After(ends) {
+		ctx, cancel := d.ctx, func() {}
+		if !d.router.keeper.ask(&d.lease) {
+			ctx, cancel = d.settleContext()
+		}
+		err := guard(entry, func() error { return call(ctx) })
+		cancel()
+		kept := d.router.keeper.answered(&d.lease)
+		if err == nil || errors.Is(err, ErrLeaseLost) || !kept || time.Now().Add(pause).After(ends) {
 			return err
 		}
-		select {
-		case <-time.After(pause):
-		case <-d.ctx.Done():
-			return err
+		time.Sleep(pause)
+		if d.ctx.Err() != nil {
+			d.detach()
 		}
 	}
 }
@@ -131,7 +144,8 @@ func (d *delivery) mark(l Lease) error {
 func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
-	switch rerr := d.router.config.Store.Release(ctx, d.hold.Lease, counted); {
+	rerr := guard("Store.Release", func() error { return d.router.config.Store.Release(ctx, d.lease.Lease, counted) })
+	switch {
 	case rerr == nil:
 	case errors.Is(rerr, ErrLeaseLost):
 		outcome, err = Lost, errors.Join(rerr, err)
@@ -198,21 +212,32 @@ func (d *delivery) bury(reasons []Reason, err error) {
 	}
 	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.result.Info.Attempt, First: d.claim.First, At: time.Now()}
 	text, _ := json.Marshal(note) //nolint:errchkjson // plain fields and the present time
-	ctx, cancel := d.settleContext()
-	defer cancel()
-	switch berr := d.router.config.Store.End(ctx, d.hold.Lease, text); {
+	berr := d.insist("Store.End", func(ctx context.Context) error { return d.router.config.Store.End(ctx, d.lease.Lease, text) })
+	switch {
 	case errors.Is(berr, ErrLeaseLost):
 		d.end(Lost, errors.Join(berr, err))
 		return
 	case berr != nil:
-		d.router.log.Warn("handoff: burial could not be noted", d.attrs("error", berr)...)
-		d.release(Unavailable, errors.Join(berr, err), false)
+		d.unnoted(errors.Join(berr, err))
 		return
 	}
 	d.putLetter(note, err)
 }
 
-// mayVanish says whether a task may be acknowledged with no store to keep it:
+// unnoted ends a delivery whose burial the Store did not note. An attempt that
+// began is not given back. The last one keeps its lease, which runs out: the
+// next claim finds that the limit is used up, and buries the task unrun.
+func (d *delivery) unnoted(err error) {
+	d.router.log.Warn("handoff: burial could not be noted", d.attrs("error", err)...)
+	began := !d.result.Started.IsZero()
+	if began && d.result.Info.LastAttempt() {
+		d.end(Unavailable, err)
+		return
+	}
+	d.release(Unavailable, err, began)
+}
+
+// mayVanish reports whether a task may be acknowledged with no store to keep it:
 // never only because of a payload that another version may still decode.
 func mayVanish(reasons []Reason) bool {
 	for _, r := range reasons {
@@ -243,7 +268,7 @@ func (d *delivery) putLetter(note burial, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	if store := d.router.config.DeadLetters; store != nil {
-		if perr := store.Put(ctx, letter); perr != nil {
+		if perr := guard("DeadLetterStore.Put", func() error { return store.Put(ctx, letter) }); perr != nil {
 			d.router.log.Error("handoff: the dead-letter store refused", d.attrs("error", perr)...)
 			d.result.Reason = ReasonDeadLetterStore
 			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays ending
@@ -251,15 +276,17 @@ func (d *delivery) putLetter(note burial, err error) {
 		}
 	}
 	d.router.log.Error("handoff: task died", d.attrs("reasons", note.Reasons, "error", err)...)
-	if d.router.config.OnDead != nil {
-		d.router.config.OnDead(ctx, letter)
+	defer d.complete(Dead, err) // the letter is kept: whatever OnDead does, the task is over
+	if onDead := d.router.config.OnDead; onDead != nil {
+		if perr := guard("RouterConfig.OnDead", func() error { onDead(ctx, letter); return nil }); perr != nil {
+			d.router.log.Error("handoff: a hook panicked", d.attrs("error", perr)...)
+		}
 	}
-	d.complete(Dead, err)
 }
 
 func (d *delivery) letterID() string {
 	info := &d.result.Info
-	return cmp.Or(info.ID, d.hold.Lease.Key) + "." + strconv.Itoa(info.Snoozes)
+	return cmp.Or(info.ID, d.lease.Key) + "." + strconv.Itoa(info.Snoozes)
 }
 
 func (d *delivery) letter(note burial) DeadLetter {

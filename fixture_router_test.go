@@ -155,9 +155,10 @@ func (b *bench) serve(req *http.Request) *httptest.ResponseRecorder {
 // faultyStore is a Store whose calls fail on demand.
 type faultyStore struct {
 	handoff.Store
-	mu     sync.Mutex
-	faults map[string]func() error
-	calls  map[string]int
+	mu      sync.Mutex
+	faults  map[string]func() error
+	calls   map[string]int
+	hanging map[string]bool
 }
 
 // fault makes every call of method return what fn does, unless that is nil.
@@ -174,14 +175,18 @@ var errStoreDown = errors.New("connection refused")
 
 func down() error { return errStoreDown }
 
-func (s *faultyStore) hit(method string) error {
+func (s *faultyStore) hit(ctx context.Context, method string) error {
 	s.mu.Lock()
 	if s.calls == nil {
 		s.calls = make(map[string]int)
 	}
 	s.calls[method]++
-	fn := s.faults[method]
+	fn, hangs := s.faults[method], s.hanging[method]
 	s.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if fn == nil {
 		return nil
 	}
@@ -195,35 +200,35 @@ func (s *faultyStore) count(method string) int {
 }
 
 func (s *faultyStore) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
-	if err := s.hit("claim"); err != nil {
+	if err := s.hit(ctx, "claim"); err != nil {
 		return handoff.Claim{}, err
 	}
 	return s.Store.Claim(ctx, l)
 }
 
 func (s *faultyStore) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
-	if err := s.hit("renew"); err != nil {
+	if err := s.hit(ctx, "renew"); err != nil {
 		return nil, err
 	}
 	return s.Store.Renew(ctx, leases)
 }
 
 func (s *faultyStore) Complete(ctx context.Context, l handoff.Lease) error {
-	if err := s.hit("complete"); err != nil {
+	if err := s.hit(ctx, "complete"); err != nil {
 		return err
 	}
 	return s.Store.Complete(ctx, l)
 }
 
 func (s *faultyStore) Release(ctx context.Context, l handoff.Lease, counted bool) error {
-	if err := s.hit("release"); err != nil {
+	if err := s.hit(ctx, "release"); err != nil {
 		return err
 	}
 	return s.Store.Release(ctx, l, counted)
 }
 
 func (s *faultyStore) End(ctx context.Context, l handoff.Lease, note []byte) error {
-	if err := s.hit("end"); err != nil {
+	if err := s.hit(ctx, "end"); err != nil {
 		return err
 	}
 	return s.Store.End(ctx, l, note)

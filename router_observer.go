@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/watch"
@@ -116,11 +115,9 @@ func (d *delivery) tellEnd(observers []Observer, result Delivery) {
 
 // observe calls a function of an observer, under recover.
 func (d *delivery) observe(name string, call func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			d.router.log.ErrorContext(d.result.ctx, "handoff: Observer."+name+" panicked",
-				d.attrs("panic", p, "stack", string(debug.Stack()))...)
-		}
-	}()
-	call()
+	err := guard("Observer."+name, func() error { call(); return nil })
+	if p, ok := err.(*panicError); ok {
+		d.router.log.ErrorContext(d.result.ctx, "handoff: an observer panicked",
+			d.attrs("error", p, "stack", string(p.stack))...)
+	}
 }
