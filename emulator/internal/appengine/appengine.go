@@ -14,7 +14,7 @@ import (
 
 const defaultService = "default"
 
-// Service is the service that a routing leads to.
+// Service returns the service that a routing selects.
 func Service(r *cloudtaskspb.AppEngineRouting) string {
 	if r.GetService() == "" {
 		return defaultService
@@ -22,7 +22,7 @@ func Service(r *cloudtaskspb.AppEngineRouting) string {
 	return r.GetService()
 }
 
-// Host is the host of a task's target:
+// Host returns the host of a task's target:
 // [instance.][version.][service.]PROJECT.REGION.r.appspot.com.
 func Host(queue string, r *cloudtaskspb.AppEngineRouting) string {
 	q, _ := names.ParseQueue(queue)
@@ -36,9 +36,9 @@ func Host(queue string, r *cloudtaskspb.AppEngineRouting) string {
 	return strings.Join(labels, ".")
 }
 
-// region is the short code of a location in App Engine's host names. Google
-// publishes no list; the codes follow the pattern of those that are known, uc
-// for us-central1 and ew for europe-west1.
+// region returns the short code of a location in App Engine's host names. Google
+// publishes no list: the codes follow the known ones, uc for us-central1 and ew
+// for europe-west1.
 func region(location string) string {
 	area, rest, _ := strings.Cut(location, "-")
 	if area == "" || rest == "" {
@@ -47,9 +47,9 @@ func region(location string) string {
 	return area[:1] + rest[:1]
 }
 
-// Headers are the headers of a task as the service stores and sends them
-// (docs/cloud-tasks.md#8.7, #11.3): the caller's, its own User-Agent appended to theirs,
-// and of a body its length and a type.
+// Headers returns the headers of a task as the service stores and sends them
+// (docs/cloud-tasks.md#8.7, #11.3): the caller's, with the service's User-Agent
+// appended, and Content-Length and Content-Type for a body.
 func Headers(r *cloudtaskspb.AppEngineHttpRequest) map[string]string {
 	headers := make(map[string]string, len(r.GetHeaders())+3)
 	agent, typed := wire.UserAgentAppEngine, false
@@ -77,8 +77,8 @@ func Headers(r *cloudtaskspb.AppEngineHttpRequest) map[string]string {
 // SERVICE/VERSION/INSTANCE.
 type Addresses map[string]string
 
-// Lookup finds the most specific address. A service without one is answered
-// by the default service, as on App Engine.
+// Lookup returns the most specific address. Without one, it returns that of the
+// default service, as App Engine does.
 func (a Addresses) Lookup(service, version, instance string) (string, bool) {
 	if service == "" {
 		service = defaultService

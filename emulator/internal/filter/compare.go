@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// compile makes the predicate of one comparison. A field that is not set
-// passes no comparison but !=; scalar fields without presence are always set.
+// compile returns the predicate of one comparison. A field that is not set
+// matches only !=; scalar fields without presence are always set.
 func compile(path []protoreflect.FieldDescriptor, op string, value lexeme) (predicate, error) {
 	if op == ":" && value == (lexeme{word, "*"}) {
 		return func(m protoreflect.Message) bool {
@@ -48,8 +48,8 @@ func get(m protoreflect.Message, path []protoreflect.FieldDescriptor) (protorefl
 	return m.Get(last), true
 }
 
-// comparer reads the value as the type of the field and returns the
-// comparison with it.
+// comparer parses the value as the type of the field, and returns the comparison
+// with it.
 func comparer(fd protoreflect.FieldDescriptor, op, text string) (func(protoreflect.Value) bool, error) {
 	if fd.IsList() || fd.IsMap() {
 		return nil, fmt.Errorf("field %q cannot be compared", fd.Name())
@@ -112,8 +112,7 @@ func messageComparer(fd protoreflect.FieldDescriptor, op, text string, bad func(
 	return nil, fmt.Errorf("field %q cannot be compared, only its fields can", fd.Name())
 }
 
-// compareText compares without regard to case; ":" looks for a part, as in
-// Cloud Logging.
+// compareText ignores case; ":" matches a substring, as in Cloud Logging.
 func compareText(have, op, want string) bool {
 	have, want = strings.ToLower(have), strings.ToLower(want)
 	if op == ":" {

@@ -1,11 +1,11 @@
-// Package filter reads the filters of ListQueues: comparisons of fields, in
-// the syntax of Cloud Logging's advanced filters (docs/cloud-tasks.md#3.2), such as
+// Package filter parses the filters of ListQueues: comparisons of fields in the
+// syntax of Cloud Logging's advanced filters (docs/cloud-tasks.md#3.2), such as
 //
 //	state: PAUSED AND rateLimits.maxDispatchesPerSecond >= 10
 //
-// Comparisons are joined by AND (also when nothing stands between them), OR
-// and NOT or -, and grouped by parentheses. OR binds tighter than AND, as it
-// does there.
+// Comparisons are combined by AND (the default between two of them), OR, and NOT
+// or -, and grouped by parentheses. OR binds tighter than AND, as in Cloud
+// Logging.
 package filter
 
 import (
@@ -17,17 +17,17 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// Func reports whether a message passes.
+// Func reports whether a message matches.
 type Func func(proto.Message) bool
 
-// maxDepth and maxLength keep a made-up filter from exhausting the stack.
+// maxDepth and maxLength keep a malicious filter from exhausting the stack.
 const (
 	maxDepth  = 50
 	maxLength = 20000
 )
 
-// Parse reads a filter for messages of this type. The empty filter passes
-// everything.
+// Parse parses a filter for messages of this type. The empty filter matches
+// every message.
 func Parse(text string, message protoreflect.MessageDescriptor) (Func, error) {
 	if len(text) > maxLength {
 		return nil, fmt.Errorf("filter is longer than %d characters", maxLength)
@@ -164,7 +164,7 @@ func (p *parser) comparison() (predicate, error) {
 	return compile(path, op.text, value)
 }
 
-// resolve finds the fields of a dotted path, in either spelling.
+// resolve returns the fields of a dotted path, in snake_case or camelCase.
 func resolve(m protoreflect.MessageDescriptor, path string) ([]protoreflect.FieldDescriptor, error) {
 	var fields []protoreflect.FieldDescriptor
 	for part := range strings.SplitSeq(path, ".") {

@@ -90,7 +90,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What parses can be negated, and then says the opposite.
+		// The negation of a filter matches the opposite.
 		negated, err := filter.Parse("NOT ("+text+")", queue.ProtoReflect().Descriptor())
 		if err == nil && match(queue) == negated(queue) {
 			t.Errorf("%q and its negation agree", text)

@@ -69,8 +69,8 @@ func operatorOf(text string) lexeme {
 	return lexeme{}
 }
 
-// wordOf takes a field or an unquoted value from the front. A value may hold
-// what a field may not: the colons of a time, the slashes of a name.
+// wordOf returns the field or unquoted value at the start of text. A value may
+// also contain colons, as in times, and slashes, as in names.
 func wordOf(text string, value bool) lexeme {
 	stop := "()<>=!:\" \t\r\n"
 	if value {

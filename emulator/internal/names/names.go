@@ -21,14 +21,14 @@ func ParseQueue(name string) (Queue, bool) {
 	return Queue{project, location, id}, found && ok && IsQueueID(id)
 }
 
-// SplitTask splits the full name of a task into the name of its queue and
-// its ID, without judging either.
+// SplitTask splits the full name of a task into the name of its queue and its
+// ID, without checking them.
 func SplitTask(name string) (queue, id string, ok bool) {
 	return cutLast(name, "/tasks/")
 }
 
-// Project is the project that a name, even a malformed one, is charged to:
-// the service resolves it before it looks at the rest.
+// Project returns the project of a name, even of a malformed one: the service
+// resolves the project before it checks the rest.
 func Project(name string) string {
 	rest, ok := strings.CutPrefix(name, "projects/")
 	if !ok {
@@ -45,23 +45,23 @@ func InProject(name string) bool {
 	return ok && more && IsProject(project)
 }
 
-// IsQueueID reports whether id may name a queue. An underscore may not.
+// IsQueueID reports whether id is a valid queue ID. Underscores are not allowed.
 func IsQueueID(id string) bool {
 	return len(id) <= 100 && all(id, func(c byte) bool { return isAlnum(c) || c == '-' })
 }
 
-// IsTaskID reports whether id may name a task.
+// IsTaskID reports whether id is a valid task ID.
 func IsTaskID(id string) bool {
 	return len(id) <= 500 && all(id, func(c byte) bool { return isAlnum(c) || c == '-' || c == '_' })
 }
 
-// IsProject reports whether s may be the ID of a project.
+// IsProject reports whether s is a valid project ID.
 func IsProject(s string) bool {
 	return all(s, func(c byte) bool { return isAlnum(c) || c == '-' || c == ':' || c == '.' })
 }
 
-// No character class is documented for locations; these are those of every
-// location there is.
+// The characters of locations are not documented; these occur in all existing
+// ones.
 func isLocation(s string) bool {
 	return all(s, func(c byte) bool { return isAlnum(c) || c == '-' })
 }
@@ -88,7 +88,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // SplitQueue splits the full name of a queue into its location and its ID,
-// without judging either.
+// without checking them.
 func SplitQueue(name string) (location, id string, ok bool) {
 	return cutLast(name, "/queues/")
 }

@@ -56,7 +56,7 @@ func TestProject(t *testing.T) {
 	}
 }
 
-// FuzzParseQueue holds the parser against the transcription of the rules in
+// FuzzParseQueue compares the parser with the regular expressions of
 // docs/cloud-tasks.md#2.
 func FuzzParseQueue(f *testing.F) {
 	f.Add("projects/p/locations/l/queues/q")

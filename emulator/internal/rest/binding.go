@@ -17,7 +17,7 @@ import (
 // methodHandler is the type of grpc.MethodDesc.Handler.
 type methodHandler = func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 
-// binding ties an HTTP verb and a path template to a method.
+// binding maps an HTTP method and a path template to an RPC.
 type binding struct {
 	verb     string // empty: any
 	template *template
@@ -28,20 +28,21 @@ type binding struct {
 	handler methodHandler
 	output  protoreflect.MessageDescriptor
 	body    bodyField
-	bound   []protoreflect.Name // top-level fields that the query may not set
+	bound   []protoreflect.Name // top-level fields that the path or body sets, so that the query may not
 
 	// Of a Route:
 	route func(r *http.Request, vars map[string]string, body []byte) (proto.Message, error)
 }
 
-// bodyField is what an annotation says of the body: nothing, "*" for the
-// whole request, or a field of it.
+// bodyField is the body of an annotation: empty, "*" for the whole request, or
+// one of its fields.
 type bodyField struct {
 	whole bool
 	field protoreflect.FieldDescriptor
 }
 
-// serviceBindings reads the annotations of s and the rules that select it.
+// serviceBindings returns the bindings of s, from its annotations and the rules
+// that select it.
 func serviceBindings(s Service, rules []*annotations.HttpRule) ([]*binding, error) {
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(s.Desc.ServiceName))
 	if err != nil {
@@ -72,7 +73,7 @@ func serviceBindings(s Service, rules []*annotations.HttpRule) ([]*binding, erro
 	return bindings, errors.Join(errs...)
 }
 
-// methodRules are the method's annotation and the rules that select it, with
+// methodRules returns the method's annotation and the rules that select it, with
 // their additional bindings.
 func methodRules(method protoreflect.MethodDescriptor, rules []*annotations.HttpRule) []*annotations.HttpRule {
 	var own []*annotations.HttpRule
@@ -157,7 +158,7 @@ func verbAndPath(rule *annotations.HttpRule) (verb, path string) {
 	return "", ""
 }
 
-// resolve follows a dotted path of field names, in either spelling.
+// resolve returns the fields of a dotted path, in snake_case or camelCase.
 func resolve(message protoreflect.MessageDescriptor, path string) ([]protoreflect.FieldDescriptor, error) {
 	var fields []protoreflect.FieldDescriptor
 	for name := range strings.SplitSeq(path, ".") {

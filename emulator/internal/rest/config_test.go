@@ -11,8 +11,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestNewReportsEveryProblem: nothing that is wrong with a binding waits for
-// the first request.
+// TestNewReportsEveryProblem shows that New reports every wrong binding.
 func TestNewReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	const method = "google.cloud.tasks.v2.CloudTasks.GetQueue"

@@ -23,7 +23,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// googleError is the error body as a client reads it.
+// googleError is the error body as a client parses it.
 type googleError struct {
 	Error struct {
 		Code    int
@@ -50,7 +50,7 @@ func requestWithHeader(name, value string) *http.Request {
 	return r
 }
 
-// TestRefusals are requests that must not reach a service.
+// TestRefusals sends requests that must not reach a service.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	const q = "/v2/" + queueName
@@ -188,8 +188,8 @@ func TestUnimplementedIs501(t *testing.T) {
 	assert.Status(t, rec.Code, http.StatusNotImplemented)
 }
 
-// TestTypedDetails: a detail of a known type is written out with its @type,
-// one of an unknown type is left out.
+// TestTypedDetails shows that details of known types are written with their
+// @type, and those of unknown types are left out.
 func TestTypedDetails(t *testing.T) {
 	t.Parallel()
 	help, err := anypb.New(&errdetails.Help{Links: []*errdetails.Help_Link{{Description: "d", Url: "u"}}})

@@ -22,9 +22,9 @@ type violation struct {
 	text  string
 }
 
-// explain says what is wrong with a body that did not decode, in the words
-// of Google's front end, which lists every violation. Values are not quoted:
-// they are somebody's payload.
+// explain returns the error for a body that does not decode, in the words of
+// Google's front end, which lists every violation. It quotes no values, which
+// may be secret.
 func explain(body []byte, message protoreflect.MessageDescriptor, at protoreflect.FieldDescriptor) error {
 	if err := json.Unmarshal(body, new(json.RawMessage)); err != nil {
 		text := "Unexpected token."
@@ -39,13 +39,13 @@ func explain(body []byte, message protoreflect.MessageDescriptor, at protoreflec
 	}
 	found := inspect(body, message, path)
 	if len(found) == 0 {
-		// What every part of alone accepts can only clash with itself.
+		// Each field is valid alone, so two must conflict.
 		found = []violation{{field: path, text: "Invalid JSON payload received. A field or a oneof is set twice."}}
 	}
 	return invalid(found)
 }
 
-// inspect walks an object in document order.
+// inspect checks the members of an object in document order.
 func inspect(raw json.RawMessage, message protoreflect.MessageDescriptor, path string) []violation {
 	entries, ok := members(raw)
 	if !ok {
@@ -91,9 +91,9 @@ func inspectField(raw json.RawMessage, field protoreflect.FieldDescriptor, path 
 	return found
 }
 
-// walkable reports whether a field holds ordinary messages, the members of
-// which can be looked at one by one: not a scalar, a map, or a type with a
-// JSON form of its own, such as Timestamp.
+// walkable reports whether a field holds ordinary messages, whose members can be
+// checked one by one: not scalars, maps, or types with their own JSON form, such
+// as Timestamp.
 func walkable(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && !field.IsMap() && field.Message().ParentFile().Package() != "google.protobuf"
 }
@@ -103,7 +103,8 @@ type member struct {
 	value json.RawMessage
 }
 
-// members splits an object in document order, which a map would lose.
+// members returns the members of an object in document order, which a map would
+// lose.
 func members(raw json.RawMessage) ([]member, bool) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
@@ -148,8 +149,8 @@ func invalidValue(name string, field protoreflect.FieldDescriptor) error {
 	return invalid([]violation{{field: name, text: fmt.Sprintf("Invalid value at '%s' (%s)", name, typeName(field))}})
 }
 
-// typeName is how Google's front end writes a field's type: TYPE_INT32, or
-// the full name of an enum or message.
+// typeName returns a field's type as Google's front end writes it: TYPE_INT32,
+// or the full name of an enum or message.
 func typeName(field protoreflect.FieldDescriptor) string {
 	switch {
 	case field.Message() != nil:
@@ -160,7 +161,8 @@ func typeName(field protoreflect.FieldDescriptor) string {
 	return "TYPE_" + strings.ToUpper(field.Kind().String())
 }
 
-// invalid is INVALID_ARGUMENT with one BadRequest detail for all violations.
+// invalid returns INVALID_ARGUMENT with one BadRequest detail for all
+// violations.
 func invalid(found []violation) error {
 	lines := make([]string, len(found))
 	detail := &errdetails.BadRequest{}

@@ -32,9 +32,8 @@ type call struct {
 	request proto.Message
 }
 
-// services stand in for the emulator: they record what reached them and
-// answer what they are told. They have no behaviour of their own, because
-// these tests are about the translation.
+// services replace the emulator's services: they record calls and return what
+// the test chooses, because these tests are about the translation.
 type services struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
 	location.UnimplementedLocationsServer
@@ -47,7 +46,7 @@ type services struct {
 	answer func(method string) (proto.Message, error)
 }
 
-// intercept stands where the services would run.
+// intercept is the interceptor that records the calls.
 func (s *services) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	method := info.FullMethod[strings.LastIndexByte(info.FullMethod, '/')+1:]
 	s.mu.Lock()
@@ -60,7 +59,7 @@ func (s *services) intercept(ctx context.Context, req any, info *grpc.UnaryServe
 	return s.answer(method)
 }
 
-// last is the one call that was made.
+// last returns the only call.
 func (s *services) last(t *testing.T) call {
 	t.Helper()
 	s.mu.Lock()
@@ -71,8 +70,8 @@ func (s *services) last(t *testing.T) call {
 	return s.calls[0]
 }
 
-// mixinRules are what a service configuration says of the mixins. No method
-// of Cloud Tasks has a nested or repeated query field, so v3 lends it some.
+// mixinRules are rules as a service configuration has them. No method of Cloud
+// Tasks has a nested or repeated query field, so v3 stands in for one.
 var mixinRules = []*annotations.HttpRule{
 	get("google.cloud.location.Locations.ListLocations", "/v2/{name=projects/*}/locations"),
 	get("google.cloud.location.Locations.GetLocation", "/v2/{name=projects/*/locations/*}"),
@@ -123,7 +122,7 @@ func equal(t *testing.T, got, want proto.Message) {
 	}
 }
 
-// refuse answers every call with NOT_FOUND.
+// refuse returns NOT_FOUND for every call.
 func refuse(string) (proto.Message, error) {
 	return nil, status.Error(codes.NotFound, "Queue does not exist.")
 }

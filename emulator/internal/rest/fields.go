@@ -8,16 +8,17 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// selection is what the fields parameter leaves of a message: its fields by
-// number, each with what is left of that. Nil leaves everything.
+// selection is the set of fields that the fields parameter selects: by number,
+// each with the selection within it. Nil selects everything.
 type selection map[protoreflect.FieldNumber]selection
 
-// deepest is more than any message here nests.
+// deepest is more than the nesting of any message here.
 const deepest = 16
 
-// parseFields reads a list of fields: "tasks(name,httpRequest/url),nextPageToken",
-// with "." for "/" and "*" for every field, as Google's APIs do. Unlike a
-// field mask it may say what it wants of the messages of a list.
+// parseFields parses a list of fields, such as
+// "tasks(name,httpRequest/url),nextPageToken", where "." may stand for "/" and
+// "*" selects every field. Unlike a field mask it can select fields of the
+// messages of a list.
 func parseFields(text string, message protoreflect.MessageDescriptor) (selection, error) {
 	paths, rest := fieldPaths(text, nil)
 	if rest != "" {
@@ -33,8 +34,8 @@ func parseFields(text string, message protoreflect.MessageDescriptor) (selection
 	return s, nil
 }
 
-// fieldPaths reads a list up to its end, or the parenthesis that closes it, and
-// returns its paths and what follows them.
+// fieldPaths parses a list up to its end or its closing parenthesis. It returns
+// the paths and the rest of the text.
 func fieldPaths(text string, under []string) (paths [][]string, rest string) {
 	for {
 		end := len(text)
@@ -59,7 +60,7 @@ func fieldPaths(text string, under []string) (paths [][]string, rest string) {
 	}
 }
 
-// add selects what is at path, and reports whether there is such a field.
+// add selects the field at path, and reports whether it exists.
 func (s selection) add(path []string, message protoreflect.MessageDescriptor) (found bool) {
 	fields := message.Fields()
 	for i := range fields.Len() {
@@ -67,7 +68,7 @@ func (s selection) add(path []string, message protoreflect.MessageDescriptor) (f
 		if path[0] != "*" && path[0] != field.JSONName() && path[0] != field.TextName() {
 			continue
 		}
-		if len(path) == 1 || isAny(field) { // what an Any will hold is not known
+		if len(path) == 1 || isAny(field) { // the type within an Any is not known
 			s[field.Number()] = nil
 			found = true
 			continue
@@ -95,7 +96,7 @@ func isAny(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && field.Message().FullName() == "google.protobuf.Any"
 }
 
-// of is what s leaves of a message. It shares parts with it.
+// of returns the selected fields of a message. The result shares parts with it.
 func (s selection) of(message protoreflect.Message) protoreflect.Message {
 	if s == nil {
 		return message

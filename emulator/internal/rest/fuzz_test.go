@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// FuzzTranscoder: whatever comes in, the response is JSON, an error is one of
-// the client's, and what reaches the service could have come over gRPC.
+// FuzzTranscoder shows that for any request the response is JSON, an error is a
+// 4xx, and what reaches the service is a valid message.
 func FuzzTranscoder(f *testing.F) {
 	const q = "/v2/" + queueName
 	f.Add("GET", q, "", "")
@@ -59,7 +59,7 @@ func FuzzTranscoder(f *testing.F) {
 	})
 }
 
-// FuzzFields: whatever is asked for, what comes is a part of the whole.
+// FuzzFields shows that any selection returns a part of the whole response.
 func FuzzFields(f *testing.F) {
 	for _, fields := range []string{"", "*", "tasks(name,*/url),nextPageToken", "tasks/httpRequest.headers", "a(b(c)),d)", "*/*/*/*", "tasks,", ","} {
 		f.Add(fields)

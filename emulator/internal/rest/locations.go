@@ -7,8 +7,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// LocationsServiceDesc describes google.cloud.location.Locations. The
-// generated package keeps its own description to itself.
+// LocationsServiceDesc describes google.cloud.location.Locations. The generated
+// package does not export its own description.
 var LocationsServiceDesc = grpc.ServiceDesc{
 	ServiceName: "google.cloud.location.Locations",
 	HandlerType: (*location.LocationsServer)(nil),
@@ -19,7 +19,7 @@ var LocationsServiceDesc = grpc.ServiceDesc{
 	Metadata: "google/cloud/location/locations.proto",
 }
 
-// unary is what protoc-gen-go-grpc writes out for one method.
+// unary returns the description that protoc-gen-go-grpc generates for a method.
 func unary[S, Req, Resp any](service, name string, method func(S, context.Context, *Req) (*Resp, error)) grpc.MethodDesc {
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		in := new(Req)

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// query is a parsed query string. Of the system parameters it has those that
-// mean something here.
+// query is a parsed query string. Of the system parameters it has those with an
+// effect.
 type query struct {
 	params       []parameter
 	numericEnums bool
@@ -28,7 +28,7 @@ type parameter struct {
 }
 
 // systemParameters are accepted on every method of every Google API
-// (docs/cloud-tasks.md#1.2). Of them only alt and fields mean something here.
+// (docs/cloud-tasks.md#1.2). Only alt and fields have an effect.
 var systemParameters = []string{
 	"alt", "$alt", "prettyPrint", "$prettyPrint", "fields", "$fields", "key", "$key", "access_token", "oauth_token",
 	"quotaUser", "$.xgafv", "callback", "$callback", "uploadType", "upload_protocol",
@@ -51,7 +51,7 @@ func parseQuery(raw string) (query, error) {
 			q.params = append(q.params, parameter{name: name, values: v})
 		}
 	}
-	// Sorted, so that the same request always gets the same error.
+	// Sort, so that the same request always gets the same error.
 	slices.SortFunc(q.params, func(a, b parameter) int { return strings.Compare(a.name, b.name) })
 	return q, nil
 }
@@ -76,7 +76,7 @@ func setParameter(parent protoreflect.Message, field protoreflect.FieldDescripto
 	if err != nil {
 		return err
 	}
-	// Decoded apart and copied, because decoding resets its target.
+	// Decode into a scratch message, because decoding resets its target.
 	scratch := parent.New()
 	if protojson.Unmarshal(text, scratch.Interface()) != nil {
 		return invalidValue(p.name, field)
@@ -88,7 +88,7 @@ func setParameter(parent protoreflect.Message, field protoreflect.FieldDescripto
 	return nil
 }
 
-// parameterJSON is a JSON object with the one field.
+// parameterJSON returns a JSON object with this one field.
 func parameterJSON(field protoreflect.FieldDescriptor, values []string) ([]byte, error) {
 	if field.IsMap() {
 		return nil, unknownParameter(field.JSONName())
@@ -118,12 +118,12 @@ func isNumber(v string) bool {
 	return json.Unmarshal([]byte(v), &n) == nil
 }
 
-// fieldPath is what a path of a field mask looks like: anything else has no
-// camelCase spelling, so it could not be sent back.
+// fieldPath matches a path of a field mask. Anything else has no camelCase
+// spelling, so it could not be returned.
 var fieldPath = regexp.MustCompile(`^(\*|[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*(\.[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*)*)$`)
 
-// maskPaths splits a field mask in either spelling: Go and gcloud send
-// camelCase, Node sends snake_case.
+// maskPaths splits a field mask: Go and gcloud send camelCase, Node sends
+// snake_case.
 func maskPaths(v string) []string {
 	var paths []string
 	for path := range strings.SplitSeq(v, ",") {

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// fill writes a request into message: the body first, then the query, and
-// the path last, because the path decides when they disagree.
+// fill decodes a request into message: first the body, then the query, then the
+// path, which takes precedence.
 func (b *binding) fill(message protoreflect.Message, vars []variable, q query, body []byte) error {
 	if err := b.fillBody(message, body); err != nil {
 		return err
@@ -27,7 +27,7 @@ func (b *binding) fill(message protoreflect.Message, vars []variable, q query, b
 			return err
 		}
 		parent, field := descend(message, fields)
-		if !utf8.ValidString(v.value) { // as a gRPC server refuses it
+		if !utf8.ValidString(v.value) { // a gRPC server refuses it too
 			return invalidValue(v.name, field)
 		}
 		parent.Set(field, protoreflect.ValueOfString(v.value))
@@ -35,9 +35,9 @@ func (b *binding) fill(message protoreflect.Message, vars []variable, q query, b
 	return nil
 }
 
-// fillBody reads the JSON body. An empty one is an empty message: Google's
-// own samples send zero bytes where the annotation says "*"
-// (docs/cloud-tasks.md#3.1, #9.8).
+// fillBody decodes the JSON body. An empty one is an empty message: Google's own
+// samples send no bytes where the annotation says "*" (docs/cloud-tasks.md#3.1,
+// #9.8).
 func (b *binding) fillBody(message protoreflect.Message, body []byte) error {
 	switch {
 	case b.body.field != nil:
@@ -48,8 +48,8 @@ func (b *binding) fillBody(message protoreflect.Message, body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
-	// The library's error texts are unstable on purpose and quote the
-	// payload, so only the fact of an error is used.
+	// The library's error texts are unstable on purpose and quote the payload, so
+	// they are not used.
 	if protojson.Unmarshal(body, message.Interface()) != nil {
 		return explain(body, message.Descriptor(), b.body.field)
 	}
@@ -73,8 +73,8 @@ func (b *binding) fillQuery(message protoreflect.Message, q query) error {
 	return nil
 }
 
-// descend follows fields, making messages on the way, and returns the
-// message that holds the last one.
+// descend follows a path of fields, creates messages that are missing, and
+// returns the message that holds the last field.
 func descend(message protoreflect.Message, fields []protoreflect.FieldDescriptor) (protoreflect.Message, protoreflect.FieldDescriptor) {
 	last := len(fields) - 1
 	for _, f := range fields[:last] {
@@ -83,8 +83,8 @@ func descend(message protoreflect.Message, fields []protoreflect.FieldDescriptor
 	return message, fields[last]
 }
 
-// incoming is the request's context with its headers as gRPC metadata, so
-// that an interceptor sees the same on both transports.
+// incoming returns the request's context with its headers as gRPC metadata, so
+// that an interceptor sees the same for both protocols.
 func incoming(r *http.Request) context.Context {
 	md := make(metadata.MD, len(r.Header))
 	for name, values := range r.Header {

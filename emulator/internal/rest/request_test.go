@@ -23,8 +23,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestRequests holds the requests of gcloud, Node and Go as they were
-// recorded, and what they mean.
+// TestRequests sends recorded requests of gcloud, Node and Go.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	const loc = "/v2/projects/p/locations/l"
@@ -173,9 +172,9 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestPackedBody: Google's REST clients for Java pack the bodies of their
-// requests unless they are told not to.
-func TestPackedBody(t *testing.T) {
+// TestCompressedBody: Google's REST clients for Java compress request bodies by
+// default.
+func TestCompressedBody(t *testing.T) {
 	t.Parallel()
 	post := func(path, encoding string, body []byte) (*services, *httptest.ResponseRecorder) {
 		s := &services{answer: func(string) (proto.Message, error) { return &cloudtaskspb.Task{}, nil }}
@@ -203,7 +202,7 @@ func TestPackedBody(t *testing.T) {
 	s, rec := post(tasks, "gzip", body)
 	assert.Status(t, rec.Code, http.StatusOK)
 	equal(t, s.last(t).request, &cloudtaskspb.CreateTaskRequest{Parent: queueName, Task: &cloudtaskspb.Task{Name: "n"}})
-	_, rec = post(tasks, "GZIP", pack("")) // what a request without a body is packed to
+	_, rec = post(tasks, "GZIP", pack("")) // an empty body, compressed
 	assert.Status(t, rec.Code, http.StatusOK)
 	_, rec = post("/raw", "gzip", pack("raw"))
 	assert.Equal(t, rec.Body.String(), "{\n  \"name\": \"raw\"\n}\n")

@@ -44,8 +44,8 @@ func httpStatus(c codes.Code) int {
 	}
 }
 
-// writeMessage answers with a message: unset fields left out, enums by name
-// unless numbers were asked for.
+// writeMessage writes a message as the response: without unset fields, and with
+// enums by name unless the client asks for numbers.
 func writeMessage(w http.ResponseWriter, message proto.Message, envelope string, numericEnums bool) {
 	text, err := protojson.MarshalOptions{UseEnumNumbers: numericEnums}.Marshal(message)
 	if err == nil && envelope != "" {
@@ -68,7 +68,7 @@ type errorBody struct {
 	} `json:"error"`
 }
 
-// WriteError writes an error in the form that Google's clients read.
+// WriteError writes an error in the form that Google's clients expect.
 func WriteError(w http.ResponseWriter, err error) {
 	s, ok := status.FromError(err)
 	if !ok && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
@@ -86,7 +86,7 @@ func WriteError(w http.ResponseWriter, err error) {
 	}
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false) // the service's own texts hold <PROJECT_ID>
+	enc.SetEscapeHTML(false) // the service's texts contain <PROJECT_ID>
 	if err := enc.Encode(body); err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
@@ -94,8 +94,8 @@ func WriteError(w http.ResponseWriter, err error) {
 	writeJSON(w, body.Error.Code, text.Bytes())
 }
 
-// writeJSON writes text indented, as Google does by default. That also takes
-// out the white space that the protobuf library varies on purpose.
+// writeJSON writes text indented, as Google does by default. Indenting also
+// removes the white space that the protobuf library varies on purpose.
 func writeJSON(w http.ResponseWriter, statusCode int, text []byte) {
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, bytes.TrimSpace(text), "", "  "); err != nil {

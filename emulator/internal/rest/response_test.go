@@ -52,7 +52,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// lists is a response with most shapes of fields.
+// lists is a response with most kinds of fields.
 func lists(string) (proto.Message, error) {
 	request := &cloudtaskspb.HttpRequest{Url: "http://w", Headers: map[string]string{"A": "b"}, HttpMethod: cloudtaskspb.HttpMethod_POST}
 	return &cloudtaskspb.ListTasksResponse{NextPageToken: "more", Tasks: []*cloudtaskspb.Task{
@@ -97,7 +97,8 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestFieldsRefused: nothing is done for a caller who could not read the response.
+// TestFieldsRefused shows that no call is made if the fields parameter is
+// invalid.
 func TestFieldsRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ fields, says string }{
@@ -138,8 +139,8 @@ func TestFieldsOfAny(t *testing.T) {
 		"@type": "type.googleapis.com/google.cloud.tasks.v2.BatchCreateTasksMetadata", "state": "SUCCEEDED"}})
 }
 
-// TestRoutes: a method without an RPC, under the three paths that clients
-// use for BufferTask (docs/cloud-tasks.md#3.4) and by any HTTP verb.
+// TestRoutes calls a method without an RPC: under the three paths that clients
+// use for BufferTask (docs/cloud-tasks.md#3.4), by any HTTP method.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	buffer := func(_ *http.Request, vars map[string]string, body []byte) (proto.Message, error) {

@@ -1,10 +1,10 @@
-// Package rest serves gRPC services as Google's REST/JSON, in process.
+// Package rest serves gRPC services over REST and JSON, as Google does.
 //
-// There is no generated code and no second hop: the paths come from the
-// google.api.http annotations of the linked-in descriptors, and a request is
-// decoded straight into the message that the service's own gRPC handler asks
-// for. Responses and errors have the shape that Google's clients, gcloud and
-// curl scripts read (docs/cloud-tasks.md#1.3).
+// It needs no generated code and no proxy: the paths come from the
+// google.api.http annotations of the linked descriptors, and a request is
+// decoded into the message of the service's gRPC handler. Responses and errors
+// have the form that Google's clients and gcloud expect
+// (docs/cloud-tasks.md#1.3).
 //
 // Streaming methods are not served.
 package rest
@@ -29,17 +29,16 @@ import (
 // DefaultMaxBody is the request body limit when [Config.MaxBody] is zero.
 const DefaultMaxBody = 32 << 20
 
-// Config says what a transcoder serves.
+// Config configures a transcoder.
 type Config struct {
 	_ [0]func()
 
-	// Services are the gRPC services to serve. At least one is needed.
+	// Services are the gRPC services to serve. At least one is required.
 	Services []Service
 
-	// Rules are bindings beyond the annotations, as the http.rules of a
-	// service configuration: each names its method in Selector. The mixins
-	// (Locations, Operations) need them, their own annotations being those
-	// of no product in particular.
+	// Rules are bindings beyond the annotations, as the http.rules of a service
+	// configuration: each names its method in Selector. The mixins (Locations,
+	// Operations) need them, because their own annotations belong to no product.
 	Rules []*annotations.HttpRule
 
 	// Routes are REST methods without an RPC behind them.
@@ -49,22 +48,22 @@ type Config struct {
 	// Defaults to none.
 	Interceptor grpc.UnaryServerInterceptor
 
-	// MaxBody limits a request's body, in bytes, packed with gzip and
-	// unpacked. Defaults to [DefaultMaxBody].
+	// MaxBody limits a request's body, in bytes, before and after decompression.
+	// Defaults to [DefaultMaxBody].
 	MaxBody int
 
-	// Logger is told of panics. Defaults to [slog.Default].
+	// Logger logs panics. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
-// Service is a gRPC service and what implements it.
+// Service is a gRPC service and its implementation.
 type Service struct {
 	Desc *grpc.ServiceDesc
 	Impl any
 }
 
-// Route is a REST method that has no RPC. It answers every HTTP verb. The
-// fields parameter means nothing to it.
+// Route is a REST method without an RPC. It accepts every HTTP method, and
+// ignores the fields parameter.
 type Route struct {
 	// Path is a google.api.http path template.
 	Path string
@@ -73,9 +72,9 @@ type Route struct {
 	// means that the message is the response.
 	Envelope string
 
-	// Handle answers a request. vars are the template's variables, body is
-	// the request's body, at most [Config.MaxBody] bytes, unpacked; it may be
-	// used until the response is written. Errors carry gRPC statuses.
+	// Handle handles a request. vars are the template's variables. body is the
+	// decompressed request body, at most [Config.MaxBody] bytes; it may be used
+	// until the response is written. Errors carry gRPC statuses.
 	Handle func(r *http.Request, vars map[string]string, body []byte) (proto.Message, error)
 }
 
@@ -87,9 +86,8 @@ type Handler struct {
 	logger      *slog.Logger
 }
 
-// New returns a transcoder for cfg. It fails when cfg names a service that
-// is not linked in, or a binding that does not fit its messages; all such
-// problems are reported together.
+// New returns a transcoder for cfg. It returns an error for every service that
+// is not linked and every binding that does not fit its messages.
 func New(cfg Config) (*Handler, error) {
 	h := &Handler{interceptor: cfg.Interceptor, maxBody: cfg.MaxBody, logger: cfg.Logger}
 	if h.maxBody == 0 {
@@ -118,14 +116,14 @@ func New(cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		p := recover()
 		if p == nil {
 			return
 		}
-		if p == http.ErrAbortHandler { //nolint:errorlint // compared as net/http compares it
+		if p == http.ErrAbortHandler { //nolint:errorlint // as net/http does
 			panic(p)
 		}
 		h.logger.Error("rest: panic", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
@@ -156,7 +154,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeMessage(w, resp, b.envelope, query.numericEnums)
 }
 
-// find returns the binding that r asks for and the path's variables, or nil.
+// find returns the binding for r and the path's variables, or nil.
 func (h *Handler) find(r *http.Request) (*binding, []variable) {
 	path := r.URL.EscapedPath()
 	for _, b := range h.bindings {
@@ -170,7 +168,7 @@ func (h *Handler) find(r *http.Request) (*binding, []variable) {
 	return nil, nil
 }
 
-// readBody reads a request's body as [body.Read] does.
+// readBody reads a request's body by [body.Read].
 func (h *Handler) readBody(r *http.Request) (sent []byte, release func(), err error) {
 	sent, release, err = body.Read(r, h.maxBody)
 	switch {
@@ -184,8 +182,8 @@ func (h *Handler) readBody(r *http.Request) (sent []byte, release func(), err er
 	return sent, release, err
 }
 
-// call runs the bound method. Where the annotation names no body, the
-// request's is ignored: clients send none.
+// call calls the bound method. If the annotation names no body, that of the
+// request is ignored.
 func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query, sent []byte) (proto.Message, error) {
 	if b.route != nil {
 		named := make(map[string]string, len(vars))

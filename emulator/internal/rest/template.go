@@ -13,8 +13,8 @@ import (
 //	Segments = Segment { "/" Segment }
 //	Segment  = "*" | "**" | LITERAL | "{" FieldPath [ "=" Segments ] "}"
 //
-// "**" may stand at the end only. An empty last segment is allowed beyond
-// that grammar, because gcloud's BufferTask asks for "tasks/:buffer".
+// "**" is allowed only at the end. Beyond this grammar an empty last segment is
+// allowed, because gcloud calls BufferTask as "tasks/:buffer".
 type template struct {
 	text     string
 	segments []string
@@ -22,14 +22,13 @@ type template struct {
 	captures []capture
 }
 
-// capture is a variable of a template: the half-open range of segments that
-// it takes.
+// capture is a variable of a template: the half-open range of its segments.
 type capture struct {
 	name     string
 	from, to int
 }
 
-// variable is what a path gave for a capture.
+// variable is the value of a capture in a path.
 type variable struct {
 	name  string
 	value string
@@ -43,7 +42,7 @@ func parseTemplate(text string) (*template, error) {
 	if !ok {
 		return nil, fmt.Errorf("rest: path template %q does not begin with a slash", text)
 	}
-	// A verb follows the last segment; a colon inside braces is not one.
+	// A verb follows the last segment. A colon inside braces does not begin one.
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 && !strings.ContainsAny(rest[i:], "/}") {
 		rest, t.verb = rest[:i], rest[i:]
 	}
@@ -77,7 +76,7 @@ func parseTemplate(text string) (*template, error) {
 	return t, nil
 }
 
-// segment takes one segment and returns what follows it.
+// segment parses one segment and returns the rest of the text.
 func (t *template) segment(text string) string {
 	end := strings.IndexByte(text, '/')
 	if end < 0 {
@@ -87,8 +86,8 @@ func (t *template) segment(text string) string {
 	return text[end:]
 }
 
-// variable takes "name=segments}", the brace being behind us, and returns
-// what follows it.
+// variable parses "name=segments}", after the opening brace, and returns the
+// rest of the text.
 func (t *template) variable(text string) (string, error) {
 	inner, after, ok := strings.Cut(text, "}")
 	if !ok {
@@ -107,8 +106,8 @@ func (t *template) variable(text string) (string, error) {
 	return after, nil
 }
 
-// match matches an escaped path and returns its variables. A last segment
-// with a colon asks for a verb and matches no template without one.
+// match matches an escaped path and returns its variables. A colon in the last
+// segment begins a verb, which only a template with a verb matches.
 func (t *template) match(path string) ([]variable, bool) {
 	path, ok := strings.CutPrefix(path, "/")
 	if !ok {
@@ -164,8 +163,8 @@ func (t *template) capture(parts []string) ([]variable, bool) {
 }
 
 // unescape decodes one segment. In a variable of several segments an escaped
-// slash stays escaped, so that it cannot pass for a separator
-// (google.api.http, "Path template syntax").
+// slash stays escaped, so that it differs from a separator (google.api.http,
+// "Path template syntax").
 func unescape(part string, multi bool) (string, error) {
 	if multi {
 		part = escapedSlashes.Replace(part)

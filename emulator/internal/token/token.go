@@ -18,16 +18,16 @@ import (
 	"time"
 )
 
-// Issuer is what Google's tokens name as their issuer.
+// Issuer is the issuer of Google's tokens.
 const Issuer = "https://accounts.google.com"
 
 const (
 	lifetime = time.Hour
-	// reuse is how long before its expiry a token is no longer handed out.
-	// Whether the service mints one for every dispatch is unknown
-	// (docs/cloud-tasks.md#10.2); a signature costs far more than the rest of a dispatch.
+	// reuse is how long before its expiry a token is no longer reused. Whether the
+	// service makes one for every dispatch is unknown (docs/cloud-tasks.md#10.2); a
+	// signature costs far more than the rest of a dispatch.
 	reuse = 5 * time.Minute
-	// Beyond so many (account, audience) pairs the cache starts afresh: the
+	// The cache is cleared beyond this many pairs of account and audience: the
 	// default audience is the target's URL, of which there may be millions.
 	maxCached = 4096
 )
@@ -47,19 +47,19 @@ type signer struct {
 	header string // encoded
 }
 
-// entry is a token, signed by the first who asks for it while the others wait.
+// entry is a token. The first caller signs it while the others wait.
 type entry struct {
 	token   func() (string, error)
 	expires time.Time
 }
 
-// shared has the key of every emulator of the process that is not given one.
-// It is made when the first token is: that takes longer than most tests, and
-// many need none.
+// shared has the key of all emulators of the process without one of their own.
+// It is made with the first token, because making it takes longer than most
+// tests, and many need none.
 var shared = sync.OnceValue(func() *signer {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		panic("emulator: " + err.Error()) // of a size that is refused, and this one is not
+		panic("emulator: " + err.Error()) // only for invalid key sizes
 	}
 	return newSigner(key)
 })
@@ -79,8 +79,8 @@ func newSigner(key *rsa.PrivateKey) *signer {
 	return &signer{key: key, keyID: id, header: encode([]byte(`{"alg":"RS256","kid":"` + id + `","typ":"JWT"}`))}
 }
 
-// OIDC returns a token for a service account and an audience, which may be
-// one that has been handed out before.
+// OIDC returns a token for a service account and an audience. It may return the
+// same token several times.
 func (m *Minter) OIDC(email, audience string) (string, error) {
 	key := [2]string{email, audience}
 	now := time.Now()
@@ -122,7 +122,8 @@ func (m *Minter) signers() []*signer {
 	return append([]*signer{m.signer()}, m.later...)
 }
 
-// Claims is what a token of the service says (docs/cloud-tasks.md#10.2).
+// Claims returns the claims of a token of the service
+// (docs/cloud-tasks.md#10.2).
 func (m *Minter) Claims(email, audience string, now time.Time) map[string]any {
 	id := AccountID(email)
 	return map[string]any{
@@ -137,15 +138,15 @@ func (m *Minter) Claims(email, audience string, now time.Time) map[string]any {
 	}
 }
 
-// AccountID is the numeric ID of a service account, always the same for
-// the same email.
+// AccountID returns the numeric ID of a service account. It depends only on the
+// email.
 func AccountID(email string) string {
 	h := fnv.New64a()
 	h.Write([]byte(email))
 	return "1" + fmt.Sprintf("%020d", h.Sum64())
 }
 
-// Sign returns a token with these claims, whatever they say.
+// Sign returns a token with these claims, without checking them.
 func (m *Minter) Sign(claims map[string]any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
@@ -162,13 +163,14 @@ func (m *Minter) Sign(claims map[string]any) (string, error) {
 	return signed + "." + encode(signature), nil
 }
 
-// OAuth returns an access token. It opens nothing: it only looks like one.
+// OAuth returns an access token. It has the form of one, and gives access to
+// nothing.
 func (m *Minter) OAuth(email, scope string) string {
 	sum := sha256.Sum256([]byte(email + "\x00" + scope + "\x00" + strconv.FormatInt(time.Now().Unix()/3600, 10)))
 	return "ya29.emulator-" + encode(sum[:])
 }
 
-// JWKS has the public keys as a JSON Web Key Set, in the form of Google's own.
+// JWKS returns the public keys as a JSON Web Key Set, in the form of Google's.
 func (m *Minter) JWKS() []byte {
 	type jwk struct {
 		KeyID string `json:"kid"`
@@ -190,7 +192,7 @@ func (m *Minter) JWKS() []byte {
 	}
 	doc, err := json.Marshal(set)
 	if err != nil {
-		panic("emulator: " + err.Error()) // strings only: cannot happen
+		panic("emulator: " + err.Error()) // cannot happen: the values are strings
 	}
 	return doc
 }
