@@ -173,7 +173,7 @@ func (d *delivery) route() bool {
 // read takes in the body under its limit.
 func (d *delivery) read() bool {
 	var err error
-	d.body, d.freeBody, err = body.Read(d.req, d.router.config.MaxBody)
+	d.body, d.freeBody, err = body.ReadDelivery(d.req, d.router.config.MaxBody)
 	switch {
 	case errors.Is(err, body.ErrTooLarge):
 		return d.refuse(TooLarge, "", fmt.Errorf("handoff: RouterConfig.MaxBody is %d: %w", d.router.config.MaxBody, err))

@@ -22,14 +22,23 @@ var (
 	ErrEncoding = errors.New("bad content encoding")
 )
 
-// Read returns the body of r, decompressed if it is compressed with gzip and its
-// Content-Encoding says so. The
+// Read returns the body of r, decompressed if its Content-Encoding is gzip. The
 // limit holds for the compressed and for the decompressed size.
 //
 // The caller owns the bytes until it calls release, which it must do exactly
 // once, also after an error. An error other than [ErrTooLarge] and [ErrEncoding]
 // is the connection's: the sender may be gone.
 func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
+	return read(r, limit, false)
+}
+
+// ReadDelivery is Read for a handler behind other people's middleware, which may
+// have decompressed the body and left Content-Encoding as it was.
+func ReadDelivery(r *http.Request, limit int) (b []byte, release func(), err error) {
+	return read(r, limit, true)
+}
+
+func read(r *http.Request, limit int, decompressed bool) (b []byte, release func(), err error) {
 	compressed, err := isGzip(r.Header)
 	if err != nil {
 		return nil, func() {}, err
@@ -44,7 +53,7 @@ func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	if err := sent.fill(r.Body, int(r.ContentLength), limit); err != nil {
 		return nil, sent.release, err
 	}
-	if !compressed || inflatedBefore(sent.Bytes()) {
+	if !compressed || decompressed && !hasGzipHeader(sent.Bytes()) {
 		return sent.Bytes(), sent.release, nil
 	}
 	// Read all of it before decompressing, so that a broken connection cannot be
@@ -57,10 +66,10 @@ func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	return inflated.Bytes(), inflated.release, nil
 }
 
-// inflatedBefore reports whether a body is not compressed although its headers
-// say so: middleware that inflates requests leaves Content-Encoding as it was.
-func inflatedBefore(b []byte) bool {
-	return len(b) > 0 && !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) // RFC 1952 §2.3.1
+// hasGzipHeader reports whether a body begins as gzip does (RFC 1952 §2.3.1). An
+// empty one counts as cut off.
+func hasGzipHeader(b []byte) bool {
+	return len(b) == 0 || bytes.HasPrefix(b, []byte{0x1f, 0x8b})
 }
 
 func isGzip(h http.Header) (bool, error) {
