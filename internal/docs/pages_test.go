@@ -23,20 +23,28 @@ type block struct {
 // pages returns the Markdown files of this repository.
 func pages(t *testing.T) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.md")
+	found := tracked(t, "*.md")
+	if len(found) < 5 {
+		t.Fatalf("only %v were found", found)
+	}
+	return found
+}
+
+// tracked returns the files of this repository with these names or patterns.
+func tracked(t *testing.T, patterns ...string) []string {
+	t.Helper()
+	args := append([]string{"ls-files", "--cached", "--others", "--exclude-standard", "--"}, patterns...)
+	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
-		t.Skipf("no repository to list the pages of: %v", err) // an archive of the source
+		t.Skipf("no repository to list the files of: %v", err) // an archive of the source
 	}
 	var found []string
 	for name := range strings.FieldsSeq(string(out)) {
 		if _, err := os.Stat(filepath.Join(root, name)); err == nil { // else deleted, and not yet committed
 			found = append(found, name)
 		}
-	}
-	if len(found) < 5 {
-		t.Fatalf("only %v were found", found)
 	}
 	return found
 }
