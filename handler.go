@@ -11,32 +11,31 @@ import (
 	"sync"
 )
 
-// Handler runs the task in its context: [InfoFromContext] and
-// [PayloadFromContext] say what it is, and the error says what becomes of it.
-// [Handle] makes one of a function that takes the payload.
+// Handler runs the task of its context, which it gets by [InfoFromContext] and
+// [PayloadFromContext]. Its error decides the outcome. [Handle] makes a Handler
+// of a function that takes the payload.
 type Handler func(ctx context.Context) error
 
-// Middleware wraps the handler of every task; give it to [Router.Use]. The
-// error it returns decides what becomes of the task, and nothing else does: it
-// has no response to write.
+// Middleware wraps the handler of every task; pass it to [Router.Use]. The error
+// it returns decides the outcome of the task. It has no response to write.
 //
-// It calls next with its own ctx or one derived from it, once or more often,
-// and should return after next does: the task is not settled before that. If
-// it returns nil without having called next, the attempt has failed; [Drop],
-// [Snooze] and [ErrBusy] say what else is meant.
+// It calls next with its own ctx or one derived from it, once or more often, and
+// should return after next does: the task is settled only after that. If it
+// returns nil without having called next, the attempt fails; return [Drop],
+// [Snooze] or [ErrBusy] instead.
 type Middleware func(next Handler) Handler
 
-// Handle registers fn for the tasks whose payload is a T: its Kind and its
-// Aliases, if it has any. The payload arrives decoded and valid; what else is
-// known of the task is in [InfoFromContext]. What fn returns decides what
-// becomes of the task: nil is done, an error is retried with backoff, and
-// [Permanent], [Drop], [Snooze] and [RetryAfter] say otherwise. A panic is an
-// error.
+// Handle registers fn for the tasks whose payload is a T: for its Kind and its
+// Aliases. The payload is decoded and valid; [InfoFromContext] returns the rest
+// of the task. What fn returns decides the outcome: nil is done, an error is
+// retried with backoff, unless it is [Permanent], [Drop], [Snooze] or
+// [RetryAfter]. A panic counts as an error.
 //
-// ctx ends at the dispatch deadline, when the caller hangs up, when the lease
-// is lost ([ErrLeaseLost]) or when a shutdown runs out of patience
-// ([ErrInterrupted]); [context.Cause] says which. The lease is renewed until
-// fn returns, so an fn that ignores ctx blocks its task, never doubles it.
+// ctx ends at the dispatch deadline, when the caller closes the connection, when
+// the lease is lost ([ErrLeaseLost]), or when the context of a shutdown ends
+// ([ErrInterrupted]); [context.Cause] returns the reason. The lease is renewed
+// until fn returns, so an fn that ignores ctx delays its task but does not run
+// twice.
 //
 // Call Handle before the router serves. It panics if fn is nil, or if the kind
 // is not valid or already has a handler, naming the kind and both places.
@@ -58,7 +57,8 @@ func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error)
 	}, aliasesOf(zero))
 }
 
-// handler is a Handle call without its type parameter. A payload is a *T.
+// handler is a registered function without its type parameter. Its payload is a
+// *T.
 type handler struct {
 	kind   string
 	where  string
@@ -68,7 +68,7 @@ type handler struct {
 }
 
 func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
-	_, validates := any(zero).(validator) // to ask a payload itself would copy it
+	_, validates := any(zero).(validator) // converting a payload to an interface would copy it
 	return func(body []byte) (any, Reason, error) {
 		if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
 			return nil, ReasonUndecodable, errors.New("handoff: the body is null")
@@ -87,8 +87,8 @@ func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
 	}
 }
 
-// withoutValue keeps what encoding/json says of the shape of a body and drops
-// what it quotes from it: payloads stay out of logs and dead-letter errors.
+// withoutValue returns an error of encoding/json without the parts that quote
+// the body: payloads must not be in logs and errors.
 func withoutValue(err error) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("field %q needs a %s (offset %d)", e.Field, e.Type, e.Offset)
@@ -120,8 +120,8 @@ func aliasesOf(p any) []string {
 	return nil
 }
 
-// register is the only place of the package that panics on purpose: a kind
-// that cannot work is a mistake in the program, found at start-up.
+// register panics for a kind that cannot work: it is a mistake in the program,
+// found at start-up.
 func (r *Router) register(h *handler, aliases []string) {
 	for _, kind := range append([]string{h.kind}, aliases...) {
 		if err := checkKind(kind); err != nil {
@@ -134,7 +134,7 @@ func (r *Router) register(h *handler, aliases []string) {
 	}
 }
 
-// runHandler is the innermost Handler: it runs what the task is for.
+// runHandler is the innermost Handler: it calls the registered function.
 func runHandler(ctx context.Context) error {
 	d, ok := ctx.Value(infoKey{}).(*delivery)
 	if !ok {
@@ -147,8 +147,8 @@ func runHandler(ctx context.Context) error {
 	return d.handler.run(ctx, d.payload)
 }
 
-// nextCalls keeps track of the handler while middleware runs: a middleware may
-// call it in another goroutine and return first.
+// nextCalls tracks the calls of the handler by middleware, which may call it in
+// another goroutine and return first.
 type nextCalls struct {
 	mu      sync.Mutex
 	any     bool // it was called
@@ -173,7 +173,7 @@ func (c *nextCalls) called() bool {
 	return c.any
 }
 
-// wait returns when no handler runs, and none can begin.
+// wait returns when no handler is running and none can begin.
 func (c *nextCalls) wait() {
 	c.mu.Lock()
 	c.over = true

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// Payload is the work that a task carries: a type that both services share.
-// It travels as JSON, so its exported fields are the contract between them.
+// Payload is the data of a task: a type that producer and worker share. It is
+// encoded as JSON, so its exported fields are the contract between them.
 //
-// Kind names the work on the wire. It is the last path segment of the
-// delivery URL and must match ^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$, be
-// constant, and not depend on the payload's fields.
+// Kind names the type on the wire. It is the last path segment of the delivery
+// URL, must match ^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$, and must be constant:
+// it must not depend on the payload's fields.
 //
 // A payload may also have any of these methods:
 //
@@ -30,50 +30,49 @@ type Payload interface {
 	Kind() string
 }
 
-// Policy is how tasks of one kind behave wherever they are enqueued. A call's
-// options win over the type's Policy, and that over [ClientConfig.Policy],
-// field by field; a zero field leaves the decision to the next.
+// Policy is how tasks of one kind behave, wherever they are enqueued. For each
+// field, an option of the call overrides the type's Policy, which overrides
+// [ClientConfig.Policy]; a zero field is unset.
 type Policy struct {
-	// Queue is the ID of the queue, such as "emails". There is no default:
-	// if no one names a queue, Enqueue fails.
+	// Queue is the ID of the queue, such as "emails". There is no default: without
+	// a queue Enqueue fails.
 	Queue string
 
-	// TTL bounds the age at which a task is still worth running, counted from
-	// its scheduled time. The router buries an older one without running it.
-	// Defaults to 24 h; [NoTTL] turns it off. A queue that is paused for
-	// longer than the TTL finds its tasks expired on resume.
+	// TTL is how long after its scheduled time a task may run. The router buries an
+	// older task without running it. Defaults to 24 h; [NoTTL] turns it off. If a
+	// queue is paused for longer than the TTL, its tasks are expired when it
+	// resumes.
 	TTL time.Duration
 
-	// Deadline is the time that one attempt may take before Cloud Tasks hangs
-	// up. Defaults to the service's 10 min. Its limits are 15 s to 30 min for
-	// HTTP targets and 15 s to 24 h 15 s for App Engine
+	// Deadline is the longest that one attempt may take before Cloud Tasks closes
+	// the connection. Defaults to the service's 10 min. It may be 15 s to 30 min
+	// for HTTP targets and 15 s to 24 h 15 s for App Engine
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks).
 	Deadline time.Duration
 
-	// Retry is how often and at what pace a failed task is tried again.
+	// Retry is how often a failed task is retried, and with which backoff.
 	Retry Retry
 }
 
-// NoTTL as a [Policy].TTL lets a task run however old it is. The service
-// itself deletes tasks at 31 days (https://cloud.google.com/tasks/docs/quotas).
+// NoTTL as a [Policy].TTL lets a task run at any age. The service itself deletes
+// tasks after 31 days (https://cloud.google.com/tasks/docs/quotas).
 const NoTTL = time.Duration(-1)
 
-// Unlimited as Retry.MaxAttempts tries until the task expires.
+// Unlimited as Retry.MaxAttempts retries a task until it expires.
 const Unlimited = -1
 
-// NoDoublings as Retry.MaxDoublings lets the backoff grow linearly from the
+// NoDoublings as Retry.MaxDoublings makes the backoff grow linearly from the
 // first retry.
 const NoDoublings = -1
 
-// Retry is a retry policy in the service's own terms: the wait starts at
-// MinBackoff, doubles MaxDoublings times, then grows linearly, and stays at
-// MaxBackoff
+// Retry is a retry policy in the service's terms: the backoff starts at
+// MinBackoff, doubles MaxDoublings times, then grows linearly up to MaxBackoff
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#RetryConfig).
 type Retry struct {
-	MaxAttempts  int           // executions begun, the first included; default 5; Unlimited
+	MaxAttempts  int           // including the first; default 5; Unlimited
 	MinBackoff   time.Duration // default 1 s
 	MaxBackoff   time.Duration // default 1 h
-	MaxDoublings int           // default 16; NoDoublings
+	MaxDoublings int           // default 16; NoDoublings for none
 }
 
 // The defaults of [Policy] and [Retry].
@@ -136,42 +135,42 @@ func checkKind(kind string) error {
 	return nil
 }
 
-// Info is what is known of the task being run. Get it in a handler or in
-// middleware given to [Router.Use] with [InfoFromContext].
+// Info describes the task that is running. A handler or middleware gets it by
+// [InfoFromContext].
 type Info struct {
 	ID    string // the handoff ID: the same for every task that carries this piece of work; empty for a foreign task
 	Kind  string
 	Queue string // queue ID
 	Task  string // task ID
 
-	Attempt      int   // executions begun, this one included; 1 at first
+	Attempt      int   // of this execution, from 1
 	MaxAttempts  int   // Unlimited, or 0 if the limit of a foreign task is unknown
 	Snoozes      int   // how often it was snoozed before
-	FencingToken int64 // grows with every claim of the same work: pass it on to what you write to
+	FencingToken int64 // grows with every claim of the same work; store it with the effect, and refuse a smaller one
 
 	ScheduledAt time.Time // when this attempt was due; zero if the service did not say
 	EnqueuedAt  time.Time // zero for a foreign task
 	ExpiresAt   time.Time // zero: never
 	Deadline    time.Time // when the handler's context ends
 
-	// Header holds the headers that the producer put on the task: a copy, made
-	// once for the delivery and shared by everybody who asks. Credentials and
-	// the headers of the service, of handoff and of proxies are left out.
+	// Header holds the headers that the producer set on the task, without
+	// credentials and the headers of the service, of handoff and of proxies. All
+	// calls for one delivery share it: do not modify it.
 	Header http.Header
 
 	Caller           Caller
-	RetryCount       int // dispatches before this one, also those that reached no handler
-	PreviousResponse int // status that the previous dispatch was answered with; 0: none
+	RetryCount       int // earlier dispatches, including those that reached no handler
+	PreviousResponse int // status of the previous dispatch; 0: none
 }
 
-// LastAttempt says whether a failure of this attempt exhausts the task, so
-// that it is buried and not retried.
+// LastAttempt reports whether the task is buried instead of retried if this
+// attempt fails.
 func (i Info) LastAttempt() bool {
 	return i.MaxAttempts > 0 && i.Attempt >= i.MaxAttempts
 }
 
-// InfoFromContext returns what is known of the task that ctx runs. It is the
-// zero Info in a context that does not come from a [Router].
+// InfoFromContext returns the Info of the task that runs with ctx, or the zero
+// Info if ctx does not come from a [Router].
 func InfoFromContext(ctx context.Context) Info {
 	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
 		return run.info()
@@ -179,8 +178,8 @@ func InfoFromContext(ctx context.Context) Info {
 	return Info{}
 }
 
-// PayloadFromContext returns the decoded payload of the task that ctx runs,
-// for middleware given to [Router.Use]; nil elsewhere.
+// PayloadFromContext returns the decoded payload of the task that runs with ctx,
+// for middleware, or nil if ctx does not come from a [Router].
 func PayloadFromContext(ctx context.Context) any {
 	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
 		return reflect.ValueOf(run.payload).Elem().Interface()

@@ -9,74 +9,72 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc"
 )
 
-// Caller is who sent a delivery, as its [Verifier] established.
+// Caller is who sent a delivery, as verified by a [Verifier].
 type Caller struct {
 	Email     string // service account; empty for App Engine
 	Subject   string // its numeric ID; empty if unknown
-	Audience  string // the audience that matched; empty if there was none to match
-	AppEngine bool   // the X-AppEngine-* headers may be believed, and are read in place of X-CloudTasks-*
+	Audience  string // the audience that matched; empty if there was none
+	AppEngine bool   // the X-AppEngine-* headers are trusted, and read instead of X-CloudTasks-*
 }
 
-// Verifier decides who sent a request before any other part of it is
-// believed. [NewOIDC] makes the one for HTTP targets.
+// Verifier authenticates a request before any other part of it is trusted. Use
+// [NewOIDC] for HTTP targets.
 //
-// An implementation looks at headers only, never at the body. It returns an
-// error that wraps [ErrUnauthenticated], [ErrForbidden] or [ErrUnavailable];
-// any other error counts as unauthenticated. Errors must not hold the token:
-// they are logged. It must be safe for concurrent use.
+// An implementation reads headers only, never the body. It returns an error that
+// wraps [ErrUnauthenticated], [ErrForbidden] or [ErrUnavailable]; any other
+// error counts as unauthenticated. Errors must not hold the token: they are
+// logged. It must be safe for concurrent use.
 type Verifier interface {
 	Verify(r *http.Request) (Caller, error)
 }
 
-// OIDCConfig says which tokens are good. Audiences and Callers are required.
+// OIDCConfig says which tokens are accepted. Audiences and Callers are required.
 type OIDCConfig struct {
 	_ [0]func()
 
-	// Audiences are the values of HTTPTarget.Audience that this service
-	// answers to, compared exactly. Several let it change its name without a
-	// gap. Anybody with a Google account can have a token made for any
-	// audience, so an audience alone proves nothing
-	// (https://cloud.google.com/docs/authentication/token-types).
+	// Audiences are the accepted audiences, compared exactly: the values of
+	// HTTPTarget.Audience. List several while the service changes its name. Anybody
+	// with a Google account can get a token for any audience, so an audience alone
+	// proves nothing (https://cloud.google.com/docs/authentication/token-types).
 	Audiences []string
 
-	// Callers are the emails of the service accounts that may deliver,
-	// compared exactly. Several let callers rotate without a gap. Keep an
-	// account for this purpose alone: whoever may act as it and create tasks
-	// in its project can call every handler
+	// Callers are the emails of the service accounts that may deliver, compared
+	// exactly. List several while accounts change. Use these accounts for nothing
+	// else: anyone who may act as one and create tasks in its project can call
+	// every handler
 	// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#token).
 	Callers []string
 
-	// Keys has the public keys that tokens are signed by. Defaults to
-	// Google's, RemoteKeys(GoogleKeys). Verifiers that share a KeySource
-	// share its fetches.
+	// Keys are the public keys that verify tokens. Defaults to Google's,
+	// RemoteKeys(GoogleKeys). Verifiers may share a KeySource, and then share its
+	// fetches.
 	Keys *KeySource
 }
 
-// NewOIDC returns a Verifier of the OIDC tokens that Cloud Tasks sends to HTTP
-// targets. It fetches nothing before the first delivery. An error names
-// everything that is wrong with config.
+// NewOIDC returns a Verifier for the OIDC tokens that Cloud Tasks sends to HTTP
+// targets. It fetches no keys before the first delivery. The error reports every
+// problem of config.
 //
 // A token is accepted if all of this holds: it is the only one of the request,
-// under the scheme Bearer in that casing, and at most 8 KiB long; it is signed
-// by RS256 with a key of config.Keys; its issuer is https://accounts.google.com
-// or accounts.google.com; its audience is one of config.Audiences and its
-// email, which must be verified, one of config.Callers; it has not expired,
-// without any leeway; it was issued no more than 30 s from now, and for no
-// longer than 1 h 5 min. A claim that decides must appear once. Not checked,
-// because a good token of a listed account needs no more: sub, azp, and claims
-// that Google's tokens do not have.
+// with the scheme spelled Bearer, and at most 8 KiB long; it is signed by RS256
+// with a key of config.Keys; its issuer is https://accounts.google.com or
+// accounts.google.com; its audience is one of config.Audiences and its email,
+// which must be verified, one of config.Callers; it has not expired, without any
+// leeway; it was issued at most 30 s in the future, and lives at most 1 h 5 min.
+// Each of these claims must appear once. The claims sub and azp, and those that
+// Google's tokens do not have, are not checked.
 //
-// The token does not say which task it is for. Whoever gets hold of one can
-// send anything until it expires, within the hour
+// The token does not name the task. Anyone who obtains one can deliver anything
+// until it expires, within the hour
 // (https://cloud.google.com/docs/authentication/token-types).
 //
-// A token presented again costs a hash, not a signature check: good ones are
-// remembered by their SHA-256, at most 8,192, until they expire or the keys
-// that they were checked with are no longer fresh.
+// A token that was accepted before is not verified again: up to 8,192 are
+// remembered by their SHA-256, until they expire or their keys are no longer
+// fresh.
 //
-// Its errors wrap [ErrUnauthenticated], [ErrForbidden] if the token is good and
-// the account is not on the list, or [ErrUnavailable] if the keys cannot be
-// fetched. It waits for keys at most as long as the request's context lasts.
+// Errors of Verify wrap [ErrUnauthenticated]; [ErrForbidden] if the token is
+// valid and its account is not listed; or [ErrUnavailable] if the keys cannot be
+// fetched. Verify waits for keys until the request's context ends.
 func NewOIDC(config OIDCConfig) (Verifier, error) {
 	errs := config.policy().Problems("handoff: OIDCConfig")
 	keys := config.Keys
@@ -109,11 +107,11 @@ func (verify verifierFunc) Verify(r *http.Request) (Caller, error) {
 	return Caller{Email: id.Email, Subject: id.Subject, Audience: id.Audience}, nil
 }
 
-// GoogleKeys is where Google publishes the keys that it signs ID tokens with.
+// GoogleKeys is the URL of the keys of Google's ID tokens.
 const GoogleKeys = oidc.Google
 
-// KeySource has the public keys that tokens are checked with. It is safe for
-// concurrent use.
+// KeySource holds the public keys that verify tokens. It is safe for concurrent
+// use.
 type KeySource struct {
 	source *oidc.Source
 	err    error // for NewOIDC to report
@@ -121,18 +119,18 @@ type KeySource struct {
 
 // RemoteKeys returns the keys published as a JWKS at url: [GoogleKeys], or an
 // emulator's, such as http://localhost:8124/oauth2/v3/certs. Plain http is
-// accepted for localhost and for host names without a dot, as containers use
-// them. [NewOIDC] reports a url that will not do.
+// accepted for localhost and for host names without a dot, as in container
+// networks. [NewOIDC] reports an invalid url.
 //
-// Keys are fetched at the first delivery and then in the background before
-// they expire, by the answer's own Cache-Control, but for at least a minute
-// and at most a day. One fetch runs at a time, however many deliveries wait for
-// it, and each ends within 10 s; no goroutine lives between fetches. While
-// fetching fails, the last keys serve for another day; after that, and before
-// there are any, deliveries are [Unavailable]. A token that names an unknown
-// key, and is otherwise what it should be, causes a fetch at most once a
-// minute: after a rotation that was not published ahead, good tokens can be
-// refused for as long, and Cloud Tasks tries them again.
+// Keys are fetched at the first delivery, and then in the background before they
+// expire. They are fresh for as long as the response's Cache-Control says, but
+// at least a minute and at most a day. One fetch runs at a time and takes at
+// most 10 s; no goroutine runs between fetches. While fetching fails the last
+// keys are used for another day; after that, and while there are none,
+// deliveries are [Unavailable]. A token that names an unknown key, and is
+// otherwise acceptable, causes a fetch at most once a minute: after a rotation
+// that was not published ahead, valid tokens can be refused for that long, and
+// Cloud Tasks retries their tasks.
 func RemoteKeys(url string) *KeySource {
 	if err := oidc.CheckURL(url); err != nil {
 		return &KeySource{err: fmt.Errorf("RemoteKeys(%q): %w", url, err)}
@@ -140,8 +138,8 @@ func RemoteKeys(url string) *KeySource {
 	return &KeySource{source: oidc.Remote(oidc.FetchFrom(url, oidc.NewTransport()))}
 }
 
-// StaticKeys returns the keys of a JWKS that never changes: that of a test, or
-// of an in-process emulator. [NewOIDC] reports one that cannot be read.
+// StaticKeys returns the keys of a JWKS that never changes, for tests and
+// in-process emulators. [NewOIDC] reports an invalid one.
 func StaticKeys(jwks []byte) *KeySource {
 	keys, err := oidc.ParseKeys(jwks)
 	if err != nil {
@@ -150,26 +148,26 @@ func StaticKeys(jwks []byte) *KeySource {
 	return &KeySource{source: oidc.Static(keys)}
 }
 
-// DangerouslyTrustPlatform returns a Verifier for a private Cloud Run service
-// or Cloud Function whose platform checks the token itself and hands it on with
-// SIGNATURE_REMOVED_BY_GOOGLE in place of its signature
+// DangerouslyTrustPlatform returns a Verifier for a private Cloud Run service or
+// Cloud Function, whose platform verifies the token itself and replaces its
+// signature by SIGNATURE_REMOVED_BY_GOOGLE
 // (https://cloud.google.com/run/docs/authenticating/service-to-service).
 //
-// It is safe only if nothing reaches the container but through Google's IAM
-// check: the service requires authentication, allUsers and
-// allAuthenticatedUsers are not among its invokers, and every account with
-// run.invoker may run every task. On a public service anybody can write that
-// text behind claims of their own choosing and run any handler. Nothing in the
-// request tells the two apart, so this cannot check it for you.
+// It is safe only if every request to the container passes Google's IAM check:
+// the service requires authentication, allUsers and allAuthenticatedUsers are
+// not among its invokers, and every account with run.invoker may run every task.
+// On a public service anybody can send that text after claims of their choice
+// and run any handler. Nothing in the request tells the two apart, so this
+// Verifier cannot check it.
 //
-// The claims are held to config all the same, which stops honest mistakes and
-// nobody else. A token that has its signature is refused; where the platform
-// does either, use AnyOf(NewOIDC, DangerouslyTrustPlatform). A request with
+// The claims are still checked against config, which catches mistakes but no
+// attack. A token with a signature is refused; if the platform removes only some
+// signatures, use AnyOf(NewOIDC, DangerouslyTrustPlatform). A request with
 // X-Serverless-Authorization is refused, because the platform then did not
-// look at Authorization.
+// verify Authorization.
 //
-// It is an error if config.Keys is set, or outside Cloud Run and Cloud
-// Functions, which K_SERVICE in the environment tells.
+// It returns an error if config.Keys is set, and outside Cloud Run and Cloud
+// Functions, where K_SERVICE is not in the environment.
 func DangerouslyTrustPlatform(config OIDCConfig) (Verifier, error) {
 	errs := config.policy().Problems("handoff: OIDCConfig")
 	if config.Keys != nil {
@@ -189,18 +187,18 @@ func DangerouslyTrustPlatform(config OIDCConfig) (Verifier, error) {
 type AppEngineConfig struct {
 	_ [0]func()
 
-	// DangerouslyAssumeAppEngine builds the Verifier anywhere, for the
-	// emulator. Whoever can reach the endpoint can then run any task.
+	// DangerouslyAssumeAppEngine allows the Verifier outside App Engine, for the
+	// emulator. Anyone who can reach the endpoint can then run any task.
 	DangerouslyAssumeAppEngine bool
 }
 
 // NewAppEngine returns a Verifier for App Engine targets. Their tasks carry no
-// token: the X-AppEngine-QueueName header proves them, because App Engine
-// takes such headers off every request from outside, save those of the app's
-// own administrators
-// (https://cloud.google.com/tasks/docs/creating-appengine-handlers).
-// Nothing else does, so it is an error to build this where GAE_ENV and
-// GAE_APPLICATION do not say App Engine.
+// token: the X-AppEngine-QueueName header authenticates them, because App Engine
+// removes such headers from requests from outside, except those of the app's
+// administrators
+// (https://cloud.google.com/tasks/docs/creating-appengine-handlers). No other
+// platform does, so NewAppEngine returns an error unless GAE_ENV and
+// GAE_APPLICATION are set.
 func NewAppEngine(config AppEngineConfig) (Verifier, error) {
 	if config.DangerouslyAssumeAppEngine || (os.Getenv("GAE_ENV") != "" && os.Getenv("GAE_APPLICATION") != "") {
 		return appEngine{}, nil
@@ -218,12 +216,12 @@ func (appEngine) Verify(r *http.Request) (Caller, error) {
 	return Caller{AppEngine: true}, nil
 }
 
-// AnyOf returns a Verifier that accepts what any of the given ones accepts,
-// asked in order, for a service that serves several kinds of caller. If none
-// does, the error of the one that came furthest is returned: unavailable
-// before forbidden before unauthenticated, so that a token that might be good
-// is tried again; among equals a flaw found rather than a token missing; else
-// the first. It panics if there is none, or one is nil.
+// AnyOf returns a Verifier that accepts what any of verifiers accepts, tried in
+// order, for a service with several kinds of callers. If none accepts the
+// request, AnyOf returns the error of the one that got furthest: unavailable
+// before forbidden before unauthenticated, so that a token that may be valid is
+// retried; then a wrong token before a missing one; then the first. It panics if
+// there is no Verifier, or one is nil.
 func AnyOf(verifiers ...Verifier) Verifier {
 	if len(verifiers) == 0 {
 		panic("handoff: AnyOf of no Verifier")
@@ -252,7 +250,7 @@ func (all anyOf) Verify(r *http.Request) (Caller, error) {
 	return Caller{}, furthest
 }
 
-// distance is how far a verifier came before it said no.
+// distance returns how far a verifier got before it refused.
 func distance(err error) int {
 	switch rejectionOutcome(err) {
 	case Unavailable:
