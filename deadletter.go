@@ -6,27 +6,47 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/brillconsulting/handoff/internal/wire"
 )
 
 // DeadLetter is a task that will not run again by itself, kept whole.
 type DeadLetter struct {
-	ID        string              // of the letter: one for each piece of work and generation
-	Task      string              // task ID of the last delivery
-	Queue     string              // queue ID
-	Kind      string              // empty for a task without one
-	HandoffID string              // empty for a foreign task
-	Target    string              // URL that the task was delivered to
-	Header    map[string][]string // the task's own headers, without credentials and without the service's
-	Payload   []byte              // as the producer wrote it, inflated
-	Reasons   []Reason            // every one that applied, the decisive one first
-	Attempts  int                 // executions begun
-	FirstAt   time.Time           // when it was first claimed
-	BuriedAt  time.Time           // when it was buried
-	LastErr   string              // text of the last error; the handler's own words
-	Snoozes   int
-	Redriven  string // letter ID that this work was redriven from, if any
+	ID        string // of the letter: one for each piece of work and generation
+	Task      string // task ID of the last delivery
+	Queue     string // queue ID
+	Kind      string // empty for a task without one
+	HandoffID string // empty for a foreign task
+	Key       string // fence key of keyed work, a hash; empty otherwise
+	Target    string // URL that the task was delivered to
+	Method    string // of that request
+
+	// ServiceAccount and Audience are those of the token that was verified;
+	// empty without one.
+	ServiceAccount, Audience string
+
+	Header   map[string][]string // the task's own headers, without credentials and without the service's
+	Payload  []byte              // as the producer wrote it, inflated
+	Reasons  []Reason            // every one that applied, the decisive one first
+	Attempts int                 // executions begun
+	FirstAt  time.Time           // when it was first claimed
+	BuriedAt time.Time           // when it was buried
+	LastErr  string              // text of the last error; the handler's own words
+	Snoozes  int
+	Redrives int // how often it had been redriven before it died
 
 	RedrivenAt time.Time // when its work was enqueued again, by DeadLetterStore.MarkRedriven; zero: it waits
+}
+
+// Withheld returns the names of the headers, such as Authorization, that the
+// producer put on the task and that the letter does not hold, because they are
+// credentials. [Client.Redrive] needs them given anew.
+func (l DeadLetter) Withheld() []string {
+	stamp, err := wire.ReadStamp(l.Header)
+	if err != nil {
+		return nil
+	}
+	return wire.Withheld(l.Header, stamp)
 }
 
 // DeadLetterStore keeps what will not run again. Use memstore.NewDeadLetters in

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,10 @@ type ClientConfig struct {
 	// [AppEngineTarget].
 	Target Target
 
+	// Targets are where the tasks of some kinds are delivered in place of
+	// Target, by kind.
+	Targets map[string]Target
+
 	// Policy fills in the fields that neither a call's options nor the
 	// payload's own Policy set. Defaults to the defaults of [Policy].
 	Policy Policy
@@ -41,6 +46,11 @@ type ClientConfig struct {
 	// bounds the JSON, the service the compressed task. Defaults to 16 KiB;
 	// negative: never.
 	CompressOver int
+
+	// MaxBody limits the JSON of a payload, in bytes: a larger one is an error
+	// of Enqueue. Defaults to 1 MiB, which is [RouterConfig].MaxBody's default
+	// too. Raise both together.
+	MaxBody int
 
 	// Options go to the underlying Cloud Tasks client: credentials, endpoint,
 	// interceptors, an emulator's ClientOptions. Without any, the environment
@@ -56,9 +66,9 @@ type ClientConfig struct {
 	// called once with the result.
 	Instrument func(ctx context.Context, e Enqueuing) (context.Context, func(Receipt, error))
 
-	// Logger is told the one thing that no error says: that the server has no
-	// batch call, so that a batch is created one by one. Defaults to
-	// slog.Default.
+	// Logger is told what no error says: that the server has no batch call, so
+	// that a batch is created one by one, and that the function which Instrument
+	// returned panicked. Defaults to slog.Default.
 	Logger *slog.Logger
 }
 
@@ -103,7 +113,12 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	}
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.CompressOver = cmp.Or(config.CompressOver, defaultCompressOver)
+	config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	config.Target = config.Target.resolved()
+	config.Targets = maps.Clone(config.Targets)
+	for kind, target := range config.Targets {
+		config.Targets[kind] = target.resolved()
+	}
 	c := &Client{
 		config: config,
 		policy: config.Policy.over(defaultPolicy),
@@ -128,6 +143,20 @@ func (config *ClientConfig) check() error {
 		errs = append(errs, errors.New("handoff: ClientConfig.Target is nil; use an HTTPTarget or an AppEngineTarget"))
 	} else {
 		errs = append(errs, config.Target.check("ClientConfig.Target"), config.Policy.check("handoff: ClientConfig.Policy", config.Target.appEngine()))
+	}
+	for kind, target := range config.Targets {
+		field := fmt.Sprintf("ClientConfig.Targets[%q]", kind)
+		if err := checkKind(kind); err != nil {
+			errs = append(errs, fmt.Errorf("handoff: %s: %w", field, err))
+		}
+		if target == nil {
+			errs = append(errs, fmt.Errorf("handoff: %s is nil; use an HTTPTarget or an AppEngineTarget", field))
+		} else {
+			errs = append(errs, target.check(field))
+		}
+	}
+	if config.MaxBody < 0 {
+		errs = append(errs, fmt.Errorf("handoff: ClientConfig.MaxBody is %d; it must be positive, or zero for %d", config.MaxBody, defaultMaxBody))
 	}
 	return errors.Join(errs...)
 }
@@ -192,41 +221,60 @@ func (c *Client) Enqueue(ctx context.Context, p Payload, opts ...Option) (Receip
 func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 	ctx, err := c.begin(ctx, d)
 	if err != nil {
-		return d.end(create.Created{}, err)
+		return c.end(d, create.Created{}, err)
 	}
-	return d.end(c.creator.Task(ctx, d.req, !d.once))
+	created, err := c.creator.Task(ctx, d.req, !d.once)
+	return c.end(d, created, err)
 }
 
 // begin lets Instrument add its headers, and then checks what only the whole
-// task shows. Each call of it is followed by one of d.end.
+// task shows. Each call of it is followed by one of end.
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 	if c.config.Instrument != nil {
-		header, body := create.Parts(d.req.Task)
-		e := Enqueuing{ID: d.receipt.ID, Kind: d.kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
-		ctx, d.observe = c.config.Instrument(ctx, e)
-		for name, value := range e.Header {
-			canonical, err := create.Header(name, value)
-			if err != nil {
-				return ctx, fmt.Errorf("ClientConfig.Instrument: %w", err)
-			}
-			header[canonical] = value
+		var err error
+		if ctx, err = c.instrument(ctx, d); err != nil {
+			return ctx, err
 		}
 	}
 	return ctx, create.Size(d.req)
 }
 
-// end turns the service's response to a draft into the caller's receipt.
-func (d *draft) end(created create.Created, err error) (Receipt, error) {
+func (c *Client) instrument(ctx context.Context, d *draft) (context.Context, error) {
+	_, body := create.Parts(d.req.Task)
+	e := Enqueuing{ID: d.receipt.ID, Kind: d.stamp.Kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+	with := ctx
+	err := guard("ClientConfig.Instrument", func() error {
+		with, d.observe = c.config.Instrument(ctx, e) //nolint:fatcontext // assigned once
+		return nil
+	})
 	switch {
 	case err != nil:
-		err = fmt.Errorf("handoff: enqueue %s on queue %q: %w", cmp.Or(d.kind, "request"), d.receipt.Queue, err)
+		return ctx, err
+	case with == nil:
+		return ctx, errors.New("ClientConfig.Instrument returned a nil context")
+	}
+	if err := d.addHeader(e.Header); err != nil {
+		return ctx, fmt.Errorf("ClientConfig.Instrument: %w", err)
+	}
+	return with, nil
+}
+
+// end turns the service's response to a draft into the caller's receipt.
+func (c *Client) end(d *draft, created create.Created, err error) (Receipt, error) {
+	switch {
+	case err != nil:
+		err = fmt.Errorf("handoff: enqueue %s on queue %q (project %q, location %q): %w",
+			cmp.Or(d.stamp.Kind, "request"), d.receipt.Queue, c.config.Project, c.config.Location, err)
 	case created.Duplicate:
 		d.receipt.ID, d.receipt.Name, d.receipt.Duplicate = "", created.Name, true
 	default:
 		d.receipt.Name = created.Name
 	}
 	if d.observe != nil {
-		d.observe(d.receipt, err)
+		// A panic here says nothing of the task, so it must not look as if it did.
+		if perr := guard("the function that ClientConfig.Instrument returned", func() error { d.observe(d.receipt, err); return nil }); perr != nil {
+			c.config.Logger.Error("handoff: enqueue", "error", perr, "task", d.receipt.Name)
+		}
 	}
 	return d.receipt, err
 }

@@ -89,7 +89,7 @@ func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if call.keyed || call.name != "" {
+	if call.key != "" || call.name != "" {
 		return nil, errors.New("handoff: EnqueueBatch: Key and Name are for one task; give the payload an IdempotencyKey")
 	}
 	b := &batch{client: c, call: call, open: make(map[string]*chunk), chunks: make(chan *chunk)}
@@ -200,11 +200,11 @@ func (b *batch) yieldFirst(yield func(Receipt, error) bool) bool {
 	case it.draft == nil:
 		return yield(Receipt{}, it.err)
 	case it.chunk == nil:
-		return yield(it.draft.end(create.Created{}, it.err))
+		return yield(b.client.end(it.draft, create.Created{}, it.err))
 	}
 	b.send(it.chunk)
 	<-it.chunk.done
-	return yield(it.draft.end(it.task.Created, it.task.Err))
+	return yield(b.client.end(it.draft, it.task.Created, it.task.Err))
 }
 
 // finish sends what is left and yields every pair that is still owed.

@@ -15,9 +15,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/brillconsulting/handoff"
@@ -127,7 +125,6 @@ func TestEnqueueConnectionRefused(t *testing.T) {
 	check := func(err error) {
 		t.Helper()
 		assert.ErrorIs(t, err, handoff.ErrNotSent)
-		assert.Equal(t, status.Code(err), codes.Unavailable)
 		if strings.Contains(err.Error(), "may or may not") {
 			t.Error(err)
 		}

@@ -264,8 +264,11 @@ func TestNewClientBadConfig(t *testing.T) {
 	}{
 		"no URL":              {handoff.HTTPTarget{}, []string{"Target.URL", "http://", "ServiceAccount is empty", "DangerouslySendUnsigned"}},
 		"another scheme":      {handoff.HTTPTarget{URL: "ftp://h", ServiceAccount: "a@b"}, []string{"Target.URL", `"ftp://h"`}},
-		"no host":             {handoff.HTTPTarget{URL: "https:///tasks", ServiceAccount: "a@b"}, []string{"Target.URL"}},
-		"not a URL":           {handoff.HTTPTarget{URL: "https://h/%zz", ServiceAccount: "a@b"}, []string{"Target.URL", "escape"}},
+		"no host":             {handoff.HTTPTarget{URL: "https:///tasks", ServiceAccount: "a@b"}, []string{"Target.URL", "names no host"}},
+		"not a URL":           {handoff.HTTPTarget{URL: "https://h:port/", ServiceAccount: "a@b"}, []string{"Target.URL", "port"}},
+		"a query":             {handoff.HTTPTarget{URL: "https://h/?k=secret", ServiceAccount: "a@b"}, []string{"Target.URL", `"h"`, "query"}},
+		"a token over http":   {handoff.HTTPTarget{URL: "http://h.example/secret", ServiceAccount: "a@b"}, []string{"Target.URL", `"h.example"`, "https only"}},
+		"a query, App Engine": {handoff.AppEngineTarget{Path: "/a?k=secret"}, []string{"Target.Path", "query"}},
 		"credentials":         {handoff.HTTPTarget{URL: "https://u:secret@h/", ServiceAccount: "a@b"}, []string{"Target.URL", "credentials"}},
 		"a fragment":          {handoff.HTTPTarget{URL: "https://h/#f", ServiceAccount: "a@b"}, []string{"fragment"}},
 		"not an email":        {handoff.HTTPTarget{URL: "https://h/", ServiceAccount: "ab"}, []string{`ServiceAccount is "ab"`}},
@@ -308,7 +311,7 @@ func TestEnqueueRequestBadInput(t *testing.T) {
 		says    []string
 	}{
 		"no URL":               {request: handoff.Request{}, says: []string{"Request.URL"}},
-		"relative URL":         {request: handoff.Request{URL: "/hook"}, says: []string{"Request.URL", "/hook"}},
+		"relative URL":         {request: handoff.Request{URL: "/hook"}, says: []string{"Request.URL", "without a scheme"}},
 		"unknown method":       {request: handoff.Request{URL: hook, Method: "BREW"}, says: []string{"Request.Method", "BREW"}},
 		"lower-case method":    {request: handoff.Request{URL: hook, Method: "get"}, says: []string{"Request.Method"}},
 		"unspecified method":   {request: handoff.Request{URL: hook, Method: "HTTP_METHOD_UNSPECIFIED"}, says: []string{"Request.Method"}},

@@ -14,15 +14,15 @@ type Option func(*call)
 
 // call is what the options of one call come to.
 type call struct {
-	policy  Policy
-	in      time.Duration
-	at      time.Time
-	key     string
-	keyed   bool
-	name    string
-	every   time.Duration
-	header  map[string]string
-	problem error
+	policy   Policy
+	in       time.Duration
+	at       time.Time
+	key      string
+	name     string
+	every    time.Duration
+	header   map[string]string
+	retarget bool
+	problem  error
 }
 
 func newCall(opts []Option) (*call, error) {
@@ -33,7 +33,7 @@ func newCall(opts []Option) (*call, error) {
 	switch {
 	case c.in != 0 && !c.at.IsZero():
 		c.fail(errors.New("handoff: In and At are both given; one decides when the task is due"))
-	case c.keyed && c.name != "":
+	case c.key != "" && c.name != "":
 		c.fail(errors.New("handoff: Key and Name are both given; Key names the task by its own hash"))
 	}
 	return c, c.problem
@@ -93,7 +93,7 @@ func At(t time.Time) Option {
 // A payload with a method IdempotencyKey() string needs no Key.
 func Key(key string) Option {
 	return func(c *call) {
-		if c.key, c.keyed = key, true; key == "" {
+		if c.key = key; key == "" {
 			c.fail(errors.New("handoff: Key is empty, so all work without a key would be one"))
 		}
 	}
@@ -109,8 +109,8 @@ func Key(key string) Option {
 // which is "up to 24 hours" (https://cloud.google.com/tasks/docs/quotas).
 func Every(d time.Duration) Option {
 	return func(c *call) {
-		if c.every = d; d < time.Second {
-			c.fail(fmt.Errorf("handoff: Every(%s) is shorter than a second", d))
+		if c.every = d; d < time.Second || d > longest {
+			c.fail(fmt.Errorf("handoff: Every(%s) is not between a second and 10 years", d))
 		}
 	}
 }
@@ -172,8 +172,14 @@ func Deadline(d time.Duration) Option {
 // run, or [NoTTL].
 func TTL(d time.Duration) Option {
 	return func(c *call) {
-		if c.policy.TTL = d; d <= 0 && d != NoTTL {
-			c.fail(fmt.Errorf("handoff: TTL(%s) is neither positive nor NoTTL", d))
+		if c.policy.TTL = d; d <= 0 && d != NoTTL || d > longest {
+			c.fail(fmt.Errorf("handoff: TTL(%s) is neither NoTTL nor positive and at most 10 years", d))
 		}
 	}
+}
+
+// Retarget lets [Client.Redrive] send a letter to the client's target although
+// its task was enqueued for another.
+func Retarget() Option {
+	return func(c *call) { c.retarget = true }
 }

@@ -85,11 +85,7 @@ func (c *Client) EnqueueRequest(ctx context.Context, r Request, opts ...Option) 
 }
 
 func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, error) {
-	header, err := r.header(call.header)
-	if err != nil {
-		return nil, err
-	}
-	task, err := r.task(header)
+	parts, err := r.parts(call.header)
 	if err != nil {
 		return nil, err
 	}
@@ -98,14 +94,17 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 		return nil, err
 	}
 	policy := call.policy.over(c.config.Policy)
-	stamp := wire.Stamp{ID: fence.NewID(), Enqueued: now, Deadline: policy.Deadline}
+	stamp := wire.Stamp{ID: fence.NewID(), Headers: wire.HeaderNames(parts.header), Enqueued: now, Deadline: policy.Deadline}
 	if policy.TTL > 0 {
 		stamp.Expires = due.Add(policy.TTL)
 	}
 	if later {
 		stamp.Scheduled = due
 	}
-	name, err := c.identify(nil, "", call, due, &stamp)
+	if (r.Retry != Retry{}) {
+		stamp.MaxAttempts, stamp.Backoff = parts.retry.MaxAttempts, parts.retry.backoff()
+	}
+	name, err := identify(fence.Work{Project: c.config.Project, Method: parts.method, URL: parts.address, Key: call.key}, call, due, &stamp)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +113,7 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	} else if name != "" && r.Unnamed {
 		return nil, errors.New("Request.Unnamed is set, and Key or Name gives a name")
 	}
-	d, err := c.address(task, stamp, addressing{queue: policy.Queue, name: name, due: due, later: later})
+	d, err := c.put(parts.task, stamp, place{queue: policy.Queue, name: name, due: due, later: later})
 	if err != nil {
 		return nil, err
 	}
@@ -122,31 +121,47 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	return d, nil
 }
 
-// task is the task that r describes, without name and times.
-func (r *Request) task(header map[string]string) (*cloudtaskspb.Task, error) {
+// requestParts is what the fields of a Request come to.
+type requestParts struct {
+	task    *cloudtaskspb.Task // without name and times
+	header  map[string]string
+	method  string
+	address string // the whole URL; of App Engine, with its routing
+	retry   Retry  // whole, if the task has one of its own
+}
+
+// parts checks r, and adds the header of the options to its own.
+func (r *Request) parts(also map[string]string) (requestParts, error) {
+	var p requestParts
 	target, address, err := r.target()
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	method := cmp.Or(r.Method, http.MethodPost)
-	if err := r.checkMethod(method); err != nil {
-		return nil, err
+	p.method, p.address = cmp.Or(r.Method, http.MethodPost), address
+	if r.AppEngine != nil {
+		p.address = AppEngineTarget{Service: r.AppEngine.Service, Version: r.AppEngine.Version, Instance: r.AppEngine.Instance}.base() + " " + address
 	}
-	retry := Policy{Retry: r.Retry}
-	if err := retry.check("Request", r.AppEngine != nil); err != nil {
-		return nil, err
+	if err := r.checkMethod(p.method); err != nil {
+		return p, err
 	}
-	task := target.task(address, method, header, r.Body)
+	if p.header, err = r.header(also); err != nil {
+		return p, err
+	}
+	policy := Policy{Retry: r.Retry}
+	if err := policy.check("Request", r.AppEngine != nil); err != nil {
+		return p, err
+	}
+	p.task = target.task(address, p.method, maps.Clone(p.header), r.Body)
 	if r.Scope != "" {
-		task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OauthToken{
+		p.task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OauthToken{
 			OauthToken: &cloudtaskspb.OAuthToken{ServiceAccountEmail: r.ServiceAccount, Scope: r.Scope},
 		}
 	}
 	if (r.Retry != Retry{}) {
-		whole := retry.over(defaultPolicy).Retry
-		task.RetryConfig = whole.config(whole.MaxAttempts)
+		p.retry = policy.over(defaultPolicy).Retry
+		p.task.RetryConfig = retryConfig(p.retry.backoff(), p.retry.MaxAttempts)
 	}
-	return task, nil
+	return p, nil
 }
 
 // target is the Request's own, and the address of the task there.
@@ -170,6 +185,9 @@ func (r *Request) target() (Target, string, error) {
 	}
 	u, err := create.URL(r.URL)
 	if err != nil {
+		return nil, "", fmt.Errorf("Request.URL: %w", err)
+	}
+	if err := tokenNeedsTLS(u, r.ServiceAccount); err != nil {
 		return nil, "", fmt.Errorf("Request.URL: %w", err)
 	}
 	target := HTTPTarget{URL: r.URL, ServiceAccount: r.ServiceAccount, Audience: r.Audience}

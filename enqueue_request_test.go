@@ -1,7 +1,6 @@
 package handoff_test
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,7 +29,7 @@ func TestEnqueueRequestHTTP(t *testing.T) {
 	assert.NoError(t, err)
 	task := server.only(t)
 	r := task.GetHttpRequest()
-	assert.Equal(t, r.GetUrl(), "https://receiver.example.com/hook?id=1&q=a b")
+	assert.Equal(t, r.GetUrl(), "https://receiver.example.com/hook?id=1&q=a%20b")
 	assert.Equal(t, r.GetHttpMethod(), cloudtaskspb.HttpMethod_PUT)
 	assert.Equal(t, string(r.GetBody()), body)
 	assert.Equal(t, r.GetHeaders()["Content-Type"], "text/plain")
@@ -132,102 +131,4 @@ func TestEnqueueRequestUnnamed(t *testing.T) {
 	_, err := server.client(t, nil).EnqueueRequest(t.Context(), handoff.Request{URL: "https://r.example.com", Unnamed: true})
 	assert.NoError(t, err)
 	assert.Equal(t, server.only(t).Name, "projects/p/locations/l/queues/q/tasks/00000000000000000001")
-}
-
-// letterBox is a dead-letter store of one letter.
-type letterBox struct {
-	handoff.DeadLetterStore
-	letter  *handoff.DeadLetter
-	refuses error
-}
-
-func (b *letterBox) Get(context.Context, string) (handoff.DeadLetter, error) {
-	if b.letter == nil {
-		return handoff.DeadLetter{}, handoff.ErrNoDeadLetter
-	}
-	return *b.letter, nil
-}
-
-func (b *letterBox) Delete(context.Context, string) error {
-	if b.refuses == nil {
-		b.letter = nil
-	}
-	return b.refuses
-}
-
-func TestRedrive(t *testing.T) {
-	t.Parallel()
-	server := new(taskServer)
-	client := server.client(t, nil)
-	letter := handoff.DeadLetter{
-		ID: "OLDID.2", HandoffID: "OLDID", Kind: "job", Queue: "jobs",
-		Header: http.Header{
-			"Content-Type": {"application/json"}, "X-Tenant": {"acme"}, "Authorization": {"Bearer x"}, "User-Agent": {"Google-Cloud-Tasks"},
-			"Handoff-Id": {"OLDID"}, "Handoff-Key": {"OLDKEY"}, "Handoff-Max-Attempts": {"3"}, "Handoff-Generation": {"2"},
-			"Handoff-Enqueued": {"1000000"}, "Handoff-Scheduled": {"2000000"}, "Handoff-Expires": {"5600000"},
-		},
-		Payload: []byte(`{"n":1}`),
-	}
-	box := &letterBox{letter: &letter}
-	receipt, err := client.Redrive(t.Context(), box, letter.ID)
-	assert.NoError(t, err)
-	assert.Equal(t, receipt.Duplicate, false)
-	assert.Equal(t, box.letter, nil)
-
-	task := server.only(t)
-	r := task.GetHttpRequest()
-	header := r.GetHeaders()
-	assert.Equal(t, r.GetUrl(), "https://worker.example.com/tasks/job")
-	assert.Equal(t, string(r.GetBody()), `{"n":1}`)
-	assert.Equal(t, header["X-Tenant"], "acme")
-	assert.Equal(t, header["Handoff-Id"], receipt.ID)
-	assert.Equal(t, header["Handoff-Redriven"], "OLDID.2")
-	assert.Equal(t, header["Handoff-Old-Key"], "OLDKEY")
-	assert.Equal(t, header["Handoff-Max-Attempts"], "3")
-	assert.Equal(t, millis(t, header, "Handoff-Expires").Sub(millis(t, header, "Handoff-Enqueued")), time.Hour)
-	for _, name := range []string{"Handoff-Key", "Handoff-Generation", "Handoff-Scheduled", "Authorization", "User-Agent"} {
-		if v, ok := header[name]; ok {
-			t.Errorf("header %s: %s came along", name, v)
-		}
-	}
-	if receipt.ID == "OLDID" || !strings.HasPrefix(task.Name, "projects/p/locations/l/queues/jobs/tasks/") {
-		t.Errorf("ID %s, task %s", receipt.ID, task.Name)
-	}
-
-	// Again, as when two people do it at once: one task.
-	again, err := client.Redrive(t.Context(), &letterBox{letter: &letter}, letter.ID)
-	assert.NoError(t, err)
-	assert.Equal(t, again.Duplicate, true)
-	assert.Equal(t, again.Name, receipt.Name)
-	assert.Equal(t, len(server.taken()), 1)
-
-	_, err = client.Redrive(t.Context(), new(letterBox), letter.ID)
-	assert.ErrorIs(t, err, handoff.ErrNoDeadLetter)
-}
-
-// The letter goes only after the task is there.
-func TestRedriveFails(t *testing.T) {
-	t.Parallel()
-	letter := &handoff.DeadLetter{ID: "a.0", Kind: "job", Queue: "jobs"}
-	server := &taskServer{script: func(context.Context, int, *cloudtaskspb.CreateTaskRequest, func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
-		return nil, status.Error(codes.NotFound, "no queue")
-	}}
-	client := server.client(t, nil)
-	box := &letterBox{letter: letter}
-	_, err := client.Redrive(t.Context(), box, letter.ID)
-	assert.Equal(t, status.Code(err), codes.NotFound)
-	assert.Equal(t, box.letter, letter)
-
-	box.letter = &handoff.DeadLetter{ID: "a.0", Kind: "Not A Kind", Queue: "jobs"}
-	_, err = client.Redrive(t.Context(), box, letter.ID)
-	assert.ErrorContains(t, err, "handoff: redrive letter a.0", "Not A Kind")
-	if box.letter == nil {
-		t.Error("the letter is gone")
-	}
-
-	server.script = nil
-	box = &letterBox{letter: letter, refuses: context.DeadlineExceeded}
-	receipt, err := client.Redrive(t.Context(), box, letter.ID)
-	assert.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.ErrorContains(t, err, receipt.Name, "still there")
 }

@@ -22,83 +22,174 @@ import (
 // draft is a task that is ready to be created.
 type draft struct {
 	req     *cloudtaskspb.CreateTaskRequest
+	stamp   wire.Stamp // that of req
 	receipt Receipt
-	kind    string
 	once    bool                 // do not retry: no receiver would recognise a second copy
 	batch   bool                 // one of an EnqueueBatch
 	observe func(Receipt, error) // of ClientConfig.Instrument; may be nil
 }
 
+// description is all that decides what a typed task looks like. Enqueue makes
+// one of a payload; a copy of the task, by a snooze or a redrive, is described
+// by what the original was stamped with.
+type description struct {
+	stamp  wire.Stamp
+	target Target
+	url    string            // address of the stamp's kind at target
+	header map[string]string // the producer's own
+	body   []byte            // JSON
+	place  place
+}
+
+// place is where and when a task goes.
+type place struct {
+	queue string
+	name  string // task ID; empty: the service makes one
+	due   time.Time
+	later bool // due is not now
+}
+
 // draft makes the task that carries p.
 func (c *Client) draft(p Payload, call *call, now time.Time) (*draft, error) {
-	pr, err := c.profile(p)
+	pr, p, err := c.profile(p)
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.draftOf(p, pr, call, now)
+	desc, err := c.describe(p, pr, call, now)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: enqueue %s: %w", pr.kind, err)
+	}
+	d, err := c.typed(desc)
 	if err != nil {
 		return nil, fmt.Errorf("handoff: enqueue %s: %w", pr.kind, err)
 	}
 	return d, nil
 }
 
-func (c *Client) draftOf(p Payload, pr *profile, call *call, now time.Time) (*draft, error) {
-	if err := validate(p); err != nil {
-		return nil, fmt.Errorf("payload is invalid: %w", err)
-	}
-	body, err := json.Marshal(p)
+// describe describes the task that carries p, a pointer.
+func (c *Client) describe(p Payload, pr *profile, call *call, now time.Time) (description, error) {
+	body, err := c.encode(p)
 	if err != nil {
-		return nil, fmt.Errorf("payload does not marshal: %w", err)
+		return description{}, err
 	}
 	due, later, err := call.due(now)
 	if err != nil {
-		return nil, err
+		return description{}, err
 	}
 	policy := call.policy.over(pr.policy)
-	stamp := wire.Stamp{ID: fence.NewID(), Enqueued: now, MaxAttempts: policy.Retry.MaxAttempts, Deadline: policy.Deadline}
+	stamp := wire.Stamp{
+		ID:          fence.NewID(),
+		Kind:        pr.kind,
+		Target:      pr.target.base(),
+		Enqueued:    now,
+		Deadline:    policy.Deadline,
+		MaxAttempts: policy.Retry.MaxAttempts,
+		Backoff:     policy.Retry.backoff(),
+	}
 	if policy.TTL != NoTTL {
 		stamp.Expires = due.Add(policy.TTL)
 	}
 	if later {
 		stamp.Scheduled = due
 	}
-	name, err := c.identify(p, pr.kind, call, due, &stamp)
+	key, err := keyOf(p, call)
 	if err != nil {
-		return nil, err
+		return description{}, err
 	}
-	task, header := c.typedTask(pr, body)
-	if err := c.addHeader(header, call.header); err != nil {
-		return nil, err
-	}
-	return c.address(task, stamp, addressing{kind: pr.kind, queue: policy.Queue, name: name, due: due, later: later})
+	name, err := identify(fence.Work{Project: c.config.Project, Kind: pr.oldest, Key: key}, call, due, &stamp)
+	return description{
+		stamp: stamp, target: pr.target, url: pr.url, header: call.header, body: body,
+		place: place{queue: policy.Queue, name: name, due: due, later: later},
+	}, err
 }
 
-// typedTask makes a task that carries the JSON of a payload, compressed if it
-// is large. It returns the task's headers too.
-func (c *Client) typedTask(pr *profile, body []byte) (*cloudtaskspb.Task, map[string]string) {
+// encode validates p and returns its JSON.
+func (c *Client) encode(p Payload) ([]byte, error) {
+	err := guard("Validate", func() error { return validate(p) })
+	if err != nil {
+		return nil, fmt.Errorf("payload is invalid: %w", err)
+	}
+	var body []byte
+	err = guard("marshalling", func() (err error) {
+		body, err = json.Marshal(p)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("payload does not marshal: %w", err)
+	}
+	if len(body) > c.config.MaxBody {
+		return nil, fmt.Errorf("payload is %d bytes of JSON; ClientConfig.MaxBody is %d, and RouterConfig.MaxBody of the receiver may be no more", len(body), c.config.MaxBody)
+	}
+	return body, nil
+}
+
+// keyOf returns the key of a payload's work; empty if it has none.
+func keyOf(p Payload, call *call) (string, error) {
+	with, ok := p.(interface{ IdempotencyKey() string })
+	if call.key != "" || !ok {
+		return call.key, nil
+	}
+	var key string
+	err := guard("IdempotencyKey", func() error { key = with.IdempotencyKey(); return nil })
+	switch {
+	case err != nil:
+		return "", err
+	case key == "":
+		return "", errors.New("IdempotencyKey is empty, so all payloads without a key would be one piece of work")
+	case call.name != "":
+		return "", errors.New("the payload has an IdempotencyKey and Name is given too; a key names the task by its own hash")
+	}
+	return key, nil
+}
+
+// identify returns the task's name, empty for one that the service makes, and
+// stamps the fence key of keyed work.
+func identify(work fence.Work, call *call, due time.Time, stamp *wire.Stamp) (string, error) {
+	if work.Key == "" {
+		if call.every != 0 {
+			return "", errors.New("Every needs a Key, or an IdempotencyKey of the payload")
+		}
+		return call.name, nil
+	}
+	if call.every != 0 {
+		work.Period = strconv.FormatInt(due.UnixNano()/int64(call.every), 10) + " of " + call.every.String()
+		stamp.Window = call.every
+	}
+	stamp.Key = work.FenceKey()
+	return work.TaskID(), nil
+}
+
+// typed makes the task of a description. Everything that the task carries beyond
+// its body and its place comes from the stamp, so that a copy has it too.
+func (c *Client) typed(desc description) (*draft, error) {
 	header := map[string]string{"Content-Type": "application/json"}
+	for name, value := range desc.header {
+		switch name {
+		case "Content-Type", "Content-Encoding":
+			return nil, fmt.Errorf("header %s belongs to the payload; use EnqueueRequest for another body", name)
+		case "Authorization":
+			if desc.target.authorizes() {
+				return nil, errors.New("header Authorization would be replaced by the token of HTTPTarget.ServiceAccount")
+			}
+		}
+		header[name] = value
+	}
+	body := desc.body
 	if c.config.CompressOver >= 0 && len(body) > c.config.CompressOver {
 		if smaller, ok := create.Compress(body); ok {
 			header["Content-Encoding"] = "gzip"
 			body = smaller
 		}
 	}
-	task := c.config.Target.task(pr.address, http.MethodPost, header, body)
-	task.RetryConfig = pr.policy.Retry.config(Unlimited)
-	return task, header
+	task := desc.target.task(desc.url, http.MethodPost, header, body)
+	task.RetryConfig = retryConfig(desc.stamp.Backoff, Unlimited)
+	desc.stamp.Headers = wire.HeaderNames(desc.header)
+	return c.put(task, desc.stamp, desc.place)
 }
 
-// addressing is where and when a task goes.
-type addressing struct {
-	kind, queue string
-	name        string // task ID; empty: the service makes one
-	due         time.Time
-	later       bool // due is not now
-}
-
-// address stamps a task and puts it on its queue.
-func (c *Client) address(task *cloudtaskspb.Task, stamp wire.Stamp, to addressing) (*draft, error) {
-	if to.queue == "" {
+// put stamps a task and puts it on its queue.
+func (c *Client) put(task *cloudtaskspb.Task, stamp wire.Stamp, at place) (*draft, error) {
+	if at.queue == "" {
 		return nil, errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
 	}
 	if stamp.Deadline != 0 {
@@ -107,119 +198,145 @@ func (c *Client) address(task *cloudtaskspb.Task, stamp wire.Stamp, to addressin
 		}
 		task.DispatchDeadline = durationpb.New(stamp.Deadline)
 	}
-	parent := c.queues + to.queue
-	if to.name != "" {
-		task.Name = parent + "/tasks/" + to.name
+	parent := c.queues + at.queue
+	if at.name != "" {
+		task.Name = parent + "/tasks/" + at.name
 	}
-	if to.later {
-		task.ScheduleTime = timestamppb.New(to.due)
+	if at.later {
+		task.ScheduleTime = timestamppb.New(at.due)
 	}
-	header, _ := create.Parts(task)
-	stamp.Write(func(name, value string) { header[name] = value })
-	return &draft{
+	d := &draft{
 		req:     &cloudtaskspb.CreateTaskRequest{Parent: parent, Task: task},
-		receipt: Receipt{ID: stamp.ID, Queue: to.queue, ScheduledAt: to.due},
-		kind:    to.kind,
-	}, nil
+		stamp:   stamp,
+		receipt: Receipt{ID: stamp.ID, Queue: at.queue, ScheduledAt: at.due},
+	}
+	d.writeStamp()
+	return d, nil
 }
 
-// identify returns the task's name, empty for one that the service makes, and
-// stamps the fence key of keyed work.
-func (c *Client) identify(p any, kind string, call *call, due time.Time, stamp *wire.Stamp) (string, error) {
-	key, keyed := call.key, call.keyed
-	if with, ok := p.(interface{ IdempotencyKey() string }); ok && !keyed {
-		key, keyed = with.IdempotencyKey(), true
-		switch {
-		case key == "":
-			return "", errors.New("IdempotencyKey is empty, so all payloads without a key would be one piece of work")
-		case call.name != "":
-			return "", errors.New("the payload has an IdempotencyKey and Name is given too; a key names the task by its own hash")
-		}
-	}
-	if !keyed {
-		if call.every != 0 {
-			return "", errors.New("Every needs a Key, or an IdempotencyKey of the payload")
-		}
-		return call.name, nil
-	}
-	parts := []string{kind, key}
-	if call.every != 0 {
-		parts = append(parts, strconv.FormatInt(due.UnixNano()/int64(call.every), 10), call.every.String())
-		stamp.Window = call.every
-	}
-	stamp.Key = fence.Key("key", parts...)
-	return fence.TaskID("key", parts...), nil
+func (d *draft) writeStamp() {
+	header, _ := create.Parts(d.req.Task)
+	d.stamp.Write(func(name, value string) { header[name] = value })
 }
 
-// addHeader adds the caller's own headers to those of a typed task.
-func (c *Client) addHeader(header, own map[string]string) error {
-	for name, value := range own {
-		switch name {
-		case "Content-Type", "Content-Encoding":
-			return fmt.Errorf("header %s belongs to the payload; use EnqueueRequest for another body", name)
-		case "Authorization":
-			if c.config.Target.authorizes() {
-				return errors.New("header Authorization would be replaced by the token of HTTPTarget.ServiceAccount")
-			}
-		}
-		header[name] = value
+// addHeader adds headers that the producer did not give itself to the task.
+func (d *draft) addHeader(more map[string]string) error {
+	header, _ := create.Parts(d.req.Task)
+	names := make(map[string]string, len(more)+len(d.stamp.Headers))
+	for _, name := range d.stamp.Headers {
+		names[name] = ""
 	}
+	for name, value := range more {
+		canonical, err := create.Header(name, value)
+		if err != nil {
+			return err
+		}
+		if d.stamp.Kind != "" && (canonical == "Content-Type" || canonical == "Content-Encoding") {
+			return fmt.Errorf("header %s belongs to the payload", canonical)
+		}
+		header[canonical], names[canonical] = value, ""
+	}
+	d.stamp.Headers = wire.HeaderNames(names)
+	d.writeStamp()
 	return nil
 }
 
 // profile is what the tasks of one payload type have in common.
 type profile struct {
 	kind     string
+	oldest   string // kind: the last of the type's aliases, or its kind
 	declared Policy // the type's own
 	policy   Policy // with the client's and all defaults
-	address  string // URL, or relative URI for App Engine
+	target   Target
+	url      string // address of the kind at target
 }
 
-// profile looks up the type of p.
-func (c *Client) profile(p Payload) (*profile, error) {
+// profile looks up the type of p. It returns p as a pointer, so that methods
+// with pointer receivers count.
+func (c *Client) profile(p Payload) (*profile, Payload, error) {
 	v := reflect.ValueOf(p)
 	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, fmt.Errorf("handoff: enqueue: the payload is nil (%T)", p)
+		return nil, nil, fmt.Errorf("handoff: enqueue: the payload is nil (%T)", p)
 	}
-	kind, declared := p.Kind(), policyOf(p)
+	if v.Kind() != reflect.Pointer {
+		pointer := reflect.New(v.Type())
+		pointer.Elem().Set(v)
+		p = pointer.Interface().(Payload)
+	}
+	var kind string
+	var declared Policy
+	err := errors.Join(
+		guard("Kind", func() error { kind = p.Kind(); return nil }),
+		guard("Policy", func() error { declared = policyOf(p); return nil }),
+	)
+	if err != nil {
+		return nil, nil, fmt.Errorf("handoff: enqueue %s: %w", v.Type(), err)
+	}
 	known, ok := c.profiles.Load(v.Type())
 	if ok && known.(*profile).kind != kind {
-		return nil, fmt.Errorf("handoff: enqueue: Kind of %T is %q now and was %q before; it must be constant", p, kind, known.(*profile).kind)
+		return nil, nil, fmt.Errorf("handoff: enqueue: Kind of %s is %q now and was %q before; it must be constant", v.Type(), kind, known.(*profile).kind)
 	}
 	if ok && known.(*profile).declared == declared {
-		return known.(*profile), nil
+		return known.(*profile), p, nil
 	}
-	pr, err := c.newProfile(kind, declared)
+	pr, err := c.newProfile(p, kind, declared)
 	if err != nil {
-		return nil, fmt.Errorf("handoff: enqueue %T: %w", p, err)
+		return nil, nil, fmt.Errorf("handoff: enqueue %s: %w", v.Type(), err)
 	}
 	c.profiles.Store(v.Type(), pr)
-	return pr, nil
+	return pr, p, nil
 }
 
-func (c *Client) newProfile(kind string, declared Policy) (*profile, error) {
-	if err := checkKind(kind); err != nil {
+func (c *Client) newProfile(p Payload, kind string, declared Policy) (*profile, error) {
+	pr := &profile{kind: kind, declared: declared, policy: declared.over(c.policy), target: c.targetOf(kind)}
+	err := guard("Aliases", func() (err error) {
+		pr.oldest, err = oldestKind(p)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	pr := &profile{kind: kind, declared: declared, policy: declared.over(c.policy)}
-	if err := pr.policy.check("Policy of "+kind, c.config.Target.appEngine()); err != nil {
+	if err := pr.policy.check("Policy of "+kind, pr.target.appEngine()); err != nil {
 		return nil, err
 	}
-	var err error
-	pr.address, err = c.config.Target.address("/" + kind)
+	pr.url, err = pr.target.address("/" + kind)
 	return pr, err
 }
 
-// config is the service's form of a retry policy. All five fields are set,
+// oldestKind returns the name that the kind of p had first. It names keyed work,
+// which is the same work under any of its names.
+func oldestKind(p Payload) (string, error) {
+	kinds := append([]string{p.Kind()}, aliasesOf(p)...)
+	for _, kind := range kinds {
+		if err := checkKind(kind); err != nil {
+			return "", err
+		}
+	}
+	return kinds[len(kinds)-1], nil
+}
+
+// targetOf returns where tasks of a kind go.
+func (c *Client) targetOf(kind string) Target {
+	if t, ok := c.config.Targets[kind]; ok {
+		return t
+	}
+	return c.config.Target
+}
+
+func (r Retry) backoff() wire.Backoff {
+	return wire.Backoff{Min: r.MinBackoff, Max: r.MaxBackoff, Doublings: max(r.MaxDoublings, 0)}
+}
+
+// retryConfig is the service's form of a retry policy. All five fields are set,
 // because how a task's own settings merge with its queue's is not documented
 // (docs/cloud-tasks.md#7.3).
-func (r Retry) config(maxAttempts int) *cloudtaskspb.RetryConfig {
+func retryConfig(b wire.Backoff, maxAttempts int) *cloudtaskspb.RetryConfig {
 	return &cloudtaskspb.RetryConfig{
 		MaxAttempts:      int32(maxAttempts),
 		MaxRetryDuration: durationpb.New(0),
-		MinBackoff:       durationpb.New(r.MinBackoff),
-		MaxBackoff:       durationpb.New(r.MaxBackoff),
-		MaxDoublings:     int32(max(r.MaxDoublings, 0)),
+		MinBackoff:       durationpb.New(b.Min),
+		MaxBackoff:       durationpb.New(b.Max),
+		MaxDoublings:     int32(b.Doublings),
 	}
 }
 
@@ -239,8 +356,8 @@ func (p Policy) check(field string, appEngine bool) error {
 			errs = append(errs, fmt.Errorf("%s.Deadline: %w", field, err))
 		}
 	}
-	if p.TTL < 0 && p.TTL != NoTTL {
-		fail("TTL", p.TTL, "positive or NoTTL")
+	if p.TTL < 0 && p.TTL != NoTTL || p.TTL > longest {
+		fail("TTL", p.TTL, "positive and at most 10 years, or NoTTL")
 	}
 	r := p.Retry
 	if r.MaxAttempts < Unlimited || r.MaxAttempts > maxInt32 {
@@ -249,8 +366,8 @@ func (p Policy) check(field string, appEngine bool) error {
 	if r.MinBackoff < 0 {
 		fail("Retry.MinBackoff", r.MinBackoff, "positive")
 	}
-	if r.MaxBackoff < 0 {
-		fail("Retry.MaxBackoff", r.MaxBackoff, "positive")
+	if r.MaxBackoff < 0 || r.MaxBackoff > longest {
+		fail("Retry.MaxBackoff", r.MaxBackoff, "positive and at most 10 years")
 	}
 	if r.MinBackoff > cmp.Or(r.MaxBackoff, defaultMaxBackoff) {
 		fail("Retry.MinBackoff", r.MinBackoff, fmt.Sprintf("at most MaxBackoff, %s", cmp.Or(r.MaxBackoff, defaultMaxBackoff)))
@@ -262,3 +379,7 @@ func (p Policy) check(field string, appEngine bool) error {
 }
 
 const maxInt32 = 1<<31 - 1
+
+// longest is far over what the service can keep, and far below where times
+// overflow.
+const longest = 10 * 365 * 24 * time.Hour

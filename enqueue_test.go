@@ -70,7 +70,11 @@ func TestEnqueueBuildsTheTask(t *testing.T) {
 	assert.Equal(t, header["Content-Type"], "application/json")
 	assert.Equal(t, header["Handoff-Id"], receipt.ID)
 	assert.Equal(t, header["Handoff-Max-Attempts"], "5")
-	if len(header) != 5 {
+	assert.Equal(t, header["Handoff-Version"], "1")
+	assert.Equal(t, header["Handoff-Kind"], "job")
+	assert.Equal(t, header["Handoff-Target"], "https://worker.example.com/tasks")
+	assert.Equal(t, header["Handoff-Backoff"], "1 3600 16")
+	if len(header) != 9 {
 		t.Errorf("headers: %v", header)
 	}
 	enqueued := millis(t, header, "Handoff-Enqueued")

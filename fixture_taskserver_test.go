@@ -45,7 +45,8 @@ type taskServer struct {
 	// operation answers GetOperation.
 	operation func(ctx context.Context, n int, name string) (*longrunningpb.Operation, error)
 
-	dial func(context.Context) (net.Conn, error)
+	dial    func(context.Context) (net.Conn, error)
+	options []option.ClientOption // of more clients, once there is one
 
 	mu      sync.Mutex
 	tasks   []*cloudtaskspb.Task
@@ -68,7 +69,7 @@ func (s *taskServer) serve(t testing.TB) []option.ClientOption {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	t.Cleanup(func() { server.Stop(); serving.Wait() })
-	return []option.ClientOption{
+	s.options = []option.ClientOption{
 		option.WithEndpoint("passthrough:///server"),
 		option.WithoutAuthentication(),
 		option.WithTelemetryDisabled(),
@@ -77,6 +78,7 @@ func (s *taskServer) serve(t testing.TB) []option.ClientOption {
 			return listener.DialContext(ctx)
 		})),
 	}
+	return s.options
 }
 
 // client returns a client of the server; change may alter its configuration.

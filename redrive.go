@@ -1,10 +1,13 @@
 package handoff
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,54 +16,36 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// snoozed is a running task that is to run later instead.
-type snoozed struct {
-	queue, kind string
-	header      http.Header // the producer's own
-	body        []byte      // inflated
-	stamp       wire.Stamp  // as it was delivered
-	at          time.Time
-	policy      Policy // of the payload's type, for its pace
-}
-
-// snooze creates the copy of a task for later: the same work under the same
-// fence key, one generation on. Its name is a hash of just these, so doing it
-// twice leaves one copy.
-func (c *Client) snooze(ctx context.Context, s snoozed) error {
-	stamp := s.stamp
-	stamp.Generation++
-	stamp.Scheduled = s.at
-	if life := s.stamp.Lifetime(); life > 0 {
-		stamp.Expires = s.at.Add(life)
-	}
-	due, later, err := (&call{at: s.at}).due(time.Now())
-	if err == nil {
-		var d *draft
-		name := fence.TaskID("snooze", stamp.ID, strconv.Itoa(stamp.Generation))
-		if d, err = c.draftCopy(s, stamp, name, due, later); err == nil {
-			_, err = c.create(ctx, d)
-			return err
-		}
-	}
-	return fmt.Errorf("handoff: snooze: %w", err)
-}
-
-// Redrive enqueues the work of one dead letter again, and deletes the letter
-// from store once the task exists. It is a fresh piece of work, due at once:
-// attempts count from zero, and a key that the old work had does not hold it
-// back. It goes to the client's Target, on the letter's queue.
+// Redrive enqueues the work of one dead letter again, due at once, and marks
+// the letter as redriven once the task exists. It is the same work, with its ID,
+// its key, its limits and its pace; attempts and snoozes count from zero, and so
+// does the TTL.
 //
-// Its ID is a hash of the letter's, and so is its task's name: redriving a
-// letter twice, or at the same time, makes one task and no error; the later
-// one is a [Receipt].Duplicate. Redrive returns [ErrNoDeadLetter] if store has
-// no such letter. If only deleting the letter fails, the receipt is complete
-// beside the error, and redriving again is safe.
-func (c *Client) Redrive(ctx context.Context, store DeadLetterStore, id string) (Receipt, error) {
+// A typed task goes to the client's target of its kind, which must be the one
+// that it was enqueued for; otherwise Redrive refuses, naming both, unless
+// [Retarget] is given. A request, or a task that handoff did not create, goes to
+// the URL that it was delivered to. The letter does not hold the credentials
+// that a task had in Authorization or Cookie; Redrive refuses such a letter
+// unless [Header] gives them anew. These two are the only options it takes.
+//
+// The task is named by a hash of the letter and of how often it was redriven:
+// redriving a letter twice, or at the same time, makes one task and no error;
+// the later one is a [Receipt].Duplicate. Redrive returns [ErrNoDeadLetter] if
+// store has no such letter. If only marking the letter fails, the receipt is
+// complete beside the error, and redriving again is safe.
+func (c *Client) Redrive(ctx context.Context, store DeadLetterStore, id string, opts ...Option) (Receipt, error) {
+	call, err := newCall(opts)
+	if err == nil {
+		err = call.onlyForRedrive()
+	}
+	if err != nil {
+		return Receipt{}, err
+	}
 	letter, err := store.Get(ctx, id)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("handoff: redrive: %w", err)
 	}
-	d, err := c.draftLetter(letter, time.Now())
+	d, err := c.draftLetter(letter, call, time.Now())
 	if err != nil {
 		return Receipt{}, fmt.Errorf("handoff: redrive letter %s: %w", id, err)
 	}
@@ -68,43 +53,101 @@ func (c *Client) Redrive(ctx context.Context, store DeadLetterStore, id string) 
 	if err != nil {
 		return receipt, err
 	}
-	if err := store.Delete(ctx, id); err != nil {
-		return receipt, fmt.Errorf("handoff: redrive: %s is enqueued, but its letter is still there: %w", receipt.Name, err)
+	if err := store.MarkRedriven(ctx, id, letter.BuriedAt); err != nil {
+		return receipt, fmt.Errorf("handoff: redrive: %s is enqueued, but its letter could not be marked: %w", receipt.Name, err)
 	}
 	return receipt, nil
 }
 
-func (c *Client) draftLetter(letter DeadLetter, now time.Time) (*draft, error) {
-	old, err := wire.ReadStamp(letter.Header)
-	if err != nil {
-		return nil, err
+// onlyForRedrive refuses the options that Redrive does not take.
+func (c *call) onlyForRedrive() error {
+	rest := *c
+	rest.header, rest.retarget = nil, false
+	if rest.policy != (Policy{}) || rest.in != 0 || !rest.at.IsZero() || rest.key != "" || rest.name != "" || rest.every != 0 {
+		return errors.New("handoff: Redrive takes the options Header and Retarget only; everything else is the letter's")
 	}
-	stamp := wire.Stamp{
-		ID:          fence.Key("redrive", letter.ID),
-		Enqueued:    now,
-		Deadline:    old.Deadline,
-		MaxAttempts: old.MaxAttempts, // not stated: the receiving type's own
-		Redriven:    letter.ID,
-		OldKey:      old.Key,
-	}
-	if ttl := cmp.Or(old.Lifetime(), c.policy.TTL); ttl != NoTTL {
-		stamp.Expires = now.Add(ttl)
-	}
-	s := snoozed{queue: letter.Queue, kind: letter.Kind, header: letter.Header, body: letter.Payload}
-	return c.draftCopy(s, stamp, fence.TaskID("redrive", letter.ID), now, false)
+	return nil
 }
 
-// draftCopy makes a task that carries the work of an earlier one.
-func (c *Client) draftCopy(s snoozed, stamp wire.Stamp, name string, due time.Time, later bool) (*draft, error) {
-	pr, err := c.newProfile(s.kind, Policy{Retry: s.policy.Retry})
+func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*draft, error) {
+	stamp, err := wire.ReadStamp(letter.Header)
 	if err != nil {
 		return nil, err
 	}
-	task, header := c.typedTask(pr, s.body)
-	for name, values := range s.header {
-		if !wire.IsReserved(name) && name != "Authorization" && name != "Content-Type" && name != "Content-Encoding" {
-			header[name] = strings.Join(values, ", ")
+	header, err := letterHeader(letter, stamp, call.header)
+	if err != nil {
+		return nil, err
+	}
+	foreign := stamp.ID == ""
+	if foreign {
+		stamp = wire.Stamp{ID: fence.Key("redrive", letter.ID), Key: letter.Key}
+		if ttl := c.config.Policy.TTL; ttl > 0 {
+			stamp.Expires = now.Add(ttl)
+		}
+	} else if life := stamp.Lifetime(); life > 0 {
+		stamp.Expires = now.Add(life)
+	}
+	stamp.Redrives, stamp.Generation, stamp.Snoozes = stamp.Redrives+1, 0, 0
+	stamp.Enqueued, stamp.Scheduled = now, time.Time{}
+	at := place{queue: letter.Queue, due: now, name: fence.TaskID("redrive", letter.ID, strconv.Itoa(stamp.Redrives))}
+	if stamp.Kind == "" {
+		return c.redriveRequest(letter, stamp, header, at)
+	}
+	target := c.targetOf(stamp.Kind)
+	if own := target.base(); stamp.Target != own {
+		if !call.retarget {
+			return nil, fmt.Errorf("it was enqueued for %s, and this client delivers %q to %s; use a client of that target, or Retarget to send it to this one", stamp.Target, stamp.Kind, own)
+		}
+		stamp.Target = own
+	}
+	return c.copyOf(description{stamp: stamp, target: target, header: header, body: letter.Payload, place: at})
+}
+
+// letterHeader returns the producer's headers of a letter, with those given
+// anew. It refuses a letter whose task had headers that are not there.
+func letterHeader(letter DeadLetter, stamp wire.Stamp, given map[string]string) (map[string]string, error) {
+	header, err := producerHeader(letter.Header, stamp)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(header, given)
+	missing := slices.DeleteFunc(letter.Withheld(), func(name string) bool { return header[name] != "" })
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("its task carried %s, which letters never hold; give it anew with the option Header", strings.Join(missing, " and "))
+	}
+	return header, nil
+}
+
+// redriveRequest makes the task of a letter whose task had no payload type: it
+// goes where it was delivered, signed as it was.
+func (c *Client) redriveRequest(letter DeadLetter, stamp wire.Stamp, header map[string]string, at place) (*draft, error) {
+	r := Request{
+		URL: letter.Target, Method: letter.Method, Header: make(http.Header), Body: letter.Payload,
+		ServiceAccount: letter.ServiceAccount, Audience: letter.Audience,
+	}
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	if own, ok := c.config.Target.(HTTPTarget); ok && r.ServiceAccount == "" && strings.HasPrefix(r.URL, own.base()+"/") {
+		r.ServiceAccount, r.Audience = own.ServiceAccount, own.Audience // as every delivery there
+	}
+	if own, ok := c.config.Target.(AppEngineTarget); ok && letter.ServiceAccount == "" {
+		u, err := url.Parse(letter.Target)
+		if err != nil {
+			return nil, errors.New("the URL that it was delivered to cannot be parsed")
+		}
+		r.URL, r.AppEngine = u.RequestURI(), &own
+	}
+	if b := stamp.Backoff; b != (wire.Backoff{}) {
+		r.Retry = Retry{MinBackoff: b.Min, MaxBackoff: b.Max, MaxDoublings: b.Doublings, MaxAttempts: stamp.MaxAttempts}
+		if b.Doublings == 0 {
+			r.Retry.MaxDoublings = NoDoublings
 		}
 	}
-	return c.address(task, stamp, addressing{kind: s.kind, queue: s.queue, name: name, due: due, later: later})
+	parts, err := r.parts(nil)
+	if err != nil {
+		return nil, err
+	}
+	stamp.Headers = wire.HeaderNames(parts.header)
+	return c.put(parts.task, stamp, at)
 }

@@ -2,11 +2,8 @@ package handoff_test
 
 import (
 	"context"
-	"encoding/json"
-	"maps"
+	"errors"
 	"net/http"
-	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,162 +15,274 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// deliverStored dispatches a task that a server holds.
-func deliverStored(router *handoff.Router, task *cloudtaskspb.Task) int {
-	r := task.GetHttpRequest()
-	parts := strings.Split(task.Name, "/")
-	req := httptest.NewRequest(http.MethodPost, r.GetUrl(), strings.NewReader(string(r.GetBody())))
-	for name, value := range r.GetHeaders() {
-		req.Header.Set(name, value)
+// letterOf is the letter of a job that Enqueue made; change may alter its stamp.
+func letterOf(change func(*wire.Stamp)) handoff.DeadLetter {
+	stamp := wire.Stamp{
+		ID: "OLDID", Kind: "job", Target: "https://worker.example.com/tasks", Headers: []string{"X-Tenant"},
+		Enqueued: time.UnixMilli(1_000_000), Scheduled: time.UnixMilli(2_000_000), Expires: time.UnixMilli(5_600_000),
+		MaxAttempts: 3, Generation: 2, Snoozes: 1, Backoff: wire.Backoff{Min: 10 * time.Minute, Max: time.Hour, Doublings: 1},
 	}
-	req.Header.Set("X-CloudTasks-QueueName", parts[5])
-	req.Header.Set("X-CloudTasks-TaskName", parts[7])
-	req.Header.Set("X-CloudTasks-TaskRetryCount", "3")
-	req.Header.Set("User-Agent", "Google-Cloud-Tasks")
-	req.Header.Set("X-Forwarded-For", "10.0.0.1")
-	rec := httptest.NewRecorder()
-	router.ServeHTTP(rec, req)
-	return rec.Code
+	if change != nil {
+		change(&stamp)
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "X-Tenant": {"acme"}}
+	stamp.Write(header.Set)
+	return handoff.DeadLetter{ID: "OLDID.2", HandoffID: stamp.ID, Kind: "job", Queue: "jobs", Header: header, Payload: []byte(`{"n":1}`), Target: "https://internal.gateway/tasks/job"}
 }
 
-// A snoozed task's copy is the same work for later: only its time, its
-// generation and its name are new.
-func TestSnoozeCopiesTheTask(t *testing.T) {
+// boxOf is a store of these letters.
+func boxOf(t *testing.T, letters ...handoff.DeadLetter) *memstore.DeadLetters {
+	t.Helper()
+	box := memstore.NewDeadLetters()
+	for _, l := range letters {
+		l.BuriedAt = time.Now()
+		assert.NoError(t, box.Put(t.Context(), l))
+	}
+	return box
+}
+
+// A letter becomes the same work again: its attempts, snoozes and age begin
+// anew, and nothing else.
+func TestRedrive(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		server := new(taskServer)
-		client := server.client(t, func(c *handoff.ClientConfig) { c.CompressOver = 100 })
-		router, err := handoff.NewRouter(handoff.RouterConfig{
-			DangerouslyAllowUnauthenticated: true,
-			Store:                           memstore.New(),
-			DeadLetters:                     memstore.NewDeadLetters(),
-			Client:                          client,
-		})
-		assert.NoError(t, err)
-		defer func() { assert.NoError(t, router.Shutdown(context.Background())) }()
-		handoff.Handle(router, func(_ context.Context, o order) error {
-			if len(o.ID) < 1000 {
-				t.Errorf("the payload came as %q", o.ID)
-			}
-			return handoff.Snooze(6 * time.Hour)
-		})
-		_, err = client.Enqueue(t.Context(), order{ID: strings.Repeat("1", 1000)}, handoff.In(10*time.Hour),
-			handoff.Header("X-Tenant", "acme"), handoff.Header("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-		assert.NoError(t, err)
-		time.Sleep(10*time.Hour + time.Minute)
+	server := new(taskServer)
+	client := server.client(t, nil)
+	letter := letterOf(func(s *wire.Stamp) { s.Key = "OLDKEY" })
+	receipt, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, receipt.Duplicate, false)
+	assert.Equal(t, receipt.ID, "OLDID")
 
-		original := server.only(t)
-		assert.Equal(t, deliverStored(router, original), http.StatusAccepted)
-		tasks := server.taken()
-		assert.Equal(t, len(tasks), 2)
-		twin := tasks[1]
-		assert.Equal(t, twin.GetScheduleTime().AsTime().Equal(time.Now().Add(6*time.Hour)), true)
-		assert.Equal(t, twin.GetHttpRequest().GetUrl(), original.GetHttpRequest().GetUrl())
-		assert.Equal(t, twin.GetHttpRequest().GetBody(), original.GetHttpRequest().GetBody())
-		assert.Equal(t, twin.GetRetryConfig().String(), original.GetRetryConfig().String())
-		assert.Equal(t, twin.GetDispatchDeadline().AsDuration(), time.Minute)
-
-		want := maps.Clone(original.GetHttpRequest().GetHeaders())
-		want["Handoff-Generation"] = "1"
-		want["Handoff-Scheduled"] = strconv.FormatInt(twin.GetScheduleTime().AsTime().UnixMilli(), 10)
-		want["Handoff-Expires"] = strconv.FormatInt(twin.GetScheduleTime().AsTime().Add(time.Hour).UnixMilli(), 10)
-		assert.Equal(t, twin.GetHttpRequest().GetHeaders(), want)
-
-		// The copy is delivered and snoozed again: one more generation.
-		time.Sleep(6 * time.Hour)
-		assert.Equal(t, deliverStored(router, twin), http.StatusAccepted)
-		assert.Equal(t, server.taken()[2].GetHttpRequest().GetHeaders()["Handoff-Generation"], "2")
-		assert.Equal(t, server.taken()[2].Name != twin.Name, true)
+	task := server.only(t)
+	r := task.GetHttpRequest()
+	assert.Equal(t, r.GetUrl(), "https://worker.example.com/tasks/job")
+	assert.Equal(t, string(r.GetBody()), `{"n":1}`)
+	assert.Equal(t, r.GetHeaders()["X-Tenant"], "acme")
+	assert.Equal(t, task.GetRetryConfig().GetMinBackoff().AsDuration(), 10*time.Minute)
+	stamp := stampOf(t, task)
+	assert.Equal(t, stamp.Lifetime(), time.Hour)
+	stamp.Enqueued, stamp.Expires = time.Time{}, time.Time{}
+	assert.Equal(t, stamp, wire.Stamp{
+		ID: "OLDID", Kind: "job", Key: "OLDKEY", Target: "https://worker.example.com/tasks", Headers: []string{"X-Tenant"},
+		MaxAttempts: 3, Backoff: wire.Backoff{Min: 10 * time.Minute, Max: time.Hour, Doublings: 1}, Redrives: 1,
 	})
+	if !strings.HasPrefix(task.Name, "projects/p/locations/l/queues/jobs/tasks/") {
+		t.Errorf("task %s", task.Name)
+	}
+
+	// Again, as when two people do it at once: one task.
+	again, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, again.Duplicate, true)
+	assert.Equal(t, again.Name, receipt.Name)
+	assert.Equal(t, len(server.taken()), 1)
+
+	// It died once more, and its letter has the same ID: another task.
+	letter = letterOf(func(s *wire.Stamp) { s.Redrives = 1 })
+	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, stampOf(t, server.taken()[1]).Redrives, 2)
+
+	_, err = client.Redrive(t.Context(), boxOf(t), letter.ID)
+	assert.ErrorIs(t, err, handoff.ErrNoDeadLetter)
 }
 
-// The worker dies after the copy was made and before it could say so: the next
-// delivery finds the copy, and that is success.
-func TestSnoozeAgainFindsItsCopy(t *testing.T) {
+// What never expired does not begin to by being redriven.
+func TestRedriveWithoutTTL(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		server := new(taskServer)
-		client := server.client(t, nil)
-		snooze := func() int {
-			router, err := handoff.NewRouter(handoff.RouterConfig{
-				DangerouslyAllowUnauthenticated: true,
-				Store:                           memstore.New(), // forgets, as if complete had never come
-				DeadLetters:                     memstore.NewDeadLetters(),
-				Client:                          client,
-			})
-			assert.NoError(t, err)
-			defer func() { assert.NoError(t, router.Shutdown(context.Background())) }()
-			handoff.Handle(router, func(context.Context, job) error { return handoff.Snooze(time.Hour) })
-			return deliverStored(router, server.taken()[0])
-		}
-		_, err := client.Enqueue(t.Context(), job{})
-		assert.NoError(t, err)
-		assert.Equal(t, snooze(), http.StatusAccepted)
-		assert.Equal(t, snooze(), http.StatusAccepted)
-		assert.Equal(t, len(server.taken()), 2)
-
-		// Where the copy cannot be made, the task stays as it is.
-		server.mu.Lock()
-		clear(server.names)
-		server.mu.Unlock()
-		server.script = func(context.Context, int, *cloudtaskspb.CreateTaskRequest, func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
-			return nil, status.Error(codes.NotFound, "no queue")
-		}
-		assert.Equal(t, snooze(), http.StatusServiceUnavailable)
-		assert.Equal(t, len(server.taken()), 2)
-	})
+	server := new(taskServer)
+	letter := letterOf(func(s *wire.Stamp) { s.Expires = time.Time{} })
+	_, err := server.client(t, nil).Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, stampOf(t, server.only(t)).Expires.IsZero(), true)
 }
 
-// A task that died and is redriven runs afresh, with all its attempts, under an
-// ID of its own; the letter goes.
-func TestRedriveRunsAfresh(t *testing.T) {
+// A letter goes to where its task was enqueued for, and nowhere else by
+// accident.
+func TestRedriveToAnotherTarget(t *testing.T) {
+	t.Parallel()
+	server := new(taskServer)
+	client := server.client(t, func(c *handoff.ClientConfig) {
+		c.Targets = map[string]handoff.Target{"order": handoff.HTTPTarget{URL: "https://orders.example.com/tasks", DangerouslySendUnsigned: true}}
+	})
+	letter := letterOf(func(s *wire.Stamp) { s.Target = "https://mail.example.com/tasks" })
+	box := boxOf(t, letter)
+	_, err := client.Redrive(t.Context(), box, letter.ID)
+	assert.ErrorContains(t, err, "handoff: redrive letter OLDID.2", "https://mail.example.com/tasks", "https://worker.example.com/tasks", "Retarget")
+	assert.Equal(t, len(server.taken()), 0)
+	_, err = box.Get(t.Context(), letter.ID)
+	assert.NoError(t, err)
+
+	_, err = client.Redrive(t.Context(), box, letter.ID, handoff.Retarget())
+	assert.NoError(t, err)
+	assert.Equal(t, server.only(t).GetHttpRequest().GetUrl(), "https://worker.example.com/tasks/job")
+	assert.Equal(t, stampOf(t, server.only(t)).Target, "https://worker.example.com/tasks")
+
+	// The target of its kind counts.
+	letter = letterOf(func(s *wire.Stamp) { s.ID, s.Kind, s.Target = "OTHER", "order", "https://orders.example.com/tasks" })
+	letter.ID = "OTHER.0"
+	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, server.taken()[1].GetHttpRequest().GetUrl(), "https://orders.example.com/tasks/order")
+}
+
+// A task that handoff did not create goes to where it was delivered, as what it
+// was, and becomes a piece of work with an ID.
+func TestRedriveForeign(t *testing.T) {
+	t.Parallel()
+	server := new(taskServer)
+	client := server.client(t, nil)
+	letter := handoff.DeadLetter{
+		ID: "THEIRS", Kind: "contact-changed", Queue: "crm", Method: http.MethodPut, Target: "https://worker.example.com/hooks/contact?id=7",
+		Header: http.Header{"Content-Type": {"application/xml"}, "X-Crm": {"1", "2"}}, Payload: []byte("<contact/>"), Key: "THEIRKEY",
+		ServiceAccount: "crm@p.iam.gserviceaccount.com", Audience: "https://worker.example.com",
+	}
+	receipt, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	task := server.only(t)
+	r := task.GetHttpRequest()
+	assert.Equal(t, r.GetUrl(), letter.Target)
+	assert.Equal(t, r.GetHttpMethod(), cloudtaskspb.HttpMethod_PUT)
+	assert.Equal(t, string(r.GetBody()), "<contact/>")
+	assert.Equal(t, r.GetHeaders()["Content-Type"], "application/xml")
+	assert.Equal(t, r.GetHeaders()["X-Crm"], "1, 2")
+	assert.Equal(t, r.GetOidcToken().GetServiceAccountEmail(), "crm@p.iam.gserviceaccount.com")
+	assert.Equal(t, r.GetOidcToken().GetAudience(), "https://worker.example.com")
+	assert.Equal(t, task.GetRetryConfig() == nil, true)
+	stamp := stampOf(t, task)
+	assert.Equal(t, len(stamp.ID), 22)
+	assert.Equal(t, stamp.ID, receipt.ID)
+	assert.Equal(t, []any{stamp.Key, stamp.Redrives, stamp.Kind, stamp.Target}, []any{"THEIRKEY", 1, "", ""})
+	assert.Equal(t, stamp.Headers, []string{"Content-Type", "X-Crm"})
+
+	// If that dies, its letter leads to the same work again.
+	header := http.Header{}
+	for name, value := range r.GetHeaders() {
+		header.Set(name, value)
+	}
+	letter.ID, letter.Header = "ITSLETTER", header
+	again, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	assert.Equal(t, again.ID, receipt.ID)
+	assert.Equal(t, stampOf(t, server.taken()[1]).Redrives, 2)
+}
+
+// A request of our own keeps what its Retry asked for.
+func TestRedriveRequest(t *testing.T) {
+	t.Parallel()
+	server := new(taskServer)
+	client := server.client(t, nil)
+	_, err := client.EnqueueRequest(t.Context(), handoff.Request{
+		URL: "https://hooks.example.com/in", Retry: handoff.Retry{MaxAttempts: 7, MinBackoff: time.Minute, MaxDoublings: handoff.NoDoublings}, Body: []byte("x"),
+	})
+	assert.NoError(t, err)
+	original := server.only(t)
+	header := http.Header{}
+	for name, value := range original.GetHttpRequest().GetHeaders() {
+		header.Set(name, value)
+	}
+	letter := handoff.DeadLetter{ID: "L", Queue: "q", Method: http.MethodPost, Target: "https://hooks.example.com/in", Header: header, Payload: []byte("x")}
+	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.NoError(t, err)
+	sameTask(t, original, server.taken()[1], "name", "Enqueued", "Redrives")
+}
+
+// The names and values of headers are checked again: who can write to the store
+// of letters must not put line ends into tasks.
+func TestRedriveChecksHeaders(t *testing.T) {
+	t.Parallel()
+	for _, h := range []http.Header{
+		{"X-A": {"b\r\nX-Evil: c"}}, {"X-A\r\nX-Evil": {"c"}}, {"X A": {"b"}}, {"": {"b"}}, {"X-A": {"\xff"}}, {"X-A": {"b\x00"}},
+	} {
+		server := new(taskServer)
+		letter := handoff.DeadLetter{ID: "L", Kind: "job", Queue: "q", Header: h, Target: "https://worker.example.com/tasks/job"}
+		_, err := server.client(t, nil).Redrive(t.Context(), boxOf(t, letter), letter.ID)
+		assert.ErrorContains(t, err, "header")
+		assert.Equal(t, len(server.taken()), 0)
+	}
+}
+
+func TestRedriveOptions(t *testing.T) {
+	t.Parallel()
+	client := new(taskServer).client(t, nil)
+	letter := letterOf(nil)
+	for _, opt := range []handoff.Option{
+		handoff.In(time.Hour), handoff.At(time.Now().Add(time.Hour)), handoff.Key("k"), handoff.Name("n"), handoff.OnQueue("q"),
+		handoff.TTL(time.Hour), handoff.Deadline(time.Minute), handoff.Every(time.Hour),
+	} {
+		_, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID, opt)
+		assert.ErrorContains(t, err, "handoff: Redrive takes the options Header and Retarget only")
+	}
+	_, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID, handoff.Header("X-Tenant", "other"), handoff.Header("X-More", "1"))
+	assert.NoError(t, err)
+}
+
+// A letter that cannot be redriven stays.
+func TestRedriveFails(t *testing.T) {
+	t.Parallel()
+	server := &taskServer{script: func(context.Context, int, *cloudtaskspb.CreateTaskRequest, func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
+		return nil, status.Error(codes.NotFound, "no queue")
+	}}
+	client := server.client(t, nil)
+	letter := letterOf(nil)
+	box := boxOf(t, letter)
+	_, err := client.Redrive(t.Context(), box, letter.ID)
+	assert.Equal(t, status.Code(err), codes.NotFound)
+	for name, tc := range map[string]struct {
+		change func(*handoff.DeadLetter)
+		says   string
+	}{
+		"a kind that is none":    {func(l *handoff.DeadLetter) { l.Header["Handoff-Kind"] = []string{"Not A Kind"} }, "Not A Kind"},
+		"a stamp of old":         {func(l *handoff.DeadLetter) { delete(l.Header, "Handoff-Version") }, "Handoff-Version"},
+		"a foreign one, nowhere": {func(l *handoff.DeadLetter) { l.Header, l.Target = nil, "" }, "Request.URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			letter := letterOf(nil)
+			tc.change(&letter)
+			_, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+			assert.ErrorContains(t, err, "handoff: redrive letter OLDID.2", tc.says)
+		})
+	}
+	_, err = box.Get(t.Context(), letter.ID)
+	assert.NoError(t, err)
+}
+
+// A task that died runs again after it was redriven, with all its attempts.
+func TestRedriveRunsAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := new(taskServer)
 		client := server.client(t, nil)
 		letters := memstore.NewDeadLetters()
-		router, err := handoff.NewRouter(handoff.RouterConfig{
-			DangerouslyAllowUnauthenticated: true,
-			Store:                           memstore.New(),
-			DeadLetters:                     letters,
-		})
-		assert.NoError(t, err)
-		defer func() { assert.NoError(t, router.Shutdown(context.Background())) }()
+		router := newCopying(t, client, letters, handoff.Caller{})
 		var infos []handoff.Info
 		broken := true
 		handoff.Handle(router, func(ctx context.Context, o order) error {
+			assert.Equal(t, o, order{ID: "7"})
 			infos = append(infos, handoff.InfoFromContext(ctx))
 			if broken {
-				return handoff.Permanent(nil)
+				return handoff.Permanent(errors.New("no"))
 			}
 			return nil
 		})
-		ctx := t.Context()
-		_, err = client.Enqueue(ctx, order{ID: "7"})
+		_, err := client.Enqueue(t.Context(), order{ID: "7"})
 		assert.NoError(t, err)
 		assert.Equal(t, deliverStored(router, server.only(t)), http.StatusResetContent)
-		page, err := letters.List(ctx, handoff.DeadLetterQuery{})
+		page, err := letters.List(t.Context(), handoff.DeadLetterQuery{})
 		assert.NoError(t, err)
 		assert.Equal(t, len(page.Letters), 1)
 
 		broken = false
-		receipt, err := client.Redrive(ctx, letters, page.Letters[0].ID)
+		_, err = client.Redrive(t.Context(), letters, page.Letters[0].ID)
 		assert.NoError(t, err)
-		again := server.taken()[1]
-		assert.Equal(t, again.Name, receipt.Name)
-		assert.Equal(t, deliverStored(router, again), http.StatusOK)
+		assert.Equal(t, deliverStored(router, server.taken()[1]), http.StatusOK)
 		assert.Equal(t, []int{infos[1].Attempt, infos[1].MaxAttempts}, []int{1, 3})
-		assert.Equal(t, infos[1].ID, receipt.ID)
-		var o order
-		assert.NoError(t, json.Unmarshal(again.GetHttpRequest().GetBody(), &o))
-		assert.Equal(t, o, order{ID: "7"})
-		_, err = letters.Get(ctx, page.Letters[0].ID)
-		assert.ErrorIs(t, err, handoff.ErrNoDeadLetter)
-		if header := again.GetHttpRequest().GetHeaders(); header["Handoff-Old-Key"] == "" || header["Handoff-Key"] != "" {
-			t.Errorf("headers of the redriven task: %v", header)
-		}
+		assert.Equal(t, infos[1].ID, infos[0].ID)
+		assert.Equal(t, deliverStored(router, server.taken()[1]), http.StatusAlreadyReported)
+		assert.Equal(t, len(infos), 2)
 	})
 }

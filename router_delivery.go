@@ -125,8 +125,8 @@ func (d *delivery) parse() bool {
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: not a Cloud Tasks delivery: %w", err))
 	}
 	info := &d.result.Info
-	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Generation
-	info.Kind = path.Base(req.URL.Path)
+	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Snoozes
+	info.Kind = cmp.Or(d.stamp.Kind, path.Base(req.URL.Path))
 	info.Queue, info.Task = dispatch.Queue, dispatch.Task
 	info.ScheduledAt, info.EnqueuedAt, info.ExpiresAt = dispatch.ETA, d.stamp.Enqueued, d.stamp.Expires
 	info.RetryCount, info.PreviousResponse = dispatch.RetryCount, dispatch.PreviousResponse
@@ -138,7 +138,7 @@ func (d *delivery) parse() bool {
 func (d *delivery) info() Info {
 	info := d.result.Info
 	if info.Task != "" {
-		d.headerOnce.Do(func() { d.header = wire.OwnHeader(d.req.Header) })
+		d.headerOnce.Do(func() { d.header = wire.OwnHeader(d.req.Header, d.stamp) })
 		info.Header = d.header
 	}
 	return info
@@ -202,6 +202,7 @@ func (d *delivery) acquire() bool {
 	d.lease.Lease = Lease{
 		Key:        d.fenceKey(),
 		Owner:      strconv.FormatUint(rand.Uint64(), 36),
+		Redrives:   d.stamp.Redrives,
 		Generation: d.stamp.Generation,
 		TTL:        d.router.config.Lease,
 		Window:     d.window(),

@@ -175,7 +175,7 @@ func TestInfoTellsWhatTheHeadersSay(t *testing.T) {
 		return nil
 	})
 	d := typed("abc", "hello")
-	d.retries, d.stamp.Generation, d.stamp.Deadline = 4, 2, 20*time.Second
+	d.retries, d.stamp.Snoozes, d.stamp.Deadline = 4, 2, 20*time.Second
 	start := time.Now()
 	assert.Status(t, b.send(t, d), 200)
 	assert.Equal(t, payload, any(note{Text: "hello"}))

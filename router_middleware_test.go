@@ -144,7 +144,8 @@ func TestInfoHeader(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	d := typed("1", "x")
-	d.header = http.Header{"X-Tenant": {"7"}, "Authorization": {"Bearer secret"}, "Cookie": {"a=b"}, "X-Forwarded-For": {"10.0.0.1"}}
+	d.stamp.Headers = []string{"Authorization", "X-Tenant"}
+	d.header = http.Header{"X-Tenant": {"7"}, "X-Gateway": {"8"}, "Authorization": {"Bearer secret"}, "Cookie": {"a=b"}, "X-Forwarded-For": {"10.0.0.1"}}
 	req := d.request()
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		h := handoff.InfoFromContext(ctx).Header

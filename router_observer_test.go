@@ -178,7 +178,7 @@ func TestObserverEndIsToldTheDelivery(t *testing.T) {
 	})
 	handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
 	d := typed("1", "x")
-	d.header = http.Header{"X-Tenant": {"7"}}
+	d.header, d.stamp.Headers = http.Header{"X-Tenant": {"7"}}, []string{"X-Tenant"}
 	assert.Status(t, b.send(t, d), 500)
 	assert.Equal(t, []any{got.Outcome, got.Status, got.Err, got.Info.Kind, got.Known}, []any{handoff.Failed, 500, errBoom, "note", true})
 	assert.Equal(t, got.Info.Header.Get("X-Tenant"), "7")

@@ -172,15 +172,17 @@ func (d *delivery) snooze(err error) {
 	in, _ := errors.AsType[*intent](err)
 	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
 	defer cancel()
-	serr := d.router.config.Client.snooze(ctx, snoozed{
+	serr := d.router.config.Client.copyForLater(ctx, delivered{
 		queue:  d.result.Info.Queue,
-		kind:   d.result.Info.Kind,
-		header: wire.TaskHeader(d.req.Header),
-		body:   d.body,
 		stamp:  d.stamp,
-		at:     time.Now().Add(in.wait),
-		policy: d.handler.policy,
-	})
+		header: d.req.Header,
+		body:   d.body,
+		caller: d.result.Info.Caller,
+	}, time.Now().Add(in.wait), true)
+	if serr != nil && neverCreated(serr) {
+		d.fail(Failed, fmt.Errorf("handoff: snooze: %w", serr))
+		return
+	}
 	if serr != nil {
 		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
 		d.release(Unavailable, serr, false)
@@ -297,16 +299,22 @@ func (d *delivery) letter(note burial) DeadLetter {
 		Task:      info.Task,
 		Queue:     info.Queue,
 		Kind:      info.Kind,
-		Target:    wire.TargetURL(req),
-		Header:    wire.TaskHeader(req.Header),
-		Payload:   append([]byte(nil), d.body...),
-		Reasons:   note.Reasons,
-		Attempts:  note.Attempts,
-		FirstAt:   note.First,
-		BuriedAt:  note.At,
-		LastErr:   note.LastErr,
-		Snoozes:   info.Snoozes,
-		Redriven:  d.stamp.Redriven,
+		Key:       d.stamp.Key,
+		Target:    wire.TargetURL(req, info.Caller.Audience),
+		Method:    req.Method,
+		Header:    wire.LetterHeader(req.Header, d.stamp),
+
+		ServiceAccount: info.Caller.Email,
+		Audience:       info.Caller.Audience,
+
+		Payload:  append([]byte(nil), d.body...),
+		Reasons:  note.Reasons,
+		Attempts: note.Attempts,
+		FirstAt:  note.First,
+		BuriedAt: note.At,
+		LastErr:  note.LastErr,
+		Snoozes:  info.Snoozes,
+		Redrives: d.stamp.Redrives,
 	}
 }
 

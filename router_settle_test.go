@@ -69,12 +69,14 @@ func TestALetterKeepsTheTaskAndNoCredentials(t *testing.T) {
 	b := newBench(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return handoff.Permanent(errBoom) })
 	d := typed("abc", "x")
+	d.stamp.Headers = []string{"Authorization", "Traceparent", "X-Shop"}
 	d.header = http.Header{
 		"Authorization": {"Bearer secret"}, "X-Shop": {"42"}, "X-Forwarded-Proto": {"https"}, "Traceparent": {"00-ab-cd-01"},
 	}
 	assert.Status(t, b.send(t, d), 205)
 	letter := b.onlyLetter(t)
 	assert.Equal(t, letter.Header["Handoff-Id"], []string{"abc"})
+	assert.Equal(t, letter.Withheld(), []string{"Authorization"})
 	maps.DeleteFunc(letter.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Handoff-") })
 	assert.Equal(t, letter.Header, map[string][]string{"Content-Type": {"application/json"}, "X-Shop": {"42"}, "Traceparent": {"00-ab-cd-01"}})
 	assert.Equal(t, letter.Target, "https://example.com/tasks/note")

@@ -10,6 +10,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
 // Target is where a [Client] has its tasks delivered: an [HTTPTarget] or an
@@ -17,6 +18,7 @@ import (
 type Target interface {
 	check(field string) error
 	resolved() Target
+	base() string // as tasks are stamped with it; see parseTarget
 	address(suffix string) (string, error)
 	task(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task
 	appEngine() bool
@@ -29,13 +31,18 @@ type HTTPTarget struct {
 	_ [0]func()
 
 	// URL is where the router is mounted, such as
-	// "https://worker.example.com/tasks". "/<kind>" is appended to its path.
+	// "https://worker.example.com/tasks". "/<kind>" is appended to its path. It
+	// holds no query and no credentials: every task carries it in a header, so
+	// that a copy of the task goes where the task went.
 	URL string
 
 	// ServiceAccount is the email of the account that deliveries are signed
 	// as, by an OIDC token. It must be of the queue's project, and the producer
 	// needs iam.serviceAccounts.actAs on it
 	// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#token).
+	// The service signs deliveries to https only; http is accepted for names of
+	// development alone, where an emulator delivers: localhost, names without a
+	// dot or below .localhost, .local and .internal, and private addresses.
 	ServiceAccount string
 
 	// Audience is what the token is for, to be listed at the receiving
@@ -60,15 +67,22 @@ type AppEngineTarget struct {
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/AppEngineRouting).
 	Service, Version, Instance string
 
-	// Path is where the router is mounted, such as "/tasks". "/<kind>" is
-	// appended to it. Defaults to the root.
+	// Path is where the router is mounted, such as "/tasks", without a query.
+	// "/<kind>" is appended to it. Defaults to the root.
 	Path string
 }
 
 func (t HTTPTarget) check(field string) error {
 	var errs []error
-	if _, err := create.URL(t.URL); err != nil {
+	if u, err := create.URL(t.URL); err != nil {
 		errs = append(errs, fmt.Errorf("handoff: %s.URL: %w", field, err))
+	} else {
+		if u.RawQuery != "" || u.ForceQuery {
+			errs = append(errs, fmt.Errorf("handoff: %s.URL of host %q has a query; tasks carry the URL in a header, so give what the query says by another way, such as Header", field, u.Host))
+		}
+		if err := tokenNeedsTLS(u, t.ServiceAccount); err != nil {
+			errs = append(errs, fmt.Errorf("handoff: %s.URL: %w", field, err))
+		}
 	}
 	switch {
 	case t.ServiceAccount == "" && !t.DangerouslySendUnsigned:
@@ -83,11 +97,28 @@ func (t HTTPTarget) check(field string) error {
 	return errors.Join(errs...)
 }
 
+// tokenNeedsTLS refuses what the service refuses: a token on a plain http URL
+// (docs/cloud-tasks.md#10.1). Names of development are for emulators.
+func tokenNeedsTLS(u *url.URL, serviceAccount string) error {
+	if u.Scheme == "http" && serviceAccount != "" && !target.IsDevelopment(u.Hostname()) {
+		return fmt.Errorf("URL of host %q is http and ServiceAccount is set; the service sends tokens over https only", u.Host)
+	}
+	return nil
+}
+
 func (t HTTPTarget) resolved() Target {
-	if t.ServiceAccount != "" {
-		t.Audience = cmp.Or(t.Audience, create.Origin(t.URL))
+	if u, err := create.URL(t.URL); err == nil && t.ServiceAccount != "" {
+		t.Audience = cmp.Or(t.Audience, u.Scheme+"://"+u.Host)
 	}
 	return t
+}
+
+func (t HTTPTarget) base() string {
+	u, err := create.URL(t.URL)
+	if err != nil {
+		return t.URL // of a stamp; address says what is wrong
+	}
+	return strings.TrimRight(u.String(), "/")
 }
 
 func (t HTTPTarget) address(suffix string) (string, error) {
@@ -130,16 +161,33 @@ func (t AppEngineTarget) check(field string) error {
 	if err := create.RelativeURI(t.Path); err != nil {
 		return fmt.Errorf("handoff: %s.Path: %w", field, err)
 	}
+	if strings.Contains(t.Path, "?") {
+		return fmt.Errorf("handoff: %s.Path %q has a query, to which the kind would be appended", field, strings.SplitN(t.Path, "?", 2)[0])
+	}
 	return nil
 }
 
 func (t AppEngineTarget) resolved() Target { return t }
 
+// appEngineScheme begins the base of an App Engine target.
+const appEngineScheme = "appengine:"
+
+func (t AppEngineTarget) base() string {
+	routing := make(url.Values)
+	for name, value := range map[string]string{"service": t.Service, "version": t.Version, "instance": t.Instance} {
+		if value != "" {
+			routing.Set(name, value)
+		}
+	}
+	base := appEngineScheme + "/" + strings.Trim(t.Path, "/")
+	if len(routing) > 0 {
+		base += "?" + routing.Encode()
+	}
+	return base
+}
+
 func (t AppEngineTarget) address(suffix string) (string, error) {
 	uri := strings.TrimSuffix(t.Path, "/") + "/" + strings.TrimPrefix(suffix, "/")
-	if _, err := url.ParseRequestURI(uri); err != nil {
-		return "", fmt.Errorf("relative URI %q: %w", uri, err.(*url.Error).Err)
-	}
 	return uri, create.RelativeURI(uri)
 }
 
@@ -158,3 +206,21 @@ func (t AppEngineTarget) task(address, method string, header map[string]string, 
 
 func (t AppEngineTarget) appEngine() bool  { return true }
 func (t AppEngineTarget) authorizes() bool { return false }
+
+// parseTarget returns the target that a task was stamped with, signed as its
+// caller was verified: by nobody if caller is zero.
+func parseTarget(base string, caller Caller) (Target, error) {
+	rest, ok := strings.CutPrefix(base, appEngineScheme)
+	if !ok {
+		return HTTPTarget{URL: base, ServiceAccount: caller.Email, Audience: caller.Audience}, nil
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	routing, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, fmt.Errorf("target %q: its routing is not a query", base)
+	}
+	return AppEngineTarget{
+		Service: routing.Get("service"), Version: routing.Get("version"), Instance: routing.Get("instance"),
+		Path: strings.TrimSuffix(path, "/"),
+	}, nil
+}

@@ -99,7 +99,9 @@ func TestRedriveOne(t *testing.T) {
 	lacks(t, body, "welcome-1")
 	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
 	assert.Equal(t, w.buried(), 1)
-	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-1"}})
+	w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-1"}}) // as by two people: one task
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
+	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-9"}})
 	assert.Status(t, status, http.StatusNotFound)
 }
 

@@ -74,7 +74,12 @@ func (t *letterTest) letter(n int, kind string) handoff.DeadLetter {
 		BuriedAt:  t.base.Add(time.Duration(n) * time.Second),
 		LastErr:   "boom",
 		Snoozes:   2,
-		Redriven:  "another.1",
+		Redrives:  1,
+		Key:       "key",
+		Method:    "PUT",
+
+		ServiceAccount: "caller@p.iam.gserviceaccount.com",
+		Audience:       "https://worker.example.com",
 	}
 }
 
@@ -120,7 +125,8 @@ func (t *letterTest) want(id string, want handoff.DeadLetter) {
 		got.Kind == want.Kind && got.Target == want.Target && maps.EqualFunc(got.Header, want.Header, slices.Equal) &&
 		bytes.Equal(got.Payload, want.Payload) && slices.Equal(got.Reasons, want.Reasons) && got.Attempts == want.Attempts &&
 		got.FirstAt.Equal(want.FirstAt) && got.BuriedAt.Equal(want.BuriedAt) && got.LastErr == want.LastErr &&
-		got.Snoozes == want.Snoozes && got.Redriven == want.Redriven
+		got.Snoozes == want.Snoozes && got.Redrives == want.Redrives && got.Key == want.Key &&
+		got.Method == want.Method && got.ServiceAccount == want.ServiceAccount && got.Audience == want.Audience
 	if !same {
 		t.Fatalf("Get(%q):\n got %+v\nwant %+v", id, got, want)
 	}

@@ -139,7 +139,7 @@ func (f *fixture) request(task string, change ...func(*http.Request)) *http.Requ
 	req.Header.Set("Authorization", "Bearer "+f.token)
 	now := time.Now()
 	wire.HTTP.Write(req.Header, wire.Dispatch{Queue: "orders", Task: task, ETA: now.Add(-2 * time.Second)})
-	stamp := wire.Stamp{ID: "id-" + task, Enqueued: now.Add(-3 * time.Second), Expires: now.Add(time.Hour), MaxAttempts: 3}
+	stamp := wire.Stamp{ID: "id-" + task, Headers: []string{"Traceparent"}, Enqueued: now.Add(-3 * time.Second), Expires: now.Add(time.Hour), MaxAttempts: 3}
 	stamp.Write(req.Header.Set)
 	for _, fn := range change {
 		fn(req)

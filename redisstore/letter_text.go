@@ -32,7 +32,7 @@ func decodeLetter(text string) (l handoff.DeadLetter, err error) {
 // mapTexts returns l with fn applied to all that is text, but for the names of
 // headers.
 func mapTexts(l handoff.DeadLetter, fn func(string) string) handoff.DeadLetter {
-	for _, text := range []*string{&l.ID, &l.Task, &l.Queue, &l.Kind, &l.HandoffID, &l.Target, &l.LastErr, &l.Redriven} {
+	for _, text := range []*string{&l.ID, &l.Task, &l.Queue, &l.Kind, &l.HandoffID, &l.Target, &l.LastErr, &l.Key, &l.Method, &l.ServiceAccount, &l.Audience} {
 		*text = fn(*text)
 	}
 	header := make(map[string][]string, len(l.Header))

@@ -85,7 +85,7 @@ type letterJSON struct {
 	Snoozes   int                 `json:"snoozes"`
 	FirstAt   *time.Time          `json:"first_at,omitempty"`
 	BuriedAt  *time.Time          `json:"buried_at,omitempty"`
-	Redriven  string              `json:"redriven,omitempty"`
+	Redrives  int                 `json:"redrives,omitempty"`
 	Header    map[string][]string `json:"header,omitempty"`
 	Payload   []byte              `json:"payload,omitempty"`
 }
@@ -94,7 +94,7 @@ func jsonOfLetter(l handoff.DeadLetter, show payloadFlag) letterJSON {
 	out := letterJSON{
 		ID: l.ID, Kind: l.Kind, Queue: l.Queue, Task: l.Task, HandoffID: l.HandoffID, Target: l.Target,
 		Reasons: l.Reasons, LastError: l.LastErr, Attempts: l.Attempts, Snoozes: l.Snoozes,
-		FirstAt: stamp(l.FirstAt), BuriedAt: stamp(l.BuriedAt), Redriven: l.Redriven,
+		FirstAt: stamp(l.FirstAt), BuriedAt: stamp(l.BuriedAt), Redrives: l.Redrives,
 	}
 	if show.Payload {
 		out.Header, out.Payload = l.Header, l.Payload
@@ -195,7 +195,7 @@ func letterFacts(l handoff.DeadLetter, show payloadFlag, now time.Time) [][]cell
 		fact("snoozes", l.Snoozes),
 		fact("first run", moment(l.FirstAt, now)),
 		fact("buried", moment(l.BuriedAt, now)),
-		fact("redriven from", l.Redriven),
+		fact("redrives before", l.Redrives),
 	}
 	if show.Payload {
 		facts = append(facts, contentFacts(l.Header, l.Payload)...)

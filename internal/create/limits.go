@@ -1,9 +1,11 @@
 package create
 
 import (
+	"errors"
 	"fmt"
 	"net/textproto"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/brillconsulting/handoff/internal/target"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -59,52 +62,88 @@ func allowed(id string, limit int, also string) bool {
 
 // Deadline checks a dispatch deadline for the kind of target.
 func Deadline(d time.Duration, appEngine bool) error {
-	target, limit := "HTTP", MaxDeadline
+	kind, limit := "HTTP", MaxDeadline
 	if appEngine {
-		target, limit = "App Engine", MaxDeadlineAppEngine
+		kind, limit = "App Engine", MaxDeadlineAppEngine
 	}
 	if d < MinDeadline || d > limit {
-		return fmt.Errorf("deadline %s is outside %s to %s, the range for %s targets", d, MinDeadline, limit, target)
+		return fmt.Errorf("deadline %s is outside %s to %s, the range for %s targets", d, MinDeadline, limit, kind)
 	}
 	return nil
 }
 
-// URL checks the absolute URL of an HTTP target and returns it parsed.
+// URL checks the absolute URL of an HTTP target and returns it encoded and
+// parsed. Its error names the host alone: path, query and credentials may be
+// secret.
 func URL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
+	scheme, _, ok := strings.Cut(raw, "://")
+	if scheme = strings.ToLower(scheme); !ok || scheme != "http" && scheme != "https" {
+		return nil, fmt.Errorf("URL%s must begin with http:// or https://", ofHost(raw))
+	}
+	u, err := target.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("URL%s cannot be parsed: %s", ofHost(raw), reasonWithoutURL(err))
+	}
 	switch {
-	case err != nil:
-		return nil, fmt.Errorf("URL %q: %w", raw, err.(*url.Error).Err)
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("URL %q must begin with http:// or https:// and name a host", raw)
 	case u.User != nil:
-		return nil, fmt.Errorf("URL of host %q holds credentials; use a service account, or a header", u.Host)
+		return nil, fmt.Errorf("URL%s holds credentials; use a service account, or a header", ofHost(raw))
 	case u.Fragment != "":
-		return nil, fmt.Errorf("URL %q has a fragment, which is never sent", raw)
+		return nil, fmt.Errorf("URL%s has a fragment, which is never sent", ofHost(raw))
 	case len(u.String()) > MaxURL:
-		return nil, fmt.Errorf("URL of host %q is %d characters after encoding; the limit is %d", u.Host, len(u.String()), MaxURL)
+		return nil, fmt.Errorf("URL%s is %d characters after encoding; the limit is %d", ofHost(raw), len(u.String()), MaxURL)
 	}
 	return u, nil
 }
 
-// Origin is the scheme and authority of a URL that was checked before.
-func Origin(address string) string {
-	scheme, rest, _ := strings.Cut(address, "://")
-	if end := strings.IndexAny(rest, "/?"); end >= 0 {
-		rest = rest[:end]
+// ofHost names the scheme and host of a URL that may not parse, and nothing
+// that may be secret.
+func ofHost(raw string) string {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return " without a scheme"
 	}
-	return scheme + "://" + rest
+	rest, _, _ = strings.Cut(rest, "/")
+	rest, _, _ = strings.Cut(rest, "?")
+	rest, _, _ = strings.Cut(rest, "#")
+	rest = rest[strings.LastIndex(rest, "@")+1:]
+	if !authority.MatchString(rest) {
+		return "" // this may be part of a password
+	}
+	return fmt.Sprintf(" of host %.100q", scheme+"://"+rest)
 }
 
-// RelativeURI checks the URI of an App Engine target.
+var authority = regexp.MustCompile(`^[\w.-]*(:\d*)?$|^\[[0-9a-fA-F:.]+\](:\d*)?$`)
+
+// reasonWithoutURL is what [url.Parse] has against a URL, without what it
+// quotes from it.
+func reasonWithoutURL(err error) string {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err
+	}
+	if _, ok := errors.AsType[url.EscapeError](err); ok {
+		return "invalid URL escape"
+	}
+	if _, ok := errors.AsType[url.InvalidHostError](err); ok {
+		return "invalid character in the host"
+	}
+	reason, _, _ := strings.Cut(err.Error(), "\"")
+	return strings.TrimSpace(reason)
+}
+
+// RelativeURI checks the URI of an App Engine target. Its error names the path
+// alone: the query may be secret.
 func RelativeURI(uri string) error {
+	path, _, _ := strings.Cut(uri, "?")
 	switch {
 	case !strings.HasPrefix(uri, "/"):
-		return fmt.Errorf("relative URI %q must begin with '/'", uri)
+		return fmt.Errorf("relative URI %.100q must begin with '/'", path)
 	case strings.ContainsAny(uri, " #") || !utf8.ValidString(uri):
-		return fmt.Errorf("relative URI %q holds a space, a fragment or invalid UTF-8", uri)
+		return fmt.Errorf("relative URI %.100q holds a space, a fragment or invalid UTF-8", path)
 	case len(uri) > MaxURL:
 		return fmt.Errorf("relative URI is %d characters; the limit is %d", len(uri), MaxURL)
+	}
+	if _, err := url.ParseRequestURI(uri); err != nil {
+		return fmt.Errorf("relative URI %.100q: %s", path, reasonWithoutURL(err))
 	}
 	return nil
 }

@@ -27,6 +27,27 @@ func IDKey(id string) string {
 	return Key("id", id)
 }
 
+// Work is what makes keyed work one piece of work. Its fence key and the name
+// of its task are hashes of all of it.
+type Work struct {
+	Project string // of the queue; neither location nor queue counts
+	Kind    string // the oldest name of the payload's type; empty for a request
+	Method  string // of a request
+	URL     string // of a request, with its query
+	Key     string
+	Period  string // of work that recurs; empty otherwise
+}
+
+// FenceKey returns the key of w in a Store.
+func (w Work) FenceKey() string { return Key("key", w.parts()...) }
+
+// TaskID returns the ID of the task of w.
+func (w Work) TaskID() string { return TaskID("key", w.parts()...) }
+
+func (w Work) parts() []string {
+	return []string{w.Project, w.Kind, w.Method, w.URL, w.Key, w.Period}
+}
+
 // Key hashes parts to the 128-bit key of a piece of work in a Store.
 func Key(domain string, parts ...string) string {
 	sum := digest(domain, parts)

@@ -1,6 +1,7 @@
 package fence_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/brillconsulting/handoff/internal/assert"
@@ -13,6 +14,19 @@ func TestNamesStay(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, fence.Key("id", "ABC"), "wLCbUJOqPyFbsCDplm4CQQ")
 	assert.Equal(t, fence.TaskID("key", "order", "1001"), "ba68e5365878c097ae4ab7f010e29277a11637c5f1048d5d48a85b421026d3cd")
+}
+
+// Each part of a piece of work makes it another.
+func TestWork(t *testing.T) {
+	t.Parallel()
+	whole := fence.Work{Project: "a", Kind: "a", Method: "a", URL: "a", Key: "a", Period: "a"}
+	keys := map[string]bool{whole.FenceKey(): true, whole.TaskID(): true}
+	for i := range reflect.TypeFor[fence.Work]().NumField() {
+		other := whole
+		reflect.ValueOf(&other).Elem().Field(i).SetString("b")
+		keys[other.FenceKey()], keys[other.TaskID()] = true, true
+	}
+	assert.Equal(t, len(keys), 2*(1+reflect.TypeFor[fence.Work]().NumField()))
 }
 
 // An ID is its own key if it was made here, and one of any other form is hashed

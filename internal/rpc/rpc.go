@@ -1,12 +1,12 @@
 // Package rpc holds what every caller of the Cloud Tasks API must observe,
-// whichever client it uses: where an emulator is, and how long a call may take;
-// and what both ends of a call share: its codec.
+// whichever client it uses: where an emulator is, and how long a call may take.
 package rpc
 
 import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -30,6 +30,9 @@ func Options(given []option.ClientOption) ([]option.ClientOption, error) {
 	}
 	if strings.Contains(host, "/") {
 		return nil, fmt.Errorf("%s is %q; it must be host:port without a scheme", EmulatorVariable, host)
+	}
+	if _, port, err := net.SplitHostPort(host); err != nil || port == "" {
+		return nil, fmt.Errorf("%s is %q; it must be host:port, such as localhost:8123", EmulatorVariable, host)
 	}
 	return []option.ClientOption{
 		option.WithEndpoint(host),

@@ -40,6 +40,17 @@ func TestOptionsRefusesAURL(t *testing.T) {
 	assert.ErrorContains(t, err, rpc.EmulatorVariable, "http://localhost:8123", "without a scheme")
 }
 
+func TestOptionsRefusesAHostWithoutPort(t *testing.T) {
+	for _, host := range []string{"localhost", "localhost:", "::1", "8123"} {
+		t.Setenv(rpc.EmulatorVariable, host)
+		_, err := rpc.Options(nil)
+		assert.ErrorContains(t, err, rpc.EmulatorVariable, host, "localhost:8123")
+	}
+	t.Setenv(rpc.EmulatorVariable, "[::1]:8123")
+	_, err := rpc.Options(nil)
+	assert.NoError(t, err)
+}
+
 func TestWithTimeout(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ given, want time.Duration }{

@@ -103,131 +103,8 @@ func (f Family) Read(h http.Header) (Dispatch, error) {
 	if _, d.Retried = h[f.PreviousResponse]; d.Retried {
 		d.PreviousResponse = r.count(f.PreviousResponse)
 	}
-	d.RetryReason = r.text(f.RetryReason)
+	d.RetryReason = r.text(f.RetryReason, maxText)
 	return d, r.err
-}
-
-// handoff's own headers, stamped at enqueue and carried by the task.
-const (
-	HeaderID          = "Handoff-Id" // also read off the answers to creates
-	headerKey         = "Handoff-Key"
-	headerEnqueued    = "Handoff-Enqueued"
-	headerExpires     = "Handoff-Expires"
-	headerDeadline    = "Handoff-Deadline"
-	headerMaxAttempts = "Handoff-Max-Attempts"
-	headerGeneration  = "Handoff-Generation"
-	headerWindow      = "Handoff-Window"
-	headerScheduled   = "Handoff-Scheduled"
-	headerRedriven    = "Handoff-Redriven"
-	headerOldKey      = "Handoff-Old-Key"
-	prefix            = "Handoff-"
-)
-
-// IsReserved says whether a task header of this name is ours or the
-// service's to set, in any casing (docs/cloud-tasks.md#9.2).
-func IsReserved(name string) bool {
-	for _, p := range []string{prefix, "X-CloudTasks-", "X-AppEngine-", "X-Google-"} {
-		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
-			return true
-		}
-	}
-	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") ||
-		strings.EqualFold(name, "User-Agent")
-}
-
-// IsStamp says whether a header of this name, in canonical form, is one of ours.
-func IsStamp(name string) bool { return strings.HasPrefix(name, prefix) }
-
-// Stamp is what the enqueue side tells the receiving side about a task.
-// The zero Stamp is that of a task somebody else created.
-type Stamp struct {
-	ID          string        // the handoff ID: one piece of work, however many tasks carry it
-	Key         string        // fence key of keyed work, already hashed; empty otherwise
-	Enqueued    time.Time     // millisecond precision
-	Expires     time.Time     // millisecond precision; zero: never
-	Deadline    time.Duration // dispatch deadline, millisecond precision; 0: not stated
-	MaxAttempts int           // -1: unlimited; 0: not stated
-	Generation  int           // how often it was snoozed
-	Window      time.Duration // how long the fence must remember it, at least; 0: not stated
-	Scheduled   time.Time     // when it was first due, millisecond precision; zero: when it was enqueued
-	Redriven    string        // ID of the dead letter that it was redriven from; empty otherwise
-	OldKey      string        // fence key that the redriven work had: a note, not a key
-}
-
-// Lifetime is how long after it was due the task expires; 0: never.
-func (s Stamp) Lifetime() time.Duration {
-	switch {
-	case s.Expires.IsZero():
-		return 0
-	case s.Scheduled.IsZero():
-		return s.Expires.Sub(s.Enqueued)
-	}
-	return s.Expires.Sub(s.Scheduled)
-}
-
-// StampedID returns the handoff ID among the headers of a stored task.
-func StampedID(header map[string]string) string { return header[HeaderID] }
-
-// Write passes each header of s to set.
-func (s Stamp) Write(set func(name, value string)) {
-	if s.ID != "" {
-		set(HeaderID, s.ID)
-	}
-	if s.Key != "" {
-		set(headerKey, s.Key)
-	}
-	if !s.Enqueued.IsZero() {
-		set(headerEnqueued, strconv.FormatInt(s.Enqueued.UnixMilli(), 10))
-	}
-	if !s.Expires.IsZero() {
-		set(headerExpires, strconv.FormatInt(s.Expires.UnixMilli(), 10))
-	}
-	if s.Deadline != 0 {
-		set(headerDeadline, strconv.FormatInt(s.Deadline.Milliseconds(), 10))
-	}
-	if s.MaxAttempts != 0 {
-		set(headerMaxAttempts, strconv.Itoa(s.MaxAttempts))
-	}
-	if s.Generation != 0 {
-		set(headerGeneration, strconv.Itoa(s.Generation))
-	}
-	if s.Window != 0 {
-		set(headerWindow, strconv.FormatInt(s.Window.Milliseconds(), 10))
-	}
-	if !s.Scheduled.IsZero() {
-		set(headerScheduled, strconv.FormatInt(s.Scheduled.UnixMilli(), 10))
-	}
-	if s.Redriven != "" {
-		set(headerRedriven, s.Redriven)
-	}
-	if s.OldKey != "" {
-		set(headerOldKey, s.OldKey)
-	}
-}
-
-const maxOwnIdentifier = 128
-
-// ReadStamp parses handoff's own headers; absent ones leave their field zero.
-func ReadStamp(h http.Header) (Stamp, error) {
-	r := reader{header: h}
-	s := Stamp{
-		ID:         r.optionalIdentifier(HeaderID),
-		Key:        r.optionalIdentifier(headerKey),
-		Enqueued:   r.millis(headerEnqueued),
-		Expires:    r.millis(headerExpires),
-		Deadline:   r.duration(headerDeadline),
-		Generation: r.count(headerGeneration),
-		Window:     r.duration(headerWindow),
-		Scheduled:  r.millis(headerScheduled),
-		Redriven:   r.letterID(headerRedriven),
-		OldKey:     r.optionalIdentifier(headerOldKey),
-	}
-	if v, _ := r.one(headerMaxAttempts); v == "-1" {
-		s.MaxAttempts = -1
-	} else {
-		s.MaxAttempts = r.countOf(headerMaxAttempts, v)
-	}
-	return s, r.err
 }
 
 // FormatETA writes t as the service does: decimal Unix seconds with a
@@ -264,9 +141,10 @@ func ParseETA(s string) (time.Time, error) {
 	return time.Unix(sec, ns), nil
 }
 
-// reader takes headers one by one and keeps the first thing wrong.
+// reader takes headers one by one and keeps the first error.
 type reader struct {
 	header http.Header
+	found  int // headers that were there
 	err    error
 }
 
@@ -284,23 +162,24 @@ func (r *reader) one(name string) (string, bool) {
 	case 0:
 		return "", false
 	case 1:
+		r.found++
 		return values[0], true
 	}
 	r.fail(name, "appears more than once")
 	return "", false
 }
 
-func (r *reader) identifier(name string, most int) string {
+func (r *reader) identifier(name string, limit int) string {
 	v, _ := r.one(name)
-	return r.identifierOf(name, v, most)
+	return r.identifierOf(name, v, limit)
 }
 
-func (r *reader) identifierOf(name, v string, most int) string {
+func (r *reader) identifierOf(name, v string, limit int) string {
 	switch {
 	case v == "":
 		r.fail(name, "is missing")
-	case len(v) > most:
-		r.fail(name, fmt.Sprintf("is longer than %d bytes", most))
+	case len(v) > limit:
+		r.fail(name, fmt.Sprintf("is longer than %d bytes", limit))
 	case !identifier(v):
 		r.fail(name, "holds more than letters, digits, '-' and '_'")
 	}
@@ -315,25 +194,14 @@ func (r *reader) optionalIdentifier(name string) string {
 	return r.identifierOf(name, v, maxOwnIdentifier)
 }
 
-// letterID reads the ID of a dead letter: an identifier and its generation,
-// parted by a dot.
-func (r *reader) letterID(name string) string {
-	v, ok := r.one(name)
-	if work, generation, _ := strings.Cut(v, "."); ok && (len(v) > maxOwnIdentifier || !identifier(work) || !digits(generation)) {
-		r.fail(name, "is not the ID of a dead letter")
-		return ""
-	}
-	return v
-}
-
 // maxText is far over the few words that the service writes as a reason
 // (docs/cloud-tasks.md#11.3).
 const maxText = 256
 
-func (r *reader) text(name string) string {
+func (r *reader) text(name string, limit int) string {
 	v, _ := r.one(name)
-	if len(v) > maxText {
-		r.fail(name, fmt.Sprintf("is longer than %d bytes", maxText))
+	if len(v) > limit {
+		r.fail(name, fmt.Sprintf("is longer than %d bytes", limit))
 		return ""
 	}
 	for i := range len(v) {

@@ -1,0 +1,133 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/fence"
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// delivered is a task as a router received it.
+type delivered struct {
+	queue  string
+	stamp  wire.Stamp
+	header http.Header // of the request
+	body   []byte      // not compressed
+	caller Caller
+}
+
+// copyForLater creates the next generation of a task, due at due: the same work
+// under the same fence key, at the target that it was stamped with. If the task
+// was snoozed, its expiry counts from due; otherwise it stays.
+//
+// The task's name is a hash of its work and generation, so that creating the
+// copy twice leaves one. If it can never be created, neverCreated reports true
+// of the error.
+func (c *Client) copyForLater(ctx context.Context, d delivered, due time.Time, snoozed bool) error {
+	draft, err := c.draftCopy(d, due, snoozed, time.Now())
+	if err != nil {
+		return fmt.Errorf("handoff: copy %s: %w", d.stamp.Kind, err)
+	}
+	_, err = c.create(ctx, draft)
+	return err
+}
+
+func (c *Client) draftCopy(d delivered, due time.Time, snoozed bool, now time.Time) (*draft, error) {
+	if d.stamp.Kind == "" {
+		return nil, errors.New("a task that Enqueue did not make cannot be copied")
+	}
+	at := place{queue: d.queue, due: now}
+	if due.After(now) {
+		var err error
+		if at.due, at.later, err = (&call{at: due}).due(now); err != nil {
+			return nil, err
+		}
+	}
+	stamp := d.stamp
+	stamp.Generation++
+	if snoozed {
+		stamp.Snoozes++
+		stamp.Scheduled = at.due
+		if life := d.stamp.Lifetime(); life > 0 {
+			stamp.Expires = at.due.Add(life)
+		}
+	}
+	at.name = fence.TaskID("generation", stamp.ID, strconv.Itoa(stamp.Redrives), strconv.Itoa(stamp.Generation))
+	header, err := producerHeader(d.header, stamp)
+	if err != nil {
+		return nil, err
+	}
+	target, err := c.targetOfCopy(stamp, d.caller, header)
+	if err != nil {
+		return nil, err
+	}
+	return c.copyOf(description{stamp: stamp, target: target, header: header, body: d.body, place: at})
+}
+
+// copyOf makes a task that carries the work of an earlier one.
+func (c *Client) copyOf(desc description) (*draft, error) {
+	if err := checkKind(desc.stamp.Kind); err != nil {
+		return nil, err
+	}
+	var err error
+	if desc.url, err = desc.target.address("/" + desc.stamp.Kind); err != nil {
+		return nil, err
+	}
+	return c.typed(desc)
+}
+
+// targetOfCopy returns the target that a task was stamped with. Deliveries there
+// are signed as this one was. If its caller has no account, because the router
+// lets everybody in or looks at something else, they are signed as this client
+// signs, as long as it delivers to the same place and the task does not bring
+// an Authorization of its own.
+func (c *Client) targetOfCopy(stamp wire.Stamp, caller Caller, header map[string]string) (Target, error) {
+	if own := c.targetOf(stamp.Kind); caller.Email == "" && header["Authorization"] == "" && own.base() == stamp.Target {
+		return own, nil
+	}
+	return parseTarget(stamp.Target, caller)
+}
+
+// producerHeader returns the headers that a producer put on a task, checked
+// again: they come from a request, or from a store of letters.
+func producerHeader(h http.Header, stamp wire.Stamp) (map[string]string, error) {
+	own := make(map[string]string)
+	for name, values := range wire.ProducerHeader(h, stamp) {
+		if name == "Content-Type" && stamp.Kind != "" {
+			continue
+		}
+		value := strings.Join(values, ", ")
+		canonical, err := create.Header(name, value)
+		if err != nil {
+			return nil, err
+		}
+		own[canonical] = value
+	}
+	return own, nil
+}
+
+// neverCreated reports whether a create that failed with err can never pass: the
+// service refused it for good, or the task is over a limit.
+func neverCreated(err error) bool {
+	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotSent) {
+		return false
+	}
+	if _, refused := status.FromError(err); !refused {
+		return true // of this client, before any call
+	}
+	switch status.Code(err) {
+	case codes.NotFound, codes.PermissionDenied, codes.InvalidArgument:
+		return true
+	}
+	return false
+}

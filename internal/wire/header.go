@@ -1,0 +1,105 @@
+package wire
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// TargetURL is the URL that the task was delivered to. Behind a proxy that ends
+// TLS, the proxy's header or the audience of the caller's token says so.
+func TargetURL(req *http.Request, audience string) string {
+	scheme := "http"
+	if req.TLS != nil || req.Header.Get("X-Forwarded-Proto") == "https" || strings.HasPrefix(audience+"/", "https://"+req.Host+"/") {
+		scheme = "https"
+	}
+	return scheme + "://" + req.Host + req.URL.RequestURI()
+}
+
+// credentials are headers that no letter, log or page may hold.
+var credentials = map[string]bool{
+	"Authorization": true, "Proxy-Authorization": true, "X-Serverless-Authorization": true, "Cookie": true,
+}
+
+// added are headers that clients, gateways and platforms add to a request. Of a
+// task without a stamp they are taken for somebody else's, though its producer
+// may have set one.
+var added = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Connection": true, "Keep-Alive": true, "Te": true, "Trailer": true,
+	"Transfer-Encoding": true, "Upgrade": true, "Forwarded": true, "Via": true,
+	"X-Forwarded-For": true, "X-Forwarded-Proto": true, "X-Forwarded-Host": true, "X-Forwarded-Port": true,
+	"X-Forwarded-Access-Token": true, "X-Forwarded-User": true, "X-Forwarded-Email": true, "X-Forwarded-Client-Cert": true,
+	"X-Real-Ip": true, "X-Request-Id": true, "X-Cloud-Trace-Context": true,
+	"X-Goog-Iap-Jwt-Assertion": true, "X-Goog-Authenticated-User-Email": true, "X-Goog-Authenticated-User-Id": true,
+	"X-Amzn-Trace-Id": true, "X-Amzn-Oidc-Data": true, "X-Amzn-Oidc-Accesstoken": true, "X-Envoy-External-Address": true,
+}
+
+// ProducerHeader returns the headers that the producer put on a task,
+// credentials included. A stamp names them; without one they are those that
+// nobody else is known to add, which no credential is. Content-Encoding is never among them: it belongs
+// to the body as it was sent.
+func ProducerHeader(h http.Header, stamp Stamp) http.Header {
+	own := make(http.Header)
+	keep := func(name string, values []string) {
+		if len(values) > 0 && !IsReserved(name) && name != "Content-Encoding" {
+			own[name] = slices.Clone(values)
+		}
+	}
+	if stamp.ID != "" {
+		for _, name := range append([]string{"Content-Type"}, stamp.Headers...) {
+			keep(name, h[name])
+		}
+		return own
+	}
+	for name, values := range h {
+		if !added[name] && !credentials[name] {
+			keep(name, values)
+		}
+	}
+	return own
+}
+
+// OwnHeader is ProducerHeader without credentials.
+func OwnHeader(h http.Header, stamp Stamp) http.Header {
+	own := ProducerHeader(h, stamp)
+	for name := range credentials {
+		delete(own, name)
+	}
+	return own
+}
+
+// LetterHeader returns the headers of a task that its letter keeps: the
+// producer's own without credentials, and the stamp.
+func LetterHeader(h http.Header, stamp Stamp) http.Header {
+	kept := OwnHeader(h, stamp)
+	for name, values := range h {
+		if IsStamp(name) {
+			kept[name] = slices.Clone(values)
+		}
+	}
+	return kept
+}
+
+// Withheld returns the names of the credentials that a task was stamped with
+// and that header does not hold.
+func Withheld(header http.Header, stamp Stamp) []string {
+	var names []string
+	for _, name := range stamp.Headers {
+		if credentials[name] && len(header[name]) == 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// IsReserved reports whether handoff or the service sets the task header of this
+// name, in any casing (docs/cloud-tasks.md#9.2).
+func IsReserved(name string) bool {
+	for _, p := range []string{prefix, "X-CloudTasks-", "X-AppEngine-", "X-Google-"} {
+		if len(name) >= len(p) && strings.EqualFold(name[:len(p)], p) {
+			return true
+		}
+	}
+	return strings.EqualFold(name, "Host") || strings.EqualFold(name, "Content-Length") ||
+		strings.EqualFold(name, "User-Agent")
+}

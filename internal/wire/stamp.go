@@ -1,0 +1,227 @@
+package wire
+
+import (
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// handoff's own headers, stamped at enqueue and carried by the task.
+const (
+	prefix            = "Handoff-"
+	headerVersion     = "Handoff-Version"
+	HeaderID          = "Handoff-Id" // for benchmarks, which change it from task to task
+	headerKind        = "Handoff-Kind"
+	headerKey         = "Handoff-Key"
+	headerTarget      = "Handoff-Target"
+	headerHeaders     = "Handoff-Headers"
+	headerEnqueued    = "Handoff-Enqueued"
+	headerScheduled   = "Handoff-Scheduled"
+	headerExpires     = "Handoff-Expires"
+	headerDeadline    = "Handoff-Deadline"
+	headerWindow      = "Handoff-Window"
+	headerMaxAttempts = "Handoff-Max-Attempts"
+	headerBackoff     = "Handoff-Backoff"
+	headerRedrives    = "Handoff-Redrives"
+	headerGeneration  = "Handoff-Generation"
+	headerSnoozes     = "Handoff-Snoozes"
+)
+
+// version is that of the stamp. A stamp of another version is refused: its
+// fields may mean something else.
+const version = "1"
+
+// Stamp is what the enqueue side tells the receiving side about a task, and
+// what a copy of the task repeats. The zero Stamp is that of a task that handoff
+// did not create. Times and durations have millisecond precision, but for
+// Backoff.
+type Stamp struct {
+	ID      string // the handoff ID: one piece of work, however many tasks carry it
+	Kind    string // of a typed task; empty for a request
+	Key     string // fence key of keyed work, already hashed; empty otherwise
+	Target  string // base URL that a typed task was enqueued for; empty for a request
+	Headers []string
+
+	Enqueued    time.Time
+	Scheduled   time.Time     // when it was first due; zero: when it was enqueued
+	Expires     time.Time     // zero: never
+	Deadline    time.Duration // dispatch deadline; 0: not stated
+	Window      time.Duration // how long the fence must remember it, at least; 0: not stated
+	MaxAttempts int           // -1: unlimited; 0: not stated
+	Backoff     Backoff
+
+	Redrives   int // how often it was redriven; ranks before Generation
+	Generation int // how often it was copied since, to run later
+	Snoozes    int // how many of these copies were snoozes
+}
+
+// Backoff is the pace of a typed task's retries. The zero Backoff is not stated.
+type Backoff struct {
+	Min, Max  time.Duration
+	Doublings int
+}
+
+// Lifetime is how long after it was due the task expires; 0: never.
+func (s Stamp) Lifetime() time.Duration {
+	switch {
+	case s.Expires.IsZero():
+		return 0
+	case s.Scheduled.IsZero():
+		return s.Expires.Sub(s.Enqueued)
+	}
+	return s.Expires.Sub(s.Scheduled)
+}
+
+// StampedID returns the handoff ID among the headers of a stored task.
+func StampedID(header map[string]string) string { return header[HeaderID] }
+
+// Write passes each header of s to set. For the zero Stamp there are none.
+func (s Stamp) Write(set func(name, value string)) {
+	text := func(name, value string) {
+		if value != "" {
+			set(name, value)
+		}
+	}
+	number := func(name string, n int64) {
+		if n != 0 {
+			set(name, strconv.FormatInt(n, 10))
+		}
+	}
+	moment := func(name string, t time.Time) {
+		if !t.IsZero() {
+			set(name, strconv.FormatInt(t.UnixMilli(), 10))
+		}
+	}
+	if reflect.ValueOf(s).IsZero() {
+		return
+	}
+	set(headerVersion, version)
+	text(HeaderID, s.ID)
+	text(headerKind, s.Kind)
+	text(headerKey, s.Key)
+	text(headerTarget, s.Target)
+	text(headerHeaders, strings.Join(s.Headers, ", "))
+	moment(headerEnqueued, s.Enqueued)
+	moment(headerScheduled, s.Scheduled)
+	moment(headerExpires, s.Expires)
+	number(headerDeadline, s.Deadline.Milliseconds())
+	number(headerWindow, s.Window.Milliseconds())
+	number(headerMaxAttempts, int64(s.MaxAttempts))
+	if s.Backoff != (Backoff{}) {
+		set(headerBackoff, seconds(s.Backoff.Min)+" "+seconds(s.Backoff.Max)+" "+strconv.Itoa(s.Backoff.Doublings))
+	}
+	number(headerRedrives, int64(s.Redrives))
+	number(headerGeneration, int64(s.Generation))
+	number(headerSnoozes, int64(s.Snoozes))
+}
+
+const (
+	maxOwnIdentifier = 128
+	maxKind          = 64
+	maxTarget        = 2083    // the service's limit of URLs (docs/cloud-tasks.md#4)
+	maxNames         = 8 << 10 // of Handoff-Headers
+)
+
+// ReadStamp parses handoff's own headers. Absent ones leave their field zero,
+// but a stamp must have a version and an ID.
+func ReadStamp(h http.Header) (Stamp, error) {
+	r := reader{header: h}
+	s := Stamp{
+		ID:         r.optionalIdentifier(HeaderID),
+		Kind:       r.text(headerKind, maxKind),
+		Key:        r.optionalIdentifier(headerKey),
+		Target:     r.text(headerTarget, maxTarget),
+		Headers:    r.names(headerHeaders),
+		Enqueued:   r.millis(headerEnqueued),
+		Scheduled:  r.millis(headerScheduled),
+		Expires:    r.millis(headerExpires),
+		Deadline:   r.duration(headerDeadline),
+		Window:     r.duration(headerWindow),
+		Backoff:    r.backoff(headerBackoff),
+		Redrives:   r.count(headerRedrives),
+		Generation: r.count(headerGeneration),
+		Snoozes:    r.count(headerSnoozes),
+	}
+	if v, _ := r.one(headerMaxAttempts); v == "-1" {
+		s.MaxAttempts = -1
+	} else {
+		s.MaxAttempts = r.countOf(headerMaxAttempts, v)
+	}
+	switch v, stated := r.one(headerVersion); {
+	case r.found == 0:
+	case !stated:
+		r.fail(headerVersion, "is missing, so the task was stamped by an unknown version of handoff")
+	case v != version:
+		r.fail(headerVersion, "is not "+version+", so the task was stamped by another version of handoff")
+	case s.ID == "":
+		r.fail(HeaderID, "is missing")
+	}
+	return s, r.err
+}
+
+// names reads the names of headers, separated by commas.
+func (r *reader) names(name string) []string {
+	v := r.text(name, maxNames)
+	if v == "" {
+		return nil
+	}
+	names := strings.Split(v, ", ")
+	for _, n := range names {
+		if n == "" || n != http.CanonicalHeaderKey(n) || strings.ContainsAny(n, " \"(),/:;<=>?@[\\]{}") {
+			r.fail(name, "is not a list of header names")
+			return nil
+		}
+	}
+	return names
+}
+
+// backoff reads the shortest and the longest backoff in seconds, and the number
+// of doublings.
+func (r *reader) backoff(name string) (b Backoff) {
+	v, ok := r.one(name)
+	if !ok {
+		return b
+	}
+	fields := strings.Split(v, " ")
+	if len(fields) != 3 {
+		r.fail(name, "is not two numbers of seconds and a count")
+		return b
+	}
+	for i, d := range []*time.Duration{&b.Min, &b.Max} {
+		t, err := ParseETA(fields[i])
+		if err != nil || t.Unix() > maxMillis/1000 {
+			r.fail(name, "is not two numbers of seconds and a count")
+			return b
+		}
+		*d = time.Duration(t.UnixNano())
+	}
+	b.Doublings = r.countOf(name, fields[2])
+	return b
+}
+
+// seconds writes a duration in decimal seconds, to the nanosecond.
+func seconds(d time.Duration) string {
+	s := strconv.FormatInt(int64(d/time.Second), 10)
+	if frac := d % time.Second; frac != 0 {
+		s += strings.TrimRight(fmt.Sprintf(".%09d", int64(frac)), "0")
+	}
+	return s
+}
+
+// IsStamp reports whether a header of this name, in canonical form, is one of
+// ours.
+func IsStamp(name string) bool { return strings.HasPrefix(name, prefix) }
+
+// HeaderNames returns the names of headers in the form that a Stamp keeps.
+func HeaderNames(header map[string]string) []string {
+	names := make([]string, 0, len(header))
+	for name := range header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
