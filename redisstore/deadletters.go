@@ -60,6 +60,7 @@ type DeadLetters struct {
 	age     time.Duration
 	count   int
 	bytes   int64
+	flags   flags
 	invalid error
 }
 
@@ -82,29 +83,28 @@ var (
 	letterCountLua string
 
 	letterPut    = newScript(lettersLua + letterPutLua)
-	letterList   = newScript(lettersLua + letterListLua)
-	letterGet    = newScript(lettersLua + letterGetLua)
-	letterMark   = newScript(lettersLua + letterMarkLua)
-	letterDelete = newScript(lettersLua + letterDeleteLua)
-	letterCount  = newScript(lettersLua + letterCountLua)
+	letterList   = newVitalScript(lettersLua + letterListLua)
+	letterGet    = newVitalScript(lettersLua + letterGetLua)
+	letterMark   = newVitalScript(lettersLua + letterMarkLua)
+	letterDelete = newVitalScript(lettersLua + letterDeleteLua)
+	letterCount  = newVitalScript(lettersLua + letterCountLua)
 )
 
 // NewDeadLetters returns a store on a client of a single server, of Sentinel or
 // of a Cluster. Nil options are the defaults. It does not connect. With a nil
-// client or impossible options every call returns an error that says so.
+// client, one that New refuses, or impossible options every call returns an
+// error that says so.
 func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *DeadLetters {
 	if options == nil {
 		options = &DeadLetterOptions{}
 	}
 	s := &DeadLetters{
-		rdb:   rdb,
-		root:  cmp.Or(options.Prefix, defaultPrefix) + "{dead}:", // one slot, since a script changes letter and indexes together
-		age:   cmp.Or(options.MaxAge, defaultLetterAge),
-		count: cmp.Or(options.MaxCount, defaultLetterCount),
-		bytes: cmp.Or(options.MaxBytes, defaultLetterBytes),
-	}
-	if isNil(rdb) {
-		s.invalid = errNilClient
+		rdb:     rdb,
+		invalid: checkClient(rdb),
+		root:    cmp.Or(options.Prefix, defaultPrefix) + "{dead}:", // one slot, since a script changes letter and indexes together
+		age:     cmp.Or(options.MaxAge, defaultLetterAge),
+		count:   cmp.Or(options.MaxCount, defaultLetterCount),
+		bytes:   cmp.Or(options.MaxBytes, defaultLetterBytes),
 	}
 	if s.age < 0 || s.count < 0 || s.bytes < 0 {
 		s.invalid = errors.Join(s.invalid, fmt.Errorf("DeadLetterOptions.MaxAge is %s, MaxCount is %d and MaxBytes is %d; they must be positive, or zero for %s, %d and %d",
@@ -265,14 +265,21 @@ func (s *DeadLetters) run(ctx context.Context, sc *script, args ...string) (any,
 		return nil, err
 	}
 	keys := []string{s.root + "letters", s.root + "bytes"}
-	args = append([]string{s.root}, args...)
-	cmd := sc.call(ctx, keys, args...)
+	return s.runOn(ctx, sc, keys, append([]string{s.root}, args...)...)
+}
+
+func (s *DeadLetters) runOn(ctx context.Context, sc *script, keys []string, args ...string) (any, error) {
+	form := s.flags.form(sc)
+	cmd := form.call(ctx, keys, args...)
 	_ = s.rdb.Process(ctx, cmd) // the command keeps its error
 	if isUnknownScript(cmd.Err()) {
-		cmd = sc.load(ctx, keys, args...)
+		cmd = form.load(ctx, keys, args...)
 		_ = s.rdb.Process(ctx, cmd)
 	}
-	return cmd.Result()
+	if s.flags.refused(form, cmd.Err()) {
+		return s.runOn(ctx, sc, keys, args...)
+	}
+	return cmd.Val(), explained(cmd.Err())
 }
 
 func wrapLetter(verb string, err error) error {

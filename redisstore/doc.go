@@ -12,6 +12,11 @@
 // one key. Long handlers add their share of a renewal that all running tasks
 // of the process share.
 //
+// A server that has reached its maxmemory takes no new claims and no letters;
+// what runs is still renewed, marked and released. Before Redis 7.0 there is no
+// way to say so to the server: there these fail too, and work that succeeded
+// may run again.
+//
 // The fence is as good as the server's memory. Set maxmemory-policy to
 // noeviction: an evicted record is a forgotten claim. With appendonly and
 // appendfsync always a killed server forgets nothing it acknowledged; with

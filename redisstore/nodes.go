@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,9 +31,6 @@ func (ns *nodes) init(rdb redis.UniversalClient) {
 	case *redis.ClusterClient:
 		ns.direct = c.Options().ContextTimeoutEnabled
 		ns.master = c.MasterForKey
-	case *redis.Ring:
-		ns.direct = c.Options().ContextTimeoutEnabled
-		ns.master = func(_ context.Context, key string) (*redis.Client, error) { return c.GetShardClientForKey(key) }
 	}
 	ns.only.init(ns)
 }
@@ -174,27 +172,91 @@ func (n *node) gather() []*call {
 	return batch
 }
 
-// send is bounded by the client's own timeouts: one caller's context must not
-// end the commands of others.
+// send carries out the calls of a batch that somebody waits for. A trip ends
+// when one of its callers gives up, as soon as go-redis looks: it would send the
+// call again and again otherwise, and a claim that is made after its owner has
+// gone holds the work for a whole lease. The others are sent again, which is
+// safe, because every call may be repeated by its owner.
 func (n *node) send(batch []*call) {
-	ctx := context.Background()
-	if len(batch) == 1 {
-		_ = n.rdb.Process(ctx, batch[0].cmd) // the error is in cmd
-	} else {
-		pipe := n.rdb.Pipeline()
-		for _, c := range batch {
-			if err := c.ctx.Err(); err != nil { // nobody waits for it any more
-				c.cmd.SetErr(err)
-				continue
-			}
-			_ = pipe.Process(ctx, c.cmd)
-		}
-		_, _ = pipe.Exec(ctx) // the errors are in the commands
+	for again := true; again; {
+		trip := newTrip(batch)
+		n.exec(trip)
+		again = trip.abandoned() && slices.ContainsFunc(trip.calls, (*call).unanswered)
 	}
 	for _, c := range batch {
 		c.done <- struct{}{}
 	}
 }
+
+func (n *node) exec(t *trip) {
+	switch len(t.calls) {
+	case 0:
+	case 1:
+		_ = n.rdb.Process(t, t.calls[0].cmd) // the error is in cmd
+	default:
+		pipe := n.rdb.Pipeline()
+		for _, c := range t.calls {
+			_ = pipe.Process(t, c.cmd)
+		}
+		_, _ = pipe.Exec(t) // the errors are in the commands
+	}
+}
+
+// unanswered reports whether the caller waits for an answer that Redis has not
+// given.
+func (c *call) unanswered() bool {
+	err := c.cmd.Err()
+	return c.ctx.Err() == nil && err != nil && !isReply(err)
+}
+
+// trip is the context of a round trip. It ends when one of the callers gives
+// up, which is found when it is asked: go-redis asks before it sends, and again
+// before it repeats, and a goroutine for each trip would cost more than that.
+type trip struct {
+	context.Context // background
+
+	calls []*call
+}
+
+// newTrip takes the calls of a batch that are to be sent.
+func newTrip(batch []*call) *trip {
+	t := &trip{Context: context.Background()}
+	for _, c := range batch {
+		if err := c.cmd.Err(); isReply(err) || err == nil && c.cmd.Val() != nil {
+			continue // it is answered
+		}
+		gone := c.ctx.Err()
+		c.cmd.SetErr(gone)
+		if gone == nil {
+			t.calls = append(t.calls, c)
+		}
+	}
+	return t
+}
+
+func (t *trip) abandoned() bool {
+	return slices.ContainsFunc(t.calls, func(c *call) bool { return c.ctx.Err() != nil })
+}
+
+func (t *trip) Err() error {
+	if t.abandoned() {
+		return context.Canceled
+	}
+	return nil
+}
+
+func (t *trip) Done() <-chan struct{} {
+	if t.abandoned() {
+		return over
+	}
+	return nil
+}
+
+var over = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // await runs fn and waits for it, or for the end of ctx; then fn goes on alone.
 func await(ctx context.Context, fn func() error) error {

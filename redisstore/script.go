@@ -6,6 +6,8 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -37,13 +39,13 @@ var (
 	keyFreeLua string
 
 	claimScript    = newScript(recordLua + claimFirstLua + parseLua + claimAgainLua)
-	renewScript    = newScript(recordLua + parseLua + renewLua)
-	keepScript     = newScript(recordLua + parseLua + keepLua)
-	endScript      = newScript(recordLua + parseLua + endLua)
-	completeScript = newScript(recordLua + completeDoneLua + parseLua + completeOpenLua)
-	releaseScript  = newScript(recordLua + parseLua + releaseLua)
-	keyShowScript  = newScript(recordLua + parseLua + keyShowLua)
-	keyFreeScript  = newScript(recordLua + parseLua + keyFreeLua)
+	renewScript    = newVitalScript(recordLua + parseLua + renewLua)
+	keepScript     = newVitalScript(recordLua + parseLua + keepLua)
+	endScript      = newVitalScript(recordLua + parseLua + endLua)
+	completeScript = newVitalScript(recordLua + completeDoneLua + parseLua + completeOpenLua)
+	releaseScript  = newVitalScript(recordLua + parseLua + releaseLua)
+	keyShowScript  = newVitalScript(recordLua + parseLua + keyShowLua)
+	keyFreeScript  = newVitalScript(recordLua + parseLua + keyFreeLua)
 )
 
 // script is Lua that Redis runs atomically, known to it by its hash. A server
@@ -52,12 +54,53 @@ var (
 // a command in a pipeline.
 type script struct {
 	source string
-	hash   any // a string, put into an interface once and not for each call
+	hash   any     // a string, put into an interface once and not for each call
+	plain  *script // the same without flags, for a server that knows none; nil if there are none
 }
 
 func newScript(source string) script {
 	sum := sha1.Sum([]byte(source)) //nolint:gosec // see the import
 	return script{source: source, hash: hex.EncodeToString(sum[:])}
+}
+
+// newVitalScript makes a script that runs also when Redis has reached its
+// maxmemory: it belongs to work that has begun, or makes room.
+func newVitalScript(source string) script {
+	plain := newScript(source)
+	flagged := newScript("#!lua flags=allow-oom\n" + source)
+	flagged.plain = &plain
+	return flagged
+}
+
+// flags remembers whether a server knows the flags of scripts, as Redis does
+// since 7.0.
+type flags struct{ unknown atomic.Bool }
+
+// form returns the form of a script that the server takes, as far as is known.
+func (f *flags) form(sc *script) *script {
+	if sc.plain != nil && f.unknown.Load() {
+		return sc.plain
+	}
+	return sc
+}
+
+// refused reports whether err is a server's that did not understand the flags
+// of sc. From then on form returns scripts without.
+func (f *flags) refused(sc *script, err error) bool {
+	if sc.plain == nil || err == nil || !redis.HasErrorPrefix(err, "Error compiling script") {
+		return false
+	}
+	f.unknown.Store(true)
+	return true
+}
+
+// explained says more of an error of a server that is full.
+func explained(err error) error {
+	if err != nil && redis.HasErrorPrefix(err, "OOM") {
+		return fmt.Errorf("%w (Redis is full: raise maxmemory, or find what fills it; "+
+			"since 7.0 Redis refuses only what is new, before that also to renew and to mark what runs)", err)
+	}
+	return err
 }
 
 // call makes the command that runs the script, on keys of one slot.

@@ -34,6 +34,7 @@ const defaultPrefix = "handoff:"
 // no resources of its own: close the client when the router has shut down.
 type Store struct {
 	nodes  nodes
+	flags  flags
 	prefix string
 	err    error
 }
@@ -42,7 +43,8 @@ var _ handoff.KeyStore = (*Store)(nil)
 
 // New returns a Store on a client of a single server, of Sentinel or of a
 // Cluster. Nil options are the defaults. New does not connect. With a nil
-// client [Store.Check] and every call return an error that says so.
+// client, a redis.Ring, or a Cluster client that reads from replicas,
+// [Store.Check] and every call return an error that says so.
 //
 // Turn on ContextTimeoutEnabled in the client's options. Every call honours
 // its context without it too, but a call that is alone then needs a goroutine
@@ -51,9 +53,8 @@ var _ handoff.KeyStore = (*Store)(nil)
 // Calls that come at the same time share round trips, so the client needs no
 // more than a few connections for the Store.
 func New(rdb redis.UniversalClient, options *Options) *Store {
-	s := &Store{prefix: defaultPrefix}
-	if isNil(rdb) {
-		s.err = errNilClient
+	s := &Store{prefix: defaultPrefix, err: checkClient(rdb)}
+	if s.err != nil {
 		return s
 	}
 	s.nodes.init(rdb)
@@ -67,6 +68,23 @@ var (
 	errNilClient = errors.New("the redis client is nil")
 	errNilStore  = errors.New("redisstore: the store is a nil pointer")
 )
+
+// checkClient returns an error for a client that cannot keep a fence: one that
+// moves keys to servers which know nothing of them, or reads what is out of date.
+func checkClient(rdb redis.UniversalClient) error {
+	if isNil(rdb) {
+		return errNilClient
+	}
+	switch c := rdb.(type) {
+	case *redis.Ring:
+		return errors.New("a redis.Ring moves the keys of a shard that is down to others, where work that is done would run again: use a single server, Sentinel or a Cluster")
+	case *redis.ClusterClient:
+		if o := c.Options(); o.ReadOnly { // RouteByLatency and RouteRandomly set it, too
+			return errors.New("ClusterOptions.ReadOnly, RouteByLatency or RouteRandomly is set, and replicas are behind their master: leave them out")
+		}
+	}
+	return nil
+}
 
 // isNil also finds a nil pointer in the interface, as a forgotten assignment
 // leaves it.
@@ -175,7 +193,7 @@ func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	}
 	answers := make(chan renewal, len(byNode)) // none blocks when ctx has ended
 	for _, places := range byNode {
-		go func() { answers <- s.renewSome(leases, places) }()
+		go func() { answers <- s.renewSome(ctx, leases, places) }()
 	}
 	held := make([]bool, len(leases))
 	var errs []error
@@ -193,23 +211,27 @@ func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	return held, errors.Join(errs...)
 }
 
-// renewSome is bounded by the client's own timeouts.
-func (s *Store) renewSome(leases []handoff.Lease, places []int) renewal {
-	cmds := s.pipeline(leases, places, renewScript.call)
+// renewSome sends nothing again once ctx has ended. A read that has begun is
+// bounded by the client's own timeouts.
+func (s *Store) renewSome(ctx context.Context, leases []handoff.Lease, places []int) renewal {
+	form := s.flags.form(&renewScript)
+	cmds := s.pipeline(ctx, leases, places, form.call)
 	if slices.ContainsFunc(cmds, func(c *redis.Cmd) bool { return isUnknownScript(c.Err()) }) {
-		cmds = s.pipeline(leases, places, renewScript.load) // renewing twice does no harm
+		cmds = s.pipeline(ctx, leases, places, form.load) // renewing twice does no harm
+	}
+	if slices.ContainsFunc(cmds, func(c *redis.Cmd) bool { return s.flags.refused(form, c.Err()) }) {
+		return s.renewSome(ctx, leases, places)
 	}
 	r := renewal{leases: places, held: make([]bool, len(places))}
 	for i, cmd := range cmds {
 		held, err := parseHeld(cmd.Result())
 		r.held[i] = held
-		r.err = cmp.Or(r.err, err)
+		r.err = cmp.Or(r.err, explained(err))
 	}
 	return r
 }
 
-func (s *Store) pipeline(leases []handoff.Lease, places []int, command func(ctx context.Context, keys []string, args ...string) *redis.Cmd) []*redis.Cmd {
-	ctx := context.Background()
+func (s *Store) pipeline(ctx context.Context, leases []handoff.Lease, places []int, command func(ctx context.Context, keys []string, args ...string) *redis.Cmd) []*redis.Cmd {
 	pipe := s.nodes.rdb.Pipeline()
 	cmds := make([]*redis.Cmd, len(places))
 	for i, place := range places {
@@ -298,14 +320,18 @@ func (s *Store) runOn(ctx context.Context, key string, sc *script, args ...strin
 	if err != nil {
 		return nil, err
 	}
-	cmd := sc.call(ctx, keys, args...)
+	form := s.flags.form(sc)
+	cmd := form.call(ctx, keys, args...)
 	err = node.do(ctx, cmd)
 	if isUnknownScript(err) {
-		cmd = sc.load(ctx, keys, args...)
+		cmd = form.load(ctx, keys, args...)
 		err = node.do(ctx, cmd)
 	}
+	if s.flags.refused(form, err) {
+		return s.runOn(ctx, key, sc, args...)
+	}
 	if err != nil {
-		return nil, err // and cmd may still be on its way
+		return nil, explained(err) // and cmd may still be on its way
 	}
 	return cmd.Val(), nil
 }

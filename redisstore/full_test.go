@@ -1,0 +1,151 @@
+package redisstore_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/internal/redistest"
+	"github.com/brillconsulting/handoff/memstore"
+	"github.com/brillconsulting/handoff/redisstore"
+)
+
+// TestAFullRedis takes no new claims, but what runs is not its victim: leases are
+// kept, marked and released, and letters can be deleted to make room.
+func TestAFullRedis(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t, "--maxmemory-policy", "noeviction"), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := redisstore.New(rdb, nil)
+	letters := redisstore.NewDeadLetters(rdb, nil)
+	letter := handoff.DeadLetter{ID: "letter", Kind: "note", BuriedAt: time.Now()}
+	assert.NoError(t, letters.Put(t.Context(), letter))
+	ctx := t.Context()
+	ends := map[string]func(l handoff.Lease) error{
+		"complete":          func(l handoff.Lease) error { return store.Complete(ctx, l) },
+		"open":              func(l handoff.Lease) error { l.Opens = handoff.OpensNext; return store.Complete(ctx, l) },
+		"release":           func(l handoff.Lease) error { return store.Release(ctx, l, true) },
+		"end":               func(l handoff.Lease) error { return store.End(ctx, l, []byte("note")) },
+		"keep":              func(l handoff.Lease) error { return store.Keep(ctx, l, []byte("memo")) },
+		"end, then as dead": func(l handoff.Lease) error { l.Letter = "letter"; return store.Complete(ctx, l) },
+	}
+	for key := range ends {
+		_, err := store.Claim(ctx, leaseOf(key, "a"))
+		assert.NoError(t, err)
+	}
+	assert.NoError(t, rdb.ConfigSet(ctx, "maxmemory", "1").Err())
+
+	_, err := store.Claim(ctx, leaseOf("new", "a"))
+	assert.ErrorContains(t, err, "redisstore: claim: OOM", "Redis is full: raise maxmemory")
+	for key, end := range ends {
+		held, err := store.Renew(ctx, []handoff.Lease{leaseOf(key, "a")})
+		assert.NoError(t, err)
+		assert.Equal(t, held, []bool{true})
+		assert.NoError(t, end(leaseOf(key, "a")))
+		_, err = store.ShowKey(ctx, key)
+		assert.NoError(t, err)
+	}
+	assert.ErrorContains(t, letters.Put(ctx, handoff.DeadLetter{ID: "another"}), "redisstore: put dead letter: OOM")
+	assert.NoError(t, letters.MarkRedriven(ctx, letter.ID, letter.BuriedAt))
+	page, err := letters.List(ctx, handoff.DeadLetterQuery{Redriven: true})
+	assert.NoError(t, err)
+	assert.Equal(t, letterIDs(page), []string{"letter"})
+	_, err = letters.CountByKind(ctx)
+	assert.NoError(t, err)
+	assert.NoError(t, letters.Delete(ctx, "letter"))
+	assert.NoError(t, store.FreeKey(ctx, "complete"))
+}
+
+// TestAFullRedisDoesNotMakeWorkRunTwice is the same through the router: the
+// lease is kept beyond its first end, and the work is marked as done.
+func TestAFullRedisDoesNotMakeWorkRunTwice(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t, "--maxmemory-policy", "noeviction"), ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := &renewals{Store: redisstore.New(rdb, nil), renewed: make(chan struct{}, 100)}
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		DangerouslyAllowUnauthenticated: true, Store: store, DeadLetters: memstore.NewDeadLetters(),
+		Logger: slog.New(slog.DiscardHandler), Lease: time.Second,
+	})
+	assert.NoError(t, err)
+	runs := 0
+	handoff.Handle(router, func(ctx context.Context, _ errand) error {
+		runs++
+		assert.NoError(t, rdb.ConfigSet(context.Background(), "maxmemory", "1").Err())
+		for range 4 { // renewed at thirds of the lease
+			select {
+			case <-store.renewed:
+			case <-ctx.Done():
+				t.Errorf("the run was ended: %v", context.Cause(ctx))
+			}
+		}
+		return nil
+	})
+	deliver := func() int {
+		req := httptest.NewRequest(http.MethodPost, "/errand", strings.NewReader("{}"))
+		req.Header.Set("X-CloudTasks-QueueName", "q")
+		req.Header.Set("X-CloudTasks-TaskName", "t")
+		rec := httptest.NewRecorder()
+		router.ServeHTTP(rec, req)
+		return rec.Code
+	}
+	assert.Equal(t, deliver(), http.StatusOK)
+	assert.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	assert.Equal(t, deliver(), http.StatusAlreadyReported)
+	assert.Equal(t, runs, 1)
+	assert.NoError(t, router.Shutdown(context.Background()))
+}
+
+// renewals tells of every renewal that kept its lease.
+type renewals struct {
+	handoff.Store
+
+	renewed chan struct{}
+}
+
+func (s *renewals) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	held, err := s.Store.Renew(ctx, leases)
+	if err == nil && len(held) == 1 && held[0] {
+		s.renewed <- struct{}{}
+	}
+	return held, err
+}
+
+// TestClientsThatAreNoFence: a Ring moves keys to servers that know nothing of
+// them, and replicas are behind their master.
+func TestClientsThatAreNoFence(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		rdb  redis.UniversalClient
+		want string
+	}{
+		"ring":             {redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": "127.0.0.1:1"}}), "a redis.Ring moves the keys"},
+		"read only":        {redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ReadOnly: true}), "ClusterOptions.ReadOnly"},
+		"route by latency": {redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, RouteByLatency: true}), "RouteByLatency"},
+		"route randomly":   {redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}, RouteRandomly: true, IsClusterMode: true}), "RouteRandomly"},
+		"nil":              {nil, "the redis client is nil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tt.rdb != nil {
+				t.Cleanup(func() { _ = tt.rdb.Close() })
+			}
+			store, letters := redisstore.New(tt.rdb, nil), redisstore.NewDeadLetters(tt.rdb, nil)
+			assert.ErrorContains(t, store.Check(), "redisstore: ", tt.want)
+			assert.ErrorContains(t, letters.Check(), "redisstore: ", tt.want)
+			_, err := store.Claim(t.Context(), leaseOf("k", "a"))
+			assert.ErrorContains(t, err, "redisstore: claim: ", tt.want)
+			assert.ErrorContains(t, letters.Put(t.Context(), handoff.DeadLetter{ID: "l"}), "redisstore: put dead letter: ", tt.want)
+			_, err = handoff.NewRouter(handoff.RouterConfig{DangerouslyAllowUnauthenticated: true, Store: store, Logger: slog.New(slog.DiscardHandler)})
+			assert.ErrorContains(t, err, "RouterConfig.Store", tt.want)
+		})
+	}
+}
