@@ -184,6 +184,8 @@ func OutcomeOf(err error) Outcome {
 		return in.outcome
 	}
 	switch {
+	case errors.Is(err, ErrAlreadyDone):
+		return Duplicate
 	case errors.Is(err, ErrLeaseLost):
 		return Lost
 	case errors.Is(err, ErrInterrupted):

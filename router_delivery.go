@@ -38,6 +38,7 @@ type delivery struct {
 
 	lease   heldLease
 	claim   Claim
+	marker  marker
 	ctx     context.Context // of what goes on now: claim and run end with the caller, settling does not
 	run     runContext
 	next    nextCalls

@@ -15,6 +15,10 @@ import (
 
 // settle turns what the handler returned into an outcome and tells the Store.
 func (d *delivery) settle(err error) {
+	settled, err := d.settleMarked(err)
+	if settled {
+		return
+	}
 	outcome := OutcomeOf(err)
 	if outcome == Failed && d.router.keeper.isInterrupted() {
 		outcome = Interrupted
@@ -24,7 +28,7 @@ func (d *delivery) settle(err error) {
 		return
 	}
 	switch outcome {
-	case Done, Dropped:
+	case Done, Dropped, Duplicate:
 		d.complete(outcome, err)
 	case Snoozed:
 		d.snooze(err)

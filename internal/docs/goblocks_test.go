@@ -24,10 +24,10 @@ import (
 
 // known are the packages that a fragment may use without importing them.
 var known = []string{
-	"context", "database/sql", "errors", "fmt", "log/slog", "net/http", "slices", "testing", "time",
+	"context", "database/sql", "errors", "fmt", "log/slog", "net/http", "os", "slices", "testing", "time",
 	"cloud.google.com/go/cloudtasks/apiv2", "cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb",
 	"github.com/labstack/echo/v4", "github.com/redis/go-redis/v9",
-	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore",
+	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore", module + "/sqlstore",
 }
 
 // preludes declare the names that the fragments of a page take from its text.
@@ -56,6 +56,15 @@ var preludes = map[string]string{
 		)`,
 	"docs/operating.md":  `var config handoff.RouterConfig`,
 	"emulator/README.md": `var myHandler http.Handler`,
+	"docs/sql.md": `
+		type ChargeCard struct{ Account string; Amount int }
+		func (ChargeCard) Kind() string { return "charge-card" }
+		var (
+			ctx      context.Context
+			db       *sqlstore.DB
+			router   *handoff.Router
+			verifier handoff.Verifier
+		)`,
 	"docs/production.md": `
 		var (
 			ctx      context.Context

@@ -1,0 +1,187 @@
+package sql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/fence"
+	"github.com/brillconsulting/handoff/sqlstore"
+)
+
+// tellingStore tells of renewals, and can be cut off from them, as a stopped
+// process is.
+type tellingStore struct {
+	handoff.Store
+
+	renewed chan struct{} // one value a renewal, if somebody reads
+	stopped atomic.Bool
+}
+
+func (s *tellingStore) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
+	if s.stopped.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	held, err := s.Store.Renew(ctx, leases)
+	select {
+	case s.renewed <- struct{}{}:
+	default:
+	}
+	return held, err
+}
+
+func lease(key, owner string) handoff.Lease {
+	return handoff.Lease{Key: key, Owner: owner, TTL: time.Minute, Window: time.Hour}
+}
+
+// openRun delivers the task of "a" and returns once its Run is open. The Run ends
+// when end is closed, and ended has the status.
+func openRun(w *worker, db *sqlstore.DB, end <-chan struct{}) (ended chan int) {
+	opened := make(chan struct{})
+	ended = make(chan int, 1)
+	go func() {
+		ended <- w.deliver(context.Background(), "a", func(ctx context.Context) error {
+			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+				_, err := tx.ExecContext(ctx, w.insert(), "a")
+				close(opened)
+				<-end
+				return err
+			})
+		})
+	}()
+	<-opened
+	return ended
+}
+
+// TestNothingWaitsForARun: while one is open, its row is locked, and every call
+// of the Store is answered all the same.
+func TestNothingWaitsForARun(t *testing.T) {
+	t.Parallel()
+	db, pool := postgres(t)
+	store := db.Store()
+	w := newWorker(t, pool, store, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
+	key := fence.IDKey("a")
+	var leases []handoff.Lease
+	for i := range 100 {
+		leases = append(leases, lease(fmt.Sprint("other ", i), "o"))
+		if _, err := store.Claim(ctx, leases[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := make(chan struct{})
+	ended := openRun(w, db, end)
+	record, err := store.ShowKey(ctx, key)
+	if err != nil || record.State != "running" {
+		t.Fatalf("the record beside an open Run: %+v, %v", record, err)
+	}
+	stranger := lease(key, "stranger")
+	for range 10 {
+		c, err := store.Claim(ctx, stranger)
+		if err != nil || c.Status != handoff.ClaimBusy || c.Left <= 0 {
+			t.Fatalf("a claim beside an open Run: %+v, %v", c, err)
+		}
+		held, err := store.Renew(ctx, append(leases[:50:50], leases[50:]...))
+		for i := range held {
+			if !held[i] {
+				t.Fatalf("lease %d was lost beside an open Run (%v)", i, err)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Release(ctx, stranger, true); err == nil {
+		t.Fatal("a stranger released the work of an open Run")
+	}
+	if err := store.FreeKey(ctx, key); err == nil {
+		t.Fatal("the key of an open Run was freed")
+	}
+	select {
+	case status := <-ended:
+		t.Fatalf("the Run ended with %d before it should", status)
+	default:
+	}
+	close(end)
+	if status := <-ended; status != http.StatusOK || w.count() != 1 {
+		t.Fatalf("status %d, %d effects", status, w.count())
+	}
+}
+
+// TestRunLongerThanItsLease: renewals go on beside it, at every isolation level.
+func TestRunLongerThanItsLease(t *testing.T) {
+	t.Parallel()
+	for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
+		t.Run(level.String(), func(t *testing.T) {
+			t.Parallel()
+			pool, schema := connect(t), newSchema()
+			db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres, Schema: schema, Isolation: level})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			store := &tellingStore{Store: db.Store(), renewed: make(chan struct{})}
+			w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
+			status := w.deliver(t.Context(), "a", func(ctx context.Context) error {
+				return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+					var got string
+					if err := tx.QueryRowContext(ctx, `SHOW transaction_isolation`).Scan(&got); err != nil {
+						return err
+					}
+					t.Log(got)
+					_, err := tx.ExecContext(ctx, w.insert(), "a")
+					for range 6 { // a third of the lease each
+						select {
+						case <-store.renewed:
+						case <-ctx.Done():
+							return context.Cause(ctx)
+						}
+						if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
+							return err
+						}
+					}
+					return err
+				})
+			})
+			if status != http.StatusOK || w.count() != 1 {
+				t.Fatalf("status %d, %d effects\n%s", status, w.count(), w.log)
+			}
+		})
+	}
+}
+
+// TestStoppedInsideRun: the database ends the transaction of a worker that sends
+// nothing for a lease, and the work is free.
+func TestStoppedInsideRun(t *testing.T) {
+	t.Parallel()
+	db, pool := postgres(t)
+	store := &tellingStore{Store: db.Store()}
+	store.stopped.Store(true)
+	w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
+	end := make(chan struct{})
+	ended := openRun(w, db, end)
+	for {
+		c, err := db.Store().Claim(t.Context(), lease(fence.IDKey("a"), "another"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Status == handoff.ClaimAcquired {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // until the database's own time is over
+	}
+	close(end)
+	if status := <-ended; status == http.StatusOK || w.count() != 0 {
+		t.Fatalf("status %d, %d effects", status, w.count())
+	}
+}

@@ -1,0 +1,242 @@
+// Package pgtest runs real PostgreSQL servers for tests. Each listens on a free
+// loopback port, keeps its files in a folder of its own, and is gone when the
+// test ends, or with the process that started it.
+//
+// Where PostgreSQL is not installed the test is skipped; with
+// HANDOFF_REQUIRE_POSTGRES=1, which CI sets, it fails.
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// readyDeadline is generous: a loaded machine, a log to recover from.
+const readyDeadline = time.Minute
+
+// Server is one PostgreSQL server. Its methods are for one goroutine at a time.
+type Server struct {
+	bin  string // folder of its programs
+	dir  string
+	port string
+	args []string
+	as   *syscall.Credential // nil for the user of this process
+
+	process  *exec.Cmd
+	exited   chan struct{} // closed when process has ended
+	watchdog *exec.Cmd     // ends the server and removes its folder should this process die
+}
+
+// Start runs a server until the end of the test. The args are the server's own,
+// in command-line form:
+//
+//	server := pgtest.Start(t, "-c", "max_connections=200")
+//
+// Unless they say otherwise nothing is synced to disk: a killed server keeps its
+// data, a machine that loses power does not.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := New(args...)
+	if errors.Is(err, ErrNotInstalled) && os.Getenv("HANDOFF_REQUIRE_POSTGRES") != "1" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// ErrNotInstalled is returned by [New] where there is no PostgreSQL.
+var ErrNotInstalled = errors.New("pgtest: no initdb in /usr/lib/postgresql/*/bin or on the PATH; apt-get install postgresql")
+
+// New is [Start] for a server that several tests share. Close it.
+func New(args ...string) (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, args: args}
+	if s.dir, err = os.MkdirTemp("", "handoff-postgres-"); err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	if err := s.create(); err != nil {
+		_ = os.RemoveAll(s.dir)
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// create makes the cluster, and the watchdog that removes it.
+func (s *Server) create() error {
+	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
+		var err error
+		if s.as, err = credential("postgres"); err != nil {
+			return err
+		}
+		if err := os.Chown(s.dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
+			return fmt.Errorf("pgtest: %w", err)
+		}
+	}
+	initdb := s.command("initdb", "-D", s.data(), "-U", "test", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
+	if said, err := initdb.CombinedOutput(); err != nil {
+		return fmt.Errorf("pgtest: initdb: %w\n%s", err, said)
+	}
+	var err error
+	s.port, err = freePort()
+	return err
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(s.bin, program), args...)
+	cmd.Dir = s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
+	return cmd
+}
+
+// URL returns the connection string of the server's database.
+func (s *Server) URL() string {
+	return "postgres://test@" + s.Addr() + "/postgres?sslmode=disable"
+}
+
+// Addr returns the server's host:port. It stays the same over [Server.Restart].
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
+
+// PID returns the process ID of the running server.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
+func (s *Server) start() error {
+	args := slices.Concat([]string{"-D", s.data(), "-p", s.port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off"}, s.args)
+	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	defer log.Close() // the server has its own descriptor
+	s.process = s.command("postgres", args...)
+	s.process.Stdout, s.process.Stderr = log, log
+	if err := s.process.Start(); err != nil {
+		return fmt.Errorf("pgtest: start postgres: %w", err)
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	go func(process *exec.Cmd) {
+		_ = process.Wait() // how it ended is in its log
+		close(exited)
+	}(s.process)
+	if err := s.watch(); err != nil {
+		return err
+	}
+	return s.ready()
+}
+
+// watch starts a shell that waits for the end of this process.
+func (s *Server) watch() error {
+	s.watchdog = exec.Command("sh", "-c", `read _; kill -9 "$0"; rm -rf "$1"`, strconv.Itoa(s.PID()), s.dir)
+	_, err := s.watchdog.StdinPipe()
+	if err == nil {
+		err = s.watchdog.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("pgtest: start the watchdog: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
+
+func (s *Server) ready() error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyDeadline)
+	defer cancel()
+	for {
+		probe := s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", s.port)
+		if probe.Run() == nil {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			said, _ := os.ReadFile(s.logFile())
+			return fmt.Errorf("pgtest: postgres ended at its start:\n%s", said)
+		case <-ctx.Done():
+			said, _ := os.ReadFile(s.logFile())
+			return fmt.Errorf("pgtest: postgres not ready after %v:\n%s", readyDeadline, said)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Kill ends all processes of the server at once (SIGKILL), as a crash of the
+// machine would.
+func (s *Server) Kill() {
+	if s.process == nil {
+		return
+	}
+	_ = s.watchdog.Process.Kill() // first: once the server is reaped, its ID may be another's
+	_ = s.watchdog.Wait()
+	_ = s.process.Process.Kill() // its children see their parent gone and end
+	<-s.exited
+	s.process = nil
+}
+
+// Restart brings a killed server back at the same address, with its data.
+func (s *Server) Restart() error { return s.start() }
+
+// Close ends the server and removes its files.
+func (s *Server) Close() {
+	s.Kill()
+	_ = os.RemoveAll(s.dir)
+}
+
+// binaries is where Debian has the programs that are not for everybody.
+func binaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	if len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
+	}
+	path, err := exec.LookPath("initdb")
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path) // the other programs are where it really is
+	}
+	if err != nil {
+		return "", ErrNotInstalled
+	}
+	return filepath.Dir(path), nil
+}
+
+func credential(name string) (*syscall.Credential, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("pgtest: %w", err)
+	}
+	uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
+	gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(uidErr, gidErr)
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("pgtest: find a free port: %w", err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+}

@@ -1,0 +1,90 @@
+package sqlstore
+
+import (
+	"embed"
+	"io/fs"
+	"regexp"
+	"strings"
+)
+
+// Dialect is the kind of database behind a pool.
+type Dialect int
+
+// The databases that this package knows.
+const (
+	Postgres Dialect = iota + 1 // PostgreSQL 14 and later
+)
+
+var dialects = [...]struct {
+	name       string
+	statements func(schema string) statements
+}{
+	Postgres: {"postgres", postgres},
+}
+
+func (d Dialect) valid() bool { return d >= Postgres && int(d) < len(dialects) }
+
+// String returns the name of the dialect, which is that of its folder in
+// [Migrations].
+func (d Dialect) String() string {
+	if !d.valid() {
+		return "unknown"
+	}
+	return dialects[d].name
+}
+
+func (d Dialect) statements(schema string) statements { return dialects[d].statements(schema) }
+
+// statements are all that is ever sent to the database, with the schema filled
+// in. The file of a dialect says what each must do.
+type statements struct {
+	migrate  string // takes the lock of a transaction that migrates
+	migrated string // whether there is a table of migrations
+	version  string
+
+	claim, renew, complete, release, end, keep, show, free, sweep string
+
+	mark, commit, committed                       string
+	inbox, probeInbox, committedInbox, sweepInbox string
+
+	putLetter, trimLetters, getLetter, listLetters, listKind, deleteLetter, markLetter, countLetters string
+}
+
+// Migrations holds the SQL files that make the tables: a folder a dialect, files
+// numbered from 0001, to be applied in that order. They say "handoff" for the
+// schema, and are named and annotated as goose, golang-migrate and Atlas want
+// them. Migrations only add.
+//
+//go:embed migrations
+var Migrations embed.FS
+
+// migrations returns the files in their order; that of version 1 is the first.
+func (d Dialect) migrations() []string {
+	files, err := fs.Glob(Migrations, "migrations/"+d.String()+"/*.sql") // sorted
+	if err != nil {
+		panic(err) // the pattern is ours
+	}
+	return files
+}
+
+// newest is the version of the last migration.
+func (d Dialect) newest() int { return len(d.migrations()) }
+
+var schemaInFile = regexp.MustCompile(`\b` + defaultSchema + `\b`)
+
+// migration returns the text of a file for another schema than the one it names.
+func migration(text, schema string) string {
+	if schema == defaultSchema {
+		return text
+	}
+	return schemaInFile.ReplaceAllLiteralString(text, identifier(schema))
+}
+
+// inSchema puts the name of a schema where sql says $schema, and the same as a
+// string where it says $literal.
+func inSchema(sql, schema string) string {
+	literal := "'" + strings.ReplaceAll(schema, "'", "''") + "'"
+	return strings.NewReplacer("$schema", identifier(schema), "$literal", literal).Replace(sql)
+}
+
+func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -1,0 +1,15 @@
+// Package sqlstore keeps the fence and the dead letters in the database that
+// the handlers write to. Use it where the effect of a task is in SQL, or where
+// there is a database and no Redis.
+//
+//	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres})
+//	if err := db.Migrate(ctx); err != nil { … }
+//	router, err := handoff.NewRouter(handoff.RouterConfig{
+//		Verifier:    verifier,
+//		Store:       db.Store(),
+//		DeadLetters: db.DeadLetters(),
+//	})
+//
+// The pool is a [database/sql.DB] of any driver for PostgreSQL 14 or later, such
+// as pgx's stdlib package; this package imports none.
+package sqlstore

@@ -1,0 +1,70 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"log"
+	"os"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/sqlstore"
+)
+
+type ChargeCard struct {
+	Account string `json:"account"`
+	Cents   int    `json:"cents"`
+}
+
+func (ChargeCard) Kind() string { return "charge-card" }
+
+// The balance is changed exactly once, whatever dies when.
+func ExampleDB_Run() { //nolint:testableexamples // needs a database
+	pool, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // import _ "github.com/jackc/pgx/v5/stdlib"
+	if err != nil {
+		log.Fatal(err)
+	}
+	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := db.Migrate(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+	router, err := handoff.NewRouter(handoff.RouterConfig{
+		DangerouslyAllowUnauthenticated: true, // use NewOIDC
+		Store:                           db.Store(),
+		DeadLetters:                     db.DeadLetters(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	handoff.Handle(router, func(ctx context.Context, c ChargeCard) error {
+		return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+			_, err := tx.ExecContext(ctx, `UPDATE accounts SET cents = cents - $1 WHERE id = $2`, c.Cents, c.Account)
+			return err
+		})
+	})
+}
+
+// A transaction that the application begins and commits itself. The mark comes
+// first.
+func ExampleDB_CompleteTx() { //nolint:testableexamples // needs a database
+	var pool *sql.DB
+	var db *sqlstore.DB
+	var router *handoff.Router
+
+	handoff.Handle(router, func(ctx context.Context, c ChargeCard) error {
+		tx, err := pool.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+		if err := db.CompleteTx(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE accounts SET cents = cents - $1 WHERE id = $2`, c.Cents, c.Account); err != nil {
+			return err
+		}
+		return tx.Commit()
+	})
+}

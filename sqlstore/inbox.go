@@ -1,0 +1,48 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The inbox is for routers whose Store is another: a Run inserts the key of its
+// work, and finds there what was done before. Rows live as long as the record of
+// the work would.
+
+// committedInInbox is [DB.committed] for a mark in the inbox. The error wraps
+// errLocked if a transaction still holds the row after patience.
+func (db *DB) committedInInbox(ctx context.Context, w work, patience time.Duration) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*resolvePatience)
+	defer cancel()
+	conn, err := db.pool.Conn(ctx)
+	if err == nil {
+		defer conn.Close()
+		done, err = db.probeInbox(ctx, conn, w, patience)
+	}
+	if sqlState(err) == "55P03" { // lock_not_available
+		err = errors.Join(errLocked, err)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrUnknown, db.explain(err))
+	}
+	return done, nil
+}
+
+func (db *DB) probeInbox(ctx context.Context, conn *sql.Conn, w work, patience time.Duration) (done bool, err error) {
+	defer rollback(ctx, conn)
+	if _, err := conn.ExecContext(ctx, inline(db.sql.probeInbox, w.key(), patience.Milliseconds())); err != nil {
+		return false, err
+	}
+	err = conn.QueryRowContext(ctx, db.sql.committedInbox, w.key(), ownerOf(w.lease.Owner)).Scan(&done)
+	return done, err
+}
+
+// sweepInbox removes some of the rows that have expired, now and then.
+func (db *DB) sweepInbox(ctx context.Context) {
+	if db.runs.Add(1)%sweepEvery == 0 {
+		db.sweep(ctx, db.sql.sweepInbox)
+	}
+}

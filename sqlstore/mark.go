@@ -1,0 +1,201 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// ErrUnknown is returned when nobody can say whether a transaction committed.
+var ErrUnknown = errors.New("sqlstore: it is not known whether the transaction committed")
+
+// resolvePatience is how long the end of a transaction is waited for whose
+// commit was not answered.
+const resolvePatience = 5 * time.Second
+
+// work is a claim that a transaction marks.
+type work struct {
+	held  *handoff.Held
+	lease handoff.Lease
+}
+
+func (w work) key() string { return name(w.lease.Key) }
+
+// mark returns the statement that marks the work, and its arguments. run names
+// the transaction of a Run.
+func (db *DB) mark(w work, run string) (statement string, args []any) {
+	l := w.lease
+	args = []any{w.key(), ownerOf(l.Owner), w.held.Token(), int64(l.Redrives), int64(l.Generation), micros(l.Window), max(1, l.TTL.Milliseconds()), run}
+	if db.inbox {
+		return db.sql.inbox, args
+	}
+	return db.sql.mark, append(args, w.held.Note())
+}
+
+// workOf returns the claim that ctx runs.
+func workOf(ctx context.Context) (work, error) {
+	held, ok := handoff.HeldFromContext(ctx)
+	if !ok {
+		return work{}, errors.New("the context is not that of a handler, so there is no task to mark as done")
+	}
+	return work{held, held.Lease()}, nil
+}
+
+// A mark that was sent is known from then until the handler has returned: so
+// long the leases that an open transaction holds, or has ended, are kept.
+type markState int
+
+const (
+	markOpen  markState = iota + 1 // its transaction is open
+	markEnded                      // committed, or nobody can say
+)
+
+// open notes a mark that is about to be sent. Beside an open one it would wait
+// for it, in the same goroutine most likely: that is an error.
+func (db *DB) open(ctx context.Context, w work) error {
+	owner := w.lease.Owner
+	db.mu.Lock()
+	before, known := db.marks[owner]
+	db.marks[owner] = markOpen
+	db.mu.Unlock()
+	if !known {
+		context.AfterFunc(ctx, func() { db.setMark(owner, 0) })
+		return nil
+	}
+	err := db.checkNested(ctx, w)
+	if err != nil {
+		db.setMark(owner, before)
+	}
+	return err
+}
+
+// checkNested returns an error if a transaction that marks the work is open.
+func (db *DB) checkNested(ctx context.Context, w work) error {
+	var err error
+	if db.inbox {
+		_, err = db.committedInInbox(ctx, w, lockPause)
+	} else {
+		_, err = db.ask(ctx, 0, db.sql.committed, w.key(), ownerOf(w.lease.Owner))
+	}
+	if errors.Is(err, errLocked) {
+		return errors.New("another transaction that marks this task is open: use that one, Run and CompleteTx cannot be nested")
+	}
+	return db.explain(err)
+}
+
+// CompleteTx marks the task of ctx as done in a transaction of the caller's own:
+// what else the transaction does and the mark are one commit. Call it first in
+// the transaction: called last, a renewal of the lease in the meantime fails a
+// transaction that is REPEATABLE READ or SERIALIZABLE.
+//
+// When the handler has returned, the router asks the database. If the transaction
+// committed, the task is done, whatever the handler returned. If it was rolled
+// back, the handler's error counts, and nil is a failure. If it is still open 5 s
+// later, the delivery is Unavailable.
+//
+// It returns [handoff.ErrLeaseLost] or [handoff.ErrAlreadyDone] as [DB.Run] does;
+// roll the transaction back then. The database ends a transaction that sends no
+// statement for as long as the router's lease.
+func (db *DB) CompleteTx(ctx context.Context, tx Tx) error {
+	w, err := workOf(ctx)
+	err = errors.Join(checkTx(tx), err)
+	if err == nil {
+		err = db.check(ctx)
+	}
+	if err == nil {
+		err = db.open(ctx, w)
+	}
+	if err != nil {
+		return fmt.Errorf("sqlstore: complete in a transaction: %w", err)
+	}
+	statement, args := db.mark(w, "")
+	result, err := tx.ExecContext(ctx, statement, args...)
+	if err == nil {
+		err = db.hit(ctx, w, result)
+	}
+	if err != nil {
+		db.setMark(w.lease.Owner, 0)
+		return fmt.Errorf("sqlstore: complete in a transaction: %w", db.explain(err))
+	}
+	db.tell(w.held, func(ctx context.Context) (bool, error) { return db.committed(ctx, w) })
+	return nil
+}
+
+// tell has the router ask committed, when the handler has returned.
+func (db *DB) tell(held *handoff.Held, committed func(ctx context.Context) (bool, error)) {
+	if db.inbox {
+		held.MarkedBeside(committed)
+		return
+	}
+	held.Marked(committed)
+}
+
+// hit returns nil if a statement that marks hit its row.
+func (db *DB) hit(ctx context.Context, w work, result sql.Result) error {
+	n, err := result.RowsAffected()
+	if err == nil && n != 1 {
+		err = db.refused(ctx, w)
+	}
+	return err
+}
+
+// setMark notes what became of a mark; 0 is for none.
+func (db *DB) setMark(owner string, state markState) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if state == 0 {
+		delete(db.marks, owner)
+		return
+	}
+	db.marks[owner] = state
+}
+
+// marked reports whether a transaction of this process has marked the work of l,
+// and its handler has not returned.
+func (db *DB) marked(l handoff.Lease) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.marks[l.Owner] != 0
+}
+
+// committed asks the database whether the mark was committed. It waits until no
+// other transaction holds the row, since a plain read shows the row as it was
+// while a COMMIT is still on its way.
+func (db *DB) committed(ctx context.Context, w work) (bool, error) {
+	if db.inbox {
+		return db.committedInInbox(ctx, w, resolvePatience)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*resolvePatience)
+	defer cancel()
+	answer, err := db.ask(ctx, resolvePatience, db.sql.committed, w.key(), ownerOf(w.lease.Owner))
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("%w: %w", ErrUnknown, db.explain(err))
+	case answer == "changed":
+		return true, nil
+	case answer == "lost":
+		return false, nil
+	}
+	return false, fmt.Errorf("%w: the record of the task is gone", ErrUnknown)
+}
+
+// refused says why a mark hit no row.
+func (db *DB) refused(ctx context.Context, w work) error {
+	if db.inbox {
+		return handoff.ErrAlreadyDone
+	}
+	record, err := db.Store().ShowKey(ctx, w.lease.Key)
+	switch {
+	case err != nil:
+		return err
+	case record.State == "absent":
+		return fmt.Errorf("there is no record of this task in schema %q: the router's Store must be DB.Store of this database; with another Store set Config.Inbox", db.schema)
+	case record.Owner == decimal(ownerOf(w.lease.Owner)) && (record.State == stateNames[stateDone] || record.State == stateNames[stateEnding]):
+		return handoff.ErrAlreadyDone
+	}
+	return handoff.ErrLeaseLost
+}

@@ -1,0 +1,309 @@
+package sqlstore
+
+// postgres returns the statements for PostgreSQL 14 and later.
+//
+// Three rules hold for all of them. None waits for a row of the fence that
+// another transaction holds, since a Run may hold it for minutes: rows are
+// locked with SKIP LOCKED, and inserted only where there is none. Time is
+// clock_timestamp(), in µs; now() is when the transaction began. Every
+// parameter has a cast, so that it is the same through every driver and in
+// PgBouncer's modes.
+func postgres(schema string) statements {
+	return statements{
+		version: inSchema(`SELECT coalesce(max(version), 0), coalesce(max(least), 0) FROM $schema.migration`, schema),
+		// Any number, as long as no other program locks it.
+		migrate:  `SELECT pg_advisory_xact_lock(7161736485)`,
+		migrated: inSchema(`SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $literal AND tablename = 'migration')`, schema),
+
+		claim:    inSchema(postgresClaim, schema),
+		renew:    inSchema(postgresRenew, schema),
+		complete: inSchema(postgresComplete, schema),
+		release:  inSchema(postgresRelease, schema),
+		end:      inSchema(postgresEnd, schema),
+		keep:     inSchema(postgresKeep, schema),
+		show:     inSchema(postgresShow, schema),
+		free:     inSchema(postgresFree, schema),
+		sweep:    inSchema(postgresSweep, schema),
+
+		mark:           inSchema(postgresMark, schema),
+		commit:         postgresCommit,
+		inbox:          inSchema(postgresInbox, schema),
+		probeInbox:     inSchema(postgresProbeInbox, schema),
+		committedInbox: inSchema(postgresCommittedInbox, schema),
+		sweepInbox:     inSchema(postgresSweepInbox, schema),
+		committed:      inSchema(postgresCommitted, schema),
+
+		putLetter:    inSchema(postgresPutLetter, schema),
+		trimLetters:  inSchema(postgresTrimLetters, schema),
+		getLetter:    inSchema(`SELECT letter, payload, redriven FROM $schema.letter WHERE id = $1::bytea AND `+postgresKept, schema),
+		listLetters:  inSchema(postgresListLetters(``), schema),
+		listKind:     inSchema(postgresListLetters(`AND kind = $8::bytea`), schema),
+		deleteLetter: inSchema(`DELETE FROM $schema.letter WHERE id = $1::bytea`, schema),
+		markLetter: inSchema(`UPDATE $schema.letter SET redriven = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+WHERE id = $1::bytea AND buried = $3::bigint AND redriven IS NULL AND `+postgresKept, schema),
+		countLetters: inSchema(`SELECT kind, count(*) FROM $schema.letter WHERE $1::bytea IS NULL AND redriven IS NULL AND `+postgresKept+` GROUP BY kind`, schema),
+	}
+}
+
+// The states of a record, as the column has them. A lease_end of 0 is no lease.
+//
+//	1 running  2 idle  3 opened  4 ending  5 done  6 dead
+
+// postgresNow is read by every statement that needs the time, once. The hour of
+// a record is the first that begins when it has expired.
+const postgresNow = `t AS MATERIALIZED (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now)`
+
+// postgresVerdict says what a claim finds in a record: the table in the
+// documentation of [handoff.Store]. It is one of
+//
+//	fresh   nothing: the record has expired, or its letter is gone
+//	first   the work, to be begun at its first attempt
+//	again   the work, to be tried once more
+//	repeat  this owner's own claim
+//	end     an ending that was cut short
+//
+// or the reason why the claim is not acquired.
+const postgresVerdict = `CASE
+	WHEN f.expires <= t.now THEN 'fresh'
+	WHEN f.state = 5 THEN 'done'
+	WHEN f.state = 6 AND $3::int > f.redrives THEN 'first'
+	WHEN f.state = 6 AND f.letter = $7::bytea THEN 'fresh'
+	WHEN f.state = 6 THEN 'dead'
+	WHEN f.state = 4 AND f.owner = $2::bigint THEN CASE WHEN f.lease_end > 0 THEN 'repeat' ELSE 'busy' END
+	WHEN f.state = 4 AND f.lease_end > t.now THEN 'busy'
+	WHEN f.state = 4 THEN 'end'
+	WHEN ($3::int, $4::int) < (f.redrives, f.generation) THEN 'superseded'
+	WHEN f.state = 1 AND f.owner = $2::bigint AND ($3::int, $4::int) = (f.redrives, f.generation) THEN 'repeat'
+	WHEN f.state = 1 AND f.lease_end > t.now THEN 'busy'
+	WHEN f.state = 2 AND f.owner = $2::bigint AND ($3::int, $4::int) = (f.redrives, f.generation) THEN 'busy'
+	WHEN ($3::int, $4::int) = (f.redrives, f.generation) THEN 'again'
+	ELSE 'first'
+END`
+
+// postgresClaim takes key, owner, redrives, generation, TTL, window and freed
+// letter. It locks a row only to take it. A row that could be taken by its looks
+// and was not is locked by somebody, or was changed a moment ago: busy.
+const postgresClaim = `WITH ` + postgresNow + `,
+free AS MATERIALIZED (
+	SELECT f.key, ` + postgresVerdict + ` AS verdict FROM $schema.fence f, t
+	WHERE f.key = $1::text AND ` + postgresVerdict + ` IN ('fresh', 'first', 'again', 'repeat', 'end')
+	FOR UPDATE OF f SKIP LOCKED),
+took AS (
+	UPDATE $schema.fence f SET
+		owner = $2::bigint,
+		token = CASE free.verdict WHEN 'repeat' THEN f.token ELSE greatest(f.token + 1, t.now) END,
+		first = CASE WHEN free.verdict IN ('fresh', 'first') OR f.state = 3 AND f.attempt = 0 THEN t.now ELSE f.first END,
+		attempt = CASE free.verdict WHEN 'fresh' THEN 1 WHEN 'first' THEN 1 WHEN 'again' THEN f.attempt + 1 ELSE f.attempt END,
+		crashed = CASE free.verdict WHEN 'again' THEN f.state = 1 OR f.crashed WHEN 'repeat' THEN f.crashed ELSE false END,
+		state = CASE WHEN free.verdict IN ('fresh', 'first', 'again') THEN 1 ELSE f.state END,
+		redrives = CASE WHEN free.verdict IN ('fresh', 'first') THEN $3::int ELSE f.redrives END,
+		generation = CASE WHEN free.verdict IN ('fresh', 'first') THEN $4::int ELSE f.generation END,
+		note = CASE WHEN free.verdict IN ('fresh', 'first') THEN NULL ELSE f.note END,
+		letter = CASE WHEN free.verdict IN ('fresh', 'first') THEN NULL ELSE f.letter END,
+		memo = CASE free.verdict WHEN 'fresh' THEN NULL ELSE f.memo END,
+		lease_end = t.now + $5::bigint, expires = t.now + $6::bigint, expires_hour = (t.now + $6::bigint + 3599999999) / 3600000000
+	FROM free, t WHERE f.key = free.key
+	RETURNING free.verdict, f.state, f.attempt, f.token, f.first, f.crashed, f.memo, f.note, f.letter, f.lease_end),
+made AS (
+	INSERT INTO $schema.fence (key, owner, token, first, lease_end, expires, expires_hour, redrives, generation, attempt, state, crashed)
+	SELECT $1::text, $2::bigint, t.now AS token, t.now AS first, t.now + $5::bigint, t.now + $6::bigint, (t.now + $6::bigint + 3599999999) / 3600000000, $3::int, $4::int, 1, 1, false
+	FROM t WHERE NOT EXISTS (SELECT FROM $schema.fence WHERE key = $1::text)
+	ON CONFLICT DO NOTHING
+	RETURNING 'fresh' AS verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end)
+SELECT verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end, 0::bigint AS wait FROM took
+UNION ALL
+SELECT verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end, 0::bigint FROM made
+UNION ALL
+SELECT CASE WHEN verdict IN ('done', 'dead', 'superseded') THEN verdict ELSE 'busy' END,
+	state, attempt, token, first, crashed, NULL::bytea AS memo, NULL::bytea AS note, letter, lease_end,
+	CASE WHEN lease_end = 0 AND owner = $2::bigint THEN 0 ELSE greatest(lease_end - now, 1000) END
+FROM (SELECT f.state, f.attempt, f.token, f.first, f.crashed, f.letter, f.owner, f.lease_end, t.now, ` + postgresVerdict + ` AS verdict FROM $schema.fence f, t WHERE f.key = $1::text) seen
+WHERE NOT EXISTS (SELECT FROM took)`
+
+// postgresRenew takes a JSON list of [key, owner, TTL, window]. It answers with a
+// row for each that is not kept: its place in the list, and "locked" where another
+// transaction holds the row, "ended" where this owner's work is over, or "lost".
+const postgresRenew = `WITH ` + postgresNow + `,
+asked AS MATERIALIZED (
+	SELECT i, a->>0 AS key, (a->>1)::bigint AS owner, (a->>2)::bigint AS ttl, (a->>3)::bigint AS live
+	FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS all_asked (a, i)),
+free AS MATERIALIZED (
+	SELECT f.key FROM $schema.fence f WHERE f.key = ANY (ARRAY(SELECT key FROM asked)) FOR UPDATE SKIP LOCKED),
+kept AS (
+	UPDATE $schema.fence f SET lease_end = t.now + ttl, expires = t.now + live, expires_hour = (t.now + live + 3599999999) / 3600000000
+	FROM asked, free, t
+	WHERE f.key = asked.key AND f.key = free.key AND f.owner = asked.owner AND f.lease_end > 0 AND f.expires > t.now
+	RETURNING asked.i)
+SELECT i - 1, CASE
+	WHEN f.key IS NULL THEN 'lost'
+	WHEN f.key NOT IN (SELECT key FROM free) THEN 'locked'
+	WHEN f.owner = asked.owner AND f.state IN (4, 5) THEN 'ended'
+	ELSE 'lost'
+END FROM asked LEFT JOIN $schema.fence f ON f.key = asked.key WHERE i NOT IN (SELECT i FROM kept)`
+
+// postgresChange begins the statements that take key, owner and window and change
+// a record which the owner holds, or which it has already changed so. They answer
+// "changed", "locked" by another transaction, or "lost".
+const (
+	postgresChange = `WITH ` + postgresNow + `,
+free AS MATERIALIZED (
+	SELECT f.key, f.lease_end > 0 AS held FROM $schema.fence f, t
+	WHERE f.key = $1::text AND f.expires > t.now AND f.owner = $2::bigint
+	FOR UPDATE OF f SKIP LOCKED),
+changed AS (
+	UPDATE $schema.fence f SET expires = t.now + $3::bigint, expires_hour = (t.now + $3::bigint + 3599999999) / 3600000000`
+	postgresChanged = `
+	RETURNING 1)
+SELECT CASE
+	WHEN EXISTS (SELECT FROM changed) THEN 'changed'
+	WHEN NOT EXISTS (SELECT FROM free) AND EXISTS (SELECT FROM $schema.fence f, t WHERE f.key = $1::text AND f.expires > t.now AND f.owner = $2::bigint) THEN 'locked'
+	ELSE 'lost'
+END`
+)
+
+// postgresComplete also takes what it opens, as [handoff.Opening] has it, and the
+// letter or NULL.
+const postgresComplete = postgresChange + `,
+		generation = CASE WHEN free.held AND $4::int > 0 THEN f.generation + 1 ELSE f.generation END,
+		attempt = CASE WHEN free.held AND $4::int = 1 THEN 0 ELSE f.attempt END,
+		state = CASE WHEN NOT free.held THEN f.state WHEN $4::int > 0 THEN 3 WHEN $5::bytea IS NULL THEN 5 ELSE 6 END,
+		letter = CASE WHEN free.held THEN $5::bytea ELSE f.letter END,
+		memo = CASE WHEN free.held AND $4::int = 0 AND $5::bytea IS NULL THEN NULL ELSE f.memo END,
+		note = NULL, crashed = false, lease_end = 0
+	FROM free, t WHERE f.key = free.key AND (free.held OR f.state IN (3, 5, 6))` + postgresChanged
+
+// postgresRelease also takes whether the attempt counts.
+const postgresRelease = postgresChange + `,
+		attempt = CASE WHEN f.state = 1 AND NOT $4::boolean THEN f.attempt - 1 ELSE f.attempt END,
+		crashed = f.crashed AND NOT (f.state = 1 AND $4::boolean),
+		state = CASE f.state WHEN 1 THEN 2 ELSE f.state END,
+		lease_end = 0
+	FROM free, t WHERE f.key = free.key AND f.state IN (1, 2, 4)` + postgresChanged
+
+// postgresEnd also takes the note.
+const postgresEnd = postgresChange + `, state = 4, note = $4::bytea
+	FROM free, t WHERE f.key = free.key AND free.held` + postgresChanged
+
+// postgresKeep also takes the memo, or NULL.
+const postgresKeep = postgresChange + `, memo = $4::bytea
+	FROM free, t WHERE f.key = free.key AND free.held` + postgresChanged
+
+// postgresMark takes key, owner, token, redrives, generation, window, the time in ms
+// after which the database ends a transaction that is idle, the name of a Run, and
+// the note or NULL. It must hit one row. It is the first statement of a transaction,
+// so that nothing can change the row from then on; as the last one it would fail
+// at REPEATABLE READ and above as soon as the lease was renewed in between.
+const postgresMark = `UPDATE $schema.fence f SET
+	state = CASE WHEN $9::bytea IS NULL THEN 5 ELSE 4 END,
+	note = $9::bytea,
+	memo = CASE WHEN $9::bytea IS NULL THEN NULL ELSE f.memo END,
+	crashed = false,
+	lease_end = CASE WHEN $9::bytea IS NULL THEN 0 ELSE f.lease_end END,
+	expires = t.now + $6::bigint,
+	expires_hour = (t.now + $6::bigint + 3599999999) / 3600000000
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) t
+WHERE f.key = $1::text AND f.owner = $2::bigint AND f.token = $3::bigint AND f.redrives = $4::bigint AND f.generation = $5::bigint
+	AND f.state = 1 AND f.lease_end > 0
+RETURNING set_config('idle_in_transaction_session_timeout', $7::bigint::text, true), set_config('handoff.run', $8::text, true)`
+
+// postgresInbox takes the same, without a note. Two transactions of one key take turns: the second
+// waits for the first, and hits no row if that committed.
+const postgresInbox = `INSERT INTO $schema.inbox AS i (key, owner, token, redrives, generation, expires, expires_hour)
+SELECT $1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, t.now + $6::bigint, (t.now + $6::bigint + 3599999999) / 3600000000
+FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) t
+ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, token = excluded.token, redrives = excluded.redrives, generation = excluded.generation,
+	expires = excluded.expires, expires_hour = excluded.expires_hour
+WHERE i.expires <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+RETURNING set_config('idle_in_transaction_session_timeout', $7::bigint::text, true), set_config('handoff.run', $8::text, true)`
+
+// postgresCommittedInbox takes key and owner, and is the second statement of a
+// transaction whose first is postgresProbeInbox.
+const postgresCommittedInbox = `SELECT EXISTS (SELECT FROM $schema.inbox WHERE key = $1::text AND owner = $2::bigint)`
+
+// postgresProbeInbox takes a key and a time in ms. A row that another transaction
+// has inserted cannot be seen before it commits, nor locked; an insert of the same
+// key waits for it.
+const postgresProbeInbox = `BEGIN; SELECT set_config('lock_timeout', $2::text, true);
+INSERT INTO $schema.inbox (key, owner, token, redrives, generation, expires, expires_hour) VALUES ($1::text, 0, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING;
+SELECT 1 FROM $schema.inbox WHERE key = $1::text FOR UPDATE`
+
+// postgresSweepInbox takes the most rows to remove.
+const postgresSweepInbox = `WITH ` + postgresNow + `,
+old AS MATERIALIZED (
+	SELECT i.key FROM $schema.inbox i, t WHERE i.expires_hour <= t.now / 3600000000 ORDER BY i.expires_hour LIMIT $1::int FOR UPDATE OF i SKIP LOCKED)
+DELETE FROM $schema.inbox WHERE key IN (SELECT key FROM old)`
+
+// postgresCommit takes the name of the Run. The first statement fails where the
+// transaction is another than the one that the Run began, or none, or has failed:
+// COMMIT itself would then do as if all were well.
+const postgresCommit = `SELECT 1 / (coalesce(current_setting('handoff.run', true), '') = $1::text)::int; COMMIT`
+
+// postgresCommitted takes key and owner. It answers "changed" if that owner's work
+// is over, "lost" if it is not, "locked" while a transaction holds the row, and
+// "gone" where there is none.
+const postgresCommitted = `WITH free AS MATERIALIZED (SELECT owner, state FROM $schema.fence WHERE key = $1::text FOR UPDATE SKIP LOCKED)
+SELECT CASE
+	WHEN EXISTS (SELECT FROM free WHERE owner = $2::bigint AND state IN (4, 5)) THEN 'changed'
+	WHEN EXISTS (SELECT FROM free) THEN 'lost'
+	WHEN EXISTS (SELECT FROM $schema.fence WHERE key = $1::text) THEN 'locked'
+	ELSE 'gone'
+END`
+
+const postgresShow = `WITH ` + postgresNow + `
+SELECT state, owner, redrives, generation, attempt, token, first, lease_end, letter, memo, expires
+FROM $schema.fence, t WHERE key = $1::text AND expires > t.now`
+
+// postgresFree answers as the statements that change a record, where "lost" is
+// none, or "held".
+const postgresFree = `WITH ` + postgresNow + `,
+free AS MATERIALIZED (
+	SELECT f.key FROM $schema.fence f, t WHERE f.key = $1::text AND f.lease_end <= t.now FOR UPDATE OF f SKIP LOCKED),
+freed AS (DELETE FROM $schema.fence WHERE key IN (SELECT key FROM free) RETURNING 1)
+SELECT CASE
+	WHEN EXISTS (SELECT FROM freed) THEN 'changed'
+	WHEN EXISTS (SELECT FROM $schema.fence f, t WHERE f.key = $1::text AND f.lease_end > t.now) THEN 'held'
+	WHEN EXISTS (SELECT FROM $schema.fence f, t WHERE f.key = $1::text AND f.expires > t.now) THEN 'locked'
+	ELSE 'lost'
+END`
+
+// postgresSweep takes the most rows to remove.
+const postgresSweep = `WITH ` + postgresNow + `,
+old AS MATERIALIZED (
+	SELECT f.key FROM $schema.fence f, t WHERE f.expires_hour <= t.now / 3600000000 ORDER BY f.expires_hour LIMIT $1::int FOR UPDATE OF f SKIP LOCKED)
+DELETE FROM $schema.fence WHERE key IN (SELECT key FROM old)`
+
+// postgresKept holds for a letter whose retention, in µs, is not over.
+const postgresKept = `put > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $2::bigint`
+
+// postgresPutLetter takes ID, retention, kind, time of burial, letter and payload.
+const postgresPutLetter = `INSERT INTO $schema.letter AS l (id, kind, buried, put, letter, payload)
+VALUES ($1::bytea, $3::bytea, $4::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $5::bytea, $6::bytea)
+ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, buried = excluded.buried, put = excluded.put, letter = excluded.letter, payload = excluded.payload,
+	redriven = CASE WHEN l.buried = excluded.buried AND l.` + postgresKept + ` THEN l.redriven END`
+
+// postgresTrimLetters takes the ID of a letter that stays, the retention, and the
+// number of letters to keep.
+const postgresTrimLetters = `WITH over AS MATERIALIZED (
+	SELECT id FROM $schema.letter WHERE id <> $1::bytea AND NOT ` + postgresKept + ` ORDER BY put LIMIT 100),
+many AS MATERIALIZED (
+	SELECT id FROM $schema.letter WHERE id <> $1::bytea ORDER BY redriven IS NULL, buried, id DESC
+	LIMIT greatest(0, (SELECT count(*) FROM $schema.letter) - (SELECT count(*) FROM over) - $3::bigint)),
+free AS MATERIALIZED (
+	SELECT l.id FROM $schema.letter l WHERE l.id IN (SELECT id FROM over UNION SELECT id FROM many) FOR UPDATE SKIP LOCKED)
+DELETE FROM $schema.letter WHERE id IN (SELECT id FROM free)`
+
+// postgresListLetters takes what the page before ended with (ID, and time of
+// burial as the third), the retention, the most letters, whether they are those
+// that were redriven, whether with payloads, the most bytes, and maybe a kind. Each
+// row also has how many there are, up to the most.
+func postgresListLetters(condition string) string {
+	return `SELECT letter, CASE WHEN $6::boolean THEN payload END, redriven, found FROM (
+	SELECT letter, payload, redriven, buried, id, count(*) OVER () AS found,
+		row_number() OVER newest AS place, sum(length(letter) + CASE WHEN $6::boolean THEN coalesce(length(payload), 0) ELSE 0 END) OVER newest AS total
+	FROM (
+		SELECT letter, payload, redriven, buried, id FROM $schema.letter
+		WHERE buried <= $3::bigint AND (buried < $3::bigint OR id > $1::bytea) AND (redriven IS NOT NULL) = $5::boolean AND ` + postgresKept + ` ` + condition + `
+		ORDER BY buried DESC, id LIMIT $4::int) matching
+	WINDOW newest AS (ORDER BY buried DESC, id)) page
+WHERE place = 1 OR total <= $7::bigint ORDER BY buried DESC, id`
+}

@@ -1,0 +1,94 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// errLocked is returned for a row that another transaction went on holding.
+var errLocked = errors.New("the record is held by a transaction that is still open")
+
+// How long a statement is repeated that found a row locked: other statements
+// hold one for a moment, a Run for as long as it likes.
+const (
+	lockPause    = 2 * time.Millisecond // doubles with every try
+	maxLockPause = 100 * time.Millisecond
+	lockPatience = time.Second
+)
+
+// unlocked repeats call until it finds nothing locked. It returns errLocked if
+// that does not happen within patience.
+func (db *DB) unlocked(ctx context.Context, patience time.Duration, call func() (locked bool, err error)) error {
+	ends := time.Now().Add(patience)
+	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
+		var locked bool
+		err := db.retry(ctx, func() (err error) {
+			locked, err = call()
+			return err
+		})
+		if err != nil || !locked {
+			return err
+		}
+		if !time.Now().Before(ends) {
+			return errLocked
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// ask runs a statement that answers in one word, until that is not "locked" or
+// patience is over.
+func (db *DB) ask(ctx context.Context, patience time.Duration, statement string, args ...any) (answer string, err error) {
+	err = db.unlocked(ctx, patience, func() (bool, error) {
+		err := db.pool.QueryRowContext(ctx, statement, args...).Scan(&answer)
+		return answer == "locked", err
+	})
+	return answer, err
+}
+
+// changed runs a statement that answers "changed", "locked" or "lost".
+func (db *DB) changed(ctx context.Context, lost error, statement string, args ...any) error {
+	answer, err := db.ask(ctx, lockPatience, statement, args...)
+	if err == nil && answer == "lost" {
+		return lost
+	}
+	return db.explain(err)
+}
+
+// conflictTries is how often a statement is sent that the database refused
+// because of another transaction.
+const conflictTries = 3
+
+// retry repeats call where the database says that a repetition may succeed, and
+// that it changed nothing.
+func (db *DB) retry(ctx context.Context, call func() error) error {
+	for try := 1; ; try++ {
+		err := call()
+		if try == conflictTries || !isConflict(err) {
+			return err
+		}
+		if serr := sleep(ctx, time.Duration(try)*lockPause); serr != nil {
+			return err
+		}
+	}
+}
+
+// isConflict reports whether err is serialization_failure or deadlock_detected.
+func isConflict(err error) bool {
+	state := sqlState(err)
+	return state == "40001" || state == "40P01"
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,156 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+)
+
+// Config says where the tables are. Dialect is required; the zero value of
+// every other field is its default.
+type Config struct {
+	_ [0]func()
+
+	// Dialect is the database behind the pool.
+	Dialect Dialect
+
+	// Schema holds the tables. Defaults to "handoff". Every statement names it,
+	// so that the search_path stays the application's own.
+	Schema string
+
+	// Inbox is for a router whose Store is another than DB.Store, such as one in
+	// Redis: Run and CompleteTx then insert the task's key into a table of what
+	// was done. Two deliveries may run at once then; one commits.
+	Inbox bool
+
+	// Isolation is the isolation level of the transactions that Run begins.
+	// Defaults to the database's own.
+	Isolation sql.IsolationLevel
+
+	// Logger takes what no caller is told, such as expired rows that could not
+	// be removed. Defaults to slog.Default.
+	Logger *slog.Logger
+}
+
+// defaultSchema is what the migration files say.
+const defaultSchema = "handoff"
+
+// maxIdentifier is PostgreSQL's limit; it cuts longer names short, silently.
+const maxIdentifier = 63
+
+// DB is a database with the tables of this package. It is safe for concurrent
+// use. It starts no goroutine and owns nothing: close the pool when the router
+// has shut down.
+type DB struct {
+	pool    *sql.DB
+	schema  string
+	dialect Dialect
+	sql     statements
+	log     *slog.Logger
+	ready   atomic.Bool // the schema's version was checked
+
+	isolation sql.IsolationLevel
+	inbox     bool
+	runs      atomic.Uint64 // that were committed with an inbox
+
+	mu    sync.Mutex
+	marks map[string]markState // by the owner of the lease
+}
+
+// New returns a DB on the pool. It does not connect: the first call that needs
+// the tables says what is wrong with them. Migrate makes them.
+func New(pool *sql.DB, config Config) (*DB, error) {
+	var errs []error
+	if pool == nil {
+		errs = append(errs, errors.New("sqlstore: New: the pool is nil"))
+	}
+	if !config.Dialect.valid() {
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Dialect is %d; it must be sqlstore.Postgres", int(config.Dialect)))
+	}
+	schema := cmp.Or(config.Schema, defaultSchema)
+	if len(schema) > maxIdentifier || !utf8.ValidString(schema) || strings.ContainsRune(schema, 0) {
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Schema is %q; it must be a name of at most %d bytes, without NUL", schema, maxIdentifier))
+	}
+	if _, known := isolations[config.Isolation]; !known {
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Isolation is %s; it must be Read Committed, Repeatable Read, Serializable or Default", config.Isolation))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &DB{
+		pool:    pool,
+		schema:  schema,
+		dialect: config.Dialect,
+		sql:     config.Dialect.statements(schema),
+		log:     cmp.Or(config.Logger, slog.Default()),
+
+		isolation: config.Isolation,
+		inbox:     config.Inbox,
+		marks:     make(map[string]markState),
+	}, nil
+}
+
+// check makes sure, once, that the tables are there and of a version that this
+// package knows.
+func (db *DB) check(ctx context.Context) error {
+	if db.ready.Load() {
+		return nil
+	}
+	version, least, err := db.version(ctx, db.pool)
+	if err != nil {
+		return err
+	}
+	switch newest := db.dialect.newest(); {
+	case version < newest:
+		return fmt.Errorf("the tables in schema %q are of version %d and this program needs %d: run DB.Migrate, or the files of sqlstore.Migrations", db.schema, version, newest)
+	case least > newest:
+		return fmt.Errorf("the tables in schema %q are of version %d, which needs a program that knows version %d; this one knows %d: deploy a newer one", db.schema, version, least, newest)
+	}
+	db.ready.Store(true)
+	return nil
+}
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// version returns the newest migration that was applied, and the oldest that a
+// program must know to use the tables.
+func (db *DB) version(ctx context.Context, q querier) (version, least int, err error) {
+	err = q.QueryRowContext(ctx, db.sql.version).Scan(&version, &least)
+	return version, least, db.explain(err)
+}
+
+// explain adds what to do about an error of the database.
+func (db *DB) explain(err error) error {
+	switch sqlState(err) {
+	case "42P01", "3F000", "42703": // undefined_table, invalid_schema_name, undefined_column
+		return fmt.Errorf("no tables of this version in schema %q: run DB.Migrate, or the files of sqlstore.Migrations: %w", db.schema, err)
+	case "25006": // read_only_sql_transaction
+		return fmt.Errorf("the database takes no writes; connect to the primary, not to a replica: %w", err)
+	case "42501": // insufficient_privilege
+		return fmt.Errorf("the database's user needs USAGE on schema %q, and SELECT, INSERT, UPDATE and DELETE on its tables: %w", db.schema, err)
+	case "53100": // disk_full
+		return fmt.Errorf("the database's disk is full: %w", err)
+	}
+	return err
+}
+
+// sqlState returns the code of an error of PostgreSQL, as both pgx and lib/pq
+// tell it, or the empty string.
+func sqlState(err error) string {
+	if coded, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return coded.SQLState()
+	}
+	return ""
+}

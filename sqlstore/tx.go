@@ -1,0 +1,100 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+)
+
+// Tx is a transaction, as [database/sql.Tx], sqlc's DBTX and gorm's ConnPool
+// have it. A [database/sql.DB] has the same methods and is refused: what it
+// executes is committed at once.
+type Tx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+func checkTx(tx Tx) error {
+	switch tx := tx.(type) {
+	case nil:
+		return errors.New("the transaction is nil")
+	case *sql.DB:
+		return errors.New("a *sql.DB is no transaction: what it executes is committed at once; pass the *sql.Tx of its BeginTx, or use DB.Run")
+	case *sql.Tx:
+		if tx == nil {
+			return errors.New("the transaction is nil")
+		}
+	}
+	return nil
+}
+
+// runTx is the transaction that the function of a Run is given: it cannot be
+// ended by it, nor used after it.
+type runTx struct {
+	conn   *sql.Conn
+	over   atomic.Bool
+	misuse atomic.Pointer[error] // why a QueryRow was refused
+}
+
+var errRunOver = errors.New("sqlstore: the function of this Run has returned, and its transaction is over")
+
+func (t *runTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := t.check(query); err != nil {
+		return nil, err
+	}
+	return t.conn.ExecContext(ctx, query, args...)
+}
+
+func (t *runTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := t.check(query); err != nil {
+		return nil, err
+	}
+	return t.conn.QueryContext(ctx, query, args...)
+}
+
+func (t *runTx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if err := t.check(query); err != nil {
+		// A row cannot be given an error. Run returns it in place of this one.
+		t.misuse.Store(&err)
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		ctx = ended
+	}
+	return t.conn.QueryRowContext(ctx, query, args...)
+}
+
+func (t *runTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
+	if err := t.check(query); err != nil {
+		return nil, err
+	}
+	return t.conn.PrepareContext(ctx, query)
+}
+
+func (t *runTx) check(query string) error {
+	if t.over.Load() {
+		return errRunOver
+	}
+	return checkStatement(query)
+}
+
+// ends matches statements that begin or end a transaction. ROLLBACK TO and
+// RELEASE are for savepoints. What hides better, as in a procedure, is found
+// before the commit.
+var (
+	ends       = regexp.MustCompile(`(?is)^(begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b`)
+	savepoints = regexp.MustCompile(`(?is)^rollback\s+(work\s+|transaction\s+)?to\b`)
+)
+
+func checkStatement(query string) error {
+	query = strings.TrimLeft(query, " \t\r\n;")
+	if found := ends.FindString(query); found != "" && !savepoints.MatchString(query) {
+		return fmt.Errorf("sqlstore: %s in the function of a Run: return nil to commit and an error to roll back", strings.ToUpper(found))
+	}
+	return nil
+}
