@@ -1,0 +1,49 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/brillconsulting/handoff/internal/fence"
+)
+
+// ShowKey returns what store remembers of keyed work: that of [Key] or
+// IdempotencyKey, for tasks of this client's project. The kind is the oldest name
+// of the payload's type: the last of its Aliases, if it has any. The key of work
+// enqueued with [Every] cannot be shown, as its period is part of it.
+func (c *Client) ShowKey(ctx context.Context, store KeyStore, kind, key string) (KeyRecord, error) {
+	work, err := c.work(kind, key)
+	if err != nil {
+		return KeyRecord{}, err
+	}
+	record, err := store.ShowKey(ctx, work.FenceKey())
+	if err != nil {
+		return KeyRecord{}, fmt.Errorf("handoff: show key of %s: %w", kind, err)
+	}
+	return record, nil
+}
+
+// FreeKey makes store forget keyed work, so that a task with the same key runs
+// again. It returns [ErrKeyHeld] while the work may be running. The service may
+// refuse a task of the same name for up to a day longer, which is
+// [Receipt].Duplicate.
+func (c *Client) FreeKey(ctx context.Context, store KeyStore, kind, key string) error {
+	work, err := c.work(kind, key)
+	if err != nil {
+		return err
+	}
+	if err := store.FreeKey(ctx, work.FenceKey()); err != nil {
+		return fmt.Errorf("handoff: free key of %s: %w", kind, err)
+	}
+	return nil
+}
+
+func (c *Client) work(kind, key string) (fence.Work, error) {
+	if err := checkKind(kind); err != nil {
+		return fence.Work{}, err
+	}
+	if key == "" {
+		return fence.Work{}, fmt.Errorf("handoff: the key of %s is empty", kind)
+	}
+	return fence.Work{Project: c.config.Project, Kind: kind, Key: key}, nil
+}
