@@ -39,7 +39,7 @@ size: ## Print the size of a program that only enqueues
 
 .PHONY: count
 count: ## Print lines by area, exported names and nolint directives
-	@go run ./internal/tools/count
+	@internal/tools/count
 
 .PHONY: docs
 docs: ## Run the commands that the pages show, and check all else they say
