@@ -30,13 +30,12 @@ const (
 type Config struct {
 	_ [0]func()
 
-	// GRPCAddr is a TCP address to serve the gRPC API on, such as
-	// "127.0.0.1:8123", or "127.0.0.1:0" for a free port. Defaults to none:
-	// the API is reached in memory, through ClientOptions and Conn.
+	// GRPCAddr and HTTPAddr are TCP addresses to serve on, such as
+	// "127.0.0.1:8123", or "127.0.0.1:0" for a free port. Each serves both
+	// gRPC and HTTP, which is the REST API and what else [Server.HTTPHandler]
+	// has. Default to none: the API is reached in memory, through ClientOptions
+	// and Conn.
 	GRPCAddr string
-
-	// HTTPAddr is a TCP address to serve the REST API and the token keys
-	// on. Defaults to none.
 	HTTPAddr string
 
 	// Hosts are host names, besides those of this machine, that HTTP requests may

@@ -3,9 +3,12 @@ package emulator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
 const (
@@ -19,7 +22,8 @@ const (
 // Wait returns when everything has settled: no dispatch is running, and no
 // task is left but in queues that are paused. A task that is scheduled for
 // tomorrow, or is retried until then, is waited for; inside a
-// testing/synctest bubble that takes no time. The error is ctx's.
+// testing/synctest bubble that takes no time. The error is ctx's, or says that
+// the server was closed with tasks left.
 func (s *Server) Wait(ctx context.Context) error { return s.engine.Wait(ctx) }
 
 // Reset makes the server as empty as New made it, for the next test of a
@@ -50,8 +54,8 @@ func (s *Server) serveReset(w http.ResponseWriter) {
 	serveProgress(w, http.StatusOK, progress{Settled: true})
 }
 
-// serveWait answers 200 when everything has settled and 408 when the time was
-// up first.
+// serveWait responds with 200 when everything has settled, 408 when the time was
+// up first, and 503 when the server is stopped with tasks left.
 func (s *Server) serveWait(w http.ResponseWriter, r *http.Request) {
 	timeout := defaultWait
 	if text := r.URL.Query().Get("timeout"); text != "" {
@@ -66,11 +70,14 @@ func (s *Server) serveWait(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	if s.Wait(ctx) != nil {
+	switch err := s.Wait(ctx); {
+	case err == nil:
+		serveProgress(w, http.StatusOK, progress{Settled: true})
+	case errors.Is(err, engine.ErrClosed):
+		serveProgress(w, http.StatusServiceUnavailable, progress{Left: s.engine.Unsettled(), Error: "emulator: it is being stopped"})
+	default:
 		serveProgress(w, http.StatusRequestTimeout, progress{Left: s.engine.Unsettled()})
-		return
 	}
-	serveProgress(w, http.StatusOK, progress{Settled: true})
 }
 
 func serveProgress(w http.ResponseWriter, status int, p progress) {

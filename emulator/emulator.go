@@ -1,12 +1,15 @@
 package emulator
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
@@ -29,12 +32,14 @@ type Server struct {
 	callFaults     faults[CallFault]
 	dispatchFaults faults[DispatchFault]
 
+	health   *health.Server
 	grpc     *grpc.Server
 	memory   *bufconn.Listener
 	conn     *grpc.ClientConn // over memory
 	web      http.Handler
-	http     *http.Server
-	grpcAddr net.Addr // nil if there is no such listener
+	http     *http.Server // nil without a port
+	ports    *splitter    // nil without a port
+	grpcAddr net.Addr     // nil without Config.GRPCAddr
 	httpAddr net.Addr
 	serving  sync.WaitGroup
 
@@ -49,7 +54,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg.complete()
 	minter := token.NewMinter(cfg.SigningKey)
-	s := &Server{log: cfg.Logger, tokens: minter, handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
+	s := &Server{log: cfg.Logger, tokens: minter, health: health.NewServer(), handler: &dispatch.Handler{Log: cfg.Logger, Fallback: cfg.Transport}}
 	if cfg.Transport == nil {
 		s.network = dispatch.NewTransport(cfg.InsecureTargets)
 		s.handler.Fallback = s.network
@@ -86,11 +91,34 @@ func New(cfg Config) (*Server, error) {
 // address, to be made.
 func (s *Server) SetHandler(h http.Handler) { s.handler.Set(h) }
 
+// goodbyeTime is how long HTTP calls in progress have after a drain.
+const goodbyeTime = time.Second
+
+// Shutdown stops the server as Close does, but lets the dispatches in flight end
+// first, or until ctx is done, of which it returns the error. No dispatch begins
+// meanwhile, and probes are told that it does not serve. [Server.Wait], also as GET /emulator/wait, then fails if tasks are left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.engine.Hold()
+	s.health.Shutdown()
+	err := s.engine.Drain(ctx)
+	if s.http != nil {
+		s.ports.stopAccepting()
+		goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTime)
+		_ = s.http.Shutdown(goodbye) // Close ends the calls that it leaves
+		cancel()
+	}
+	s.Close()
+	return err
+}
+
 // Close stops the server: calls in progress fail, dispatches in flight are
 // cancelled. It returns when every goroutine of the server has ended, so a
 // Handler that ignores the end of its request's context delays it.
 func (s *Server) Close() {
 	s.closed.Do(func() {
+		if s.ports != nil {
+			s.ports.stopAccepting()
+		}
 		if s.grpc != nil {
 			s.grpc.Stop()
 		}
@@ -104,6 +132,9 @@ func (s *Server) Close() {
 		}
 		if s.network != nil {
 			s.network.CloseIdleConnections()
+		}
+		if s.ports != nil {
+			s.ports.close()
 		}
 		s.serving.Wait()
 	})

@@ -3,17 +3,16 @@ package emulator
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net"
+	"io"
 	"net/http"
 	"slices"
-	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
@@ -23,6 +22,8 @@ import (
 
 const (
 	keysPath      = "/oauth2/v3/certs" // as on www.googleapis.com
+	certsPath     = "/oauth2/v1/certs" // the same keys, as PEM certificates
+	healthPath    = "/healthz"
 	discoveryPath = "/.well-known/openid-configuration"
 )
 
@@ -64,9 +65,10 @@ const hostsHint = "To reach the emulator by a name of your own, list it in Confi
 
 // HTTPHandler serves what HTTPAddr serves, for use in a server or a test of
 // your own: the REST API, the keys of the dispatches' tokens under
-// /oauth2/v3/certs, an OpenID Connect discovery document that points to them,
-// and for test suites in any language [Server.Reset] as POST /emulator/reset
-// and [Server.Wait] as GET /emulator/wait?timeout=30s.
+// /oauth2/v3/certs and, as PEM certificates, /oauth2/v1/certs, an OpenID Connect
+// discovery document that points to them, /healthz for probes, and for test
+// suites in any language [Server.Reset] as POST /emulator/reset and
+// [Server.Wait] as GET /emulator/wait?timeout=30s.
 //
 // Requests that a web page of another site made a browser send, and those with
 // a Host that is neither of this machine nor in Config.Hosts, are answered 403.
@@ -100,6 +102,10 @@ func (s *Server) newHTTPHandler(cfg Config) (http.Handler, error) {
 		switch {
 		case r.Method == http.MethodGet && r.URL.Path == keysPath:
 			serveJSON(w, s.JWKS())
+		case r.Method == http.MethodGet && r.URL.Path == certsPath:
+			s.serveCerts(w)
+		case (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.Path == healthPath:
+			s.serveHealth(w, r)
 		case r.Method == http.MethodGet && r.URL.Path == discoveryPath:
 			s.serveDiscovery(w, r)
 		case r.Method == http.MethodPost && r.URL.Path == resetPath:
@@ -112,22 +118,7 @@ func (s *Server) newHTTPHandler(cfg Config) (http.Handler, error) {
 	}), nil
 }
 
-func (s *Server) listenHTTP(addr string, log *slog.Logger) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("emulator: Config.HTTPAddr: %w", err)
-	}
-	s.httpAddr = l.Addr()
-	s.http = &http.Server{
-		Handler:           s.web,
-		ReadHeaderTimeout: time.Minute,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelError),
-	}
-	s.serving.Go(func() { _ = s.http.Serve(l) })
-	return nil
-}
-
-// serveDiscovery answers with the members that OpenID Connect Discovery 1.0
+// serveDiscovery writes the members that OpenID Connect Discovery 1.0
 // §3 requires of an issuer that only signs. The issuer is Google's, as in the
 // tokens; the keys are under the address that the caller used.
 func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
@@ -146,11 +137,33 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request) {
 	serveJSON(w, doc)
 }
 
-// serveJSON answers with a document that may be kept for an hour: token
-// libraries that find no max-age fetch the keys for every token
-// (docs/cloud-tasks.md#16.3).
+// serveHealth says what the health service of gRPC says.
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
+	health, err := s.health.Check(r.Context(), new(healthpb.HealthCheckRequest))
+	if err != nil || health.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
+
+func (s *Server) serveCerts(w http.ResponseWriter) {
+	certs, err := s.tokens.Certificates()
+	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	serveJSON(w, certs)
+}
+
+// maxAge is how long keys may be cached. Token libraries that find no max-age
+// fetch them for every token (docs/cloud-tasks.md#16.3); with a long one they
+// would keep the keys of a process that is gone.
+const maxAge = "10"
+
+// serveJSON writes a document that may be cached for a while.
 func serveJSON(w http.ResponseWriter, doc []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	w.Header().Set("Cache-Control", "public, max-age=3600")
+	w.Header().Set("Cache-Control", "public, max-age="+maxAge)
 	_, _ = w.Write(doc)
 }

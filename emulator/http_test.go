@@ -76,7 +76,7 @@ func TestKeysAndDiscovery(t *testing.T) {
 
 	keys := ask(t, http.MethodGet, discovery.doc["jwks_uri"].(string), "")
 	assert.Status(t, keys.status, http.StatusOK)
-	assert.Equal(t, keys.header.Get("Cache-Control"), "public, max-age=3600")
+	assert.Equal(t, keys.header.Get("Cache-Control"), "public, max-age=10")
 	var want map[string]any
 	assert.NoError(t, json.Unmarshal(srv.JWKS(), &want))
 	assert.Equal(t, keys.doc, want)

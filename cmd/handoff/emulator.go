@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc/status"
 
@@ -30,6 +31,14 @@ type emulatorCmd struct {
 	Location string   `help:"Location of the queues in the file, such as europe-west1."                              placeholder:"ID"`
 	Missing  bool     `help:"Create the queue of a task where there is none."                                        name:"create-missing-queues"`
 	NoLimits bool     `help:"Accept rates and concurrency over the service's limits, for load tests."`
+	Strict   bool     `help:"Refuse tokens over http even to this machine, and gRPC calls without a routing header, as the service does."`
+
+	SigningKey  string        `help:"A file with the RSA key that signs tokens, in PEM: workers need not fetch a new one after a restart. Defaults to a new key." placeholder:"FILE"`
+	TaskWindow  time.Duration `default:"24h"  help:"How long the name of a task stays reserved after its end (${default}); 0 for not at all."   placeholder:"DURATION"`
+	QueueWindow time.Duration `default:"168h" help:"How long the name of a deleted queue stays reserved (${default}); 0 for not at all."        placeholder:"DURATION"`
+	Retention   time.Duration `default:"744h" help:"The age at which a task is deleted, run or not (${default})."                              placeholder:"DURATION"`
+	History     int           `default:"1000" help:"How many ended tasks of each queue are remembered, for the dashboard (${default})."        placeholder:"N"`
+	Throttle    bool          `help:"Slow a queue down when its workers respond with 429 or 503."`
 
 	AppEngine  map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default answers for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
 	DefaultURL string            `help:"Where tasks with an empty URL go, as firebase-admin creates them. {project}, {location} and {queue} stand for those of the task." placeholder:"URL"`
@@ -50,7 +59,12 @@ func (*emulatorCmd) Help() string {
 // Run serves until ctx ends, then drains.
 func (c *emulatorCmd) Run(ctx context.Context) error {
 	queues, invalid := c.check()
-	srv, err := emulator.New(c.config())
+	cfg := c.config()
+	if c.SigningKey != "" {
+		key, err := readKey(c.SigningKey)
+		invalid, cfg.SigningKey = errors.Join(invalid, err), key
+	}
+	srv, err := emulator.New(cfg)
 	if srv != nil {
 		defer srv.Close()
 	}
@@ -70,7 +84,7 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	drain(ctx, srv)
+	_ = srv.Shutdown(ctx) // its only error is that the time is up
 	return nil
 }
 
@@ -84,11 +98,26 @@ func (c *emulatorCmd) config() emulator.Config {
 		InsecureTargets:     c.Insecure,
 		CreateMissingQueues: c.Missing,
 		NoLimits:            c.NoLimits,
+		Strict:              c.Strict,
+		TaskWindow:          orNone(c.TaskWindow),
+		QueueWindow:         orNone(c.QueueWindow),
+		Retention:           c.Retention,
+		History:             orNone(c.History),
+		Throttle:            c.Throttle,
 	}
 	if c.Log {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return cfg
+}
+
+// orNone turns the zero of a flag into what is none for emulator.Config, where
+// zero is the default.
+func orNone[T time.Duration | int](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
 }
 
 var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
@@ -97,12 +126,13 @@ var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0
 // and with what emulator.New does not get to see.
 func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	var errs []error
+	errs = append(errs, c.checkNumbers())
 	if c.Dashboard != "" {
 		errs = append(errs, checkLoopback("--dashboard", c.Dashboard))
 	}
 	for _, name := range c.Queue {
 		if !queueName.MatchString(name) {
-			errs = append(errs, fmt.Errorf("--queue %s: it must be a full name: projects/PROJECT/locations/LOCATION/queues/QUEUE", name))
+			errs = append(errs, fmt.Errorf("--queue %s: it must be a full name, projects/PROJECT/locations/LOCATION/queues/QUEUE, with letters, digits and hyphens in QUEUE", name))
 		}
 	}
 	if c.Queues == "" {
@@ -126,10 +156,32 @@ func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	return queues, errors.Join(errs...)
 }
 
+// checkNumbers reports the numbers that emulator.Config takes for something else.
+func (c *emulatorCmd) checkNumbers() error {
+	var errs []error
+	if c.TaskWindow < 0 {
+		errs = append(errs, fmt.Errorf("--task-window is %v: it must be 0 or more", c.TaskWindow))
+	}
+	if c.QueueWindow < 0 {
+		errs = append(errs, fmt.Errorf("--queue-window is %v: it must be 0 or more", c.QueueWindow))
+	}
+	if c.History < 0 {
+		errs = append(errs, fmt.Errorf("--history is %d: it must be 0 or more", c.History))
+	}
+	if c.Retention == 0 {
+		errs = append(errs, errors.New("--retention is 0: it must be positive"))
+	}
+	return errors.Join(errs...)
+}
+
 // createQueues creates the queues of the flags and of the file, and reports
 // all that could not be.
 func (c *emulatorCmd) createQueues(ctx context.Context, srv *emulator.Server, file []admin.QueueConfig) error {
-	client := cloudtaskspb.NewCloudTasksClient(srv.Conn())
+	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
 	var errs []error
 	for _, name := range c.Queue {
 		// UpdateQueue creates what is not there, whatever its location.
@@ -155,14 +207,4 @@ func (c *emulatorCmd) ensure(ctx context.Context, srv *emulator.Server, queues [
 		return fmt.Errorf("--queues %s: %w", c.Queues, err)
 	}
 	return nil
-}
-
-// drain lets the dispatches in flight end and starts no more.
-func drain(ctx context.Context, srv *emulator.Server) {
-	client := cloudtaskspb.NewCloudTasksClient(srv.Conn())
-	for _, q := range srv.Queues() {
-		// The queue may have been deleted just now, which stops it as well.
-		_, _ = client.PauseQueue(ctx, &cloudtaskspb.PauseQueueRequest{Name: q.GetName()})
-	}
-	_ = srv.Wait(ctx) // its only error is that the time is up
 }

@@ -1,6 +1,13 @@
 package main_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log"
@@ -161,6 +168,72 @@ func TestNoLimits(t *testing.T) {
 		})
 		assert.Equal(t, status.Code(err), tc.want)
 	}
+}
+
+// TestSigningKey: two runs with one key file sign alike.
+func TestSigningKey(t *testing.T) {
+	t.Parallel()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	assert.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	assert.NoError(t, err)
+	var sets []string
+	for _, block := range []*pem.Block{{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}, {Type: "PRIVATE KEY", Bytes: pkcs8}} {
+		p := start(t, "--signing-key", file(t, string(pem.EncodeToMemory(block))))
+		resp, err := http.Get("http://" + p.http + "/oauth2/v3/certs")
+		assert.NoError(t, err)
+		defer resp.Body.Close()
+		set, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		sets = append(sets, string(set))
+	}
+	assert.Equal(t, sets[0], sets[1])
+	assert.Equal(t, strings.Contains(sets[0], base64.RawURLEncoding.EncodeToString(key.N.Bytes())), true)
+
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	assert.NoError(t, err)
+	other, err := x509.MarshalPKCS8PrivateKey(ec)
+	assert.NoError(t, err)
+	for content, want := range map[string]string{
+		"secret": "it is not in PEM; it must have an RSA private key",
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: other})):                  "it has a *ecdsa.PrivateKey",
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pkcs8})):                  `it has a "CERTIFICATE"`,
+		string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte("nonsense")})): "asn1",
+	} {
+		said := fail(t, "emulator", "--signing-key", file(t, content))
+		assert.ErrorContains(t, errors.New(said), want)
+		assert.Equal(t, strings.Contains(said, "secret"), false)
+	}
+	assert.ErrorContains(t, errors.New(fail(t, "emulator", "--signing-key", "missing.pem")), "--signing-key: open missing.pem")
+}
+
+// TestWindowsAndStrict: a flag of zero is none, where the Config's is the default.
+func TestWindowsAndStrict(t *testing.T) {
+	t.Parallel()
+	url, got := worker(t, (*httptest.Server).Start)
+	named := httpTask(url + "/a")
+	named.Task.Name = emails + "/tasks/t"
+	for _, tc := range []struct {
+		args []string
+		want codes.Code
+	}{{nil, codes.AlreadyExists}, {[]string{"--task-window=0", "--history=0", "--throttle", "--retention=240h"}, codes.OK}} {
+		client := start(t, append(tc.args, "--queue", emails)...).client(t)
+		_, err := client.CreateTask(t.Context(), named)
+		assert.NoError(t, err)
+		expect(t, got, "/a")
+		assert.Eventually(t, 20*time.Second, func() bool {
+			_, err := client.GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: named.Task.GetName()})
+			return status.Code(err) == codes.NotFound
+		}, "the end of the task")
+		_, err = client.CreateTask(t.Context(), named)
+		assert.Equal(t, status.Code(err), tc.want)
+	}
+	signed := httpTask(url + "/b")
+	signed.Task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OidcToken{OidcToken: &cloudtaskspb.OidcToken{ServiceAccountEmail: "a@b.test"}}
+	_, err := start(t, "--strict", "--queue", emails).client(t).CreateTask(t.Context(), signed)
+	assert.ErrorContains(t, err, "must start with 'https://'")
+	said := fail(t, "emulator", "--task-window=-1s", "--queue-window=-1s", "--history=-1", "--retention=0")
+	assert.ErrorContains(t, errors.New(said), "--task-window is -1s", "--queue-window is -1s", "--history is -1", "--retention is 0")
 }
 
 // TestLog: a line for the call and one for the dispatch, which says nothing of

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/brillconsulting/handoff/internal/assert"
 )
@@ -183,15 +184,54 @@ func TestSignalDrains(t *testing.T) {
 	first := <-arrived
 	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Eventually(t, 10*time.Second, func() bool {
-		q, err := client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
-		return err == nil && q.GetState() == cloudtaskspb.Queue_PAUSED
-	}, "the queue to be stopped")
+		resp, err := http.Get("http://" + p.http + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	}, "the emulator to be stopping")
 	close(answer)
 	assert.NoError(t, p.cmd.Wait())
 	close(arrived)
 	for more := range arrived {
 		t.Fatalf("after %s also %s", first, more)
 	}
+}
+
+// TestWaitDuringAStop: what is left has not settled.
+func TestWaitDuringAStop(t *testing.T) {
+	t.Parallel()
+	p := start(t, "--queue", emails)
+	later := httpTask("http://127.0.0.1:1/")
+	later.Task.ScheduleTime = timestamppb.New(time.Now().Add(time.Hour))
+	_, err := p.client(t).CreateTask(t.Context(), later)
+	assert.NoError(t, err)
+	conn, err := net.Dial("tcp", p.http)
+	assert.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /emulator/wait?timeout=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	assert.NoError(t, err)
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	assert.NoError(t, err)
+	_, err = io.Copy(io.Discard, resp.Body)
+	assert.NoError(t, errors.Join(err, resp.Body.Close()))
+	stopped := make(chan error, 1)
+	go func() {
+		_, err := p.end(t, syscall.SIGTERM)
+		stopped <- err
+	}()
+	// There is no response if the program was told to stop before it had read the
+	// second request.
+	if resp, err := http.ReadResponse(r, nil); err == nil {
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		assert.Status(t, resp.StatusCode, http.StatusServiceUnavailable)
+		assert.Equal(t, strings.Contains(string(body), `"settled":false,"left":1`), true)
+	}
+	assert.NoError(t, <-stopped)
 }
 
 func TestSecondSignalEndsItAtOnce(t *testing.T) {
@@ -211,9 +251,13 @@ func TestSecondSignalEndsItAtOnce(t *testing.T) {
 	<-arrived
 	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Eventually(t, 10*time.Second, func() bool {
-		q, err := client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: emails})
-		return err == nil && q.GetState() == cloudtaskspb.Queue_PAUSED
-	}, "the queue to be stopped")
+		resp, err := http.Get("http://" + p.http + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	}, "the emulator to be stopping")
 	_, err = p.end(t, syscall.SIGTERM)
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 		t.Fatalf("ended with %v, want the signal", err)

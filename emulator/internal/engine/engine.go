@@ -55,6 +55,8 @@ type Engine struct {
 	closed bool
 	epoch  *epoch
 
+	held    atomic.Bool // no dispatch begins any more
+	stopped atomic.Bool // nobody needs to wait any more
 	settled settled
 }
 
@@ -162,6 +164,17 @@ func (e *Engine) Reset() {
 	e.settled.announce()
 }
 
+// Hold makes the engine start no further dispatch.
+func (e *Engine) Hold() { e.held.Store(true) }
+
+// Drain returns when no dispatch of an engine on hold is in flight, or with the
+// error of ctx. From then on Wait fails if tasks are left.
+func (e *Engine) Drain(ctx context.Context) error {
+	err := e.await(ctx, func() (bool, error) { return e.inFlight() == 0, nil })
+	e.stopWaiting()
+	return err
+}
+
 // Close stops the scheduler, cancels the dispatches in flight and returns
 // when they have ended.
 func (e *Engine) Close() {
@@ -173,10 +186,16 @@ func (e *Engine) Close() {
 		q.close()
 	}
 	last.end()
+	e.stopWaiting()
 }
 
-// settled lets Wait sleep until something has changed. While nobody waits
-// it costs an atomic load a dispatch.
+func (e *Engine) stopWaiting() {
+	e.stopped.Store(true)
+	e.settled.announce()
+}
+
+// settled lets callers of Wait sleep until something has changed. While nobody
+// waits it costs an atomic load for each dispatch.
 type settled struct {
 	waiting atomic.Int32
 	mu      sync.Mutex
@@ -193,17 +212,33 @@ func (s *settled) announce() {
 	s.changed = make(chan struct{})
 }
 
-// Wait returns when every task has settled: no dispatch is running, and no
-// task is left but in queues that do not dispatch.
+// Wait returns when every task has settled: no dispatch is in flight, and no
+// task is left but in queues that do not dispatch. It fails with ErrClosed if
+// tasks are left when the engine is drained or closed.
 func (e *Engine) Wait(ctx context.Context) error {
+	return e.await(ctx, func() (bool, error) {
+		stopped := e.stopped.Load()
+		if e.quiet() {
+			return true, nil
+		}
+		if stopped {
+			return true, ErrClosed
+		}
+		return false, nil
+	})
+}
+
+// await calls check at first and after each change, until it reports that it is
+// done.
+func (e *Engine) await(ctx context.Context, check func() (done bool, err error)) error {
 	e.settled.waiting.Add(1)
 	defer e.settled.waiting.Add(-1)
 	for {
 		e.settled.mu.Lock()
 		changed := e.settled.changed
 		e.settled.mu.Unlock()
-		if e.quiet() {
-			return nil
+		if done, err := check(); done {
+			return err
 		}
 		select {
 		case <-changed:
@@ -211,6 +246,18 @@ func (e *Engine) Wait(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// inFlight is the number of dispatches in flight.
+func (e *Engine) inFlight() int {
+	n := 0
+	for _, q := range e.queues.Range {
+		q := q.(*Queue)
+		q.mu.Lock()
+		n += q.running
+		q.mu.Unlock()
+	}
+	return n
 }
 
 // Unsettled is what Wait waits for: the tasks that wait in queues that

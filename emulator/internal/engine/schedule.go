@@ -42,7 +42,7 @@ func (q *Queue) start(now int64) {
 	}
 	q.expire(now)
 	wake := int64(0)
-	for q.state == cloudtaskspb.Queue_RUNNING && q.inFlight < q.settings.concurrent {
+	for q.state == cloudtaskspb.Queue_RUNNING && !q.engine.held.Load() && q.inFlight < q.settings.concurrent {
 		t := q.agenda.first()
 		if t == nil {
 			break
@@ -250,6 +250,9 @@ func (q *Queue) Run(id string) (Task, error) {
 	t := q.tasks.find(id, q.tasks.hash(id))
 	if t == nil || q.closed {
 		return Task{}, ErrTaskMissing
+	}
+	if q.engine.held.Load() {
+		return Task{}, ErrClosed
 	}
 	now := time.Now().UnixNano()
 	// A waiting task leaves the agenda, so that falling due does not

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/grpc"
@@ -156,9 +157,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // find returns the binding for r and the path's variables, or nil.
 func (h *Handler) find(r *http.Request) (*binding, []variable) {
-	path := r.URL.EscapedPath()
+	path, method := r.URL.EscapedPath(), r.Method
+	// Google's clients for Java send PATCH so: Java's own HTTP client does not have it.
+	if override := r.Header.Get("X-HTTP-Method-Override"); override != "" && method == http.MethodPost {
+		method = strings.ToUpper(override)
+	}
 	for _, b := range h.bindings {
-		if b.verb != "" && b.verb != r.Method {
+		if b.verb != "" && b.verb != method {
 			continue
 		}
 		if vars, ok := b.template.match(path); ok {

@@ -49,9 +49,12 @@ func help(description, url string) *errdetails.Help {
 	return &errdetails.Help{Links: []*errdetails.Help_Link{{Description: description, Url: url}}}
 }
 
+// errQueueName has the recorded text. That does not say which characters are
+// allowed, so a detail does.
 func errQueueName() error {
 	return detailed(codes.InvalidArgument,
 		`Queue name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/queues/<QUEUE_ID>".`,
+		&errdetails.LocalizedMessage{Locale: "en-US", Message: "A queue ID can contain only letters ([A-Za-z]), numbers ([0-9]) and hyphens (-), and has 1 to 100 characters."},
 		help("Definition of queue name", docs+"#Queue.FIELDS.name"))
 }
 

@@ -7,9 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"hash/fnv"
 	"math/big"
@@ -42,9 +45,10 @@ type Minter struct {
 }
 
 type signer struct {
-	key    *rsa.PrivateKey
-	keyID  string
-	header string // encoded
+	key         *rsa.PrivateKey
+	keyID       string
+	header      string // encoded
+	certificate func() (string, error)
 }
 
 // entry is a token. The first caller signs it while the others wait.
@@ -76,7 +80,12 @@ func NewMinter(key *rsa.PrivateKey) *Minter {
 func newSigner(key *rsa.PrivateKey) *signer {
 	sum := sha256.Sum256(key.N.Bytes())
 	id := hex.EncodeToString(sum[:20])
-	return &signer{key: key, keyID: id, header: encode([]byte(`{"alg":"RS256","kid":"` + id + `","typ":"JWT"}`))}
+	return &signer{
+		key:         key,
+		keyID:       id,
+		header:      encode([]byte(`{"alg":"RS256","kid":"` + id + `","typ":"JWT"}`)),
+		certificate: sync.OnceValues(func() (string, error) { return makeCertificate(key) }),
+	}
 }
 
 // OIDC returns a token for a service account and an audience. It may return the
@@ -195,6 +204,38 @@ func (m *Minter) JWKS() []byte {
 		panic("emulator: " + err.Error()) // cannot happen: the values are strings
 	}
 	return doc
+}
+
+// Certificates has the same keys as PEM certificates by key ID, in the form of
+// https://www.googleapis.com/oauth2/v1/certs, where Google's libraries for Node
+// and Python look.
+func (m *Minter) Certificates() ([]byte, error) {
+	certs := make(map[string]string)
+	for _, by := range m.signers() {
+		cert, err := by.certificate()
+		if err != nil {
+			return nil, fmt.Errorf("emulator: %w", err)
+		}
+		certs[by.keyID] = cert
+	}
+	return json.Marshal(certs)
+}
+
+// makeCertificate returns a certificate that a key has signed for itself. Only the
+// key in it is of interest.
+func makeCertificate(key *rsa.PrivateKey) (string, error) {
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "federated-signon.system.gserviceaccount.com"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(10, 0, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
