@@ -81,11 +81,13 @@ func At(t time.Time) Option {
 	}
 }
 
-// Key makes this work happen once: of all tasks of the kind with this key,
-// only one runs, whoever enqueues them and however often (an order, an
-// invoice). It is kept for at least 24 h after the work is done; the service
-// may also refuse a second create meanwhile, which is [Receipt].Duplicate and
-// no error. For work that recurs, put its period in the key, or add [Every].
+// Key makes this work happen once (an order, an invoice): of all tasks with this
+// key, of one kind and one project, on whichever queue, only one runs. A kind
+// counts under its oldest name, the last of its Aliases. For an [EnqueueRequest],
+// method and URL count in place of the kind. The key is kept for at least 24 h
+// after the work is done; meanwhile the service may refuse a second create too,
+// which is [Receipt].Duplicate and no error. For work that recurs, put its
+// period in the key, or add [Every].
 //
 // The key itself never leaves the process: the task is named by a hash of it,
 // since sequential names slow the service down

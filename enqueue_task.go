@@ -80,7 +80,7 @@ func (c *Client) describe(p Payload, pr *profile, call *call, now time.Time) (de
 	stamp := wire.Stamp{
 		ID:          fence.NewID(),
 		Kind:        pr.kind,
-		Target:      pr.target.base(),
+		Target:      pr.base,
 		Enqueued:    now,
 		Deadline:    policy.Deadline,
 		MaxAttempts: policy.Retry.MaxAttempts,
@@ -248,6 +248,7 @@ type profile struct {
 	declared Policy // the type's own
 	policy   Policy // with the client's and all defaults
 	target   Target
+	base     string // of target
 	url      string // address of the kind at target
 }
 
@@ -299,6 +300,7 @@ func (c *Client) newProfile(p Payload, kind string, declared Policy) (*profile, 
 	if err := pr.policy.check("Policy of "+kind, pr.target.appEngine()); err != nil {
 		return nil, err
 	}
+	pr.base = pr.target.base()
 	pr.url, err = pr.target.address("/" + kind)
 	return pr, err
 }

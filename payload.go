@@ -20,12 +20,17 @@ import (
 // A payload may also have any of these methods:
 //
 //	Policy() Policy          // how tasks of this kind behave
-//	Aliases() []string       // kinds this type had before: Handle serves them too
+//	Aliases() []string       // kinds this type had before, the oldest last: Handle serves them too
 //	IdempotencyKey() string  // as the option Key, for every task of this type
 //	Validate() error         // checked at enqueue and again at receive
 //
 // To rename a kind while tasks are in flight, first deploy workers whose type
 // returns the new name from Kind and the old one from Aliases, then producers.
+// Keep the oldest name as the last of the aliases: it is part of the keys of
+// keyed work, which would be other work without it.
+//
+// Methods may have pointer receivers, also where payloads are enqueued as values.
+// A panic in one is an error of the enqueue.
 type Payload interface {
 	Kind() string
 }

@@ -80,6 +80,10 @@ func URL(raw string) (*url.URL, error) {
 	if scheme = strings.ToLower(scheme); !ok || scheme != "http" && scheme != "https" {
 		return nil, fmt.Errorf("URL%s must begin with http:// or https://", ofHost(raw))
 	}
+	if _, err := url.Parse(raw); errors.As(err, new(url.EscapeError)) {
+		// Parse would encode the percent sign, which may not be what was meant.
+		return nil, fmt.Errorf("URL%s holds an invalid escape; a percent sign is %%25", ofHost(raw))
+	}
 	u, err := target.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("URL%s cannot be parsed: %s", ofHost(raw), reasonWithoutURL(err))
@@ -119,9 +123,6 @@ var authority = regexp.MustCompile(`^[\w.-]*(:\d*)?$|^\[[0-9a-fA-F:.]+\](:\d*)?$
 func reasonWithoutURL(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
-	}
-	if _, ok := errors.AsType[url.EscapeError](err); ok {
-		return "invalid URL escape"
 	}
 	if _, ok := errors.AsType[url.InvalidHostError](err); ok {
 		return "invalid character in the host"

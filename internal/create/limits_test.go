@@ -20,6 +20,7 @@ func TestURLErrorsKeepSecrets(t *testing.T) {
 		"https://user:S3CRET/x@h.example/in":                   "port",
 		"https://user:12/S3CRET@h.example/in#x":                "fragment",
 		"https://user:S3CRET@[::1/in":                          "",
+		"https://h.example/%zz?token=S3CRET":                   "%25",
 		"h.example/in?token=S3CRET":                            "without a scheme",
 		"user:S3CRET@h.example":                                "without a scheme",
 		"https://h ex\x01ample/in?S3CRET":                      "",

@@ -1,9 +1,9 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +96,7 @@ func (s Stamp) Write(set func(name, value string)) {
 			set(name, strconv.FormatInt(t.UnixMilli(), 10))
 		}
 	}
-	if reflect.ValueOf(s).IsZero() {
+	if s.ID == "" && s.Enqueued.IsZero() {
 		return
 	}
 	set(headerVersion, version)
@@ -112,7 +112,7 @@ func (s Stamp) Write(set func(name, value string)) {
 	number(headerWindow, s.Window.Milliseconds())
 	number(headerMaxAttempts, int64(s.MaxAttempts))
 	if s.Backoff != (Backoff{}) {
-		set(headerBackoff, seconds(s.Backoff.Min)+" "+seconds(s.Backoff.Max)+" "+strconv.Itoa(s.Backoff.Doublings))
+		set(headerBackoff, s.Backoff.String())
 	}
 	number(headerRedrives, int64(s.Redrives))
 	number(headerGeneration, int64(s.Generation))
@@ -203,13 +203,21 @@ func (r *reader) backoff(name string) (b Backoff) {
 	return b
 }
 
-// seconds writes a duration in decimal seconds, to the nanosecond.
-func seconds(d time.Duration) string {
-	s := strconv.FormatInt(int64(d/time.Second), 10)
+// String writes b as its header: "1 3600 16" is from a second to an hour with 16
+// doublings.
+func (b Backoff) String() string {
+	text := appendSeconds(make([]byte, 0, 48), b.Min)
+	text = appendSeconds(append(text, ' '), b.Max)
+	return string(strconv.AppendInt(append(text, ' '), int64(b.Doublings), 10))
+}
+
+// appendSeconds appends a duration in decimal seconds, to the nanosecond.
+func appendSeconds(text []byte, d time.Duration) []byte {
+	text = strconv.AppendInt(text, int64(d/time.Second), 10)
 	if frac := d % time.Second; frac != 0 {
-		s += strings.TrimRight(fmt.Sprintf(".%09d", int64(frac)), "0")
+		text = bytes.TrimRight(fmt.Appendf(text, ".%09d", int64(frac)), "0")
 	}
-	return s
+	return text
 }
 
 // IsStamp reports whether a header of this name, in canonical form, is one of
