@@ -118,6 +118,32 @@ func TestHolesDoNotEndAList(t *testing.T) {
 	assert.Equal(t, counts["job"], 7)
 }
 
+// TestALetterWithoutItsPayload, which Redis has evicted, is none: redriven, it
+// would be other work.
+func TestALetterWithoutItsPayload(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	store := redisstore.NewDeadLetters(connect(t, server.Addr()), nil)
+	for _, id := range []string{"whole", "cut", "empty"} {
+		letter := handoff.DeadLetter{ID: id, Kind: "job", BuriedAt: time.Now(), Payload: []byte("{}")}
+		if id == "empty" {
+			letter.Payload = nil
+		}
+		assert.NoError(t, store.Put(t.Context(), letter))
+	}
+	assert.Equal(t, server.Del("handoff:{dead}:payload:cut"), true)
+	_, err := store.Get(t.Context(), "cut")
+	assert.ErrorIs(t, err, handoff.ErrNoDeadLetter)
+	counts, err := store.CountByKind(t.Context())
+	assert.NoError(t, err)
+	assert.Equal(t, counts["job"], 2)
+	assert.Equal(t, len(listAll(t, store, handoff.DeadLetterQuery{NoPayloads: true})), 2)
+	for _, id := range []string{"whole", "empty"} {
+		_, err := store.Get(t.Context(), id)
+		assert.NoError(t, err)
+	}
+}
+
 // TestManyHolesInARow: more than one script looks at.
 func TestManyHolesInARow(t *testing.T) {
 	t.Parallel()

@@ -5,7 +5,7 @@ local members = redis.call('ZRANGEBYLEX', root .. 'waiting', ARGV[2] == '' and '
 for _, member in ipairs(members) do
   local id = string.sub(member, 17)
   local e = entry(id)
-  if e and redis.call('EXISTS', root .. 'letter:' .. id) == 1 then
+  if whole(id, e) then
     answer[#answer + 1] = e.kind
   else
     forget(id)

@@ -10,8 +10,9 @@ for _ = 1, 10 do -- 100 a round: letters that are gone leave holes
   local members = redis.call('ZRANGEBYLEX', index, from, '+', 'LIMIT', 0, math.min(100, limit - found))
   for _, member in ipairs(members) do
     local id = string.sub(member, 17)
-    local e, letter = entry(id), redis.call('GET', root .. 'letter:' .. id)
-    if e and letter then
+    local e = entry(id)
+    if whole(id, e) then
+      local letter = redis.call('GET', root .. 'letter:' .. id)
       bytes = bytes + (ARGV[5] == '1' and tonumber(e.bytes) or #letter)
       full = found > 0 and bytes > tonumber(ARGV[6])
       if full then break end

@@ -13,6 +13,14 @@ local function entry(id)
   return order and {order = order, bytes = bytes, redriven = redriven, kind = kind}
 end
 
+-- whole reports whether letter and payload are there: Redis may have let one of
+-- them go.
+local function whole(id, e)
+  if not e then return false end
+  local bytes = redis.call('STRLEN', root .. 'letter:' .. id) + redis.call('STRLEN', root .. 'payload:' .. id)
+  return bytes == tonumber(e.bytes)
+end
+
 local function indexes(e)
   local index = root .. (e.redriven == '0' and 'waiting' or 'redriven')
   return index, index .. ':' .. e.kind
@@ -50,7 +58,7 @@ local function sweep()
   for _, index in ipairs({'waiting', 'redriven'}) do
     for _ = 1, 500 do
       local id = oldest(index)
-      if not id or redis.call('EXISTS', root .. 'letter:' .. id) == 1 then break end
+      if not id or whole(id, entry(id)) then break end
       forget(id)
     end
   end
