@@ -98,6 +98,7 @@ const (
 	ReasonExpired     Reason = "expired"     // past its TTL before it could run
 	ReasonUndecodable Reason = "undecodable" // the body is not the kind's JSON
 	ReasonInvalid     Reason = "invalid"     // Validate refused the payload
+	ReasonDeadBefore  Reason = "dead-before" // its key is that of dead work, and no dead-letter store says more
 )
 
 // Errors that a handler, its middleware, a [Verifier] or a [Store] returns,

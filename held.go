@@ -25,8 +25,13 @@ func HeldFromContext(ctx context.Context) (*Held, bool) {
 	return &Held{run}, true
 }
 
-// Lease returns the claim that the work runs under.
-func (h *Held) Lease() Lease { return h.d.lease.Lease }
+// Lease returns the claim that the work runs under. Its Window is that of the
+// mark: how long finished work is remembered.
+func (h *Held) Lease() Lease {
+	l := h.d.lease.Lease
+	l.Window = h.d.finalWindow()
+	return l
+}
 
 // Token returns the fencing token of the claim.
 func (h *Held) Token() int64 { return h.d.claim.Token }

@@ -225,12 +225,3 @@ type KeyRecord struct {
 // ErrKeyHeld is returned for a key that cannot be freed, because its work may
 // be running.
 var ErrKeyHeld = errors.New("handoff: the key is held by a lease")
-
-// The fence remembers work this long, at least (docs/cloud-tasks.md#8.3 for the day
-// that a task name may stay reserved).
-const (
-	keyedWindow   = 24 * time.Hour
-	unkeyedMargin = time.Hour // beyond the expiry of a task
-	foreignWindow = time.Hour
-	noTTLWindow   = 24 * time.Hour // slides with every attempt
-)

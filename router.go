@@ -42,6 +42,11 @@ type RouterConfig struct {
 	// call or lose it; the letter is the record.
 	OnDead func(ctx context.Context, letter DeadLetter)
 
+	// Project is the ID of the project whose queues deliver here. It is part
+	// of the identity of tasks that handoff did not create, so that two
+	// projects may share a Store. Defaults to that of Client.
+	Project string
+
 	// Client creates the copies of snoozed tasks. Without it a handler that
 	// returns [Snooze] has failed.
 	Client *Client
@@ -105,8 +110,9 @@ type Router struct {
 
 	mu       sync.Mutex
 	draining bool
-	active   int           // deliveries in the pipeline
-	drained  chan struct{} // closed when draining and none is active
+	active   int                    // deliveries in the pipeline
+	reading  map[*delivery]struct{} // those that wait for their bodies
+	drained  chan struct{}          // closed when draining and none is active
 
 	cleanups     sync.WaitGroup // what goes on beside the deliveries
 	cleanupCtx   context.Context
@@ -126,6 +132,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		log:      config.Logger,
 		handlers: make(map[string]*handler),
 		drained:  make(chan struct{}),
+		reading:  make(map[*delivery]struct{}),
 	}
 	r.cleanupCtx, r.stopCleanups = context.WithCancel(context.Background()) //nolint:gosec // Shutdown calls stopCleanups
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
@@ -133,10 +140,16 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	}
 	r.log = cmp.Or(r.log, slog.Default())
 	r.config.Observers = slices.Clone(config.Observers)
+	if config.Project == "" && config.Client != nil {
+		r.config.Project = config.Client.config.Project
+	}
 	r.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	r.config.Lease = cmp.Or(config.Lease, defaultLease)
 	r.refused = &refusalLog{logger: r.log, last: make(map[Reason]refusal)}
 	r.keeper = newLeaseKeeper(r.config.Store, r.config.Lease, r.log)
+	if r.config.Project == "" && !config.DangerouslyRunUnfenced {
+		r.log.Info("handoff: RouterConfig.Project is not set: tasks that handoff did not create must not come from two projects that share a Store")
+	}
 	if config.DeadLetters == nil {
 		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that die are logged and gone")
 	}
@@ -238,7 +251,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if entered {
 		defer r.leave() // when the observers were told as well
 	}
-	d := &delivery{router: r, req: req}
+	d := &delivery{router: r, req: req, writer: http.NewResponseController(w)}
 	d.result.Received, d.result.ctx = time.Now(), req.Context()
 	defer d.observeEnd()
 	defer d.respond(w)
@@ -272,6 +285,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	r.keeper.interrupt(ErrInterrupted)
+	r.stopReading()
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()
 	select {

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/brillconsulting/handoff/internal/body"
-	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -24,27 +22,33 @@ type delivery struct {
 	req    *http.Request
 	begun  []Observer // those told that it began
 	result Delivery
+	writer *http.ResponseController
 
 	headerOnce sync.Once
 	header     http.Header // the producer's own; made when first asked for
 
-	stamp       wire.Stamp
-	handler     *handler // nil if the kind has none here
-	payload     any      // a *T
-	decodeError error    // why the payload cannot be run
-	decodeWhy   Reason   // the same in a word
-	body        []byte
-	freeBody    func()
+	stamp          wire.Stamp
+	handler        *handler // nil if the kind has none here
+	payload        any      // a *T
+	decodeError    error    // why the payload cannot be run
+	decodeWhy      Reason   // the same in a word
+	body           []byte
+	bodyRead       bool // the connection has no more of it
+	bodyAsSent     bool // it could not be decompressed
+	readingStopped bool // guarded by the router
+	freeBody       func()
 
-	lease   heldLease
-	claim   Claim
-	marker  marker
-	ctx     context.Context // of what goes on now: claim and run end with the caller, settling does not
-	run     runContext
-	next    nextCalls
-	aborts  bool                    // the handler wants the connection aborted
-	returns bool                    // the goroutine goes on after the delivery
-	cancel  context.CancelCauseFunc // of the claim and the run; nil before
+	lease    heldLease
+	claim    Claim
+	marker   marker
+	copyDue  time.Time       // when the copy that a completion opens is due
+	buriedAs string          // the ID of its letter
+	ctx      context.Context // of what goes on now: claim and run end with the caller, settling does not
+	run      runContext
+	next     nextCalls
+	aborts   bool                    // the handler wants the connection aborted
+	returns  bool                    // the goroutine goes on after the delivery
+	cancel   context.CancelCauseFunc // of the claim and the run; nil before
 }
 
 // process takes the delivery through the pipeline, one step a line. A step
@@ -171,21 +175,6 @@ func (d *delivery) route() bool {
 	return true
 }
 
-// read takes in the body under its limit.
-func (d *delivery) read() bool {
-	var err error
-	d.body, d.freeBody, err = body.ReadDelivery(d.req, d.router.config.MaxBody)
-	switch {
-	case errors.Is(err, body.ErrTooLarge):
-		return d.refuse(TooLarge, "", fmt.Errorf("handoff: RouterConfig.MaxBody is %d: %w", d.router.config.MaxBody, err))
-	case errors.Is(err, body.ErrEncoding):
-		d.decodeWhy, d.decodeError = ReasonUndecodable, fmt.Errorf("handoff: %w", err)
-	case err != nil:
-		return d.refuse(Malformed, "", fmt.Errorf("handoff: reading the body: %w", err))
-	}
-	return true
-}
-
 // decode makes the payload of the body. A body that does not decode is buried
 // in admit, under the claim.
 func (d *delivery) decode() {
@@ -206,26 +195,17 @@ func (d *delivery) acquire() bool {
 		Redrives:   d.stamp.Redrives,
 		Generation: d.stamp.Generation,
 		TTL:        d.router.config.Lease,
-		Window:     d.window(),
+		Window:     d.unfinishedWindow(),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(d.result.ctx)
 	d.router.keeper.claiming(&d.lease, d.cancel)
-	var claim Claim
-	err := guard("Store.Claim", func() (err error) {
-		claim, err = d.router.config.Store.Claim(d.ctx, d.lease.Lease)
-		return err
-	})
-	if err != nil {
-		d.disown()
-		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
+	if !d.ask() {
+		return false
 	}
-	d.claim = claim
-	info := &d.result.Info
-	info.Attempt, info.FencingToken = claim.Attempt, claim.Token
-	if d.router.config.DangerouslyRunUnfenced {
-		info.Attempt = info.RetryCount + 1
+	if d.claim.Status == ClaimDead && !d.free() {
+		return false
 	}
-	switch claim.Status {
+	switch d.claim.Status {
 	case ClaimDone, ClaimSuperseded, ClaimDead:
 		d.end(Duplicate, nil)
 		return false
@@ -236,6 +216,24 @@ func (d *delivery) acquire() bool {
 	if !d.router.keeper.acquired(&d.lease) {
 		d.disown()
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", errNoAnswer))
+	}
+	return true
+}
+
+// ask sends the claim to the Store, and notes what it says.
+func (d *delivery) ask() bool {
+	err := guard("Store.Claim", func() (err error) {
+		d.claim, err = d.router.config.Store.Claim(d.ctx, d.lease.Lease)
+		return err
+	})
+	if err != nil {
+		d.disown()
+		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
+	}
+	info := &d.result.Info
+	info.Attempt, info.FencingToken = d.claim.Attempt, d.claim.Token
+	if d.router.config.DangerouslyRunUnfenced {
+		info.Attempt = info.RetryCount + 1
 	}
 	return true
 }
@@ -269,33 +267,6 @@ func (d *delivery) disown() {
 
 const maxDisownPause = 5 * time.Second
 
-func (d *delivery) fenceKey() string {
-	switch {
-	case d.stamp.Key != "":
-		return d.stamp.Key
-	case d.foreign():
-		return fence.Key("task", d.result.Info.Queue, d.result.Info.Task)
-	}
-	return fence.IDKey(d.stamp.ID)
-}
-
-// window is how long the fence must remember this work (see [Store]).
-func (d *delivery) window() time.Duration {
-	window := d.stamp.Window
-	switch {
-	case d.foreign():
-		window = max(window, foreignWindow)
-	case d.stamp.Expires.IsZero():
-		window = max(window, noTTLWindow)
-	default:
-		window = max(window, d.stamp.Expires.Sub(d.result.Received)+unkeyedMargin)
-	}
-	if d.stamp.Key != "" {
-		window = max(window, keyedWindow)
-	}
-	return max(window, d.router.config.Lease)
-}
-
 // admit buries, under the claim and unrun, what can never succeed.
 func (d *delivery) admit() bool {
 	if d.claim.Status == ClaimEnding {
@@ -307,7 +278,7 @@ func (d *delivery) admit() bool {
 	var err error
 	if d.expired() {
 		reasons = append(reasons, ReasonExpired)
-		err = fmt.Errorf("handoff: expired %s before it could run", d.result.Received.Sub(d.stamp.Expires).Round(time.Second))
+		err = d.expiredError()
 	}
 	if d.decodeError != nil {
 		reasons, err = append(reasons, d.decodeWhy), cmp.Or(err, d.decodeError)
@@ -323,6 +294,19 @@ func (d *delivery) admit() bool {
 	d.detach()
 	d.bury(reasons, err)
 	return false
+}
+
+// expiredError says what is known of the attempts before the task expired.
+func (d *delivery) expiredError() error {
+	info := &d.result.Info
+	ago := d.result.Received.Sub(d.stamp.Expires).Round(time.Second)
+	switch {
+	case info.Attempt > 1:
+		return fmt.Errorf("handoff: expired %s ago; attempt %d ended before, and the log of its worker has its error", ago, info.Attempt-1)
+	case info.RetryCount > 0:
+		return fmt.Errorf("handoff: expired %s ago; how an earlier attempt ended is not known", ago)
+	}
+	return fmt.Errorf("handoff: expired %s before it could run", ago)
 }
 
 // perform runs the handler under its deadline and with its lease kept, and
@@ -353,13 +337,18 @@ const maxMargin = 5 * time.Second
 // deadline is the dispatch deadline: how long Cloud Tasks waits for the answer.
 func (d *delivery) deadline() time.Duration { return cmp.Or(d.stamp.Deadline, defaultDeadline) }
 
-func (d *delivery) startClock() {
+// limit is how long an attempt may take.
+func (d *delivery) limit() time.Duration {
 	deadline := d.deadline()
 	limit := deadline - min(deadline/10, maxMargin)
-	if most := d.router.config.MaxRun; most > 0 {
-		limit = min(limit, most)
+	if d.router.config.MaxRun > 0 {
+		limit = min(limit, d.router.config.MaxRun)
 	}
-	d.result.Info.Deadline = d.result.Received.Add(limit)
+	return limit
+}
+
+func (d *delivery) startClock() {
+	d.result.Info.Deadline = d.result.Received.Add(d.limit())
 
 	d.run = runContext{parent: d.ctx, delivery: d}
 }
@@ -412,6 +401,9 @@ func verdict(err error) error {
 func (d *delivery) respond(w http.ResponseWriter) {
 	if !d.result.Outcome.valid() {
 		d.end(Failed, errNoEnd)
+	}
+	if !d.bodyRead {
+		d.limitRest()
 	}
 	status := d.router.statuses[d.result.Outcome]
 	if d.result.Outcome == Throttled {

@@ -1,12 +1,11 @@
 package handoff
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,7 +66,9 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
-	complete := func() error { return d.router.config.Store.Complete(ctx, d.lease.Lease) }
+	l := d.lease.Lease
+	l.Window = d.finalWindow()
+	complete := func() error { return d.router.config.Store.Complete(ctx, l) }
 	if err == nil && guard("Store.Complete", complete) == nil {
 		d.end(Done, nil)
 		return
@@ -93,9 +94,11 @@ func (d *delivery) complete(outcome Outcome, err error) {
 	l := d.lease.Lease
 	switch outcome {
 	case Snoozed:
-		l.Opens = OpensNext
+		l.Opens, l.Window = OpensNext, d.windowUntil(d.copyDue.Add(taskLife))
 	case Dead:
-		l.Letter = d.letterID()
+		l.Letter, l.Window = d.buriedAs, d.deadWindow()
+	default:
+		l.Window = d.finalWindow()
 	}
 	switch cerr := d.mark(l); {
 	case cerr == nil:
@@ -176,13 +179,14 @@ func (d *delivery) snooze(err error) {
 	in, _ := errors.AsType[*intent](err)
 	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
 	defer cancel()
+	d.copyDue = time.Now().Add(in.wait)
 	serr := d.router.config.Client.copyForLater(ctx, delivered{
 		queue:  d.result.Info.Queue,
 		stamp:  d.stamp,
 		header: d.req.Header,
 		body:   d.body,
 		caller: d.result.Info.Caller,
-	}, time.Now().Add(in.wait), true)
+	}, d.copyDue, true)
 	if serr != nil && neverCreated(serr) {
 		d.fail(Failed, fmt.Errorf("handoff: snooze: %w", serr))
 		return
@@ -200,6 +204,10 @@ const snoozeTimeout = 10 * time.Second
 // burial is the note that the Store keeps while a task is buried, so that
 // whoever finishes the burial writes the same letter.
 type burial struct {
+	Letter   string    `json:"l"`
+	Task     string    `json:"k"` // ID of the task that died
+	Redrives int       `json:"d,omitempty"`
+	Snoozes  int       `json:"s,omitempty"`
 	Reasons  []Reason  `json:"r"`
 	LastErr  string    `json:"e,omitempty"`
 	Attempts int       `json:"n"`
@@ -216,7 +224,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 		d.release(Failed, err, false)
 		return
 	}
-	note := burial{Reasons: reasons, LastErr: errorText(err), Attempts: d.result.Info.Attempt, First: d.claim.First, At: time.Now()}
+	note := d.burial(reasons, errorText(err), d.result.Info.Attempt)
 	text, _ := json.Marshal(note) //nolint:errchkjson // plain fields and the present time
 	berr := d.insist("Store.End", func(ctx context.Context) error { return d.router.config.Store.End(ctx, d.lease.Lease, text) })
 	switch {
@@ -258,7 +266,7 @@ func mayVanish(reasons []Reason) bool {
 func (d *delivery) finishBurial() {
 	var note burial
 	if err := json.Unmarshal(d.claim.Note, &note); err != nil || len(note.Reasons) == 0 {
-		note = burial{Reasons: []Reason{ReasonCrashed}, Attempts: d.claim.Attempt, First: d.claim.First, At: time.Now()}
+		note = d.burial([]Reason{ReasonCrashed}, "", d.claim.Attempt)
 	}
 	d.result.Info.Attempt = note.Attempts
 	d.result.Reason = note.Reasons[0]
@@ -267,14 +275,28 @@ func (d *delivery) finishBurial() {
 		err = errors.New(note.LastErr)
 	}
 	d.putLetter(note, err)
+	if d.result.Outcome == Dead && (note.Task != d.result.Info.Task || note.Redrives < d.stamp.Redrives) {
+		// Another task of the same work died. What becomes of this one is
+		// decided by the claim of its next delivery.
+		d.end(Busy, err)
+	}
+}
+
+// burial is the note of a burial that begins now.
+func (d *delivery) burial(reasons []Reason, lastErr string, attempts int) burial {
+	return burial{
+		Letter: d.letterID(), Task: d.result.Info.Task, Redrives: d.stamp.Redrives, Snoozes: d.result.Info.Snoozes,
+		Reasons: reasons, LastErr: lastErr, Attempts: attempts, First: d.claim.First, At: time.Now().Truncate(time.Microsecond),
+	}
 }
 
 func (d *delivery) putLetter(note burial, err error) {
 	letter := d.letter(note)
+	d.buriedAs = letter.ID
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	if store := d.router.config.DeadLetters; store != nil {
-		if perr := guard("DeadLetterStore.Put", func() error { return store.Put(ctx, letter) }); perr != nil {
+		if perr := d.put(ctx, store, letter); perr != nil {
 			d.router.log.Error("handoff: the dead-letter store refused", d.attrs("error", perr)...)
 			d.result.Reason = ReasonDeadLetterStore
 			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays ending
@@ -290,15 +312,31 @@ func (d *delivery) putLetter(note burial, err error) {
 	}
 }
 
-func (d *delivery) letterID() string {
-	info := &d.result.Info
-	return cmp.Or(info.ID, d.lease.Key) + "." + strconv.Itoa(info.Snoozes)
+// put keeps the letter, unless the delivery that began the burial did: that one
+// may have been of another task, whose payload the letter must keep.
+func (d *delivery) put(ctx context.Context, store DeadLetterStore, letter DeadLetter) error {
+	return guard("DeadLetterStore.Put", func() error {
+		if d.claim.Status == ClaimEnding {
+			kept, err := store.Get(ctx, letter.ID)
+			if err == nil && kept.BuriedAt.Equal(letter.BuriedAt) {
+				return nil
+			}
+			if err != nil && !errors.Is(err, ErrNoDeadLetter) {
+				return err
+			}
+		}
+		return store.Put(ctx, letter)
+	})
 }
 
 func (d *delivery) letter(note burial) DeadLetter {
 	req, info := d.req, &d.result.Info
+	header := wire.LetterHeader(req.Header, d.stamp)
+	if coding := req.Header["Content-Encoding"]; d.bodyAsSent {
+		header["Content-Encoding"] = slices.Clone(coding)
+	}
 	return DeadLetter{
-		ID:        d.letterID(),
+		ID:        note.Letter,
 		HandoffID: info.ID,
 		Task:      info.Task,
 		Queue:     info.Queue,
@@ -306,7 +344,7 @@ func (d *delivery) letter(note burial) DeadLetter {
 		Key:       d.stamp.Key,
 		Target:    wire.TargetURL(req, info.Caller.Audience),
 		Method:    req.Method,
-		Header:    wire.LetterHeader(req.Header, d.stamp),
+		Header:    header,
 
 		ServiceAccount: info.Caller.Email,
 		Audience:       info.Caller.Audience,
@@ -317,8 +355,8 @@ func (d *delivery) letter(note burial) DeadLetter {
 		FirstAt:  note.First,
 		BuriedAt: note.At,
 		LastErr:  note.LastErr,
-		Snoozes:  info.Snoozes,
-		Redrives: d.stamp.Redrives,
+		Snoozes:  note.Snoozes,
+		Redrives: note.Redrives,
 	}
 }
 

@@ -59,7 +59,9 @@ func TestWithoutADeadLetterStore(t *testing.T) {
 			assert.Equal(t, dead[0].Reasons[0], tt.dead)
 			assert.Equal(t, string(dead[0].Payload), tt.task.body)
 			assert.Equal(t, strings.Contains(log, "task died"), true)
-			assert.Status(t, b.send(t, tt.task), 208)
+			// There is no letter that could hold the work: it is dead once more.
+			assert.Status(t, b.send(t, tt.task), 205)
+			assert.Equal(t, len(dead), 1)
 		})
 	}
 }
@@ -213,34 +215,6 @@ type leaseSpy struct {
 func (s *leaseSpy) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	s.last = l
 	return s.Store.Claim(ctx, l)
-}
-
-// TestTheWindowIsAsLongAsTheWorkMayComeBack checks design: unkeyed until expiry
-// and an hour, keyed a day at least, foreign an hour.
-func TestTheWindowIsAsLongAsTheWorkMayComeBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		keyed, long, forever := typed("1", "x"), typed("1", "x"), typed("1", "x")
-		keyed.stamp.Key = "k"
-		long.stamp.Key, long.stamp.Window = "k", 72*time.Hour
-		forever.stamp.Expires = time.Time{}
-		for _, tt := range []struct {
-			name string
-			task task
-			want time.Duration
-		}{
-			{"unkeyed", typed("1", "x"), 2 * time.Hour},
-			{"keyed", keyed, 24 * time.Hour},
-			{"every", long, 72 * time.Hour},
-			{"no TTL", forever, 24 * time.Hour},
-			{"foreign", foreign("f", "x"), time.Hour},
-		} {
-			got := captureLease(t, nil, tt.task).Window
-			if got.Round(time.Minute) != tt.want {
-				t.Errorf("%s: window %s, want %s", tt.name, got, tt.want)
-			}
-		}
-	})
 }
 
 // TestTheStoreIsOutOfReach is what each failing call leads to.

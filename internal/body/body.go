@@ -20,14 +20,21 @@ var (
 	// ErrEncoding means that the body does not match its Content-Encoding, or that
 	// the encoding is neither identity nor gzip.
 	ErrEncoding = errors.New("bad content encoding")
+
+	// ErrConsumed means that the request has a body by its Content-Length, and
+	// none that can be read.
+	ErrConsumed = errors.New("the body was read before, by middleware around the router")
 )
 
 // Read returns the body of r, decompressed if its Content-Encoding is gzip. The
 // limit holds for the compressed and for the decompressed size.
 //
+// With [ErrEncoding], and with [ErrTooLarge] of a decompressed body, it returns
+// the body as it was sent. Another error than these and [ErrConsumed] is the
+// connection's: the sender may be gone.
+//
 // The caller owns the bytes until it calls release, which it must do exactly
-// once, also after an error. An error other than [ErrTooLarge] and [ErrEncoding]
-// is the connection's: the sender may be gone.
+// once, also after an error.
 func Read(r *http.Request, limit int) (b []byte, release func(), err error) {
 	return read(r, limit, false)
 }
@@ -39,30 +46,33 @@ func ReadDelivery(r *http.Request, limit int) (b []byte, release func(), err err
 }
 
 func read(r *http.Request, limit int, decompressed bool) (b []byte, release func(), err error) {
-	compressed, err := isGzip(r.Header)
-	if err != nil {
-		return nil, func() {}, err
-	}
+	compressed, codingErr := isGzip(r.Header)
 	if r.ContentLength > int64(limit) {
 		return nil, func() {}, ErrTooLarge
 	}
 	if r.Body == nil || r.Body == http.NoBody {
-		return nil, func() {}, nil
+		return nil, func() {}, codingErr
 	}
 	sent := borrow()
 	if err := sent.fill(r.Body, int(r.ContentLength), limit); err != nil {
 		return nil, sent.release, err
 	}
-	if !compressed || decompressed && !hasGzipHeader(sent.Bytes()) {
+	switch {
+	case sent.Len() == 0 && r.ContentLength > 0:
+		return nil, sent.release, ErrConsumed
+	case codingErr != nil:
+		return sent.Bytes(), sent.release, codingErr
+	case !compressed || decompressed && !hasGzipHeader(sent.Bytes()):
 		return sent.Bytes(), sent.release, nil
 	}
 	// Read all of it before decompressing, so that a broken connection cannot be
 	// mistaken for a broken encoding.
-	defer sent.release()
 	inflated := borrow()
-	if err := inflated.inflate(sent, limit); err != nil {
-		return nil, inflated.release, err
+	if err := inflated.inflate(sent.Bytes(), limit); err != nil {
+		inflated.release()
+		return sent.Bytes(), sent.release, err
 	}
+	sent.release()
 	return inflated.Bytes(), inflated.release, nil
 }
 
@@ -146,10 +156,10 @@ func (b *buffer) fill(src io.Reader, expected, limit int) error {
 	return nil
 }
 
-func (b *buffer) inflate(compressed *buffer, limit int) error {
+func (b *buffer) inflate(compressed []byte, limit int) error {
 	z := inflaters.Get().(*gzip.Reader)
 	defer inflaters.Put(z)
-	if err := z.Reset(&compressed.Buffer); err != nil {
+	if err := z.Reset(bytes.NewReader(compressed)); err != nil {
 		return fmt.Errorf("%w: %v", ErrEncoding, err)
 	}
 	if err := b.fill(z, 0, limit); errors.Is(err, ErrTooLarge) {

@@ -97,7 +97,12 @@ func TestRead(t *testing.T) {
 			if !errors.Is(err, tc.err) {
 				t.Fatalf("error: %v, want %v", err, tc.err)
 			}
-			assert.Equal(t, string(got), tc.want)
+			if tc.err == nil {
+				assert.Equal(t, string(got), tc.want)
+			}
+			if errors.Is(tc.err, body.ErrEncoding) {
+				assert.Equal(t, string(got), tc.body) // as it was sent
+			}
 		})
 	}
 }
@@ -114,6 +119,16 @@ func TestReadDelivery(t *testing.T) {
 		assert.Equal(t, string(got), plain)
 		release()
 	}
+}
+
+func TestReadFindsABodyThatWasRead(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("{}"))
+	_, err := io.Copy(io.Discard, r.Body)
+	assert.NoError(t, err)
+	_, release, err := body.Read(r, 100)
+	release()
+	assert.ErrorIs(t, err, body.ErrConsumed)
 }
 
 // unread fails the test when it is read: a length that is over the limit must
@@ -256,8 +271,8 @@ func FuzzRead(f *testing.F) {
 		switch {
 		case len(got) > limit:
 			t.Fatalf("%d bytes came through a limit of %d", len(got), limit)
-		case err != nil && got != nil:
-			t.Fatal("bytes beside an error")
+		case err != nil && got != nil && !bytes.Equal(got, sent):
+			t.Fatal("bytes beside an error that are not those that were sent")
 		case err != nil && !errors.Is(err, body.ErrTooLarge) && !errors.Is(err, body.ErrEncoding):
 			t.Fatalf("an error of the connection, which had none: %v", err)
 		case errors.Is(err, body.ErrEncoding) && (coding == "" || coding == "identity"):
