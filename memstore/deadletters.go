@@ -16,15 +16,15 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// The bounds of DeadLetters.
+// Limits of DeadLetters.
 const (
 	letterAge   = 30 * 24 * time.Hour
 	letterCount = 10_000
 )
 
-// DeadLetters is a [handoff.DeadLetterStore] in the memory of one process, for
-// tests and local development: its letters go with the process. It keeps 10,000,
-// each for 30 days. It is safe for concurrent use.
+// DeadLetters is a [handoff.DeadLetterStore] in memory, for tests and local
+// development: its letters are lost when the process ends. It keeps at most
+// 10,000 letters, each for 30 days. It is safe for concurrent use.
 type DeadLetters struct {
 	mu      sync.Mutex
 	letters map[string]kept
@@ -68,8 +68,9 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 	return nil
 }
 
-// makeRoom removes what is too old, and one letter if that is not enough: the
-// oldest of those that were redriven, or else of all, but not the one of an ID.
+// makeRoom removes the letters that are too old, and if that is not enough one
+// more: the oldest that was redriven, or else the oldest of all, except the one
+// with this ID.
 func (s *DeadLetters) makeRoom(except string) {
 	var last *kept
 	for id, l := range s.letters {
@@ -94,7 +95,7 @@ func goesBefore(a, b kept) bool {
 
 func (l *kept) over() bool { return time.Since(l.at) >= letterAge }
 
-// find returns a letter, unless its time is over.
+// find returns a letter unless it is too old.
 func (s *DeadLetters) find(id string) (l kept, ok bool) {
 	l, ok = s.letters[id]
 	if ok && l.over() {
@@ -190,7 +191,7 @@ func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
 	return counts, nil
 }
 
-// clone shares nothing that either side could change.
+// clone returns a deep copy.
 func clone(l handoff.DeadLetter) handoff.DeadLetter {
 	l.Header = http.Header(l.Header).Clone()
 	l.Payload = bytes.Clone(l.Payload)
@@ -202,8 +203,8 @@ func newestFirst(a, b handoff.DeadLetter) int {
 	return cmp.Or(b.BuriedAt.Compare(a.BuriedAt), strings.Compare(a.ID, b.ID))
 }
 
-// letterCursor names the last letter of a page: what comes after it does not
-// depend on letters that were put meanwhile.
+// letterCursor names the last letter of a page. Letters that are put later do
+// not change what comes after it.
 func letterCursor(l handoff.DeadLetter) string {
 	return strconv.FormatInt(l.BuriedAt.UnixNano(), 36) + "~" + l.ID
 }

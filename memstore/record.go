@@ -25,22 +25,22 @@ func (p phase) String() string {
 	return [...]string{"running", "idle", "ending", "opened", "dead", "done"}[p]
 }
 
-// record holds no pointer, and neither does its key: a window's worth of
-// records would otherwise be walked by every garbage collection.
+// record and its key hold no pointers, so that garbage collections do not scan
+// the records of a whole window.
 type record struct {
 	phase    phase
-	crashed  bool    // the execution before the one that attempt counts ran out of its lease
-	leased   bool    // the lease was not given up
+	crashed  bool    // the lease of the previous execution expired
+	leased   bool    // the lease was not released
 	owner    compact // who holds the lease, or held it last
 	rank     rank
 	attempt  int
 	token    int64
 	first    int64         // Unix time in µs
-	leaseEnd time.Duration // this and expires count from Store.start
+	leaseEnd time.Duration // since Store.start, as expires is
 	expires  time.Duration
 }
 
-// texts are what a record keeps that has no fixed size.
+// texts holds the fields of a record without a fixed size.
 type texts struct {
 	memo, note []byte
 	letter     string
@@ -59,7 +59,7 @@ func (r *record) heldBy(owner string) bool { return r.leased && r.owner == compa
 
 func (r *record) held(at time.Duration) bool { return r.leased && at < r.leaseEnd }
 
-// hold gives the lease to l from now on.
+// hold gives the lease to l.
 func (r *record) hold(l handoff.Lease, at time.Duration) {
 	r.owner, r.leased = compacted(l.Owner), true
 	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
@@ -79,11 +79,11 @@ func (r *record) open(opens handoff.Opening) {
 	}
 }
 
-// later is at + d without overflow: a lease for ever must not end in the past.
+// later returns at + d, saturated: a lease for ever must not end in the past.
 func later(at, d time.Duration) time.Duration { return at + min(d, math.MaxInt64-at) }
 
-// compact is a string of up to 23 bytes behind its length, as the router's keys
-// and owners are, or as much of the digest of a longer one.
+// compact is a string of up to 23 bytes after its length, which fits the
+// router's keys and owners, or 23 bytes of the digest of a longer one.
 type compact [24]byte
 
 func compacted(s string) (c compact) {

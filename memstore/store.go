@@ -11,18 +11,19 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Store is a [handoff.KeyStore] in the memory of one process, for tests, for
-// local development, and for a service that runs as a single process and may
-// forget what was done when it restarts. It is safe for concurrent use.
+// Store is a [handoff.KeyStore] in memory, for tests, for local development, and
+// for a service of one process that may forget what was done when it restarts.
+// It is safe for concurrent use.
 //
-// Records go when their window ends; memory is bounded by the work of one
-// window. It starts no goroutine and needs no closing. Leases and windows are
-// measured by the monotonic clock, and by the bubble's inside testing/synctest.
+// Records are removed when their window ends, so memory is bounded by the work
+// of one window. A Store starts no goroutine and needs no closing. It measures
+// leases and windows by the monotonic clock, or by the bubble's clock in
+// testing/synctest.
 type Store struct {
 	mu      sync.Mutex
 	records map[compact]record
-	texts   map[compact]texts // of the records that have any: few
-	start   time.Time         // what the instants in records count from
+	texts   map[compact]texts // of the few records that have any
+	start   time.Time         // the times in records count from it
 	sweepAt int               // number of records at which the expired ones are removed
 	token   int64             // the last fencing token of all keys, so that tokens grow across windows too
 }
@@ -76,7 +77,7 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 	return acquired(r, s.texts[key]), nil
 }
 
-// claim changes r as the table of [handoff.Store] says.
+// claim changes r by the table of [handoff.Store].
 func (s *Store) claim(r *record, l handoff.Lease, key compact, now time.Time) handoff.ClaimStatus {
 	newer := rankOf(l).compare(r.rank)
 	mine, held := r.owner == compacted(l.Owner), r.held(now.Sub(s.start))
@@ -124,7 +125,7 @@ func (s *Store) claim(r *record, l handoff.Lease, key compact, now time.Time) ha
 	return handoff.ClaimAcquired
 }
 
-// acquired is the answer to a claim that has the lease.
+// acquired returns the Claim of an acquired lease.
 func acquired(r record, t texts) handoff.Claim {
 	c := handoff.Claim{Status: handoff.ClaimAcquired, Attempt: r.attempt, Token: r.token, First: time.UnixMicro(r.first)}
 	if r.phase == phaseEnding {
@@ -224,7 +225,7 @@ func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 	})
 }
 
-// change applies fn to a record that is there and lets it live for the window.
+// change applies fn to an existing record, and extends its life to the window.
 func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(*record, *texts) error) error {
 	err := checkCall(ctx, l)
 	if err == nil {
@@ -299,7 +300,7 @@ func (s *Store) nextToken(now time.Time) int64 {
 	return s.token
 }
 
-// find returns the record of a key, and forgets it if its window has ended.
+// find returns the record of a key. It removes a record whose window has ended.
 func (s *Store) find(key compact, at time.Duration) (r record, known bool) {
 	r, known = s.records[key]
 	if known && at >= r.expires {
@@ -322,8 +323,8 @@ func (s *Store) keep(key compact, t texts) {
 	}
 }
 
-// sweep removes the expired records whenever there are twice as many as were
-// left by the last time, which costs each new one a constant share.
+// sweep removes expired records when there are twice as many records as after
+// the last sweep, so its cost for each new record is constant.
 func (s *Store) sweep(at time.Duration) {
 	if len(s.records) < s.sweepAt {
 		return

@@ -19,21 +19,21 @@ import (
 type DeadLetterOptions struct {
 	_ [0]func()
 
-	// Prefix is put before every key. Defaults to "handoff:". All workers
-	// must have the same.
+	// Prefix begins every key. Defaults to "handoff:". All workers, and the
+	// command, must use the same.
 	Prefix string
 
-	// MaxAge is how long a letter is kept after it was put. Defaults to 30
-	// days. To look at letters removes none.
+	// MaxAge is how long a letter is kept. Defaults to 30 days. Reading letters
+	// removes none.
 	MaxAge time.Duration
 
-	// MaxCount is how many letters are kept. Beyond it Put removes others,
-	// those that were redriven and the oldest first. Defaults to 10,000.
+	// MaxCount is how many letters are kept. Beyond it Put removes other letters,
+	// first those that were redriven, then the oldest. Defaults to 10,000.
 	MaxCount int
 
-	// MaxBytes is how many bytes the letters may have, payloads included and
-	// indexes not. Beyond it Put removes others as it does for MaxCount; a
-	// letter that is larger is refused. Defaults to 256 MiB.
+	// MaxBytes is the total size of the letters, with payloads but without indexes.
+	// Beyond it Put removes other letters as for MaxCount; a larger letter is
+	// refused. Defaults to 256 MiB.
 	MaxBytes int64
 }
 
@@ -42,18 +42,18 @@ const (
 	defaultLetterCount = 10_000
 	defaultLetterBytes = 256 << 20
 
-	// pageBytes is how much one script may read: Redis serves nobody else
+	// pageBytes is how much one script may read: Redis serves no other client
 	// meanwhile.
 	pageBytes = 1 << 20
 )
 
-// DeadLetters is a [handoff.DeadLetterStore] in Redis. It is safe for
-// concurrent use, and holds no resources of its own.
+// DeadLetters is a [handoff.DeadLetterStore] in Redis. It is safe for concurrent
+// use, and needs no closing.
 //
-// Letters are bounded by age, count and bytes, all stated in
-// [DeadLetterOptions]. In a Cluster all letters and their indexes share one hash
-// tag, hence one slot and one node: 10,000 letters of 2 kB are about 34 MB
-// there. As durable as the server's persistence: see the package comment.
+// Letters are limited by age, count and bytes: see [DeadLetterOptions]. In a
+// Cluster all letters and their indexes are on one node, since they share a hash
+// tag: 10,000 letters of 2 kB take about 34 MB there. They are as durable as the
+// server's persistence: see the package comment.
 type DeadLetters struct {
 	rdb     redis.UniversalClient
 	root    string
@@ -90,7 +90,7 @@ var (
 	letterCount  = newVitalScript(lettersLua + letterCountLua)
 )
 
-// NewDeadLetters returns a store on a client of a single server, of Sentinel or
+// NewDeadLetters returns a store for a client of a single server, of Sentinel or
 // of a Cluster. Nil options are the defaults. It does not connect. With a nil
 // client, one that New refuses, or impossible options every call returns an
 // error that says so.
@@ -113,9 +113,8 @@ func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *Dead
 	return s
 }
 
-// Check returns an error if the store cannot work, whatever the state of its
-// server: because its client is nil or an option is out of range.
-// [handoff.NewRouter] calls it.
+// Check returns an error if the store can never work: if its client is nil or an
+// option is out of range. It makes no call. [handoff.NewRouter] calls it.
 func (s *DeadLetters) Check() error {
 	if s == nil {
 		return errNilStore
@@ -165,7 +164,7 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 		payloads = "0"
 	}
 	page := handoff.DeadLetterPage{Next: query.Cursor}
-	for more := true; more && err == nil; more = len(page.Letters) == 0 && page.Next != "" { // nothing but holes
+	for more := true; more && err == nil; more = len(page.Letters) == 0 && page.Next != "" { // all entries were gone
 		var answer any
 		answer, err = s.run(ctx, &letterList, index, strconv.Itoa(limit), page.Next, payloads, strconv.Itoa(pageBytes))
 		if err == nil {
@@ -193,11 +192,11 @@ func parsePage(answer any) (page handoff.DeadLetterPage, err error) {
 	return page, err
 }
 
-// parseLetter takes a letter, its payload and when it was redriven.
+// parseLetter reads a letter, its payload and when it was redriven.
 func parseLetter(r *reply) (letter handoff.DeadLetter, err error) {
 	text, payload, redriven := r.text(), r.bytes(), r.text()
 	if r.odd {
-		return letter, nil // the caller says so
+		return letter, nil // the caller reports it
 	}
 	if letter, err = decodeLetter(text); err != nil {
 		return letter, err
@@ -289,7 +288,7 @@ func wrapLetter(verb string, err error) error {
 	return fmt.Errorf("redisstore: %s: %w", verb, err)
 }
 
-// letterOrder falls with the time of burial, so that the newest letters come
+// letterOrder decreases with the time of burial, so that the newest letters come
 // first. Its 16 digits last until 2286.
 func letterOrder(buriedAt time.Time) string {
 	const most = 9_999_999_999_999_999

@@ -83,19 +83,19 @@ func (s *Store) runOnKey(ctx context.Context, key string, sc *script) (any, erro
 	return s.runOn(ctx, key, sc)
 }
 
-// reply takes an array from Redis apart, value by value.
+// reply reads the values of an array from Redis.
 type reply struct {
 	values []any
-	odd    bool // a value was missing, or of another type
+	odd    bool // a value was missing or of the wrong type
 }
 
-// whole reports whether everything was taken, and was as it should be.
+// whole reports whether all values were read, and had the right types.
 func (r *reply) whole() bool { return !r.odd && len(r.values) == 0 }
 
 func (r *reply) text() string  { return next[string](r) }
 func (r *reply) number() int64 { return next[int64](r) }
 
-// bytes is nil for an empty text.
+// bytes returns nil for an empty text.
 func (r *reply) bytes() []byte {
 	if s := r.text(); s != "" {
 		return []byte(s)

@@ -9,10 +9,10 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// A letter is stored as JSON, which has no place for bytes that are not UTF-8:
-// headers and error texts may have them. Each such byte is stored as a rune of
-// its own, from the end of Unicode's private use, and so is each byte of such a
-// rune that was there before.
+// A letter is stored as JSON, which cannot hold bytes that are not UTF-8;
+// headers and error texts may have them. Each such byte is stored as a rune from
+// the end of Unicode's private use area, and so is each byte of such a rune in
+// the original text.
 const (
 	firstByteRune = 0x10ff00
 	lastByteRune  = 0x10ffff
@@ -29,8 +29,7 @@ func decodeLetter(text string) (l handoff.DeadLetter, err error) {
 	return mapTexts(l, unescapeBytes), nil
 }
 
-// mapTexts returns l with fn applied to all that is text, but for the names of
-// headers.
+// mapTexts returns l with fn applied to all texts but the names of headers.
 func mapTexts(l handoff.DeadLetter, fn func(string) string) handoff.DeadLetter {
 	for _, text := range []*string{&l.ID, &l.Task, &l.Queue, &l.Kind, &l.HandoffID, &l.Target, &l.LastErr, &l.Key, &l.Method, &l.ServiceAccount, &l.Audience} {
 		*text = fn(*text)

@@ -48,10 +48,9 @@ var (
 	keyFreeScript  = newVitalScript(recordLua + parseLua + keyFreeLua)
 )
 
-// script is Lua that Redis runs atomically, known to it by its hash. A server
-// that does not know it, for it restarted, failed over or was told to forget,
-// answers NOSCRIPT and gets the source. redis.Script does the same, but not for
-// a command in a pipeline.
+// script is a Lua script, called by its hash. A server that does not know it,
+// after a restart, a failover or SCRIPT FLUSH, responds NOSCRIPT and is sent the
+// source. redis.Script does the same, but not in a pipeline.
 type script struct {
 	source string
 	hash   any     // a string, put into an interface once and not for each call
@@ -108,12 +107,12 @@ func (s *script) call(ctx context.Context, keys []string, args ...string) *redis
 	return command(ctx, "evalsha", s.hash, keys, args)
 }
 
-// load makes the same command for a server that does not know the script.
+// load returns the same command for a server that does not know the script.
 func (s *script) load(ctx context.Context, keys []string, args ...string) *redis.Cmd {
 	return command(ctx, "eval", s.source, keys, args)
 }
 
-// HasErrorPrefix allocates, also for no error.
+// Check for nil first: HasErrorPrefix allocates even then.
 func isUnknownScript(err error) bool { return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") }
 
 func command(ctx context.Context, name string, body any, keys, args []string) *redis.Cmd {
@@ -128,8 +127,8 @@ func command(ctx context.Context, name string, body any, keys, args []string) *r
 	return redis.NewCmd(ctx, all...)
 }
 
-// isReply says whether the error is what Redis answered, and not that it did
-// not answer.
+// isReply reports whether the error is a response of Redis, and not a missing
+// response.
 func isReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)
