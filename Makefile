@@ -53,6 +53,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s)
 chaos: ## Run 100,000 tasks while workers and Redis are killed (ten minutes)
 	@go run -C internal/integration/chaos . -tasks 100000
 
+.PHONY: simulate
+simulate: ## Simulate WORLDS (2000) new worlds, in which all goes wrong
+	@go test -count=1 -timeout 0 -v -run TestWorlds ./internal/simulate -worlds $(or $(WORLDS),2000) -first $(or $(FIRST),$(shell date +%s))
+
 .PHONY: mutants
 mutants: ## Break the library on purpose, one patch at a time, and see the tests notice
 	@go run ./internal/mutants

@@ -69,8 +69,13 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 	l := d.lease.Lease
 	l.Window = d.finalWindow()
 	complete := func() error { return d.router.config.Store.Complete(ctx, l) }
-	if err == nil && guard("Store.Complete", complete) == nil {
-		d.end(Done, nil)
+	over := err == nil || outcome == Dropped
+	if over && guard("Store.Complete", complete) == nil {
+		d.end(outcome, err)
+		return
+	}
+	if outcome == Dead {
+		d.bury([]Reason{ReasonPermanent}, errors.Join(ErrLeaseLost, err))
 		return
 	}
 	last := d.result.Info.LastAttempt() // counted, it would be claimed once more than its limit allows
@@ -78,7 +83,9 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
 		return
 	}
-	_ = guard("Store.Release", func() error { return d.router.config.Store.Release(ctx, d.lease.Lease, !last) }) // not held any more, or out of reach: then it runs out by itself
+	if !last || !over { // the last attempt is not given back once it succeeded: its lease runs out
+		_ = guard("Store.Release", func() error { return d.router.config.Store.Release(ctx, d.lease.Lease, !last) }) // not held any more, or out of reach: then it runs out by itself
+	}
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
 	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }

@@ -16,10 +16,10 @@ import (
 
 // fleet is the worker processes, and the way that dispatches find one.
 type fleet struct {
-	dir, url, sabotage string
-	emulator           string // host:port of its gRPC
-	ledger             *ledger
-	transport          *http.Transport
+	dir, url  string
+	emulator  string // host:port of its gRPC
+	ledger    *ledger
+	transport *http.Transport
 
 	mu      sync.Mutex
 	slots   []*slot
@@ -43,7 +43,7 @@ func (f *fleet) launch(s *slot) error {
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), envRole+"="+roleWorker, envDir+"="+f.dir, envRedis+"="+s.proxy.addr(),
-		envSabotage+"="+f.sabotage, envURL+"="+f.url, "CLOUD_TASKS_EMULATOR_HOST="+f.emulator, "GOMAXPROCS=2")
+		envURL+"="+f.url, "CLOUD_TASKS_EMULATOR_HOST="+f.emulator, "GOMAXPROCS=2")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

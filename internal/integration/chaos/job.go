@@ -56,15 +56,10 @@ const (
 
 const longestWork = 200 * time.Millisecond
 
-// newJob makes a job at random. If favoured is not empty, every second does
-// that.
-func newJob(random *rand.Rand, favoured string) job {
+// newJob makes a job at random.
+func newJob(random *rand.Rand) job {
 	n := random.IntN(10_000)
 	j := job{Work: time.Duration(random.Int64N(int64(longestWork)))}
-	if favoured != "" && random.IntN(2) == 0 {
-		j.Act = favoured
-		return j
-	}
 	for _, act := range acts {
 		if n -= act.share; n < 0 {
 			j.Act = act.name

@@ -30,7 +30,6 @@ func main() {
 	flag.Uint64Var(&c.seed, "seed", 0, "what goes wrong; 0 picks one")
 	flag.DurationVar(&c.limit, "limit", 10*time.Minute, "how long all of it may take")
 	flag.DurationVar(&c.trouble, "trouble", 8*time.Minute, "how long things go wrong at most")
-	flag.StringVar(&c.sabotage, "sabotage", sabotageNone, fmt.Sprintf("break the fence on purpose: one of %v", sabotages))
 	flag.Parse()
 	if c.seed == 0 {
 		c.seed = rand.Uint64()

@@ -24,8 +24,6 @@ type config struct {
 	tasks, workers int
 	seed           uint64
 	limit, trouble time.Duration
-	sabotage       string
-	act            string // what every second job does; empty: its share
 }
 
 // rig is everything that runs.
@@ -101,7 +99,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.fleet = &fleet{
-		dir: r.dir, url: "http://worker.chaos", sabotage: r.config.sabotage, ledger: r.ledger,
+		dir: r.dir, url: "http://worker.chaos", ledger: r.ledger,
 		transport: &http.Transport{MaxIdleConnsPerHost: 1000},
 	}
 	if r.tasks, err = emulator.New(emulator.Config{GRPCAddr: "127.0.0.1:0", Transport: r.fleet}); err != nil {
@@ -177,7 +175,7 @@ func (r *rig) drive(ctx context.Context) error {
 	random := rand.New(rand.NewPCG(r.config.seed, 1))
 	jobs := make([]job, r.config.tasks)
 	for i := range jobs {
-		jobs[i] = newJob(random, r.config.act)
+		jobs[i] = newJob(random)
 	}
 	troubled, calm := context.WithTimeout(ctx, r.config.trouble)
 	defer calm()

@@ -24,12 +24,11 @@ import (
 
 // What a worker process is told through its environment.
 const (
-	envRole     = "CHAOS_ROLE" // roleWorker, or unset
-	envDir      = "CHAOS_DIR"
-	envRedis    = "CHAOS_REDIS"
-	envSabotage = "CHAOS_SABOTAGE"
-	envURL      = "CHAOS_URL"
-	roleWorker  = "worker"
+	envRole    = "CHAOS_ROLE" // roleWorker, or unset
+	envDir     = "CHAOS_DIR"
+	envRedis   = "CHAOS_REDIS"
+	envURL     = "CHAOS_URL"
+	roleWorker = "worker"
 )
 
 const (
@@ -121,7 +120,7 @@ func (w *worker) newRouter(rdb *redis.Client, dir string, log io.Writer) (*hando
 	}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
-		Store:       recordingStore{sabotage(os.Getenv(envSabotage), redisstore.New(rdb, nil), rdb), w.ledger},
+		Store:       recordingStore{redisstore.New(rdb, nil), w.ledger},
 		DeadLetters: recordingLetters{redisstore.NewDeadLetters(rdb, nil), w.ledger},
 		Client:      client,
 		Lease:       lease,
