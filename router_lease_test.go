@@ -141,9 +141,13 @@ func TestWorkDoneOnALeaseNobodyTookIsStillMarked(t *testing.T) {
 // work has used up its limit.
 func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 	t.Parallel()
-	for result, want := range map[error]struct{ status, again, runs int }{
-		errBoom:               {205, 208, 1}, // buried
-		handoff.Drop(errBoom): {409, 409, 2}, // as if it had not begun
+	for result, want := range map[error]struct {
+		status int
+		reason handoff.Reason
+	}{
+		errBoom:                    {205, handoff.ReasonExhausted},
+		handoff.Permanent(errBoom): {205, handoff.ReasonPermanent},
+		handoff.Drop(errBoom):      {204, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, nil)
@@ -158,10 +162,10 @@ func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 			only := typed("1", "x")
 			only.stamp.MaxAttempts = 1
 			assert.Status(t, b.send(t, only), want.status)
-			assert.Status(t, b.send(t, only), want.again)
-			assert.Equal(t, runs, want.runs)
+			assert.Status(t, b.send(t, only), 208)
+			assert.Equal(t, runs, 1)
 			if want.status == 205 {
-				assert.Equal(t, b.onlyLetter(t).Reasons, []handoff.Reason{handoff.ReasonExhausted})
+				assert.Equal(t, b.onlyLetter(t).Reasons, []handoff.Reason{want.reason})
 			}
 		})
 	}
