@@ -25,15 +25,16 @@ type DeadLetter struct {
 	// empty without one.
 	ServiceAccount, Audience string
 
-	Header   map[string][]string // the task's own headers, without credentials and without the service's
-	Payload  []byte              // as the producer wrote it, inflated
-	Reasons  []Reason            // every one that applied, the decisive one first
-	Attempts int                 // executions begun
-	FirstAt  time.Time           // when it was first claimed
-	BuriedAt time.Time           // when it was buried
-	LastErr  string              // text of the last error; the handler's own words
-	Snoozes  int
-	Redrives int // how often it had been redriven before it died
+	Header      map[string][]string // the task's own headers, without credentials and without the service's
+	Payload     []byte              // as the producer wrote it, inflated
+	Reasons     []Reason            // every one that applied, the decisive one first
+	Attempts    int                 // executions begun
+	MaxAttempts int                 // of the work, -1 for no limit; 0: not known
+	FirstAt     time.Time           // when it was first claimed
+	BuriedAt    time.Time           // when it was buried
+	LastErr     string              // text of the last error; the handler's own words
+	Snoozes     int
+	Redrives    int // how often it had been redriven before it died
 
 	RedrivenAt time.Time // when its work was enqueued again, by DeadLetterStore.MarkRedriven; zero: it waits
 }

@@ -80,7 +80,7 @@ func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*dra
 	}
 	foreign := stamp.ID == ""
 	if foreign {
-		stamp = wire.Stamp{ID: fence.Key("redrive", letter.ID), Key: letter.Key}
+		stamp = wire.Stamp{ID: fence.Key("redrive", letter.ID), Key: letter.Key, MaxAttempts: letter.MaxAttempts}
 		if ttl := c.config.Policy.TTL; ttl > 0 {
 			stamp.Expires = now.Add(ttl)
 		}

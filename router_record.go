@@ -75,7 +75,18 @@ func (d *delivery) finalWindow() time.Duration {
 	if d.stamp.Redrives > 0 {
 		window = max(window, d.letterLife()) // its letter may be redriven once more
 	}
+	if d.mayHaveCopy() {
+		window = max(window, taskLife)
+	}
 	return window
+}
+
+// mayHaveCopy reports whether an earlier attempt may have left a copy for later
+// that no mark tells of: its worker died, or its response was lost, between the
+// copy and the mark. Such a copy comes up to 30 days later, and must find what
+// this attempt made of the work.
+func (d *delivery) mayHaveCopy() bool {
+	return d.router.config.Client != nil && !d.foreign() && d.claim.Attempt > 1
 }
 
 // deadWindow is how long work that is dead is remembered: as long as its letter,

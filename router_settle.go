@@ -200,7 +200,8 @@ func (d *delivery) snooze(err error) {
 	}
 	if serr != nil {
 		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
-		d.release(Unavailable, serr, false)
+		// A copy that may exist is counted: the next attempt must know of it.
+		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown))
 		return
 	}
 	d.complete(Snoozed, err)
@@ -356,14 +357,15 @@ func (d *delivery) letter(note burial) DeadLetter {
 		ServiceAccount: info.Caller.Email,
 		Audience:       info.Caller.Audience,
 
-		Payload:  append([]byte(nil), d.body...),
-		Reasons:  note.Reasons,
-		Attempts: note.Attempts,
-		FirstAt:  note.First,
-		BuriedAt: note.At,
-		LastErr:  note.LastErr,
-		Snoozes:  note.Snoozes,
-		Redrives: note.Redrives,
+		Payload:     append([]byte(nil), d.body...),
+		Reasons:     note.Reasons,
+		Attempts:    note.Attempts,
+		MaxAttempts: info.MaxAttempts,
+		FirstAt:     note.First,
+		BuriedAt:    note.At,
+		LastErr:     note.LastErr,
+		Snoozes:     note.Snoozes,
+		Redrives:    note.Redrives,
 	}
 }
 

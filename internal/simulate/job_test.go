@@ -73,10 +73,7 @@ func (w *world) handle(ctx context.Context, p *process, j job) error {
 		w.end(r, "busy", nil)
 		return handoff.ErrBusy
 	case info.Snoozes < 3 && j.How != "foreign":
-		lengths := []time.Duration{10 * time.Second, 10 * time.Minute, 40 * time.Minute}
-		if longSnoozes {
-			lengths = append(lengths, 30*time.Hour, 72*time.Hour)
-		}
+		lengths := []time.Duration{10 * time.Second, 10 * time.Minute, 40 * time.Minute, 30 * time.Hour, 72 * time.Hour}
 		d := lengths[int(float64(len(lengths))*w.draw(j.Work, r.n, "snooze"))]
 		w.end(r, "snoozed", nil)
 		return handoff.Snooze(d)

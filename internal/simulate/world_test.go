@@ -38,10 +38,6 @@ const (
 
 	foreignMax = 3
 
-	// What the library does not hold yet. Set to true when it does.
-	longSnoozes     = false // longer than a final mark lives: a copy whose original ended all the same
-	keysOnTwoQueues = false // leave two letters once redriven
-
 	// headerWork names the piece of work that a task is of. It is a header of
 	// the producer, so copies carry it.
 	headerWork = "Sim-Work"
@@ -443,9 +439,7 @@ func (w *world) enqueueAll(ctx context.Context) {
 			w.jobs[j.Work] = j
 			opts = append(opts, handoff.Key(j.Work))
 			_, err = w.client.Enqueue(ctx, *j, opts...)
-			if keysOnTwoQueues {
-				opts = append(opts, handoff.OnQueue("q2"))
-			}
+			opts = append(opts, handoff.OnQueue("q2"))
 			_, err2 := w.client.Enqueue(ctx, *j, opts...)
 			err = errors.Join(err, err2)
 		case 1:
