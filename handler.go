@@ -2,12 +2,14 @@ package handoff
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -76,7 +78,7 @@ func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
 		payload := new(T)
 		err := guard("UnmarshalJSON", func() error { return json.Unmarshal(body, payload) })
 		if err != nil {
-			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", *payload, withoutValue(err))
+			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", *payload, withoutValue(err, reflect.TypeFor[T]()))
 		}
 		if validates {
 			if err := guard("Validate", func() error { return validate(*payload) }); err != nil {
@@ -89,9 +91,9 @@ func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
 
 // withoutValue returns an error of encoding/json without the parts that quote
 // the body: payloads must not be in logs and errors.
-func withoutValue(err error) error {
+func withoutValue(err error, payload reflect.Type) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("field %q needs a %s (offset %d)", e.Field, e.Type, e.Offset)
+		return fmt.Errorf("field %q needs a %s (offset %d)", declaredField(payload, e.Field), e.Type, e.Offset)
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Errorf("syntax error at offset %d", e.Offset)
@@ -100,6 +102,37 @@ func withoutValue(err error) error {
 		return errors.New("its own unmarshaller panicked")
 	}
 	return errors.New("its own unmarshaller refused it")
+}
+
+// declaredField returns the beginning of a path that the fields of t declare.
+// Since Go 1.27 a path of encoding/json goes on with the keys of maps, which are
+// payload.
+func declaredField(t reflect.Type, path string) string {
+	var declared []string
+	for name := range strings.SplitSeq(path, ".") {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array {
+			t = t.Elem()
+		}
+		field, ok := fieldNamed(t, name)
+		if !ok {
+			break
+		}
+		declared, t = append(declared, name), field.Type
+	}
+	return strings.Join(declared, ".")
+}
+
+func fieldNamed(t reflect.Type, name string) (reflect.StructField, bool) {
+	if t.Kind() != reflect.Struct {
+		return reflect.StructField{}, false
+	}
+	for _, field := range reflect.VisibleFields(t) {
+		tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == cmp.Or(tag, field.Name) {
+			return field, true
+		}
+	}
+	return reflect.StructField{}, false
 }
 
 func zeroPayload[T Payload](where string) T {

@@ -383,3 +383,36 @@ func TestAStampWithoutALimitTakesTheTypes(t *testing.T) {
 	d.stamp = wire.Stamp{ID: "1"}
 	assert.Status(t, b.send(t, d), 200)
 }
+
+// bag is a payload with a map, whose keys are payload.
+type bag struct {
+	Name string         `json:"name"`
+	Sums map[string]int `json:"sums"`
+	Rows []struct {
+		Count int `json:"count"`
+	} `json:"rows"`
+}
+
+func (bag) Kind() string { return "bag" }
+
+// An error names the fields that the type declares, and no key of a map.
+func TestUndecodableNamesDeclaredFieldsOnly(t *testing.T) {
+	t.Parallel()
+	for body, says := range map[string]string{
+		`{"sums":{"S3CRET":"x"}}`:                 `field "sums" needs a int`,
+		`{"rows":[{"count":"S3CRET"}]}`:           `field "rows.count" needs a int`,
+		`{"name":7}`:                              `field "name" needs a string`,
+		`["S3CRET"]`:                              `field "" needs a`,
+		`{"sums":{"S3CRET":9999999999999999999}}`: `field "sums" needs a int`,
+	} {
+		b := newBench(t, nil)
+		handoff.Handle(b.Router, func(context.Context, bag) error { return nil })
+		d := typed("1", "x")
+		d.kind, d.body = "bag", body
+		assert.Status(t, b.send(t, d), 205)
+		letter := b.onlyLetter(t)
+		if !strings.Contains(letter.LastErr, says) || strings.Contains(letter.LastErr+b.log.String(), "S3CRET") {
+			t.Errorf("%s: the letter says %q, want %q", body, letter.LastErr, says)
+		}
+	}
+}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
+	"net/netip"
+	neturl "net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/brillconsulting/handoff/internal/target"
 )
 
 // Google is where Google publishes the keys that sign service accounts' ID
@@ -25,7 +27,7 @@ const maxJWKS = 1 << 20
 // only for loopback addresses and for single-label host names, as in a local
 // container network.
 func CheckURL(raw string) error {
-	u, err := url.Parse(raw)
+	u, err := neturl.Parse(raw)
 	if err != nil {
 		return errors.New("it is not a URL")
 	}
@@ -35,11 +37,21 @@ func CheckURL(raw string) error {
 	case u.Scheme == "https":
 	case u.Scheme != "http":
 		return errors.New("its scheme must be https")
-	case net.ParseIP(host).IsLoopback(), net.ParseIP(host) == nil && !strings.Contains(host, "."):
+	case mayBePlain(host):
 	default:
 		return errors.New("its scheme must be https: http is for localhost and names without a dot")
 	}
 	return nil
+}
+
+// mayBePlain reports whether a host is this machine, or a name that only a
+// container network has. A number is neither: resolvers read it as an IPv4
+// address.
+func mayBePlain(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.IsLoopback()
+	}
+	return !strings.Contains(host, ".") && target.IsDevelopment(host)
 }
 
 // NewTransport returns the transport that fetches keys. It keeps no connection:
@@ -64,24 +76,28 @@ func FetchFrom(url string, transport http.RoundTripper) func(context.Context) (*
 		if err != nil {
 			return nil, 0, err
 		}
+		from := req.URL.Scheme + "://" + req.URL.Host // its query may be a secret
 		res, err := client.Do(req)
+		if failed, ok := errors.AsType[*neturl.Error](err); ok {
+			return nil, 0, fmt.Errorf("GET %s: %w", from, failed.Err) // it quotes the whole URL
+		}
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, fmt.Errorf("GET %s: %w", from, err)
 		}
 		defer res.Body.Close()
 		if res.StatusCode != http.StatusOK {
-			return nil, 0, fmt.Errorf("GET %s: status %d", url, res.StatusCode)
+			return nil, 0, fmt.Errorf("GET %s: status %d", from, res.StatusCode)
 		}
 		body, err := io.ReadAll(io.LimitReader(res.Body, maxJWKS+1))
 		if err != nil {
-			return nil, 0, fmt.Errorf("GET %s: %w", url, err)
+			return nil, 0, fmt.Errorf("GET %s: %w", from, err)
 		}
 		if len(body) > maxJWKS {
-			return nil, 0, fmt.Errorf("GET %s: more than %d bytes", url, maxJWKS)
+			return nil, 0, fmt.Errorf("GET %s: more than %d bytes", from, maxJWKS)
 		}
 		keys, err := ParseKeys(body)
 		if err != nil {
-			return nil, 0, fmt.Errorf("GET %s: %w", url, err)
+			return nil, 0, fmt.Errorf("GET %s: %w", from, err)
 		}
 		return keys, freshness(res.Header), nil
 	}

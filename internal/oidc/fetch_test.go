@@ -68,6 +68,9 @@ func TestCheckURL(t *testing.T) {
 		"http://10.0.0.1/jwks":                  "https",
 		"http://127.0.0.1.example.com/jwks":     "https",
 		"http://2130706433.example.com/":        "https",
+		"http://134744072/jwks":                 "https", // 8.8.8.8
+		"http://0x8080808/jwks":                 "https",
+		"http://[fe80::1%25eth0]/jwks":          "https",
 		"ftp://localhost/jwks":                  "https",
 		"file:///etc/passwd":                    "https",
 		"https://user:pass@keys.example.com/":   "https",

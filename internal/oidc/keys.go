@@ -38,6 +38,9 @@ type jwks struct {
 // minModulus is the least size of an RS256 key, in bits (RFC 7518 §3.3).
 const minModulus = 2048
 
+// maxModulus is the greatest size of a key that verifying a signature may cost.
+const maxModulus = 16_384
+
 // ParseKeys parses a JWKS. It skips keys that cannot verify RS256: other types
 // or algorithms, encryption keys, keys without an ID, and invalid numbers. A set
 // without a usable key is an error.
@@ -79,7 +82,7 @@ func (k jwk) public() *rsa.PublicKey {
 		return nil
 	}
 	modulus, exponent := new(big.Int).SetBytes(n), new(big.Int).SetBytes(e)
-	if modulus.BitLen() < minModulus || modulus.Bit(0) == 0 ||
+	if modulus.BitLen() < minModulus || modulus.BitLen() > maxModulus || modulus.Bit(0) == 0 ||
 		!exponent.IsInt64() || exponent.Int64() < 3 || exponent.Int64() > math.MaxInt32 || exponent.Bit(0) == 0 {
 		return nil
 	}
