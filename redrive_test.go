@@ -186,6 +186,8 @@ func TestRedriveRequest(t *testing.T) {
 		header.Set(name, value)
 	}
 	letter := handoff.DeadLetter{ID: "L", Queue: "q", Method: http.MethodPost, Target: "https://hooks.example.com/in", Header: header, Payload: []byte("x")}
+	enqueued := time.Now().UnixMilli()
+	assert.Eventually(t, time.Second, func() bool { return time.Now().UnixMilli() > enqueued }, "a later stamp")
 	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
 	assert.NoError(t, err)
 	sameTask(t, original, server.taken()[1], "name", "Enqueued", "Redrives")
