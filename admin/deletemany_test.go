@@ -22,8 +22,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// deleted runs DeleteMany to its end and returns the names as they came, and
-// how each ended.
+// deleted reads DeleteMany to its end, and returns the names in order with their
+// errors.
 func deleted(seq iter.Seq2[string, error]) (names []string, errs []error) {
 	for name, err := range seq {
 		names, errs = append(names, name), append(errs, err)
@@ -31,7 +31,7 @@ func deleted(seq iter.Seq2[string, error]) (names []string, errs []error) {
 	return names, errs
 }
 
-// unbatched is what a server answers that has no batches.
+// unbatched fails calls as a server without batch calls does.
 func unbatched(method string, _ int, _ any) error {
 	if method == "BatchDeleteTasks" {
 		return status.Error(codes.Unimplemented, "unknown method BatchDeleteTasks")
@@ -39,9 +39,9 @@ func unbatched(method string, _ int, _ any) error {
 	return nil
 }
 
-// TestDeleteMany deletes the tasks of two queues, names that are gone already
-// and names that are none, with and without batches: every name comes back in
-// order, with what became of it.
+// TestDeleteMany deletes tasks of two queues, tasks that are gone and malformed
+// names, with and without batch calls. Every name is yielded in order with its
+// error.
 func TestDeleteMany(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -81,8 +81,8 @@ func TestDeleteMany(t *testing.T) {
 	}
 }
 
-// TestDeleteManySingly shows that a server without batches is asked for one
-// once, not once a chunk.
+// TestDeleteManySingly shows that the batch call is tried only once on a server
+// that does not have it.
 func TestDeleteManySingly(t *testing.T) {
 	t.Parallel()
 	a, srv, line := emulated(t)
@@ -96,8 +96,8 @@ func TestDeleteManySingly(t *testing.T) {
 	assert.Equal(t, len(srv.Tasks("emails")), 0)
 }
 
-// TestDeleteManyTwice: all of a batch is gone, which the service reports as an
-// error of the operation and says task by task in its metadata.
+// TestDeleteManyTwice deletes a batch whose tasks are all gone. The operation
+// then has an error, and its metadata the error of each task.
 func TestDeleteManyTwice(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -107,12 +107,12 @@ func TestDeleteManyTwice(t *testing.T) {
 	_, errs = deleted(a.Tasks().DeleteMany(t.Context(), slices.Values(names)))
 	for _, err := range errs {
 		assert.ErrorIs(t, err, admin.ErrNotFound)
-		assert.Equal(t, status.Code(err), codes.NotFound) // its own, not the ABORTED of all
+		assert.Equal(t, status.Code(err), codes.NotFound) // the task's own, not the operation's ABORTED
 	}
 }
 
-// slow runs its operations for a while, and may lose the answer to the first
-// request.
+// slow is a server whose operations take a while, and which may lose its first
+// response.
 type slow struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
 	longrunningpb.UnimplementedOperationsServer
@@ -167,8 +167,9 @@ func slowly(t *testing.T, srv *slow) *admin.Admin {
 	return a
 }
 
-// TestDeleteManyFollowsTheOperation through ten minutes, an answer that was
-// lost and a poll that failed. The request keeps its ID, so that it is one.
+// TestDeleteManyFollowsTheOperation waits for an operation of ten minutes,
+// through a lost response and a failed poll. The repeated request has the same
+// ID.
 func TestDeleteManyFollowsTheOperation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -187,7 +188,7 @@ func TestDeleteManyFollowsTheOperation(t *testing.T) {
 	})
 }
 
-// TestDeleteManyFails: the operation failed as a whole, and says no more.
+// TestDeleteManyFails shows the error of an operation without metadata.
 func TestDeleteManyFails(t *testing.T) {
 	t.Parallel()
 	meta, err := anypb.New(&cloudtaskspb.BatchDeleteTasksMetadata{State: cloudtaskspb.BatchDeleteTasksMetadata_FAILED})
@@ -213,8 +214,8 @@ func TestDeleteManyFails(t *testing.T) {
 	}
 }
 
-// TestDeleteManyEndsWithItsContext: names that were taken are told of, and no
-// more are taken.
+// TestDeleteManyEndsWithItsContext shows that names that were read are yielded,
+// and no more are read.
 func TestDeleteManyEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -237,7 +238,7 @@ func TestDeleteManyEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestDeleteManyLeft: whoever leaves the loop stops the deletion.
+// TestDeleteManyLeft shows that leaving the loop stops the deletion.
 func TestDeleteManyLeft(t *testing.T) {
 	t.Parallel()
 	a, srv, line := emulated(t)

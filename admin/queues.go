@@ -27,7 +27,7 @@ const (
 	Disabled State = "DISABLED" // by a queue.yaml without the queue; ended by Resume
 )
 
-// Queue is a queue as the service has it.
+// Queue is a queue of the service.
 type Queue struct {
 	Name     string // resource name
 	State    State

@@ -59,7 +59,7 @@ func TestTaskOfAPayload(t *testing.T) {
 	assert.Equal(t, task.Kind, "welcome")
 }
 
-// TestTaskOfAnother shows a task that came another way, to App Engine.
+// TestTaskOfAnother shows an App Engine task that handoff did not create.
 func TestTaskOfAnother(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -165,7 +165,8 @@ func TestTaskList(t *testing.T) {
 	}
 }
 
-// TestTaskPage: each page is one call, and goes on where the one before ended.
+// TestTaskPage shows that each page is one call and continues after the page
+// before.
 func TestTaskPage(t *testing.T) {
 	t.Parallel()
 	a, srv, line := emulated(t)
@@ -224,8 +225,8 @@ func (s *endless) ListTasks(_ context.Context, req *cloudtaskspb.ListTasksReques
 	return resp, nil
 }
 
-// TestListOfManyTasks: 100,000 tasks come in a hundred pages, none of which is
-// asked for before the one before it was consumed, so that memory is flat.
+// TestListOfManyTasks lists 100,000 tasks in a hundred pages. A page is
+// requested only after the one before was consumed, so memory does not grow.
 func TestListOfManyTasks(t *testing.T) {
 	t.Parallel()
 	srv := &endless{tasks: 100_000}
@@ -247,7 +248,7 @@ func TestListOfManyTasks(t *testing.T) {
 	assert.Equal(t, srv.pages.Load(), 100)
 }
 
-// TestListFailsHalfway shows that what came before a failure was yielded, and
+// TestListFailsHalfway shows that the tasks before a failure are yielded, and
 // that the failure ends the list.
 func TestListFailsHalfway(t *testing.T) {
 	t.Parallel()
@@ -275,8 +276,8 @@ func TestListFailsHalfway(t *testing.T) {
 	assert.Equal(t, sum.Tasks, 2000)
 }
 
-// TestExecution follows a task through two failures, one of them without an
-// answer.
+// TestExecution follows a task through two failures, one of them without a
+// response.
 func TestExecution(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -315,7 +316,7 @@ func TestExecution(t *testing.T) {
 		assert.Equal(t, e.Last.Message, "INTERNAL(13): HTTP status code 502")
 		assert.Equal(t, e.Last.RespondedAt.Before(e.Last.DispatchedAt), false)
 
-		<-begun // the second, which gets no answer in time
+		<-begun // the second, which gets no response in time
 		time.Sleep(10*time.Minute + time.Millisecond)
 		synctest.Wait()
 		e = execution()

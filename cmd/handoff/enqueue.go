@@ -41,7 +41,7 @@ func (*tasksEnqueue) Help() string {
 	return "To run a handler of a handoff router, send its payload to where the router is mounted, followed by the kind: https://worker.example.com/tasks/welcome-email"
 }
 
-// receiptJSON is a task that was created, or of which there was one already.
+// receiptJSON is the JSON of a created task, or of a duplicate.
 type receiptJSON struct {
 	ID          string     `json:"id,omitempty"`
 	Name        string     `json:"name,omitempty"`
@@ -56,7 +56,7 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 	if err != nil {
 		return err
 	}
-	// A Request has its own target, but a client has one too.
+	// NewClient needs a target, which a Request does not use.
 	unused := handoff.AppEngineTarget{}
 	return tasks.client(ctx, unused, func(client *handoff.Client) error {
 		receipt, err := client.EnqueueRequest(ctx, request, c.options()...)

@@ -8,21 +8,20 @@ import (
 )
 
 const (
-	// restTick is how often the program is asked whether it is at rest.
+	// restTick is how often the program checks whether it is idle.
 	restTick = 2 * time.Second
-	// restTicks is how long it must have been: until the connections to workers,
-	// which are closed after four seconds, have gone too.
+	// restTicks is for how many ticks it must have been idle. Idle connections to
+	// workers are closed after four seconds, so their memory is unused by then too.
 	restTicks = 3
-	// restBytes is what a program at rest allocates in a tick at most: a queue is
-	// looked at now and then.
+	// restBytes is the most that an idle program allocates in a tick.
 	restBytes = 1 << 20
-	// busyBytes is what a burst of work allocates at least.
+	// busyBytes is the least that a burst of work allocates.
 	busyBytes = 16 << 20
 )
 
 // returnMemory returns unused memory to the system after each burst of work,
-// until ctx is done. Go collects garbage as the heap grows. At rest it does not
-// grow, and for minutes the emulator would stay as large as it ever was.
+// until ctx ends. Go collects garbage when the heap grows. In an idle program it
+// does not grow, so its memory would stay at the peak for minutes.
 func returnMemory(ctx context.Context) {
 	tick := time.NewTicker(restTick)
 	defer tick.Stop()
@@ -46,7 +45,7 @@ func returnMemory(ctx context.Context) {
 	}
 }
 
-// allocated is how many bytes the program has allocated since it began.
+// allocated returns how many bytes the program has allocated since its start.
 func allocated() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)

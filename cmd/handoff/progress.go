@@ -12,11 +12,11 @@ const (
 	redrawEvery = 100 * time.Millisecond // on a terminal
 	tellEvery   = 5 * time.Second        // elsewhere, in lines
 	barWidth    = 30
-	atOnce      = 8  // how many of many are worked on at a time
-	toldErrors  = 10 // of many that failed; the rest is counted
+	atOnce      = 8  // items in progress at the same time
+	toldErrors  = 10 // errors printed; further ones are only counted
 )
 
-// progress shows how far long work is: as a bar on a terminal, in lines
+// progress shows the progress of long work: as a bar on a terminal, in lines
 // elsewhere.
 type progress struct {
 	con   *console
@@ -32,7 +32,7 @@ func newProgress(con *console, verb string, total int) *progress {
 	return &progress{con: con, verb: verb, total: total, shown: time.Now()}
 }
 
-// step counts one that is over, and lets tell write about it.
+// step counts an item that is done, and calls tell, which may print it.
 func (p *progress) step(err error, tell func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,10 +75,10 @@ func (p *progress) clear() {
 	}
 }
 
-// each does something to many items, several at a time, and shows how far it
-// is. It goes on after failures and reports them. When ctx ends it begins no
-// more, and finishes those that it has begun: do gets a context that lasts.
-// tell is called for one item at a time, when it is over.
+// each calls do for every item, several at a time, and shows the progress. It
+// continues after failures, and prints them. When ctx ends it starts no more
+// items and finishes those in progress: the context of do does not end with ctx.
+// tell is called for each finished item, one at a time.
 func each[T, R any](ctx context.Context, con *console, verb string, items []T, do func(context.Context, T) (R, error), tell func(T, R, error)) error {
 	p := newProgress(con, verb, len(items))
 	lasting := context.WithoutCancel(ctx)
@@ -99,7 +99,7 @@ func each[T, R any](ctx context.Context, con *console, verb string, items []T, d
 	return p.end(ctx)
 }
 
-// end sums up.
+// end prints the totals and returns the error of the command.
 func (p *progress) end(ctx context.Context) error {
 	p.clear()
 	sum := fmt.Sprintf("%d of %d %s", p.done, p.total, p.verb)
@@ -116,8 +116,8 @@ func (p *progress) end(ctx context.Context) error {
 	return nil
 }
 
-// during shows that something takes its time while do runs: seconds that
-// pass on a terminal, a line now and then elsewhere.
+// during shows that do is still running: by the seconds elapsed on a terminal,
+// by a line every few seconds elsewhere.
 func (c *console) during(what string, do func() error) error {
 	every := tellEvery
 	if c.redraw {

@@ -7,7 +7,7 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// chosenLetters are those that are named, or those that fit a filter.
+// chosenLetters selects letters, by their IDs or by a filter.
 type chosenLetters struct {
 	letterFilter
 
@@ -16,8 +16,8 @@ type chosenLetters struct {
 	DryRun bool     `help:"Only list the letters that it would be about."`
 }
 
-// checkChoice wants one way of choosing, so that an empty variable in a script does
-// not choose everything.
+// checkChoice requires IDs or a filter, so that an empty variable in a script
+// does not select all letters.
 func (c *chosenLetters) checkChoice() error {
 	filtered := c.letterFilter != letterFilter{}
 	switch {
@@ -29,8 +29,8 @@ func (c *chosenLetters) checkChoice() error {
 	return nil
 }
 
-// find returns their IDs, so that letters that are buried meanwhile are not
-// among them. In a dry run it lists the letters, and returns none.
+// find returns the IDs of the selected letters, which excludes letters that are
+// buried later. In a dry run it prints the letters and returns none.
 func (c *chosenLetters) find(ctx context.Context, con *console, dead *deadCmd, store *redisstore.DeadLetters) ([]string, error) {
 	if len(c.IDs) > 0 && !c.DryRun {
 		return c.IDs, nil

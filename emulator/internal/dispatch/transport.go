@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// idleTime is shorter than what workers keep idle connections for: five
-	// seconds in Node, the shortest of the common ones. A connection that the
-	// worker is just closing is not used.
+	// idleTime is how long idle connections are kept. It is shorter than in the
+	// common workers (five seconds in Node), so that a dispatch never uses a
+	// connection that the worker is closing.
 	idleTime = 4 * time.Second
 	// maxIdle is the number of idle connections to one host: what a queue with
 	// the default limits has in flight at ordinary times.
 	maxIdle = 512
 )
 
-// NewTransport returns the transport for targets reached over the network: Go's
-// own as the program has set it up, with more connections to one host. With
+// NewTransport returns the transport for targets reached over the network: a
+// copy of http.DefaultTransport, with more connections to one host. With
 // insecure it accepts any certificate. Call CloseIdleConnections when done.
 func NewTransport(insecure bool) *http.Transport {
 	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
