@@ -36,7 +36,8 @@ func createTasks(t testing.TB, srv *emulator.Server, queue string, count int, in
 	return names
 }
 
-// setPurgeTime alters the answer of a server that purges at once.
+// setPurgeTime changes the purge time in the response of an emulator, which
+// purges at once.
 func setPurgeTime(reply any, at time.Time) {
 	if !at.IsZero() {
 		reply.(*cloudtaskspb.Queue).PurgeTime = timestamppb.New(at)

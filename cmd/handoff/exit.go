@@ -14,15 +14,15 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errDiffers is how queues diff says that it found differences, which its
-// output has told.
+// errDiffers is the error of queues diff if there are differences, which its
+// output has shown.
 var errDiffers = errors.New("the queues differ")
 
-// errToldAlready is a failure whose errors are on stderr.
+// errToldAlready is a failure whose errors were printed to stderr.
 var errToldAlready = errors.New("failed")
 
-// fail tells an error, a line for each of those that are joined in it, and
-// returns the exit code. The codes are documented in main.go.
+// fail prints an error, one line for each of its joined errors, and returns the
+// exit code. The codes are documented in main.go.
 func (c *console) fail(ctx context.Context, err error) int {
 	var stopped interruption
 	switch {
@@ -44,7 +44,7 @@ func (c *console) fail(ctx context.Context, err error) int {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// partial is an error that says how far the work got before it was interrupted.
+// partial is the error of interrupted work. done says how far it got.
 type partial struct{ done string }
 
 func (p partial) Error() string { return p.done }

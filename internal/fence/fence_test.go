@@ -8,15 +8,15 @@ import (
 	"github.com/brillconsulting/handoff/internal/fence"
 )
 
-// What is derived must never change: records and task names of before an
-// upgrade are looked up by it after.
+// Hashes must never change: after an upgrade, records and task names from before
+// it are looked up by them.
 func TestNamesStay(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, fence.Key("id", "ABC"), "wLCbUJOqPyFbsCDplm4CQQ")
 	assert.Equal(t, fence.TaskID("key", "order", "1001"), "ba68e5365878c097ae4ab7f010e29277a11637c5f1048d5d48a85b421026d3cd")
 }
 
-// Each part of a piece of work makes it another.
+// Work that differs in any part is other work.
 func TestWork(t *testing.T) {
 	t.Parallel()
 	whole := fence.Work{Project: "a", Kind: "a", Method: "a", URL: "a", Key: "a", Period: "a"}
@@ -29,8 +29,7 @@ func TestWork(t *testing.T) {
 	assert.Equal(t, len(keys), 2*(1+reflect.TypeFor[fence.Work]().NumField()))
 }
 
-// An ID is its own key if it was made here, and one of any other form is hashed
-// to the form of a key.
+// An ID made by NewID is its own key; any other ID is hashed to a key.
 func TestIDKey(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{fence.NewID(), fence.Key("redrive", "a.0")} {
