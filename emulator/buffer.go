@@ -14,8 +14,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/rest"
 )
 
-// bufferMethod is what BufferTask would be called as an RPC. It is none: the
-// service has it over REST only (docs/cloud-tasks.md#3.4).
+// bufferMethod is the name that BufferTask would have as an RPC. The service has
+// it over REST only (docs/cloud-tasks.md#3.4).
 const bufferMethod = "/google.cloud.tasks.v2.CloudTasks/BufferTask"
 
 // bufferRoutes are the paths of BufferTask: with a task ID, without one as the
@@ -34,7 +34,7 @@ func (s *Server) bufferRoutes() []rest.Route {
 	return routes
 }
 
-// bufferTask creates a task from a request: its body, unpacked, becomes the
+// bufferTask creates a task from a request: its body, decompressed, becomes the
 // task's, the URL is the queue's. Whether the service passes on any of the request's
 // headers is unknown; Content-Type is passed on here, since the body means
 // nothing without it.

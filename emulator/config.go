@@ -56,10 +56,10 @@ type Config struct {
 	// that keeps connections open. Redirects are never followed.
 	Transport http.RoundTripper
 
-	// AppEngine says where the services of App Engine tasks are: base URLs
+	// AppEngine has the addresses of App Engine services: base URLs
 	// such as "http://localhost:8080" by SERVICE, SERVICE/VERSION or
-	// SERVICE/VERSION/INSTANCE; the most specific one counts, and "default"
-	// answers for services without one. Not needed where a Handler or a
+	// SERVICE/VERSION/INSTANCE; the most specific one counts, and services without
+	// one have that of "default". Not needed where a Handler or a
 	// Transport takes every dispatch: theirs have the Host of the App Engine
 	// service. Without either, dispatches of App Engine tasks fail; they never
 	// leave for the real App Engine.
@@ -117,14 +117,14 @@ type Config struct {
 	// remembered for [Server.Dispatches]. Defaults to 1000. Negative: none.
 	History int
 
-	// Throttle slows a queue down when its targets answer 429 or 503, as the
+	// Throttle slows a queue down when its targets respond with 429 or 503, as the
 	// service does: the effective rate halves, and recovers, and Retry-After
-	// is kept to. How much exactly the service does is not known, which is
-	// why the default is not to.
+	// is respected. How much exactly the service does is not known, so the
+	// default is false.
 	Throttle bool
 
-	// Logger is told of every dispatch and every API call, of failed ones at
-	// level Info, of others at Debug, and of panics of Handler at Error.
+	// Logger logs every dispatch and every API call: failed ones at level Info,
+	// others at Debug, and panics of Handler at Error.
 	// Tokens, headers and bodies are never logged. Defaults to silence.
 	Logger *slog.Logger
 }
@@ -186,8 +186,7 @@ func (cfg *Config) complete() {
 	}
 }
 
-// orDefault reads a setting of which zero is the default and a negative
-// number is none.
+// orDefault returns def for zero, and zero for a negative number.
 func orDefault[T time.Duration | int](v, def T) T {
 	if v == 0 {
 		return def

@@ -42,7 +42,7 @@ func (s *Server) Reset() {
 // are now: with the configuration that they have now, running and empty.
 func (s *Server) KeepQueues() { s.service.Keep() }
 
-// progress is the response to both requests.
+// progress is the body of both responses.
 type progress struct {
 	Settled bool   `json:"settled"`
 	Left    int    `json:"left"` // tasks and running dispatches that Wait waits for

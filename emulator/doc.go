@@ -6,14 +6,13 @@
 //	srv := emulator.RunT(t, emulator.Config{Handler: myHandler})
 //	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
 //
-// It keeps the rules that Google documents and those that were recorded from
-// the real service; where neither says anything, README.md lists what was
-// chosen.
+// It follows what Google documents and what was recorded from the real service.
+// README.md lists what had to be chosen where nothing is known.
 //
 // # Time
 //
 // There is no clock to inject and nothing to fast-forward: the server uses
 // package time, so delays are real. Inside a testing/synctest bubble, where a
-// server with a Handler needs no socket, they are virtual: a task scheduled for tomorrow that fails
-// three times is over in milliseconds.
+// server with a Handler needs no socket, they are virtual: a task scheduled for
+// tomorrow that fails three times has ended in milliseconds.
 package emulator

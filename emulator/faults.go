@@ -25,16 +25,15 @@ type CallFault struct {
 	// Times is how many calls it applies to. Defaults to all until it is removed.
 	Times int
 
-	// Delay passes before anything else happens, or until the call's
-	// deadline.
+	// Delay is how long the call waits first, at most until its deadline.
 	Delay time.Duration
 
 	// Code is the error that the call fails with, instead of being carried
 	// out. Defaults to none.
 	Code codes.Code
 
-	// LoseResponse carries the call out and then fails it with UNAVAILABLE:
-	// the caller cannot know that it was.
+	// LoseResponse carries the call out and then fails it with UNAVAILABLE, so
+	// that the caller cannot know that it was carried out.
 	LoseResponse bool
 }
 
@@ -54,11 +53,10 @@ type DispatchFault struct {
 	// removed.
 	Times int
 
-	// Delay passes before anything else happens, within the dispatch
-	// deadline.
+	// Delay is how long the dispatch waits first, at most until its deadline.
 	Delay time.Duration
 
-	// Status is the response, in place of the target's, which sees nothing.
+	// Status is the HTTP status of the response. The target is not called.
 	// Defaults to none.
 	Status int
 

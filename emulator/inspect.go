@@ -22,14 +22,14 @@ func (s *Server) Tasks(queue string) []*cloudtaskspb.Task {
 	return nil
 }
 
-// Dispatch is one dispatch of a task.
+// Dispatch is one request that was sent for a task.
 type Dispatch struct {
 	Schedule time.Time // when it was due
 	Dispatch time.Time // when it began
-	Response time.Time // when the response was there; zero while or when there is none
-	Status   int       // HTTP status of the response; 0 while or when there is none
+	Response time.Time // when the response arrived; zero without one
+	Status   int       // HTTP status of the response; 0 without one
 	Timeout  bool      // no response came by the dispatch deadline
-	Err      string    // why there is no response; "" while it runs
+	Err      string    // why there is no response; "" while the dispatch is in flight
 }
 
 // Dispatches returns the dispatches of a task, given by its full name, oldest

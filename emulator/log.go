@@ -10,8 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// logCall tells the logger of an API call: what was asked of which resource,
-// and how it ended. The texts of errors are left out, since they may quote what
+// logCall logs an API call: its method, its resource, and its code. The texts of errors are left out, since they may quote what
 // was sent.
 func (s *Server) logCall(ctx context.Context, method string, req, resp any, err error) {
 	level := slog.LevelDebug

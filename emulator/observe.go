@@ -7,13 +7,13 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/names"
 )
 
-// Life is what a task has lived through.
+// Life is the history of one task.
 type Life struct {
 	Name          string // full name
 	Target        string // URL that it is dispatched to; empty until a dispatch has ended
 	Created       time.Time
-	Ended         time.Time  // zero: it has not
-	End           End        // empty: it has not
+	Ended         time.Time  // zero if it has not
+	End           End        // empty if it has not
 	DispatchCount int        // dispatches begun
 	Dispatches    []Dispatch // oldest first: the last hundred
 }
@@ -30,9 +30,9 @@ const (
 	TooOld    = End(engine.TooOld)  // past the age limit of its queue
 )
 
-// Life returns what a task, given by its full name, has lived through. It is
-// known of the tasks that have not ended, and of those that were dispatched and
-// ended last (see Config.History); false says that it is not.
+// Life returns the history of a task, given by its full name, and reports whether
+// it is known: for tasks that have not ended, and for those that were dispatched
+// and ended last (see Config.History).
 func (s *Server) Life(task string) (Life, bool) {
 	queue, id, _ := names.SplitTask(task)
 	q := s.find(queue)
@@ -46,8 +46,8 @@ func (s *Server) Life(task string) (Life, bool) {
 	return lifeOf(q.Name(), l), true
 }
 
-// Ended returns what the tasks of a queue that ended last have lived through,
-// the latest first, at most limit. Tasks that were never dispatched are not
+// Ended returns the history of the tasks of a queue that ended last, the latest
+// first, at most limit. Tasks that were never dispatched are not
 // among them. queue is as for [Server.Tasks].
 func (s *Server) Ended(queue string, limit int) []Life {
 	q := s.find(queue)
@@ -85,7 +85,7 @@ func lifeOf(queue string, l engine.Life) Life {
 
 // Activity is what a queue did in the last five minutes.
 type Activity struct {
-	Since   time.Time // nothing is known of before
+	Since   time.Time // nothing is known of the time before
 	Seconds []Second  // in the order of time, without those in which nothing happened
 }
 
@@ -94,7 +94,7 @@ type Second struct {
 	At time.Time // its beginning
 
 	Dispatched int
-	LagSum     time.Duration // by which the dispatches came after their schedule, together
+	LagSum     time.Duration // sum of the delays of dispatches after their schedule times
 	LagMax     time.Duration // the longest
 
 	Succeeded  int // responses of 2xx
@@ -103,7 +103,8 @@ type Second struct {
 	Unanswered int // dispatches that ended without a response
 }
 
-// Activity returns what a queue did lately; false: there is no such queue.
+// Activity returns what a queue did lately, and reports whether there is such a
+// queue.
 // queue is as for [Server.Tasks].
 func (s *Server) Activity(queue string) (Activity, bool) {
 	q := s.find(queue)

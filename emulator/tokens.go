@@ -6,9 +6,9 @@ import "time"
 // Key Set in the form of https://www.googleapis.com/oauth2/v3/certs.
 func (s *Server) JWKS() []byte { return s.tokens.JWKS() }
 
-// RotateKey signs tokens from now on with a new key. [Server.JWKS] has it
-// beside those before it, as Google's does after a rotation; whoever keeps an
-// older set meets a key ID that is not in it.
+// RotateKey signs further tokens with a new key. [Server.JWKS] has it beside the
+// old ones, as Google's has after a rotation. A receiver that has cached the old
+// set sees a key ID that is not in it.
 func (s *Server) RotateKey() error { return s.tokens.Rotate() }
 
 // Token returns an OIDC token like those that dispatches carry: signed by

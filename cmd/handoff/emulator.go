@@ -40,7 +40,7 @@ type emulatorCmd struct {
 	History     int           `default:"1000" help:"How many ended tasks of each queue are remembered, for the dashboard (${default})."        placeholder:"N"`
 	Throttle    bool          `help:"Slow a queue down when its workers respond with 429 or 503."`
 
-	AppEngine  map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default answers for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
+	AppEngine  map[string]string `help:"Where an App Engine service is: SERVICE[/VERSION[/INSTANCE]]=URL. default is for the others. Repeatable." mapsep:"none" placeholder:"SERVICE=URL"`
 	DefaultURL string            `help:"Where tasks with an empty URL go, as firebase-admin creates them. {project}, {location} and {queue} stand for those of the task." placeholder:"URL"`
 	Insecure   bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
 

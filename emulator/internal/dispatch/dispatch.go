@@ -1,5 +1,5 @@
-// Package dispatch turns dispatches of tasks into HTTP requests like those of
-// the service, and their responses into outcomes (docs/cloud-tasks.md#9, #10, #11).
+// Package dispatch sends tasks as HTTP requests like those of the service, and
+// turns their responses into outcomes (docs/cloud-tasks.md#9, #10, #11).
 package dispatch
 
 import (
@@ -16,15 +16,15 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/token"
 )
 
-// Dispatcher sends dispatches to their targets.
+// Dispatcher sends tasks to their targets.
 type Dispatcher struct {
 	Transport http.RoundTripper
 	Tokens    *token.Minter
 	Log       *slog.Logger
 	Strict    bool // send no token over http, not even for development
 
-	// AppEngine says where App Engine services are. AnyHost reports whether
-	// those without an address may be asked for by their own host.
+	// AppEngine has the addresses of App Engine services. AnyHost reports whether
+	// requests to services without one may be sent, with their own host.
 	AppEngine appengine.Addresses
 	AnyHost   func() bool
 }
@@ -33,8 +33,8 @@ type Dispatcher struct {
 // read to keep the connection; after more it is closed.
 const drained = 256 << 10
 
-// Dispatch makes one dispatch. Redirects are not followed: a 3xx is a failed
-// dispatch, as recorded from the service (docs/cloud-tasks.md#9.5).
+// Dispatch sends one request. Redirects are not followed: a 3xx is a failure, as
+// recorded from the service (docs/cloud-tasks.md#9.5).
 func (d *Dispatcher) Dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
 	out := d.dispatch(ctx, a)
 	level := slog.LevelDebug

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// Handler is an http.RoundTripper that answers from an http.Handler in the
-// same process, without a socket. As over a connection, the handler learns
+// Handler is an http.RoundTripper that calls an http.Handler in the same
+// process, without a socket. As over a connection, the handler learns
 // of a missed deadline by its context, and a panic costs the response.
 // Until it is given a handler it leaves the requests to Fallback.
 type Handler struct {
@@ -24,7 +24,7 @@ type Handler struct {
 	running sync.WaitGroup
 }
 
-// Set gives the handler that answers from now on.
+// Set sets the handler of all further requests.
 func (h *Handler) Set(handler http.Handler) { h.handler.Store(&handler) }
 
 // IsSet reports whether there is a handler.

@@ -35,9 +35,9 @@ func BufferURL(o *cloudtaskspb.UriOverride) (*url.URL, error) {
 	return target.Parse(u.String())
 }
 
-// override applies the URI override of a queue (docs/cloud-tasks.md#9.8). Its mode
-// says whether it replaces what the task has or only gives what the task lacks:
-// scheme and host a task never lacks, a path of "/" is none.
+// override applies the URI override of a queue (docs/cloud-tasks.md#9.8). In the
+// mode IF_NOT_EXISTS it sets only what the task does not have. Every task has a
+// scheme and a host; a path of "/" counts as none.
 func override(u *url.URL, o *cloudtaskspb.UriOverride) {
 	always := o.GetUriOverrideEnforceMode() != cloudtaskspb.UriOverride_IF_NOT_EXISTS
 	if o.Scheme != nil && always {

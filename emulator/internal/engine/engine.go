@@ -17,8 +17,7 @@ import (
 	"time"
 )
 
-// Why an operation was refused. The texts that clients see are the
-// caller's business.
+// Reasons to refuse an operation. The caller writes the texts for clients.
 var (
 	ErrQueueMissing = errors.New("emulator: no such queue")
 	ErrQueueExists  = errors.New("emulator: queue exists")
@@ -30,11 +29,11 @@ var (
 	ErrClosed       = errors.New("emulator: closed")
 )
 
-// Config is what an engine is told. All fields are required but those with a
+// Config configures an engine. All fields are required but those with a
 // meaning of zero.
 type Config struct {
-	// Dispatch makes one dispatch and returns when it is over. It must
-	// honour its context, which also carries the dispatch deadline.
+	// Dispatch sends one request and returns when it has ended. It must honour
+	// its context, which also carries the dispatch deadline.
 	Dispatch func(context.Context, *Dispatch) Outcome
 
 	TombstoneTTL time.Duration // how long a task name stays reserved, unless its queue says; 0: not at all
@@ -56,11 +55,11 @@ type Engine struct {
 	epoch  *epoch
 
 	held    atomic.Bool // no dispatch begins any more
-	stopped atomic.Bool // nobody needs to wait any more
+	stopped atomic.Bool // Wait fails if tasks are left
 	settled settled
 }
 
-// epoch is the time between two resets: what its dispatches have in common.
+// epoch is the time between two resets, and the dispatches that began in it.
 type epoch struct {
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -86,7 +85,7 @@ func New(cfg Config) *Engine {
 	return e
 }
 
-// Queue returns the queue of this full name, nil when there is none.
+// Queue returns the queue of this full name, or nil.
 func (e *Engine) Queue(name string) *Queue {
 	if q, ok := e.queues.Load(name); ok {
 		return q.(*Queue)
@@ -126,8 +125,8 @@ func (e *Engine) Create(d Definition) (*Queue, error) {
 	return q, nil
 }
 
-// Delete removes a queue with all its tasks. Dispatches in flight run on and
-// change nothing any more (what the service does with them is unknown).
+// Delete removes a queue with all its tasks. Dispatches in flight run on, without
+// effect. What the service does with them is unknown.
 func (e *Engine) Delete(name string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

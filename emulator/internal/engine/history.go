@@ -63,7 +63,7 @@ func (h *history) find(id string) *finished {
 	return nil
 }
 
-// Life is what a task has lived through.
+// Life is the history of one task.
 type Life struct {
 	ID            string
 	Target        string // URL of its dispatches; empty until one has ended
@@ -91,8 +91,8 @@ func (f *finished) copy() Life {
 	return l
 }
 
-// Life returns what a task has lived through: one that is in the queue, or
-// one that has ended, as long as the queue remembers it.
+// Life returns the history of a task in the queue, or of one that has ended, as
+// long as the queue remembers it.
 func (q *Queue) Life(id string) (Life, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

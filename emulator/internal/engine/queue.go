@@ -217,8 +217,8 @@ func (q *Queue) Get(id string) (Task, error) {
 }
 
 // List returns up to n tasks with a sequence number of from or more, in
-// order of creation, and where the next page begins, 0 if there is none. The
-// page is cut short when its messages exceed so many bytes.
+// order of creation, and where the next page begins, or 0. A page ends early when
+// it has more than this many bytes.
 func (q *Queue) List(from uint64, n, bytes int) (page []Task, next uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -61,7 +61,7 @@ func (r *recent) ended(o Outcome, now int64) {
 	}
 }
 
-// responses counts the responses of the last so many seconds, good and bad.
+// responses counts the responses in the time before now, good and bad.
 func (r *recent) responses(now int64, in time.Duration) (n int) {
 	first := (now - int64(in)) / int64(time.Second)
 	for _, s := range r.seconds {

@@ -8,7 +8,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// Dispatch is one dispatch of a task, as handed to [Config.Dispatch].
+// Dispatch is a request that is due, as given to [Config.Dispatch].
 type Dispatch struct {
 	Queue    *cloudtaskspb.Queue // the queue's configuration now; read only
 	QueueID  string
@@ -22,7 +22,7 @@ type Dispatch struct {
 	Previous   Outcome
 }
 
-// run is a dispatch under way.
+// run is a dispatch in flight.
 type run struct {
 	queue    *Queue
 	t        *task
@@ -213,8 +213,8 @@ func (l *life) end(r *run, o Outcome, now int64) {
 }
 
 // decide deletes the task, or puts it back for its next dispatch. While
-// RunTask has a second dispatch of it running, the last one to end decides;
-// success decides at once.
+// RunTask has a second dispatch of it in flight, the last one to end decides.
+// A success decides at once.
 func (q *Queue) decide(r *run, o Outcome, now int64) {
 	t := r.t
 	if o.OK() {
@@ -256,7 +256,7 @@ func (q *Queue) Run(id string) (Task, error) {
 	}
 	now := time.Now().UnixNano()
 	// A waiting task leaves the agenda, so that falling due does not
-	// dispatch it a second time beside this dispatch.
+	// dispatch it a second time beside this one.
 	q.agenda.remove(t)
 	t.due = now
 	q.begin(t, now, true)

@@ -21,8 +21,7 @@ const (
 // formula fits every value seen; those between are unproven (docs/cloud-tasks.md#6.2).
 func DefaultBurst(rate float64) int32 { return max(10, int32(rate/5)) }
 
-// Definition is all that can be said of a queue: what every version of the
-// API knows, and what v2beta3 adds to it (docs/cloud-tasks.md#5.1).
+// Definition is the configuration of a queue: that of v2, and what v2beta3 adds (docs/cloud-tasks.md#5.1).
 type Definition struct {
 	Queue *cloudtaskspb.Queue // replaced, never changed
 

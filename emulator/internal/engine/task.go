@@ -23,7 +23,7 @@ type task struct {
 	gone    bool   // no longer in the queue; a dispatch may still run
 }
 
-// life is what a task has lived through.
+// life is the history of one task.
 type life struct {
 	count      int32 // of dispatches
 	responses  int32
@@ -34,7 +34,8 @@ type life struct {
 	dispatches []record
 }
 
-// Most dispatches whose records are kept with a task; the oldest go first.
+// keptDispatches is the number of records that are kept with a task. The oldest
+// are dropped first.
 const keptDispatches = 100
 
 // Record is one dispatch of a task, in flight or ended.
@@ -62,8 +63,7 @@ func (r record) copy() Record {
 	return c
 }
 
-// Outcome is what became of a dispatch. The zero Outcome is that of one
-// that still runs.
+// Outcome is the result of a dispatch. It is zero while the dispatch is in flight.
 type Outcome struct {
 	Status  int    // HTTP status; 0 without a response
 	Timeout bool   // no response by the dispatch deadline

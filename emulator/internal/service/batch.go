@@ -27,7 +27,7 @@ const (
 	maxBatchDelete = 1000
 )
 
-// version is what the messages of an operation are said in.
+// version is the API version of the messages of an operation.
 type version struct {
 	name string
 	say  func(proto.Message) proto.Message // from v2
@@ -167,8 +167,8 @@ func operationName(queue, requestID string) (string, error) {
 	return location + "/operations/" + requestID, nil
 }
 
-// finished is an operation that is done: with a response, or, when nothing of
-// it succeeded, with the documented error.
+// finished returns an operation that is done, with a response, or with the
+// documented error if nothing of it succeeded.
 func finished(name string, meta, response proto.Message) (*longrunningpb.Operation, error) {
 	op := &longrunningpb.Operation{Name: name, Done: true}
 	var err error

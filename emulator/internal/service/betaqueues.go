@@ -102,7 +102,7 @@ const (
 	maxTombstoneTTL = 9 * 24 * time.Hour
 )
 
-// definitionOf reads what a caller says of a queue. It shares nothing with it.
+// definitionOf reads the queue of a request. It shares nothing with it.
 func definitionOf(asked *betapb.Queue) (engine.Definition, error) {
 	if asked.GetType() == betapb.Queue_PULL {
 		return engine.Definition{}, errPull("Queue.type PULL")
@@ -133,7 +133,7 @@ func ttl(field string, d *durationpb.Duration, shortest, longest time.Duration) 
 	return d.AsDuration(), nil
 }
 
-// betaQueue says a queue in v2beta3, with the TTLs that are set.
+// betaQueue converts a queue to v2beta3, with the TTLs that are set.
 func betaQueue(q *cloudtaskspb.Queue, d engine.Definition) *betapb.Queue {
 	said := translate(new(betapb.Queue), q)
 	said.Type = betapb.Queue_PUSH

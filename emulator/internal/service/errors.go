@@ -64,8 +64,8 @@ func errTaskID(id string) error {
 		help("Definition of task ID", docs+".tasks#Task.FIELDS.name"))
 }
 
-// errResource is the response for a name that is none: the service resolves
-// the project before it looks at the rest (docs/cloud-tasks.md#2).
+// errResource is the error for a malformed name. The service resolves the project
+// before it looks at the rest (docs/cloud-tasks.md#2).
 func errResource(name string) error {
 	if names.InProject(name) {
 		return invalid("Invalid resource field value in the request.")
@@ -87,7 +87,7 @@ func errResource(name string) error {
 		help("Google developers console", "https://console.developers.google.com"))
 }
 
-// errQueueLookup is the response for a queue that was not found by name.
+// errQueueLookup is the error for a queue that was not found by name.
 func errQueueLookup(name string) error {
 	if _, ok := names.ParseQueue(name); ok {
 		return errQueueMissing
@@ -100,7 +100,7 @@ func errQueueLookup(name string) error {
 	return errResource(name)
 }
 
-// engineError is what clients are told of an error of the engine.
+// engineError converts an error of the engine to the one that clients see.
 func engineError(err error) error {
 	switch {
 	case err == nil:

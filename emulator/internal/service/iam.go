@@ -88,8 +88,8 @@ func (s *Service) SetIamPolicy(_ context.Context, req *iampb.SetIamPolicyRequest
 	return s.policies.set(q.Name(), req.GetPolicy())
 }
 
-// TestIamPermissions answers that the caller may do all that was asked for;
-// of a queue that does not exist nothing, which is no error (docs/cloud-tasks.md#3.3).
+// TestIamPermissions grants the caller everything, or nothing on a queue that
+// does not exist, which is no error (docs/cloud-tasks.md#3.3).
 func (s *Service) TestIamPermissions(_ context.Context, req *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	if _, ok := names.ParseQueue(req.GetResource()); !ok {
 		return nil, errQueueLookup(req.GetResource())

@@ -31,13 +31,13 @@ type operation struct {
 	scope string        // the call and the queue that it was made for
 	done  chan struct{} // closed when the result is there
 
-	result *longrunningpb.Operation // read only: it goes to whoever asks. nil: it failed
+	result *longrunningpb.Operation // read only, since callers share it; nil if it failed
 	bytes  int
 	ended  time.Time
 }
 
 // once returns the operation of this name. The first caller makes it by run;
-// whoever comes with the same name while it runs or after gets the same one.
+// callers with the same name get the same one, while it runs and after.
 func (o *operations) once(ctx context.Context, name, scope string, run func() (*longrunningpb.Operation, error)) (*longrunningpb.Operation, error) {
 	o.mu.Lock()
 	if o.byName == nil {

@@ -224,7 +224,7 @@ func (s *Service) queueOfTasks(name string) (*engine.Queue, error) {
 	return s.queue(name)
 }
 
-// shown is the response of a call that ends in the state of a queue.
+// shown returns the response of a call that changes a queue.
 func shown(status engine.Status, err error) (*cloudtaskspb.Queue, error) {
 	if err != nil {
 		return nil, err

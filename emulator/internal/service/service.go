@@ -32,7 +32,7 @@ type Service struct {
 	kept       atomic.Pointer[[]engine.Definition] // queues that a Reset brings back
 }
 
-// Options are in what a Service differs from the real one.
+// Options are the ways in which a Service may differ from the real one.
 type Options struct {
 	CreateMissingQueues bool // for tasks, with default limits
 	NoLimits            bool // rates, bursts and concurrency over the service's
@@ -57,8 +57,7 @@ func (s *Service) Keep() {
 	s.kept.Store(&kept)
 }
 
-// Reset removes every queue that was not kept and all that was ever told to
-// the service.
+// Reset removes every queue that was not kept, and every policy, operation and key.
 func (s *Service) Reset() {
 	s.engine.Reset()
 	s.operations.reset()
@@ -66,7 +65,7 @@ func (s *Service) Reset() {
 	s.cmek.reset()
 	if kept := s.kept.Load(); kept != nil {
 		for _, d := range *kept {
-			// It fails if somebody was faster, or the server is closed.
+			// It fails if another caller was faster, or the server is closed.
 			_, _ = s.engine.Create(d)
 		}
 	}

@@ -28,9 +28,9 @@ const (
 	maxAppEngineDeadline = 24*time.Hour + 15*time.Second
 )
 
-// completeTask checks a task and returns what is stored of it: what its
-// caller set, without the fields that only the service sets and the headers
-// that it computes. The parts are shared with asked, which is not changed.
+// completeTask checks a task and returns what is stored: what the caller set,
+// without output-only fields and headers that the service computes. The parts
+// are shared with asked, which is not changed.
 func (s *Service) completeTask(asked *cloudtaskspb.Task, now time.Time) (*cloudtaskspb.Task, error) {
 	stored := &cloudtaskspb.Task{RetryConfig: asked.GetRetryConfig()}
 	if err := checkSchedule(asked.GetScheduleTime(), now); err != nil {

@@ -39,7 +39,7 @@ func translateFields(dst, src protoreflect.Message) {
 	}
 }
 
-// relay answers a request of v2beta3 by the method of v2.
+// relay serves a request of v2beta3 with the method of v2.
 func relay[R, Q any, PR message[R], PQ message[Q], A proto.Message](
 	ctx context.Context, req proto.Message, method func(context.Context, PQ) (A, error),
 ) (PR, error) {
@@ -56,7 +56,7 @@ type message[M any] interface {
 	proto.Message
 }
 
-// v2beta3 says the messages of operations in that version.
+// v2beta3 converts the messages of operations to that version.
 var v2beta3 = version{"v2beta3", func(m proto.Message) proto.Message {
 	switch m := m.(type) {
 	case *cloudtaskspb.BatchCreateTasksMetadata:
