@@ -58,7 +58,7 @@ simulate: ## Simulate WORLDS (2000) new worlds, in which all goes wrong
 	@go test -count=1 -timeout 0 -v -run TestWorlds ./internal/simulate -worlds $(or $(WORLDS),2000) -first $(or $(FIRST),$(shell date +%s))
 
 .PHONY: mutants
-mutants: ## Break the library on purpose, one patch at a time, and see the tests notice
+mutants: ## Break the library on purpose, one mutant at a time, and see the tests notice
 	@go run ./internal/mutants
 
 .PHONY: bench

@@ -7,11 +7,8 @@ import (
 	"strings"
 )
 
-// The marks in performance.md between which everything is this command's.
-const (
-	figuresMark = "figures"
-	sizingMark  = "sizing"
-)
+// figuresMark is that between which performance.md is this command's.
+const figuresMark = "figures"
 
 // writeDocs puts the report into the performance page.
 func writeDocs(dir string, r *Report) error {
@@ -21,9 +18,6 @@ func writeDocs(dir string, r *Report) error {
 		return err
 	}
 	text, err := replaceBlock(string(old), figuresMark, figuresBlock(r))
-	if err == nil && len(r.Sizes) > 0 {
-		text, err = replaceBlock(text, sizingMark, markdown(sizeTable(r)))
-	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}

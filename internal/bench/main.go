@@ -130,6 +130,5 @@ func (l *lab) run(ctx context.Context, wanted []string) (*Report, error) {
 		}
 	}
 	report.compare()
-	report.Sizes = sizesOf(report)
 	return report, errors.Join(err, ctx.Err())
 }

@@ -34,7 +34,7 @@ func TestQuick(t *testing.T) {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	page := "<!-- bench:figures -->\n<!-- /bench:figures -->\n<!-- bench:sizing -->\n<!-- /bench:sizing -->\n"
+	page := "<!-- bench:figures -->\n<!-- /bench:figures -->\n"
 	assert.NoError(t, os.WriteFile(filepath.Join(dir, "performance.md"), []byte(page), 0o600))
 
 	var out bytes.Buffer

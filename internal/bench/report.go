@@ -15,7 +15,6 @@ type Report struct {
 	Rows      []Row
 	Relations []Relation
 	Memory    []Memory
-	Sizes     []Size
 }
 
 // Row is one case and what it came to.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // table is a part of the report, for the terminal and for the docs.
@@ -168,18 +167,8 @@ func memoryTable(r *Report) table {
 // about says what was measured, on what, and when.
 func about(r *Report) string {
 	m := r.Machine
-	with := []string{"Go " + m.Go}
-	for _, part := range []struct{ name, version string }{
-		{"redis-server", m.Redis},
-		{"echo", m.Modules["github.com/labstack/echo/v4"]}, {"go-redis", m.Modules["github.com/redis/go-redis/v9"]},
-		{"asynq", m.Modules["github.com/hibiken/asynq"]},
-	} {
-		if part.version != "" {
-			with = append(with, part.name+" "+strings.TrimPrefix(part.version, "v"))
-		}
-	}
-	text := fmt.Sprintf("%s UTC, %s, %d processors, Linux %s. %s. Medians of %d rounds (least–most).",
-		r.Date.Format("2006-01-02 15:04"), m.CPU, m.Processors, m.Kernel, strings.Join(with, ", "), r.Rounds)
+	text := fmt.Sprintf("%s UTC, %s, %d processors, Go %s, redis-server %s. Medians of %d rounds (least–most).",
+		r.Date.Format("2006-01-02 15:04"), m.CPU, m.Processors, m.Go, m.Redis, r.Rounds)
 	if m.busy() {
 		text += fmt.Sprintf(" The machine was busy with other work (load average %.1f at the start): take every figure as too high, and relations as rough.", m.Load)
 	}

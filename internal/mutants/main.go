@@ -1,11 +1,13 @@
 // Command mutants breaks the library on purpose and sees whether the tests
-// notice. Each patch beside this file is one breakage; it is applied to a copy
+// notice. Each .mutant file beside this one is one breakage; it is made in a copy
 // of the files that it touches, and go test -overlay builds with that copy, so
 // that the tree itself is never changed.
 //
-// A patch begins with what it breaks, the packages whose tests must notice, the
+// A mutant begins with what it breaks, the packages whose tests must notice, the
 // test that is asked before the others, to save time, and whether a user would
-// notice:
+// notice. Then come edits: in which folder, and lines as in a diff. What the lines
+// with a space or a minus say must be once in the folder's Go and Lua files, tests apart;
+// in which file and where does not matter, so that code may move.
 //
 //	Let tokens for every audience in.
 //
@@ -13,13 +15,16 @@
 //	First: ./internal/oidc TestJunkCostsNoFetch
 //	User: yes
 //
+//	In: internal/oidc
+//	-	if !allowed {
+//	+	if false {
+//
 // It fails when a mutant survives, does not build, or no longer applies.
 //
 //	go run ./internal/mutants [name...]
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -30,7 +35,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -89,27 +93,29 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(file))), err
 }
 
-// mutant is one patch and what became of it.
+// mutant is one breakage and what became of it.
 type mutant struct {
 	name, what string
 	tests      []string // packages
 	first      []string // a package and a test in it; may be empty
 	user       bool     // whether a user would notice
-	patch      []byte
-	files      []string // that it touches
+	edits      []edit
 
 	killer, userKiller string // the test that noticed; "" if none did
 	err                error
 }
 
+// edit replaces one text by another, in one file of a folder.
+type edit struct{ folder, old, new string }
+
 func readAll(root string, names []string) ([]*mutant, error) {
-	paths, err := filepath.Glob(filepath.Join(root, folder, "*.patch"))
+	paths, err := filepath.Glob(filepath.Join(root, folder, "*.mutant"))
 	if err != nil {
 		return nil, err
 	}
 	var all []*mutant
 	for _, path := range paths {
-		name := strings.TrimSuffix(filepath.Base(path), ".patch")
+		name := strings.TrimSuffix(filepath.Base(path), ".mutant")
 		if len(names) > 0 && !slices.Contains(names, name) {
 			continue
 		}
@@ -124,19 +130,20 @@ func readAll(root string, names []string) ([]*mutant, error) {
 		all = append(all, m)
 	}
 	if len(all) == 0 || len(names) > 0 && len(all) != len(names) {
-		return nil, fmt.Errorf("%d patches found of %q", len(all), names)
+		return nil, fmt.Errorf("%d mutants found of %q", len(all), names)
 	}
 	return all, nil
 }
 
-var touched = regexp.MustCompile(`(?m)^\+\+\+ b/(\S+)$`)
-
 func parse(name string, text []byte) (*mutant, error) {
-	m := &mutant{name: name, patch: text}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() && !strings.HasPrefix(lines.Text(), "--- ") {
-		key, value, _ := strings.Cut(lines.Text(), ": ")
+	m := &mutant{name: name}
+	for line := range strings.Lines(string(text)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		switch {
+		case key == "In":
+			m.edits = append(m.edits, edit{folder: value})
+		case len(m.edits) > 0:
+			m.edits[len(m.edits)-1].add(line)
 		case key == "Tests":
 			m.tests = strings.Fields(value)
 		case key == "First":
@@ -144,16 +151,50 @@ func parse(name string, text []byte) (*mutant, error) {
 		case key == "User" && (value == "yes" || value == "no"):
 			m.user = value == "yes"
 		case m.what == "":
-			m.what = strings.TrimSuffix(lines.Text(), ".")
+			m.what = strings.TrimSuffix(key, ".")
 		}
 	}
-	for _, file := range touched.FindAllSubmatch(text, -1) {
-		m.files = append(m.files, string(file[1]))
+	if m.what == "" || len(m.tests) == 0 || len(m.edits) == 0 {
+		return nil, errors.New("it needs a first line, Tests and an edit")
 	}
-	if m.what == "" || len(m.tests) == 0 || len(m.files) == 0 {
-		return nil, errors.New("it needs a first line, Tests and a patch")
+	return m, nil
+}
+
+func (e *edit) add(line string) {
+	switch line[0] {
+	case ' ':
+		e.old, e.new = e.old+line[1:], e.new+line[1:]
+	case '-':
+		e.old += line[1:]
+	case '+':
+		e.new += line[1:]
 	}
-	return m, lines.Err()
+}
+
+// find returns the one file that has the old text.
+func (e *edit) find(root string) (file string, err error) {
+	paths, err := filepath.Glob(filepath.Join(root, e.folder, "*.*"))
+	if err != nil {
+		return "", err
+	}
+	found := 0
+	for _, path := range paths {
+		if ext := filepath.Ext(path); strings.HasSuffix(path, "_test.go") || ext != ".go" && ext != ".lua" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return "", err
+		}
+		if n := strings.Count("\n"+string(text), "\n"+e.old); n > 0 {
+			file = path
+			found += n
+		}
+	}
+	if found != 1 || e.old == "" {
+		return "", fmt.Errorf("it no longer applies: %s has %d times:\n%s", e.folder, found, e.old)
+	}
+	return file, nil
 }
 
 // lab runs tests on copies.
@@ -205,7 +246,7 @@ func (m *mutant) fate() string {
 }
 
 func (l *lab) kill(ctx context.Context, m *mutant) error {
-	overlay, err := l.apply(ctx, m)
+	overlay, err := l.apply(m)
 	if err != nil {
 		return err
 	}
@@ -221,31 +262,33 @@ func (l *lab) kill(ctx context.Context, m *mutant) error {
 	return err
 }
 
-// apply patches copies of the files and returns the overlay that has them in
-// the place of the originals.
-func (l *lab) apply(ctx context.Context, m *mutant) (string, error) {
+// apply edits copies of the files and returns the overlay that has them in the
+// place of the originals.
+func (l *lab) apply(m *mutant) (string, error) {
 	dir := filepath.Join(l.scratch, m.name)
-	replace := make(map[string]string)
-	for _, file := range m.files {
-		original, broken := filepath.Join(l.root, file), filepath.Join(dir, file)
-		text, err := os.ReadFile(original)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	replace, edited := make(map[string]string), make(map[string]string)
+	for i, e := range m.edits {
+		original, err := e.find(l.root)
 		if err != nil {
 			return "", err
 		}
-		if err := os.MkdirAll(filepath.Dir(broken), 0o755); err != nil {
+		text, ok := edited[original]
+		if !ok {
+			whole, err := os.ReadFile(original)
+			if err != nil {
+				return "", err
+			}
+			text = string(whole)
+			replace[original] = filepath.Join(dir, fmt.Sprint(i, "-", filepath.Base(original)))
+		}
+		text = strings.TrimPrefix(strings.Replace("\n"+text, "\n"+e.old, "\n"+e.new, 1), "\n")
+		edited[original] = text
+		if err := os.WriteFile(replace[original], []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(broken, text, 0o600); err != nil {
-			return "", err
-		}
-		replace[original] = broken
-	}
-	// Outside of any repository, git apply is a patch that allows no fuzz.
-	cmd := exec.CommandContext(ctx, "git", "apply", "-")
-	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(m.patch)
-	cmd.Env = append(os.Environ(), "GIT_CEILING_DIRECTORIES="+l.scratch)
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the patch no longer applies: %s", bytes.TrimSpace(text))
 	}
 	overlay := filepath.Join(dir, "overlay.json")
 	text, err := json.Marshal(map[string]any{"Replace": replace})

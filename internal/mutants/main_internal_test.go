@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,23 +18,20 @@ var files = map[string]string{
 	"sum_test.go": "package sum\n\nimport \"testing\"\n\nfunc TestSum(t *testing.T) {\n\tif Sum(2, 2) != 4 {\n\t\tt.Fail()\n\t}\n}\n",
 }
 
-// sum is a patch that replaces one line of the module's by another.
+// sum is a mutant that replaces one line of the module's by another.
 func sum(header, from, to string) string {
-	return "Sum badly.\n\n" + header + "\n--- a/sum.go\n+++ b/sum.go\n@@ -3,3 +3,3 @@\n func Sum(a, b int) int {\n-\treturn " + from + "\n+\treturn " + to + "\n }\n"
+	return "Sum badly.\n\n" + header + "\nIn: .\n func Sum(a, b int) int {\n-\treturn " + from + "\n+\treturn " + to + "\n"
 }
 
 func TestExamine(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("patches are applied by git, which is not here")
-	}
 	root := t.TempDir()
 	for name, text := range files {
 		assert.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o600))
 	}
 	const all = "Tests: .\nUser: no\n"
 	var mutants []*mutant
-	for _, row := range []struct{ name, patch string }{
+	for _, row := range []struct{ name, text string }{
 		{"killed", sum(all, "a + b", "a - b")},
 		{"killed at first", sum("Tests: ./nowhere\nFirst: . TestSum\n", "a + b", "a - b")},
 		{"killed later", sum("Tests: .\nFirst: . TestGone\n", "a + b", "a - b")},
@@ -43,7 +39,7 @@ func TestExamine(t *testing.T) {
 		{"does not build", sum(all, "a + b", "nothing")},
 		{"does not apply", sum(all, "a - b", "a + b")},
 	} {
-		m, err := parse(row.name, []byte(row.patch))
+		m, err := parse(row.name, []byte(row.text))
 		assert.NoError(t, err)
 		mutants = append(mutants, m)
 	}
@@ -52,18 +48,18 @@ func TestExamine(t *testing.T) {
 	var out bytes.Buffer
 	err := report(&out, mutants, time.Second)
 	assert.Equal(t, strings.Count(out.String(), "| Sum badly | sum.TestSum | (not to be seen) |"), 3)
-	assert.ErrorContains(t, err, "survives survived", "does not build: it does not build", "undefined: nothing", "does not apply: the patch no longer applies")
+	assert.ErrorContains(t, err, "survives survived", "does not build: it does not build", "undefined: nothing", "does not apply: it no longer applies")
 	assert.Equal(t, strings.Contains(err.Error(), "killed"), false)
 	text, err := os.ReadFile(filepath.Join(root, "sum.go"))
 	assert.NoError(t, err)
 	assert.Equal(t, string(text), files["sum.go"])
 }
 
-func TestParseRefusesHalfAPatch(t *testing.T) {
+func TestParseRefusesHalfAMutant(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "Sum badly.\n", sum("User: yes\n", "a", "b"), "\nTests: .\n"} {
 		if _, err := parse("half", []byte(text)); err == nil {
-			t.Errorf("%q is a patch", text)
+			t.Errorf("%q is a mutant", text)
 		}
 	}
 }
