@@ -66,6 +66,11 @@ type ClientConfig struct {
 	// called once with the result.
 	Instrument func(ctx context.Context, e Enqueuing) (context.Context, func(Receipt, error))
 
+	// DraftOnly is for a client that makes drafts and sends none, as where
+	// another process sends them. It needs no credentials and has no
+	// connection; its Enqueue and Send fail.
+	DraftOnly bool
+
 	// Logger is told what no error says: that the server has no batch call, so
 	// that a batch is created one by one, and that the function which Instrument
 	// returned panicked. Defaults to slog.Default.
@@ -107,9 +112,12 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	if err := errors.Join(config.check(), err); err != nil {
 		return nil, err
 	}
-	tasks, err := cloudtasks.NewClient(ctx, append(slices.Clip(opts), create.TellUnsent())...)
-	if err != nil {
-		return nil, fmt.Errorf("handoff: new client: %w", err)
+	var tasks *cloudtasks.Client
+	if !config.DraftOnly {
+		tasks, err = cloudtasks.NewClient(ctx, append(slices.Clip(opts), create.TellUnsent())...)
+		if err != nil {
+			return nil, fmt.Errorf("handoff: new client: %w", err)
+		}
 	}
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.CompressOver = cmp.Or(config.CompressOver, defaultCompressOver)
@@ -129,6 +137,14 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 		config.Logger.Info("handoff: the server does not know BatchCreateTasks; creating tasks one by one")
 	}}
 	return c, nil
+}
+
+// sends returns an error if the client is for drafts only.
+func (c *Client) sends() error {
+	if c.config.DraftOnly {
+		return errors.New("handoff: ClientConfig.DraftOnly is set, so this client sends nothing")
+	}
+	return nil
 }
 
 func (config *ClientConfig) check() error {
@@ -163,6 +179,9 @@ func (config *ClientConfig) check() error {
 
 // Close closes the connection. Calls in progress fail.
 func (c *Client) Close() error {
+	if c.config.DraftOnly {
+		return nil
+	}
 	if err := c.tasks.Close(); err != nil {
 		return fmt.Errorf("handoff: close: %w", err)
 	}
@@ -219,6 +238,9 @@ func (c *Client) Enqueue(ctx context.Context, p Payload, opts ...Option) (Receip
 
 // create creates the task of a draft.
 func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
+	if err := c.sends(); err != nil {
+		return Receipt{}, err
+	}
 	ctx, err := c.begin(ctx, d)
 	if err != nil {
 		return c.end(d, create.Created{}, err)

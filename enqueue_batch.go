@@ -86,7 +86,7 @@ type batchItem struct {
 
 func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 	call, err := newCall(opts)
-	if err != nil {
+	if err = errors.Join(c.sends(), err); err != nil {
 		return nil, err
 	}
 	if call.key != "" || call.name != "" {
@@ -112,9 +112,14 @@ func (b *batch) close() {
 // add takes one payload, and yields what is ready. It is false if the loop was
 // broken off.
 func (b *batch) add(p Payload, yield func(Receipt, error) bool) bool {
-	it := new(batchItem)
+	d, err := b.client.draft(p, b.call, time.Now())
+	return b.addDraft(d, err, yield)
+}
+
+// addDraft is add for a task that was made before, or could not be.
+func (b *batch) addDraft(d *draft, err error, yield func(Receipt, error) bool) bool {
+	it := &batchItem{draft: d, err: err}
 	b.pending = append(b.pending, it)
-	it.draft, it.err = b.client.draft(p, b.call, time.Now())
 	if it.err == nil {
 		it.draft.batch = true
 		_, it.err = b.client.begin(b.ctx, it.draft)

@@ -22,6 +22,7 @@ type call struct {
 	every    time.Duration
 	header   map[string]string
 	retarget bool
+	drafting bool // the task may be due further ahead than the service takes
 	problem  error
 }
 
@@ -54,7 +55,7 @@ func (c *call) due(now time.Time) (time.Time, bool, error) {
 	switch {
 	case ahead <= 0:
 		return at, false, fmt.Errorf("At(%s) is %s in the past; leave it out to run the task at once", at.Format(time.RFC3339Nano), -ahead)
-	case ahead > create.MaxAhead:
+	case ahead > create.MaxAhead && !c.drafting:
 		return at, false, fmt.Errorf("due at %s, which is %s ahead; the limit is %s (30 days)", at.Format(time.RFC3339), ahead.Round(time.Second), create.MaxAhead)
 	}
 	return at.Truncate(time.Microsecond), true, nil // all that the service keeps

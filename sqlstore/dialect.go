@@ -47,6 +47,11 @@ type statements struct {
 	mark, commit, committed                       string
 	inbox, probeInbox, committedInbox, sweepInbox string
 
+	enqueue, enqueueRow                              string // a row has #1 to #6 for its parameters
+	queuesOutbox, takeOutbox                         string
+	sentOutbox, backOutbox, parkOutbox               string
+	listOutbox, retryOutbox, dropOutbox, statsOutbox string
+
 	putLetter, trimLetters, getLetter, listLetters, listKind, deleteLetter, markLetter, countLetters string
 }
 

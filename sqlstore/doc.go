@@ -10,6 +10,10 @@
 //		DeadLetters: db.DeadLetters(),
 //	})
 //
+// [DB.Run] makes the effect of a task and its mark one commit, so that the task
+// runs exactly once in this database. [Outbox] enqueues tasks in a transaction:
+// they exist if and only if it commits.
+//
 // The pool is a [database/sql.DB] of any driver for PostgreSQL 14 or later, such
 // as pgx's stdlib package; this package imports none.
 package sqlstore

@@ -68,3 +68,26 @@ func ExampleDB_CompleteTx() { //nolint:testableexamples // needs a database
 		return tx.Commit()
 	})
 }
+
+// The card is charged if and only if the order was committed.
+func ExampleOutbox_Enqueue() { //nolint:testableexamples // needs a database
+	var ctx context.Context
+	var pool *sql.DB
+	var outbox *sqlstore.Outbox // of DB.Outbox
+
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	if _, err := tx.ExecContext(ctx, `INSERT INTO orders (id) VALUES ($1)`, "42"); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := outbox.Enqueue(ctx, tx, ChargeCard{Account: "42", Cents: 990}); err != nil {
+		log.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		log.Fatal(err)
+	}
+	outbox.Nudge() // the relay, outbox.Run in some goroutine, sends it at once
+}

@@ -61,7 +61,9 @@ var preludes = map[string]string{
 		func (ChargeCard) Kind() string { return "charge-card" }
 		var (
 			ctx      context.Context
+			client   *handoff.Client
 			db       *sqlstore.DB
+			pool     *sql.DB
 			router   *handoff.Router
 			verifier handoff.Verifier
 		)`,

@@ -40,13 +40,15 @@ func lease(key, owner string) handoff.Lease {
 	return handoff.Lease{Key: key, Owner: owner, TTL: time.Minute, Window: time.Hour}
 }
 
-// openRun delivers the task of "a" and returns once its Run is open. The Run ends
-// when end is closed, and ended has the status.
-func openRun(w *worker, db *sqlstore.DB, end <-chan struct{}) (ended chan int) {
+// openRun delivers the task of "a" and returns once its Run is open, with the lease
+// that it runs under. The Run ends when end is closed, and ended has the status.
+func openRun(w *worker, db *sqlstore.DB, end <-chan struct{}) (l handoff.Lease, ended chan int) {
 	opened := make(chan struct{})
 	ended = make(chan int, 1)
 	go func() {
 		ended <- w.deliver(context.Background(), "a", func(ctx context.Context) error {
+			held, _ := handoff.HeldFromContext(ctx)
+			l = held.Lease()
 			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
 				_, err := tx.ExecContext(ctx, w.insert(), "a")
 				close(opened)
@@ -56,7 +58,7 @@ func openRun(w *worker, db *sqlstore.DB, end <-chan struct{}) (ended chan int) {
 		})
 	}()
 	<-opened
-	return ended
+	return l, ended
 }
 
 // TestNothingWaitsForARun: while one is open, its row is locked, and every call
@@ -78,7 +80,8 @@ func TestNothingWaitsForARun(t *testing.T) {
 		}
 	}
 	end := make(chan struct{})
-	ended := openRun(w, db, end)
+	own, ended := openRun(w, db, end)
+	leases = append(leases[:50], append([]handoff.Lease{own}, leases[50:]...)...)
 	record, err := store.ShowKey(ctx, key)
 	if err != nil || record.State != "running" {
 		t.Fatalf("the record beside an open Run: %+v, %v", record, err)
@@ -89,7 +92,7 @@ func TestNothingWaitsForARun(t *testing.T) {
 		if err != nil || c.Status != handoff.ClaimBusy || c.Left <= 0 {
 			t.Fatalf("a claim beside an open Run: %+v, %v", c, err)
 		}
-		held, err := store.Renew(ctx, append(leases[:50:50], leases[50:]...))
+		held, err := store.Renew(ctx, leases)
 		for i := range held {
 			if !held[i] {
 				t.Fatalf("lease %d was lost beside an open Run (%v)", i, err)
@@ -169,7 +172,7 @@ func TestStoppedInsideRun(t *testing.T) {
 	store.stopped.Store(true)
 	w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
 	end := make(chan struct{})
-	ended := openRun(w, db, end)
+	_, ended := openRun(w, db, end)
 	for {
 		c, err := db.Store().Claim(t.Context(), lease(fence.IDKey("a"), "another"))
 		if err != nil {

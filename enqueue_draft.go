@@ -1,0 +1,213 @@
+package handoff
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/brillconsulting/handoff/internal/create"
+	"github.com/brillconsulting/handoff/internal/wire"
+)
+
+// Draft is a task that is ready to be created: its ID, key, name, schedule and
+// headers are fixed. Sent twice it is one piece of work, so it can be stored with
+// what it belongs to, such as in the transaction of a database, and be sent by
+// another process. It cannot be changed. The zero Draft is none.
+type Draft struct {
+	req *cloudtaskspb.CreateTaskRequest
+}
+
+// draftVersion begins what MarshalBinary writes.
+const draftVersion = 1
+
+// Draft makes the task that carries p and does not create it. It makes no call.
+// Options and errors are those of [Client.Enqueue], but the task may be due
+// further ahead than the service's 30 days: [Client.Send] refuses it until then.
+// [ClientConfig].Instrument is called by Send.
+func (c *Client) Draft(p Payload, opts ...Option) (Draft, error) {
+	call, err := newCall(opts)
+	if err != nil {
+		return Draft{}, err
+	}
+	call.drafting = true
+	d, err := c.draft(p, call, time.Now())
+	if err != nil {
+		return Draft{}, err
+	}
+	return d.publish()
+}
+
+// DraftRequest is [Client.Draft] for a task that is not typed. It refuses
+// [Request].Unnamed: without a name, two sends would be two tasks.
+func (c *Client) DraftRequest(r Request, opts ...Option) (Draft, error) {
+	call, err := newCall(opts)
+	if err != nil {
+		return Draft{}, err
+	}
+	call.drafting = true
+	if r.Unnamed {
+		return Draft{}, errors.New("handoff: draft request: Request.Unnamed is set, so that two sends would be two tasks")
+	}
+	d, err := c.draftRequest(r, call, time.Now())
+	if err != nil {
+		return Draft{}, fmt.Errorf("handoff: draft request: %w", err)
+	}
+	return d.publish()
+}
+
+func (d *draft) publish() (Draft, error) {
+	if err := create.Size(d.req); err != nil {
+		return Draft{}, fmt.Errorf("handoff: draft: %w", err)
+	}
+	return Draft{req: d.req}, nil
+}
+
+// Send creates the tasks of drafts, a hundred at a call, and yields one pair for
+// each, in order, as [EnqueueBatch] does. A draft that was sent before and had a
+// name is a Duplicate; without one it may be a second task, which the receiving
+// router recognises. Drafts must be of this client's project and location.
+func (c *Client) Send(ctx context.Context, drafts iter.Seq[Draft]) iter.Seq2[Receipt, error] {
+	return func(yield func(Receipt, error) bool) {
+		b, err := c.newBatch(ctx, nil)
+		if err != nil {
+			yield(Receipt{}, err)
+			return
+		}
+		defer b.close()
+		for d := range drafts {
+			task, err := c.accept(d)
+			if !b.addDraft(task, err, yield) {
+				return
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		b.finish(yield)
+	}
+}
+
+// accept makes a draft of this client's own of one that was stored.
+func (c *Client) accept(d Draft) (*draft, error) {
+	switch {
+	case d.req == nil:
+		return nil, errors.New("handoff: send: the Draft is empty")
+	case !strings.HasPrefix(d.req.Parent, c.queues):
+		return nil, fmt.Errorf("handoff: send: the Draft is for %s and this client is for %s", d.req.Parent, strings.TrimSuffix(c.queues, "/queues/"))
+	}
+	receipt := d.Receipt()
+	if ahead := time.Until(receipt.ScheduledAt); ahead > create.MaxAhead {
+		return nil, fmt.Errorf("handoff: send: the Draft is due in %s; the service's limit is %s (30 days)", ahead.Round(time.Second), create.MaxAhead)
+	}
+	// Instrument may add headers, and the caller may send the draft once more.
+	return &draft{req: proto.CloneOf(d.req), receipt: receipt, stamp: d.stamp()}, nil
+}
+
+// Kind returns the kind of a typed task, and the empty string for another.
+func (d Draft) Kind() string { return d.stamp().Kind }
+
+// Receipt returns what is known of the task before it is sent. Its Name is empty
+// if the service makes it.
+func (d Draft) Receipt() Receipt {
+	header, _ := create.Parts(d.req.GetTask())
+	_, queue, _ := strings.Cut(d.req.GetParent(), "/queues/")
+	r := Receipt{ID: wire.StampedID(header), Name: d.req.GetTask().GetName(), Queue: queue}
+	if at := d.req.GetTask().GetScheduleTime(); at != nil {
+		r.ScheduledAt = at.AsTime()
+	} else {
+		r.ScheduledAt = d.stamp().Enqueued
+	}
+	return r
+}
+
+// Expires returns when the task is not worth running any more; zero is never.
+func (d Draft) Expires() time.Time { return d.stamp().Expires }
+
+func (d Draft) stamp() wire.Stamp {
+	stamp, _ := wire.ReadStamp(d.header()) // it was written by this package
+	return stamp
+}
+
+func (d Draft) header() map[string][]string {
+	flat, _ := create.Parts(d.req.GetTask())
+	header := make(map[string][]string, len(flat))
+	for name, value := range flat {
+		header[name] = []string{value}
+	}
+	return header
+}
+
+// Letter returns the dead letter of a task that was never created: one that
+// expired while it was stored.
+func (d Draft) Letter(reason Reason) (DeadLetter, error) {
+	task, stamp := d.req.GetTask(), d.stamp()
+	flat, payload := create.Parts(task)
+	if stamp.Kind != "" && flat["Content-Encoding"] == "gzip" {
+		zr, err := gzip.NewReader(bytes.NewReader(payload))
+		if err == nil {
+			payload, err = io.ReadAll(zr)
+		}
+		if err != nil {
+			return DeadLetter{}, fmt.Errorf("handoff: the payload of the Draft: %w", err)
+		}
+	}
+	http, now := task.GetHttpRequest(), time.Now()
+	token := http.GetOidcToken()
+	return DeadLetter{
+		ID:        stamp.ID + ".0",
+		HandoffID: stamp.ID,
+		Queue:     d.Receipt().Queue,
+		Kind:      stamp.Kind,
+		Key:       stamp.Key,
+		Target:    http.GetUrl(),
+		Method:    http.GetHttpMethod().String(),
+		Header:    wire.LetterHeader(d.header(), stamp),
+
+		ServiceAccount: token.GetServiceAccountEmail(),
+		Audience:       token.GetAudience(),
+
+		Payload:  bytes.Clone(payload),
+		Reasons:  []Reason{reason},
+		FirstAt:  now,
+		BuriedAt: now,
+		Redrives: stamp.Redrives,
+	}, nil
+}
+
+// MarshalBinary returns the draft in a form that later versions of this package
+// read too. It holds the payload and the headers as they are.
+func (d Draft) MarshalBinary() ([]byte, error) {
+	if d.req == nil {
+		return nil, errors.New("handoff: the Draft is empty")
+	}
+	b, err := proto.MarshalOptions{}.MarshalAppend([]byte{draftVersion}, d.req)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: draft: %w", err)
+	}
+	return b, nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote.
+func (d *Draft) UnmarshalBinary(data []byte) error {
+	if len(data) == 0 || data[0] != draftVersion {
+		return fmt.Errorf("handoff: not a Draft of version %d", draftVersion)
+	}
+	req := new(cloudtaskspb.CreateTaskRequest)
+	if err := proto.Unmarshal(data[1:], req); err != nil {
+		return errors.New("handoff: what is stored is not a Draft") // the text may tell of the payload
+	}
+	if req.GetTask() == nil {
+		return errors.New("handoff: the Draft has no task")
+	}
+	d.req = req
+	return nil
+}

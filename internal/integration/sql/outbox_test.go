@@ -1,0 +1,324 @@
+package sql_test
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/sqlstore"
+	"google.golang.org/grpc/codes"
+)
+
+const parent = "projects/p/locations/l"
+
+// shop is an outbox with a service behind it, whose queues dispatch nothing.
+type shop struct {
+	t      testing.TB
+	db     *sqlstore.DB
+	pool   *sql.DB
+	schema string
+	srv    *emulator.Server
+	client *handoff.Client
+	outbox *sqlstore.Outbox
+}
+
+func newShop(t testing.TB, queues ...string) *shop {
+	t.Helper()
+	s := &shop{t: t, pool: connect(t), schema: newSchema(), srv: emulator.RunT(t)}
+	s.db = inSchema(t, s.pool, s.schema)
+	if err := s.db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range queues {
+		s.createQueue(id)
+	}
+	var err error
+	s.client, err = handoff.NewClient(t.Context(), handoff.ClientConfig{
+		Project: "p", Location: "l", Options: s.srv.ClientOptions(),
+		Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.client.Close() })
+	s.outbox = s.db.Outbox(s.client)
+	return s
+}
+
+func (s *shop) createQueue(id string) {
+	s.t.Helper()
+	service, err := cloudtasks.NewClient(s.t.Context(), s.srv.ClientOptions()...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer service.Close()
+	name := parent + "/queues/" + id
+	_, err = service.CreateQueue(s.t.Context(), &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{Name: name}})
+	if err == nil {
+		_, err = service.PauseQueue(s.t.Context(), &cloudtaskspb.PauseQueueRequest{Name: name})
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// enqueue enqueues n tasks in a transaction and ends that.
+func (s *shop) enqueue(n int, queue string, end func(*sql.Tx) error, opts ...handoff.Option) {
+	s.t.Helper()
+	tx, err := s.pool.Begin()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for range n {
+		if _, err := s.outbox.Enqueue(s.t.Context(), tx, order{}, append(opts, handoff.OnQueue(queue))...); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := end(tx); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *shop) send() int {
+	s.t.Helper()
+	n, err := s.outbox.Send(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *shop) want(queue string, tasks, rows int) {
+	s.t.Helper()
+	left, err := s.outbox.List(s.t.Context(), 0, 100_000, false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if got := len(s.srv.Tasks(parent + "/queues/" + queue)); got != tasks || len(left) != rows {
+		s.t.Fatalf("queue %s has %d tasks and the outbox %d rows, want %d and %d: %+v", queue, got, len(left), tasks, rows, left[:min(3, len(left))])
+	}
+}
+
+// TestTasksOfTransactions: a task exists if and only if its transaction committed.
+func TestTasksOfTransactions(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	s.enqueue(3, "q", (*sql.Tx).Commit)
+	s.enqueue(5, "q", (*sql.Tx).Rollback)
+	s.want("q", 0, 3)
+	if n := s.send(); n != 3 {
+		t.Errorf("%d were sent", n)
+	}
+	s.want("q", 3, 0)
+	if n := s.send(); n != 0 {
+		t.Errorf("%d were sent again", n)
+	}
+}
+
+// TestLateCommit: a row that was made before others and commits after they were
+// sent is not skipped.
+func TestLateCommit(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	late, err := s.pool.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.outbox.Enqueue(t.Context(), late, order{}, handoff.OnQueue("q")); err != nil {
+		t.Fatal(err)
+	}
+	s.enqueue(10, "q", (*sql.Tx).Commit)
+	s.send()
+	s.want("q", 10, 0)
+	if err := late.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	s.send()
+	s.want("q", 11, 0)
+}
+
+func TestEnqueueBatch(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	tx, err := s.pool.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for receipt, err := range sqlstore.EnqueueBatch(t.Context(), s.outbox, tx, slices.Values(make([]order, 250)), handoff.OnQueue("q")) {
+		if err != nil || receipt.ID == "" || receipt.Queue != "q" {
+			t.Fatalf("%+v, %v", receipt, err)
+		}
+		n++
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if sent := s.send(); n != 250 || sent != 250 {
+		t.Errorf("%d receipts, %d sent", n, sent)
+	}
+}
+
+// TestManyRelays: together they create each task once.
+func TestManyRelays(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "a", "b")
+	s.enqueue(700, "a", (*sql.Tx).Commit)
+	s.enqueue(700, "b", (*sql.Tx).Commit)
+	var relays sync.WaitGroup
+	for range 4 {
+		outbox := s.db.Outbox(s.client)
+		relays.Go(func() {
+			if _, err := outbox.Send(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	relays.Wait()
+	s.send() // what a relay had in its hands when the others found nothing
+	s.want("a", 700, 0)
+	s.want("b", 700, 0)
+}
+
+// TestMissingQueue: its rows wait, and those of another queue do not wait for
+// them.
+func TestMissingQueue(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "there")
+	s.enqueue(300, "missing", (*sql.Tx).Commit)
+	s.enqueue(20, "there", (*sql.Tx).Commit)
+	s.send()
+	s.want("there", 20, 300)
+	rows, err := s.outbox.List(t.Context(), 0, 1000, true)
+	if err != nil || len(rows) != 0 {
+		t.Fatalf("parked: %v, %v", rows, err)
+	}
+	s.createQueue("missing")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.outbox.Run(ctx) }()
+	for len(s.srv.Tasks(parent+"/queues/missing")) < 300 {
+		time.Sleep(20 * time.Millisecond) // the pauses of the queue and of its rows
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	s.send()
+	s.want("missing", 300, 0)
+}
+
+// TestParkedRows: what can never be sent is kept and shown.
+func TestParkedRows(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	s.enqueue(3, "q", (*sql.Tx).Commit)
+	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET draft = '\x00' WHERE id = 2`)
+	s.send()
+	s.want("q", 2, 1)
+	parked, err := s.outbox.List(t.Context(), 0, 10, true)
+	if err != nil || len(parked) != 1 || !strings.Contains(parked[0].Parked, "not a Draft") {
+		t.Fatalf("%+v, %v", parked, err)
+	}
+	stats, err := s.outbox.Stats(t.Context())
+	if err != nil || stats.Parked != 1 || stats.Waiting != 0 || !stats.Oldest.IsZero() {
+		t.Fatalf("%+v, %v", stats, err)
+	}
+	s.send() // takes no parked row
+	if found, err := s.outbox.Retry(t.Context(), parked[0].ID); err != nil || !found {
+		t.Fatal(found, err)
+	}
+	s.send()
+	s.want("q", 2, 1)
+	for _, want := range []bool{true, false} {
+		if found, err := s.outbox.Drop(t.Context(), parked[0].ID); err != nil || found != want {
+			t.Fatal(found, err)
+		}
+	}
+	s.want("q", 2, 0)
+}
+
+// TestExpiredInTheOutbox: a task that was never created is a dead letter, one that
+// may have been is not.
+func TestExpiredInTheOutbox(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	s.enqueue(2, "q", (*sql.Tx).Commit)
+	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET expires = 1, unknown = id = 2`)
+	s.send()
+	s.want("q", 0, 0)
+	page, err := s.db.DeadLetters().List(t.Context(), handoff.DeadLetterQuery{})
+	if err != nil || len(page.Letters) != 1 || page.Letters[0].Kind != "order" || page.Letters[0].Reasons[0] != handoff.ReasonExpired {
+		t.Fatalf("%+v, %v", page, err)
+	}
+}
+
+// TestFarAhead: what is due beyond the service's 30 days waits in the outbox.
+func TestFarAhead(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(40*24*time.Hour))
+	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(20*24*time.Hour))
+	s.send()
+	s.want("q", 1, 1)
+}
+
+func TestOutboxRefuses(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	over, err := s.pool.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = over.Rollback()
+	for want, tx := range map[string]sqlstore.Tx{"no transaction": s.pool, "is nil": nil, "already been": over} {
+		if _, err := s.outbox.Enqueue(t.Context(), tx, order{}, handoff.OnQueue("q")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	drafts, err := handoff.NewClient(t.Context(), handoff.ClientConfig{
+		Project: "p", Location: "l", DraftOnly: true, Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outbox := s.db.Outbox(drafts)
+	_, sendErr := outbox.Send(t.Context())
+	for _, err := range []error{sendErr, outbox.Run(t.Context())} {
+		if err == nil || !strings.Contains(err.Error(), "DraftOnly") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestLostResponse: a row whose task may exist is sent again, not deleted.
+func TestLostResponse(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	s.enqueue(2, "q", (*sql.Tx).Commit)
+	remove := s.srv.InjectCall(emulator.CallFault{Code: codes.Unavailable})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, _ = s.outbox.Send(ctx)
+	remove()
+	s.want("q", 0, 2)
+	rows, err := s.outbox.List(t.Context(), 0, 10, false)
+	if err != nil || !rows[0].Unknown || rows[0].Tries != 1 {
+		t.Fatalf("%+v, %v", rows, err)
+	}
+	for _, row := range rows {
+		if _, err := s.outbox.Retry(t.Context(), row.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.send()
+	s.want("q", 2, 0)
+}

@@ -1,0 +1,485 @@
+package sqlstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// The pace of a relay.
+const (
+	relayFlights  = 4                      // batches on their way at once
+	relayRows     = 100                    // of a batch
+	relayBytes    = 3 << 20                // of a batch
+	relayLease    = time.Minute            // how long rows are left to a relay
+	relayTimeout  = 20 * time.Second       // of sending a batch
+	relayPoll     = time.Second            // between two looks at an empty outbox
+	relayFromZero = 3 * time.Second        // between two looks for rows that committed late
+	nudgePause    = 100 * time.Millisecond // between two nudges
+	minPause      = time.Second            // of a queue that refuses tasks, and of a row; doubles
+	maxPause      = time.Minute
+)
+
+// relay is what a process knows of the queues.
+type relay struct {
+	wake chan struct{}
+
+	mu     sync.Mutex
+	queues map[string]*queue
+	looked time.Time // when the queues were looked up
+	nudged time.Time
+}
+
+// queue is one queue whose rows are relayed.
+type queue struct {
+	low    int64         // no row below it is expected
+	zeroed time.Time     // when a scan last began at zero
+	pause  time.Duration // the queue refuses tasks: what the next pause is made from
+	until  time.Time     // of the pause
+}
+
+func newRelay() *relay {
+	return &relay{wake: make(chan struct{}, 1), queues: make(map[string]*queue)}
+}
+
+// Nudge has the relay of this process, if one runs, look for rows at once. Call it
+// after a commit. It never blocks, and is not needed for safety: a relay looks
+// every second by itself. Ten nudges a second are heeded.
+func (o *Outbox) Nudge() {
+	r := o.relay
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.nudged) < nudgePause {
+		return
+	}
+	r.nudged = time.Now()
+	r.forget()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget has the next scans begin at zero, with all queues.
+func (r *relay) forget() {
+	r.looked = time.Time{}
+	for _, q := range r.queues {
+		q.zeroed = time.Time{}
+	}
+}
+
+// Run sends the rows of the outbox as they come, until ctx ends. Several relays,
+// of one process or of many, share the work; one that dies leaves its rows to the
+// others for a minute.
+//
+// A queue that does not exist, or that refuses tasks for lack of rights or quota,
+// is tried again with one row, at growing intervals of up to a minute; other
+// queues do not wait for it. A row that the service calls invalid is parked. A row
+// that has expired becomes a dead letter of [DB.DeadLetters].
+func (o *Outbox) Run(ctx context.Context) error {
+	if err := o.sends(ctx); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		n, err := o.pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			o.db.log.WarnContext(ctx, "sqlstore: the outbox could not be relayed", "error", err)
+		}
+		if n > 0 && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-o.relay.wake:
+		case <-time.After(relayPoll):
+		}
+	}
+	return nil
+}
+
+// sends returns an error if the client cannot send.
+func (o *Outbox) sends(ctx context.Context) error {
+	for _, err := range o.client.Send(ctx, slices.Values([]handoff.Draft(nil))) {
+		return fmt.Errorf("sqlstore: the outbox's client cannot relay: %w", err)
+	}
+	return nil
+}
+
+// Send sends the rows that are due and returns how many tasks it created. It is
+// for where no goroutine runs on after a response, such as on Cloud Run: call it
+// after the commit, before the response, or in a sweep by [Outbox.Handler].
+func (o *Outbox) Send(ctx context.Context) (int, error) {
+	if err := o.sends(ctx); err != nil {
+		return 0, err
+	}
+	o.relay.mu.Lock()
+	o.relay.forget()
+	o.relay.mu.Unlock()
+	sent := 0
+	for {
+		n, err := o.pass(ctx)
+		sent += n
+		if err != nil || n == 0 {
+			return sent, err
+		}
+	}
+}
+
+// Handler returns a handler that sends what is due in the outbox and responds
+// 200 when that is done: a relay by Cloud Scheduler, for a service that scales to
+// zero. The verifier decides who may call it.
+func (o *Outbox) Handler(verifier handoff.Verifier) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := verifier.Verify(r); err != nil {
+			switch {
+			case errors.Is(err, handoff.ErrForbidden):
+				w.WriteHeader(http.StatusForbidden)
+			case errors.Is(err, handoff.ErrUnavailable):
+				w.WriteHeader(http.StatusServiceUnavailable)
+			default:
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return
+		}
+		if _, err := o.Send(r.Context()); err != nil {
+			o.db.log.ErrorContext(r.Context(), "sqlstore: the outbox could not be relayed", "error", err)
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+}
+
+// pass takes a batch of each queue, or several of the only one, and returns how
+// many tasks exist now.
+func (o *Outbox) pass(ctx context.Context) (int, error) {
+	names, err := o.due(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("sqlstore: relay: %w", o.db.explain(err))
+	}
+	var mu sync.Mutex
+	var sent int
+	var errs []error
+	var flights sync.WaitGroup
+	room := make(chan struct{}, relayFlights)
+	for _, name := range names {
+		room <- struct{}{}
+		flights.Go(func() {
+			defer func() { <-room }()
+			n, err := o.relayQueue(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			sent, errs = sent+n, append(errs, err)
+		})
+	}
+	flights.Wait()
+	return sent, errors.Join(errs...)
+}
+
+// due returns the queues to take batches of: each once, or, if there are fewer
+// than flights, each more often.
+func (o *Outbox) due(ctx context.Context) ([]string, error) {
+	if err := o.look(ctx); err != nil {
+		return nil, err
+	}
+	r := o.relay
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var open, all []string
+	for name, q := range r.queues {
+		switch {
+		case time.Now().Before(q.until):
+		case q.pause > 0:
+			all = append(all, name) // a probe
+		default:
+			open = append(open, name)
+		}
+	}
+	for len(open) > 0 && len(all) < max(relayFlights, len(open)) {
+		all = append(all, open...)
+	}
+	return all, nil
+}
+
+// look finds out which queues have rows, now and then: the scan reads the rows
+// that were deleted under an old snapshot.
+func (o *Outbox) look(ctx context.Context) error {
+	r := o.relay
+	r.mu.Lock()
+	fresh := time.Since(r.looked) < relayPoll
+	r.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	if err := o.db.check(ctx); err != nil {
+		return err
+	}
+	rows, err := o.db.pool.QueryContext(ctx, o.db.sql.queuesOutbox)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	found := make(map[string]bool)
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		found[name] = true
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked = time.Now()
+	for name := range found {
+		if r.queues[name] == nil {
+			r.queues[name] = new(queue)
+		}
+	}
+	for name := range r.queues {
+		if !found[name] {
+			delete(r.queues, name)
+		}
+	}
+	return nil
+}
+
+// taken is a row in this relay's hands.
+type taken struct {
+	id      int64
+	lease   int64 // its next_at now
+	expired bool
+	unknown bool
+	tries   int
+	draft   handoff.Draft
+	text    []byte
+}
+
+// relayQueue claims a batch of rows and sends it.
+func (o *Outbox) relayQueue(ctx context.Context, name string) (int, error) {
+	rows, err := o.take(ctx, name)
+	if err != nil || len(rows) == 0 {
+		return 0, o.db.explain(err)
+	}
+	var fate settlement
+	var alive []taken
+	for _, row := range rows {
+		switch err := row.draft.UnmarshalBinary(row.text); {
+		case err != nil:
+			fate.park(row, err)
+		case row.expired:
+			o.bury(ctx, row, &fate)
+		default:
+			alive = append(alive, row)
+		}
+	}
+	fate.refused = o.send(ctx, alive, &fate)
+	o.pace(name, fate.refused, len(fate.gone) > 0)
+	// What became of the rows must be told although the caller may be gone.
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
+	defer cancel()
+	return fate.created, o.settle(within, &fate)
+}
+
+// take claims rows by moving their next_at on.
+func (o *Outbox) take(ctx context.Context, name string) ([]taken, error) {
+	low, limit := o.relay.scan(name)
+	rows, err := o.db.pool.QueryContext(ctx, o.db.sql.takeOutbox, name, low, limit, relayBytes, micros(relayLease))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []taken
+	lowest := int64(0)
+	for rows.Next() {
+		var row taken
+		var was int64
+		if err := rows.Scan(&row.id, &was, &row.lease, &row.expired, &row.unknown, &row.tries, &row.text); err != nil {
+			return nil, err
+		}
+		if lowest == 0 || was < lowest {
+			lowest = was
+		}
+		all = append(all, row)
+	}
+	o.relay.scanned(name, low, lowest)
+	return all, rows.Err()
+}
+
+// scan returns where the scan of a queue begins, and how many rows it takes.
+func (r *relay) scan(name string) (low int64, limit int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[name]
+	if q == nil {
+		return 0, relayRows
+	}
+	limit = relayRows
+	if q.pause > 0 {
+		limit = 1
+	}
+	if time.Since(q.zeroed) < relayFromZero {
+		low = q.low
+	}
+	return low, limit
+}
+
+// scanned notes what a scan saw: lowest is 0 for nothing.
+func (r *relay) scanned(name string, low, lowest int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[name]
+	if q == nil {
+		return
+	}
+	if low == 0 {
+		q.zeroed = time.Now()
+	}
+	if lowest > 0 {
+		q.low = lowest
+	}
+}
+
+// bury makes a dead letter of a row that has expired, unless its task may exist.
+func (o *Outbox) bury(ctx context.Context, row taken, fate *settlement) {
+	receipt := row.draft.Receipt()
+	attrs := []any{"kind", row.draft.Kind(), "queue", receipt.Queue, "id", receipt.ID}
+	if row.unknown {
+		o.db.log.ErrorContext(ctx, "sqlstore: a task has expired in the outbox, and it is not known whether it was created", attrs...)
+		fate.gone = append(fate.gone, row.id)
+		return
+	}
+	letter, err := row.draft.Letter(handoff.ReasonExpired)
+	if err == nil {
+		err = o.db.DeadLetters().Put(ctx, letter)
+	}
+	if err != nil {
+		o.db.log.ErrorContext(ctx, "sqlstore: an expired task of the outbox could not be kept as a dead letter", append(attrs, "error", err)...)
+		fate.back(row, false)
+		return
+	}
+	o.db.log.ErrorContext(ctx, "sqlstore: a task expired in the outbox and is a dead letter", attrs...)
+	fate.gone = append(fate.gone, row.id)
+}
+
+// send creates the tasks of rows. It reports whether the queue refuses tasks.
+func (o *Outbox) send(ctx context.Context, rows []taken, fate *settlement) (refused bool) {
+	if len(rows) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	drafts := func(yield func(handoff.Draft) bool) {
+		for _, row := range rows {
+			if !yield(row.draft) {
+				return
+			}
+		}
+	}
+	i := 0
+	for _, err := range o.client.Send(ctx, drafts) {
+		row := rows[i]
+		i++
+		switch code := status.Code(err); {
+		case err == nil:
+			fate.created++
+			fate.gone = append(fate.gone, row.id)
+		case errors.Is(err, handoff.ErrUnknown):
+			fate.back(row, true)
+		case code == codes.InvalidArgument:
+			fate.park(row, err)
+		case code == codes.NotFound, code == codes.PermissionDenied, code == codes.ResourceExhausted, code == codes.FailedPrecondition:
+			refused = true
+			fate.back(row, false)
+			o.db.log.WarnContext(ctx, "sqlstore: a queue takes no tasks", "queue", row.draft.Receipt().Queue, "error", err)
+		default:
+			fate.back(row, false)
+		}
+	}
+	for _, row := range rows[i:] { // never sent: ctx ended
+		fate.back(row, false)
+	}
+	return refused
+}
+
+// pace pauses a queue that refuses tasks, and ends the pauses of one that takes
+// them.
+func (o *Outbox) pace(name string, refused, took bool) {
+	r := o.relay
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[name]
+	switch {
+	case q == nil:
+	case refused:
+		q.pause = min(max(2*q.pause, minPause), maxPause)
+		q.until = time.Now().Add(q.pause)
+	case took:
+		q.pause, q.until = 0, time.Time{}
+	}
+}
+
+// settlement is what becomes of the rows of a batch.
+type settlement struct {
+	created int
+	refused bool
+	gone    []int64  // to delete
+	later   [][4]any // ID, pause, unknown, lease
+	parked  [][2]any // ID, why
+}
+
+// back leaves a row for later. unknown is whether its task may exist now.
+func (s *settlement) back(row taken, unknown bool) {
+	pause := min(minPause<<min(row.tries-1, 10), maxPause)
+	s.later = append(s.later, [4]any{row.id, micros(pause), unknown, decimal(row.lease)})
+}
+
+// maxParkedText keeps the service's words short enough to be shown.
+const maxParkedText = 500
+
+func (s *settlement) park(row taken, why error) {
+	text := strings.ToValidUTF8(strings.ReplaceAll(why.Error(), "\x00", ""), "")
+	s.parked = append(s.parked, [2]any{row.id, text[:min(len(text), maxParkedText)]})
+}
+
+// settle writes down what became of the rows. A row whose settlement is lost is
+// sent once more, when its lease is over.
+func (o *Outbox) settle(ctx context.Context, fate *settlement) error {
+	var errs []error
+	for _, step := range []struct {
+		statement string
+		rows      any
+		n         int
+	}{
+		{o.db.sql.sentOutbox, fate.gone, len(fate.gone)},
+		{o.db.sql.backOutbox, fate.later, len(fate.later)},
+		{o.db.sql.parkOutbox, fate.parked, len(fate.parked)},
+	} {
+		if step.n == 0 {
+			continue
+		}
+		text, err := json.Marshal(step.rows)
+		if err == nil {
+			err = o.db.retry(ctx, func() error {
+				_, err := o.db.pool.ExecContext(ctx, step.statement, string(text))
+				return err
+			})
+		}
+		errs = append(errs, o.db.explain(err))
+	}
+	if len(fate.parked) > 0 {
+		o.db.log.ErrorContext(ctx, "sqlstore: rows of the outbox are parked, since no send of them can succeed", "rows", len(fate.parked))
+	}
+	return errors.Join(errs...)
+}
