@@ -100,7 +100,7 @@ func (db *DB) checkNested(ctx context.Context, w work) error {
 // It returns [handoff.ErrLeaseLost] or [handoff.ErrAlreadyDone] as [DB.Run] does;
 // roll the transaction back then. The database ends a transaction that sends no
 // statement for as long as the router's lease.
-func (db *DB) CompleteTx(ctx context.Context, tx Tx) error {
+func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 	w, err := workOf(ctx)
 	err = errors.Join(checkTx(tx), err)
 	if err == nil {

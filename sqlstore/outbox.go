@@ -36,7 +36,7 @@ func (db *DB) Outbox(client *handoff.Client) *Outbox {
 // errors are those of [handoff.Client.Enqueue], but the task may be due further
 // ahead than the service's 30 days. The receipt has no Name yet, unless the
 // payload has a key. Call [Outbox.Nudge] after the commit to have it sent at once.
-func (o *Outbox) Enqueue(ctx context.Context, tx Tx, p handoff.Payload, opts ...handoff.Option) (handoff.Receipt, error) {
+func (o *Outbox) Enqueue(ctx context.Context, tx Execer, p handoff.Payload, opts ...handoff.Option) (handoff.Receipt, error) {
 	d, err := o.client.Draft(p, opts...)
 	if err != nil {
 		return handoff.Receipt{}, err
@@ -45,7 +45,7 @@ func (o *Outbox) Enqueue(ctx context.Context, tx Tx, p handoff.Payload, opts ...
 }
 
 // EnqueueRequest is [Outbox.Enqueue] for a task that is not typed.
-func (o *Outbox) EnqueueRequest(ctx context.Context, tx Tx, r handoff.Request, opts ...handoff.Option) (handoff.Receipt, error) {
+func (o *Outbox) EnqueueRequest(ctx context.Context, tx Execer, r handoff.Request, opts ...handoff.Option) (handoff.Receipt, error) {
 	d, err := o.client.DraftRequest(r, opts...)
 	if err != nil {
 		return handoff.Receipt{}, err
@@ -53,7 +53,7 @@ func (o *Outbox) EnqueueRequest(ctx context.Context, tx Tx, r handoff.Request, o
 	return o.insertOne(ctx, tx, d)
 }
 
-func (o *Outbox) insertOne(ctx context.Context, tx Tx, d handoff.Draft) (handoff.Receipt, error) {
+func (o *Outbox) insertOne(ctx context.Context, tx Execer, d handoff.Draft) (handoff.Receipt, error) {
 	if err := o.insert(ctx, tx, []handoff.Draft{d}); err != nil {
 		return handoff.Receipt{}, fmt.Errorf("sqlstore: enqueue: %w", err)
 	}
@@ -64,7 +64,7 @@ func (o *Outbox) insertOne(ctx context.Context, tx Tx, d handoff.Draft) (handoff
 // rows a statement, and yields one pair for each, in order. A payload's error
 // stops nothing; an error of the database ends the sequence, and the transaction
 // must be rolled back.
-func EnqueueBatch[P handoff.Payload](ctx context.Context, o *Outbox, tx Tx, payloads iter.Seq[P], opts ...handoff.Option) iter.Seq2[handoff.Receipt, error] {
+func EnqueueBatch[P handoff.Payload](ctx context.Context, o *Outbox, tx Execer, payloads iter.Seq[P], opts ...handoff.Option) iter.Seq2[handoff.Receipt, error] {
 	return func(yield func(handoff.Receipt, error) bool) {
 		b := outboxBatch{outbox: o, tx: tx}
 		for p := range payloads {
@@ -80,7 +80,7 @@ func EnqueueBatch[P handoff.Payload](ctx context.Context, o *Outbox, tx Tx, payl
 // outboxBatch is what an EnqueueBatch has taken and not yet yielded.
 type outboxBatch struct {
 	outbox *Outbox
-	tx     Tx
+	tx     Execer
 	drafts []handoff.Draft
 	errs   []error // by draft; nil for one to be inserted
 }
@@ -124,7 +124,7 @@ const columns = 6
 
 // insert writes rows of the outbox. It must not add a lock that other
 // transactions wait for, so it notifies nobody.
-func (o *Outbox) insert(ctx context.Context, tx Tx, drafts []handoff.Draft) error {
+func (o *Outbox) insert(ctx context.Context, tx Execer, drafts []handoff.Draft) error {
 	if err := errors.Join(checkTx(tx), o.db.check(ctx)); err != nil || len(drafts) == 0 {
 		return err
 	}

@@ -11,8 +11,7 @@ import (
 )
 
 // Tx is a transaction, as [database/sql.Tx], sqlc's DBTX and gorm's ConnPool
-// have it. A [database/sql.DB] has the same methods and is refused: what it
-// executes is committed at once.
+// have it.
 type Tx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -20,7 +19,14 @@ type Tx interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-func checkTx(tx Tx) error {
+// Execer is what CompleteTx and the outbox need of a transaction: any [Tx] is one,
+// and package sqlstore/pgxtx makes one of a pgx.Tx. A [database/sql.DB] is
+// refused.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+func checkTx(tx Execer) error {
 	switch tx := tx.(type) {
 	case nil:
 		return errors.New("the transaction is nil")

@@ -4,9 +4,12 @@ go 1.26.0
 
 replace github.com/brillconsulting/handoff => ../../..
 
+replace github.com/brillconsulting/handoff/sqlstore/pgxtx => ../../../sqlstore/pgxtx
+
 require (
 	cloud.google.com/go/cloudtasks v1.21.1
 	github.com/brillconsulting/handoff v0.0.0-00010101000000-000000000000
+	github.com/brillconsulting/handoff/sqlstore/pgxtx v0.0.0-00010101000000-000000000000
 	github.com/jackc/pgx/v5 v5.13.0
 	google.golang.org/grpc v1.85.0
 )

@@ -1,0 +1,178 @@
+package sql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/pgtest"
+	"github.com/brillconsulting/handoff/sqlstore"
+)
+
+// inFlight is how many tasks are worked on at once.
+const inFlight = 100
+
+// durable is a server that syncs to disk, as one in production does.
+func durable(b *testing.B) (*pgtest.Server, *sql.DB) {
+	b.Helper()
+	server := pgtest.Start(b, "-c", "fsync=on", "-c", "max_connections=200")
+	pool, err := sql.Open("pgx", server.URL())
+	if err != nil {
+		b.Fatal(err)
+	}
+	pool.SetMaxOpenConns(20)
+	pool.SetMaxIdleConns(20)
+	b.Cleanup(func() { _ = pool.Close() })
+	return server, pool
+}
+
+// processorTime is what this process and the server with all its children have
+// used so far.
+func processorTime(b *testing.B, server *pgtest.Server) time.Duration {
+	b.Helper()
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		b.Fatal(err)
+	}
+	sum := time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		_, after, found := strings.Cut(string(text), ") ")
+		fields := strings.Fields(after)
+		pid := filepath.Base(filepath.Dir(name))
+		if err != nil || !found || (fields[1] != strconv.Itoa(server.PID()) && pid != strconv.Itoa(server.PID())) {
+			continue
+		}
+		ticks := 0
+		for _, field := range fields[11:13] { // user and system, in hundredths of a second
+			n, _ := strconv.Atoi(field)
+			ticks += n
+		}
+		sum += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return sum
+}
+
+// parallel runs one for each of b.N, a hundred at once.
+func parallel(b *testing.B, server *pgtest.Server, one func(n int64) error) {
+	b.Helper()
+	var n atomic.Int64
+	b.SetParallelism(inFlight / 2) // for two cores
+	before := processorTime(b, server)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := one(n.Add(1)); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64((processorTime(b, server)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// BenchmarkReceive compares a delivery through the router and Run with a bare
+// handler that sends the same statements by hand.
+func BenchmarkReceive(b *testing.B) {
+	server, pool := durable(b)
+	db := inSchema(b, pool, "handoff")
+	if err := db.Migrate(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("handoff", func(b *testing.B) {
+		w := newWorker(b, pool, db.Store(), nil)
+		w.handle = func(ctx context.Context) error {
+			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+				_, err := tx.ExecContext(ctx, w.insert(), handoff.InfoFromContext(ctx).ID)
+				return err
+			})
+		}
+		parallel(b, server, func(n int64) error {
+			rec := httptest.NewRecorder()
+			w.ServeHTTP(rec, request(b.Context(), fmt.Sprint(w.effects, "-", n)))
+			if rec.Code != http.StatusOK {
+				return fmt.Errorf("status %d", rec.Code)
+			}
+			return nil
+		})
+		if got := w.count(); got != b.N {
+			b.Errorf("%d effects of %d tasks", got, b.N)
+		}
+	})
+	b.Run("by hand", func(b *testing.B) {
+		table := fmt.Sprintf("hand_%d", schemas.Add(1))
+		exec(b, pool, `CREATE TABLE `+table+` (key text PRIMARY KEY, done boolean); CREATE TABLE `+table+`_effects (task text, UNIQUE (task) DEFERRABLE INITIALLY IMMEDIATE)`)
+		parallel(b, server, func(n int64) error {
+			key := fmt.Sprint(n)
+			if _, err := pool.ExecContext(b.Context(), `INSERT INTO `+table+` VALUES ($1, false) ON CONFLICT DO NOTHING`, key); err != nil {
+				return err
+			}
+			conn, err := pool.Conn(b.Context())
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, err = conn.ExecContext(b.Context(), `BEGIN; UPDATE `+table+` SET done = true WHERE key = '`+key+`' AND NOT done`)
+			if err == nil {
+				_, err = conn.ExecContext(b.Context(), `INSERT INTO `+table+`_effects VALUES ($1)`, key)
+			}
+			if err == nil {
+				_, err = conn.ExecContext(b.Context(), `COMMIT`)
+			}
+			return err
+		})
+	})
+}
+
+// BenchmarkEnqueue is a transaction with a business row, without a task and with
+// one.
+func BenchmarkEnqueue(b *testing.B) {
+	server, pool := durable(b)
+	db := inSchema(b, pool, "handoff")
+	if err := db.Migrate(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	client, err := handoff.NewClient(b.Context(), handoff.ClientConfig{
+		Project: "p", Location: "l", DraftOnly: true, Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	outbox := db.Outbox(client)
+	exec(b, pool, `CREATE TABLE orders (id text)`)
+	for _, with := range []bool{false, true} {
+		b.Run(fmt.Sprint("task=", with), func(b *testing.B) {
+			parallel(b, server, func(n int64) error {
+				tx, err := pool.BeginTx(b.Context(), nil)
+				if err != nil {
+					return err
+				}
+				defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+				if _, err := tx.ExecContext(b.Context(), `INSERT INTO orders VALUES ($1)`, fmt.Sprint(n)); err != nil {
+					return err
+				}
+				if with {
+					if _, err := outbox.Enqueue(b.Context(), tx, order{}, handoff.OnQueue("q")); err != nil {
+						return err
+					}
+				}
+				return tx.Commit()
+			})
+		})
+	}
+}

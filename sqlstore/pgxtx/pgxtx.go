@@ -1,0 +1,42 @@
+// Package pgxtx marks tasks as done, and enqueues tasks, in transactions of pgx's
+// own interface, for applications that do not use database/sql:
+//
+//	tx, err := pgxPool.Begin(ctx)
+//	err = db.CompleteTx(ctx, pgxtx.New(tx))
+//	_, err = outbox.Enqueue(ctx, pgxtx.New(tx), ChargeCard{Account: "42"})
+//
+// The Store itself still needs a pool of database/sql, such as that of
+// stdlib.OpenDBFromPool(pgxPool), which shares the connections.
+package pgxtx
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// New returns the transaction as package sqlstore wants it. It is over when tx is.
+func New(tx pgx.Tx) sqlstore.Execer { return execer{tx} }
+
+type execer struct{ tx pgx.Tx }
+
+func (e execer) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if e.tx == nil {
+		return nil, errors.New("pgxtx: the transaction is nil")
+	}
+	tag, err := e.tx.Exec(ctx, query, args...)
+	return result{tag}, err
+}
+
+type result struct{ tag pgconn.CommandTag }
+
+func (r result) RowsAffected() (int64, error) { return r.tag.RowsAffected(), nil }
+
+// LastInsertId implements [sql.Result]. PostgreSQL has no such thing.
+func (r result) LastInsertId() (int64, error) {
+	return 0, errors.New("pgxtx: PostgreSQL has no last insert ID; use RETURNING")
+}
