@@ -60,13 +60,21 @@ func Load(r io.Reader) ([]QueueConfig, error) {
 	var file struct {
 		Queues []yaml.Node `yaml:"queues"`
 	}
-	if err := yaml.Load(data, &file, yaml.WithKnownFields()); err != nil {
+	err = yaml.Load(data, &file, yaml.WithKnownFields())
+	if err != nil && len(file.Queues) == 0 {
 		return nil, errors.Join(inLines(err)...)
 	}
 	if len(file.Queues) == 0 {
 		return nil, fmt.Errorf(`admin: load queues: %w: there is no queue; the file must begin with "queues:" and a list`, ErrInvalid)
 	}
-	return configsOf(file.Queues)
+	configs, errs := configsOf(file.Queues)
+	if err != nil {
+		errs = append(inLines(err), errs...)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return configs, nil
 }
 
 // maxFile is far more than the thousand queues of a location need.
@@ -173,19 +181,22 @@ func isZero[T comparable](p *T) bool {
 
 // configsOf decodes the queues of a file one by one, to know the line of each
 // setting.
-func configsOf(nodes []yaml.Node) ([]QueueConfig, error) {
-	var errs []error
+func configsOf(nodes []yaml.Node) (_ []QueueConfig, errs []error) {
 	configs := make([]QueueConfig, len(nodes))
 	first := make(map[string]int) // line of each name
 	for i := range nodes {
 		node := &nodes[i]
-		fail := func(key string, problem error) {
-			errs = append(errs, fmt.Errorf("admin: line %d: %w", lineOf(node, key), problem))
-		}
 		var f fileQueue
-		if err := node.Load(&f, yaml.WithKnownFields()); err != nil {
+		// What can be decoded is, and is checked.
+		err := node.Load(&f, yaml.WithKnownFields())
+		if err != nil {
 			errs = append(errs, inLines(err)...)
-			continue
+		}
+		undecoded := linesOf(err)
+		fail := func(key string, problem error) {
+			if line := lineOf(node, key); !undecoded[line] {
+				errs = append(errs, fmt.Errorf("admin: line %d: %w", line, problem))
+			}
 		}
 		if line, twice := first[f.Name]; twice {
 			fail("name", &InvalidError{Field: "name", Value: f.Name, Want: fmt.Sprintf("another than that of the queue on line %d", line)})
@@ -202,10 +213,18 @@ func configsOf(nodes []yaml.Node) ([]QueueConfig, error) {
 			fail(key, &InvalidError{Field: key, Value: problem.Value, Want: problem.Want})
 		}
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	return configs, errs
+}
+
+// linesOf returns the lines of the errors of the YAML library.
+func linesOf(err error) map[int]bool {
+	lines := make(map[int]bool)
+	if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
+		for _, e := range many.Errors {
+			lines[e.Mark.Line] = true
+		}
 	}
-	return configs, nil
+	return lines
 }
 
 // problems returns the errors that check has joined.

@@ -120,7 +120,11 @@ func TestLoadBadFiles(t *testing.T) {
 		"nested account":   {"queues:\n- name: a\n  http_target:\n    service_account: c@p", []string{"line 4: admin: http_target.service_account is \"c@p\""}},
 		"nested condition": {"queues:\n- name: a\n  http_target: {method: GET, if_not_exists: true}", []string{"line 3: admin: http_target.if_not_exists is true"}},
 		"merged":           {"queues:\n- &a\n  name: a\n  max_attempts: -2\n- <<: *a\n  name: b", []string{"line 4: admin: max_attempts is -2"}},
-		"too large":        {strings.Repeat("#", 17<<20), []string{"the file is over 16777216 bytes"}},
+		"several at once": {"queues:\n- name: a\n  rate: 1\n  max_attempts: -2\n- name: b\n  min_backoff: 1\n  max_backoff: 1s\n- name: b\nqueue: []", []string{
+			`line 3: invalid: unknown key "rate"`, "line 4: admin: max_attempts is -2", "line 6: invalid: `1` is not a duration",
+			`line 8: admin: name is "b"`, `line 9: invalid: unknown key "queue"`,
+		}},
+		"too large": {strings.Repeat("#", 17<<20), []string{"the file is over 16777216 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,6 +139,15 @@ func TestLoadBadFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLoadTellsAProblemOnce: a value that cannot be read is not out of range too.
+func TestLoadTellsAProblemOnce(t *testing.T) {
+	t.Parallel()
+	_, err := admin.Load(strings.NewReader("queues:\n- name: [a]\n  min_backoff: soon\n"))
+	assert.Equal(t, strings.Count(err.Error(), "line 2"), 1)
+	assert.Equal(t, strings.Count(err.Error(), "line 3"), 1)
+	assert.Equal(t, strings.Count(err.Error(), "\n"), 1)
 }
 
 // FuzzLoad: no file makes it panic, and what it accepts can be ensured.

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,7 +27,7 @@ type placeFlags struct {
 
 // check reports what is missing, and an emulator that is not there: Google's
 // client would try for 20 seconds to reach it.
-func (p placeFlags) check(ctx context.Context) error {
+func (p *placeFlags) check(ctx context.Context) error {
 	switch {
 	case p.Project == "":
 		return usagef("no project: add --project ID, or set GOOGLE_CLOUD_PROJECT")
@@ -48,7 +51,7 @@ func (p placeFlags) check(ctx context.Context) error {
 }
 
 // admin connects for as long as do runs.
-func (p placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) error {
+func (p *placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) error {
 	if err := p.check(ctx); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (p placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) erro
 }
 
 // client connects for as long as do runs.
-func (p placeFlags) client(ctx context.Context, target handoff.Target, do func(*handoff.Client) error) error {
+func (p *placeFlags) client(ctx context.Context, target handoff.Target, do func(*handoff.Client) error) error {
 	if err := p.check(ctx); err != nil {
 		return err
 	}
@@ -73,19 +76,24 @@ func (p placeFlags) client(ctx context.Context, target handoff.Target, do func(*
 	return do(client)
 }
 
-// redisFlags say where dead letters are.
+// redisFlags say where the workers keep the fence and the dead letters.
 type redisFlags struct {
-	Redis     string `env:"REDIS_URL" help:"The Redis of the dead letters, redis[s]://[user:password@]host:port[/db] ($$${env}; it keeps a password out of the process list)." placeholder:"URL"`
-	RedisMode string `default:"standalone" enum:"standalone,cluster,sentinel" help:"What it is: standalone, cluster (more nodes as ?addr=host:port) or sentinel (?master_name=NAME)." placeholder:"MODE"`
-	Prefix    string `help:"Prefix of the keys, if the workers have one (redisstore.DeadLetterOptions.Prefix)." placeholder:"PREFIX"`
+	Redis     string `env:"HANDOFF_REDIS_URL,REDIS_URL" help:"The Redis of the workers, redis[s]://[user:password@]host:port[/db] (${env}; a variable keeps the password out of the process list)." placeholder:"URL"`
+	RedisMode string `default:"standalone" enum:"standalone,cluster,sentinel" env:"HANDOFF_REDIS_MODE" help:"What it is: standalone, cluster (more nodes as ?addr=host:port) or sentinel (?master_name=NAME) ($$${env})." placeholder:"MODE"`
+	RedisCA   string `env:"HANDOFF_REDIS_CA" help:"File of the CA certificates, in PEM, that a rediss:// server is verified by ($$${env}). Defaults to the system's." name:"redis-ca" placeholder:"FILE"`
+	Prefix    string `env:"HANDOFF_PREFIX" help:"Prefix of the keys, if the workers have one (redisstore.Options.Prefix, $$${env})." placeholder:"PREFIX"`
 }
 
-// letters connects for as long as do runs.
-func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters) error) error {
+// open connects for as long as do runs.
+func (r redisFlags) open(ctx context.Context, do func(redis.UniversalClient) error) error {
 	if r.Redis == "" {
-		return usagef("no Redis: add --redis redis://host:port, or set REDIS_URL")
+		return usagef("no Redis: add --redis redis://host:port, or set HANDOFF_REDIS_URL or REDIS_URL")
 	}
-	rdb, err := r.connect()
+	trust, err := r.trust()
+	if err != nil {
+		return err
+	}
+	rdb, err := r.connect(trust)
 	if err != nil {
 		// Not err: it may quote the URL, and that has a password.
 		return usagef("--redis is no URL of a %s Redis; it must be redis[s]://[user:password@]host:port[/db] with the parameters that go-redis knows", r.RedisMode)
@@ -94,7 +102,33 @@ func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters
 	if err := reach(ctx, rdb); err != nil {
 		return fmt.Errorf("%w: check --redis and --redis-mode, and that Redis is up", err)
 	}
-	return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix}))
+	return do(rdb)
+}
+
+// letters opens the store of dead letters for as long as do runs.
+func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters) error) error {
+	return r.open(ctx, func(rdb redis.UniversalClient) error {
+		return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix}))
+	})
+}
+
+// trust returns the certificates of --redis-ca, nil for the system's.
+func (r redisFlags) trust() (*x509.CertPool, error) {
+	if r.RedisCA == "" {
+		return nil, nil //nolint:nilnil // nil is the system's, as in tls.Config
+	}
+	if !strings.HasPrefix(r.Redis, "rediss:") {
+		return nil, usagef("--redis-ca is given, and --redis is without TLS; its URL must begin with rediss://")
+	}
+	pem, err := os.ReadFile(r.RedisCA)
+	if err != nil {
+		return nil, usagef("--redis-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usagef("--redis-ca %s has no certificate; it must be PEM", r.RedisCA)
+	}
+	return pool, nil
 }
 
 // reach bounds how long a Redis that is not there is looked for: a sentinel's
@@ -109,7 +143,7 @@ func reach(ctx context.Context, rdb redis.UniversalClient) error {
 	return err
 }
 
-func (r redisFlags) connect() (redis.UniversalClient, error) {
+func (r redisFlags) connect(trust *x509.CertPool) (redis.UniversalClient, error) {
 	redis.SetLogger(quiet{})
 	switch r.RedisMode {
 	case "cluster":
@@ -118,6 +152,7 @@ func (r redisFlags) connect() (redis.UniversalClient, error) {
 			return nil, err
 		}
 		options.ContextTimeoutEnabled = true
+		verifyBy(options.TLSConfig, trust)
 		return redis.NewClusterClient(options), nil
 	case "sentinel":
 		options, err := redis.ParseFailoverURL(r.Redis)
@@ -128,6 +163,7 @@ func (r redisFlags) connect() (redis.UniversalClient, error) {
 			return nil, err
 		}
 		options.ContextTimeoutEnabled = true
+		verifyBy(options.TLSConfig, trust)
 		return redis.NewFailoverClient(options), nil
 	}
 	options, err := redis.ParseURL(r.Redis)
@@ -135,7 +171,15 @@ func (r redisFlags) connect() (redis.UniversalClient, error) {
 		return nil, err
 	}
 	options.ContextTimeoutEnabled = true
+	verifyBy(options.TLSConfig, trust)
 	return redis.NewClient(options), nil
+}
+
+// verifyBy has TLS, if there is TLS, verify servers by these certificates.
+func verifyBy(config *tls.Config, trust *x509.CertPool) {
+	if config != nil && trust != nil {
+		config.RootCAs = trust
+	}
 }
 
 // quiet drops what go-redis logs: each call returns its error.
@@ -154,6 +198,11 @@ type targetFlags struct {
 	AppEnginePath    string `help:"Where the router is mounted in the App Engine app of the project, such as /tasks; instead of --target." placeholder:"PATH"`
 	AppEngineService string `help:"The App Engine service. Defaults to the app's own." placeholder:"ID"`
 	AppEngineVersion string `help:"The App Engine version. Defaults to the service's own." placeholder:"ID"`
+}
+
+// given reports whether it was said where tasks are delivered to.
+func (t targetFlags) given() bool {
+	return t.Target+t.AppEnginePath+t.AppEngineService+t.AppEngineVersion != ""
 }
 
 func (t targetFlags) target() (handoff.Target, error) {

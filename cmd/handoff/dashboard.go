@@ -132,7 +132,16 @@ func (c *emulatorCmd) withBoard(ctx context.Context, srv *emulator.Server, do fu
 		if err != nil {
 			return err
 		}
-		b, err := openBoard("--dashboard", c.Dashboard, dashboard.Config{Source: source, DeadLetters: letters, Loopback: true})
+		config := dashboard.Config{Source: source, DeadLetters: letters, Loopback: true}
+		if c.redrives() {
+			client, err := c.redriver(ctx, srv)
+			if err != nil {
+				return errors.Join(err, source.Close())
+			}
+			defer client.Close()
+			config.Client = client
+		}
+		b, err := openBoard("--dashboard", c.Dashboard, config)
 		if err != nil {
 			return errors.Join(err, source.Close())
 		}
@@ -142,6 +151,15 @@ func (c *emulatorCmd) withBoard(ctx context.Context, srv *emulator.Server, do fu
 		do()
 		return nil
 	})
+}
+
+// redriver returns the client that makes tasks of dead letters in srv.
+func (c *emulatorCmd) redriver(ctx context.Context, srv *emulator.Server) (*handoff.Client, error) {
+	target, err := c.target()
+	if err != nil {
+		return nil, err
+	}
+	return handoff.NewClient(ctx, handoff.ClientConfig{Project: c.Project, Location: c.Location, Target: target, Options: srv.ClientOptions()})
 }
 
 // checkLoopback refuses an address that others could reach, before a port is

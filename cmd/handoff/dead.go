@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/redisstore"
@@ -144,7 +147,8 @@ type deadList struct {
 
 // Run lists the letters.
 func (c *deadList) Run(ctx context.Context, con *console, dead *deadCmd) error {
-	return dead.letters(ctx, func(store *redisstore.DeadLetters) error {
+	return dead.open(ctx, func(rdb redis.UniversalClient) error {
+		store := redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: dead.Prefix})
 		out, listed := dead.listing(con, c.payloadFlag), 0
 		for letter, err := range c.among(ctx, store) {
 			if err != nil {
@@ -155,6 +159,11 @@ func (c *deadList) Run(ctx context.Context, con *console, dead *deadCmd) error {
 			}
 			if listed++; listed == c.Limit {
 				break
+			}
+		}
+		if listed == 0 && (c.letterFilter == letterFilter{}) {
+			if others := otherPrefixes(ctx, rdb, dead.Prefix); others != "" {
+				con.sayf("no dead letter is below the prefix %s, but there are %s", cmp.Or(dead.Prefix, defaultPrefix), others)
 			}
 		}
 		return out.end()

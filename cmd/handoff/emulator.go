@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"regexp"
 	"time"
@@ -27,8 +28,8 @@ type emulatorCmd struct {
 
 	Queue    []string `help:"A queue to create, by its full name, with the service's defaults. Repeatable."          placeholder:"NAME"`
 	Queues   string   `help:"A file of queues to create, in YAML, in --location of --project."                       placeholder:"FILE"`
-	Project  string   `help:"Project of the queues in the file."                                                     placeholder:"ID"`
-	Location string   `help:"Location of the queues in the file, such as europe-west1."                              placeholder:"ID"`
+	Project  string   `help:"Project of the queues in the file, and of tasks that are redriven."                                                     placeholder:"ID"`
+	Location string   `help:"Location of the same, such as europe-west1."                              placeholder:"ID"`
 	Missing  bool     `help:"Create the queue of a task where there is none."                                        name:"create-missing-queues"`
 	NoLimits bool     `help:"Accept rates and concurrency over the service's limits, for load tests."`
 	Strict   bool     `help:"Refuse tokens over http even to this machine, and gRPC calls without a routing header, as the service does."`
@@ -44,8 +45,9 @@ type emulatorCmd struct {
 	DefaultURL string            `help:"Where tasks with an empty URL go, as firebase-admin creates them. {project}, {location} and {queue} stand for those of the task." placeholder:"URL"`
 	Insecure   bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
 
-	Dashboard  string `help:"Where a dashboard of it is served: an address of this machine alone, such as 127.0.0.1:8080. Defaults to none." placeholder:"ADDR"`
-	redisFlags        // of the dead letters that the dashboard shows
+	Dashboard   string `help:"Where a dashboard of it is served: an address of this machine alone, such as 127.0.0.1:8080. Defaults to none." placeholder:"ADDR"`
+	redisFlags         // of the dead letters that the dashboard shows
+	targetFlags        // of the tasks that the dashboard makes of them
 
 	Log bool `help:"Log every API call and every dispatch to stderr, a line each, never bodies, headers or tokens."`
 }
@@ -68,8 +70,11 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	if srv != nil {
 		defer srv.Close()
 	}
-	if err := errors.Join(invalid, err); err != nil {
-		return err
+	if invalid != nil {
+		return usageError{errors.Join(invalid, err)}
+	}
+	if err != nil {
+		return configError(err)
 	}
 	if err := c.createQueues(ctx, srv, queues); err != nil {
 		return err
@@ -86,6 +91,15 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	defer cancel()
 	_ = srv.Shutdown(ctx) // its only error is that the time is up
 	return nil
+}
+
+// configError makes a bad setting a mistake in the command line. An address that
+// cannot be listened on is none.
+func configError(err error) error {
+	if opErr := (*net.OpError)(nil); errors.As(err, &opErr) && opErr.Op == "listen" {
+		return err
+	}
+	return usageError{err}
 }
 
 func (c *emulatorCmd) config() emulator.Config {
@@ -135,9 +149,10 @@ func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 			errs = append(errs, fmt.Errorf("--queue %s: it must be a full name, projects/PROJECT/locations/LOCATION/queues/QUEUE, with letters, digits and hyphens in QUEUE", name))
 		}
 	}
+	errs = append(errs, c.checkRedrive())
 	if c.Queues == "" {
-		if c.Project != "" || c.Location != "" {
-			errs = append(errs, errors.New("--project and --location say where the queues of --queues are, which is missing"))
+		if !c.redrives() && (c.Project != "" || c.Location != "") {
+			errs = append(errs, errors.New("--project and --location say where the queues of --queues and the tasks of --target are, and both are missing"))
 		}
 		return nil, errors.Join(errs...)
 	}
@@ -151,7 +166,7 @@ func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	defer file.Close()
 	queues, err := admin.Load(file)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("--queues %s: %w", c.Queues, err))
+		errs = append(errs, eachIn("--queues "+c.Queues, err))
 	}
 	return queues, errors.Join(errs...)
 }
@@ -172,6 +187,24 @@ func (c *emulatorCmd) checkNumbers() error {
 		errs = append(errs, errors.New("--retention is 0: it must be positive"))
 	}
 	return errors.Join(errs...)
+}
+
+// redrives reports whether the dashboard is to redrive dead letters.
+func (c *emulatorCmd) redrives() bool {
+	return c.Dashboard != "" && c.Redis != "" && c.given()
+}
+
+// checkRedrive reports what a dashboard that redrives lacks. HANDOFF_TARGET alone,
+// which other commands need, asks for none.
+func (c *emulatorCmd) checkRedrive() error {
+	if !c.redrives() {
+		return nil
+	}
+	if c.Project == "" || c.Location == "" {
+		return errors.New("--target redrives dead letters to queues of --project and --location, and one is missing")
+	}
+	_, err := c.target()
+	return err
 }
 
 // createQueues creates the queues of the flags and of the file, and reports

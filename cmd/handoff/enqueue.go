@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -15,6 +16,9 @@ type tasksEnqueue struct {
 	queueArg
 
 	URL string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project." name:"url"`
+
+	Kind        string `help:"Create a task for the handler of this kind; the URL is then where the router is mounted, and the body is the payload, in JSON." placeholder:"KIND"`
+	MaxAttempts int    `help:"How many attempts it may have, with --kind; -1 sets no limit. Defaults to 5." placeholder:"N"`
 
 	Body     string   `help:"The body." placeholder:"TEXT" xor:"body"`
 	BodyFile string   `help:"File of the body; - reads stdin." placeholder:"FILE" xor:"body"`
@@ -32,13 +36,14 @@ type tasksEnqueue struct {
 	At       time.Time     `help:"Deliver it then, in RFC 3339." placeholder:"TIME" xor:"due"`
 	Deadline time.Duration `help:"How long a delivery may take." placeholder:"DURATION"`
 	TTL      time.Duration `help:"How long after it is due a router may still run it." name:"ttl" placeholder:"DURATION"`
-	Key      string        `help:"Of all tasks with this key a router runs one." xor:"name"`
+	Key      string        `help:"Of all tasks with this key, and of this kind, a router runs one." xor:"name"`
 	Name     string        `help:"The task's ID, for the service's own deduplication." placeholder:"ID" xor:"name"`
 }
 
 // Help is shown by --help.
 func (*tasksEnqueue) Help() string {
-	return "To run a handler of a handoff router, send its payload to where the router is mounted, followed by the kind: https://worker.example.com/tasks/welcome-email"
+	return "With --kind it creates a task as Client.Enqueue does, which has the key, the limit of attempts and the TTL that are given here, not those that the payload's type declares: " +
+		"handoff tasks enqueue emails https://worker.example.com/tasks --kind welcome-email --body '{\"user_id\":\"42\"}' --service-account EMAIL"
 }
 
 // receiptJSON is the JSON of a created task, or of a duplicate.
@@ -52,14 +57,19 @@ type receiptJSON struct {
 
 // Run creates the task.
 func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
+	if err := c.within(&tasks.placeFlags); err != nil {
+		return err
+	}
 	request, err := c.request(con)
 	if err != nil {
 		return err
 	}
-	// NewClient needs a target, which a Request does not use.
-	unused := handoff.AppEngineTarget{}
-	return tasks.client(ctx, unused, func(client *handoff.Client) error {
-		receipt, err := client.EnqueueRequest(ctx, request, c.options()...)
+	target, enqueue, err := c.enqueue(request)
+	if err != nil {
+		return err
+	}
+	return tasks.client(ctx, target, func(client *handoff.Client) error {
+		receipt, err := enqueue(ctx, client)
 		if err != nil {
 			return err
 		}
@@ -74,6 +84,60 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 		)
 	})
 }
+
+// enqueue returns what creates the task, and the target of the client for it.
+func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(context.Context, *handoff.Client) (handoff.Receipt, error), error) {
+	if c.Kind == "" {
+		if c.MaxAttempts != 0 {
+			return nil, nil, usagef("--max-attempts needs --kind: a router counts the attempts of its kinds; for other tasks the queue has the limit")
+		}
+		// A Request has its own target, but a client has one too.
+		return handoff.AppEngineTarget{}, func(ctx context.Context, client *handoff.Client) (handoff.Receipt, error) {
+			return client.EnqueueRequest(ctx, request, c.options()...)
+		}, nil
+	}
+	if c.Method != "" || c.Scope != "" {
+		return nil, nil, usagef("--method and --scope are given, and --kind, whose tasks are POSTs with an OIDC token")
+	}
+	if !json.Valid(request.Body) {
+		return nil, nil, usagef("the body is not JSON, which the payload of --kind is")
+	}
+	var target handoff.Target = handoff.HTTPTarget{
+		URL: c.URL, ServiceAccount: c.ServiceAccount, Audience: c.Audience, DangerouslySendUnsigned: c.ServiceAccount == "",
+	}
+	if request.AppEngine != nil {
+		target = handoff.AppEngineTarget{Service: c.AppEngineService, Version: c.AppEngineVersion, Path: c.URL}
+	}
+	typed = typedTask{kind: c.Kind, policy: handoff.Policy{Retry: handoff.Retry{MaxAttempts: c.MaxAttempts}}}
+	options := c.options()
+	for name, values := range request.Header {
+		options = append(options, handoff.Header(name, strings.Join(values, ", ")))
+	}
+	return target, func(ctx context.Context, client *handoff.Client) (handoff.Receipt, error) {
+		return client.Enqueue(ctx, typedBody(request.Body), options...)
+	}, nil
+}
+
+// typed is the kind and the policy of the one task that this program creates: a
+// client asks the payload's type for both, not the payload.
+var typed typedTask
+
+type typedTask struct {
+	kind   string
+	policy handoff.Policy
+}
+
+// typedBody is a payload in JSON.
+type typedBody []byte
+
+// Kind implements handoff.Payload.
+func (typedBody) Kind() string { return typed.kind }
+
+// Policy is read by handoff.Client.
+func (typedBody) Policy() handoff.Policy { return typed.policy }
+
+// MarshalJSON implements json.Marshaler.
+func (b typedBody) MarshalJSON() ([]byte, error) { return b, nil }
 
 func (c *tasksEnqueue) request(con *console) (handoff.Request, error) {
 	r := handoff.Request{

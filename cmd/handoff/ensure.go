@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -69,9 +70,22 @@ func (f fileFlag) load(con *console) ([]admin.QueueConfig, error) {
 	}
 	configs, err := admin.Load(in)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.File, err)
+		return nil, usageError{eachIn(f.File, err)}
 	}
 	return configs, nil
+}
+
+// eachIn names a file in each of the errors that are joined in err.
+func eachIn(file string, err error) error {
+	many, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var errs []error
+	for _, err := range many.Unwrap() {
+		errs = append(errs, fmt.Errorf("%s: %w", file, err))
+	}
+	return errors.Join(errs...)
 }
 
 type queuesEnsure struct{ fileFlag }

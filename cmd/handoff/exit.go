@@ -32,14 +32,19 @@ func (c *console) fail(ctx context.Context, err error) int {
 		c.sayf("handoff: interrupted%s", progressOf(err))
 		return 128 + int(stopped.signal)
 	case errors.As(err, new(usageError)):
-		c.sayf("handoff: error: %s", oneLine(err))
+		c.sayLines(err)
 		return 2
 	case !errors.Is(err, errToldAlready):
-		for line := range strings.SplitSeq(err.Error(), "\n") { // errors.Join puts each on its own
-			c.sayf("handoff: error: %s", line)
-		}
+		c.sayLines(err)
 	}
 	return 1
+}
+
+// sayLines tells an error. errors.Join puts each that it joins on a line.
+func (c *console) sayLines(err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		c.sayf("handoff: error: %s", line)
+	}
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -6,6 +6,7 @@
 //	handoff queues list|describe|ensure|diff|pause|resume|purge|delete
 //	handoff tasks  list|describe|run|delete|enqueue
 //	handoff dead   list|show|redrive|delete
+//	handoff key    show|free
 //	handoff version
 //
 // handoff COMMAND --help says more; docs/operating.md walks through an incident.
@@ -15,8 +16,9 @@
 // Queues and tasks are those of --project and --location (GOOGLE_CLOUD_PROJECT,
 // GOOGLE_CLOUD_LOCATION). It finds credentials as gcloud and Google's libraries
 // do (Application Default Credentials). CLOUD_TASKS_EMULATOR_HOST, host:port,
-// leads to an emulator instead. Dead letters are in the Redis of --redis
-// (REDIS_URL).
+// leads to an emulator instead. Dead letters and keys are in the Redis of --redis
+// (HANDOFF_REDIS_URL or REDIS_URL), below --prefix (HANDOFF_PREFIX). Full names of
+// queues and tasks, as the commands print them, are accepted in place of IDs.
 //
 // # Output
 //
@@ -26,7 +28,7 @@
 // renamed; new ones may appear; one that is unknown or does not apply is left
 // out. Times are RFC 3339 in UTC, durations are in the form of queue files
 // ("1m30s"). The fields are those of queueJSON, changeJSON, taskJSON,
-// receiptJSON, letterJSON and resultJSON, listed in docs/operating.md.
+// receiptJSON, letterJSON, keyJSON and resultJSON, listed in docs/operating.md.
 //
 // Payloads and headers, which may hold secrets, are shown with --payload alone;
 // in JSON, payload is base64.
@@ -62,6 +64,7 @@ type cli struct {
 	Queues    queuesCmd    `cmd:"" help:"List, configure, pause, purge and delete queues."`
 	Tasks     tasksCmd     `cmd:"" help:"List, run, delete and enqueue tasks."`
 	Dead      deadCmd      `cmd:"" help:"List, redrive and delete dead letters."`
+	Key       keyCmd       `cmd:"" help:"Show and free the keys of work that happens once."`
 	Version   versionCmd   `cmd:"" help:"Say which version this is."`
 }
 

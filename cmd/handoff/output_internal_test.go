@@ -124,7 +124,7 @@ func TestErrorsAreLinesOfTheirOwn(t *testing.T) {
 		{errors.New("one"), "handoff: error: one\n", 1},
 		{errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("three"))), "handoff: error: one\nhandoff: error: two\nhandoff: error: three\n", 1},
 		{usagef("no %s", "queue"), "handoff: error: no queue\n", 2},
-		{usageError{errors.New("a rather\nlong one")}, "handoff: error: a rather; long one\n", 2},
+		{usageError{errors.Join(errors.New("one"), errors.New("two"))}, "handoff: error: one\nhandoff: error: two\n", 2},
 		{errDiffers, "", 3},
 		{errToldAlready, "", 1},
 	} {
@@ -143,7 +143,7 @@ func TestFieldsOfTheOutput(t *testing.T) {
 	assert.NoError(t, err)
 	for _, value := range []any{
 		queueJSON{}, statsJSON{}, changeJSON{}, fieldJSON{}, taskJSON{}, retryJSON{}, attemptJSON{},
-		receiptJSON{}, letterJSON{}, resultJSON{}, versionJSON{},
+		receiptJSON{}, letterJSON{}, keyJSON{}, resultJSON{}, versionJSON{},
 	} {
 		var cell strings.Builder
 		for f := range reflect.TypeOf(value).Fields() {

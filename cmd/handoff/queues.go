@@ -8,7 +8,6 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
-	"github.com/brillconsulting/handoff/internal/create"
 )
 
 type queuesCmd struct {
@@ -23,19 +22,6 @@ type queuesCmd struct {
 	Resume   queuesResume   `cmd:"" help:"Let a paused queue dispatch again."`
 	Purge    queuesPurge    `cmd:"" help:"Delete all tasks of a queue."`
 	Delete   queuesDelete   `cmd:"" help:"Delete a queue and all its tasks."`
-}
-
-// queueArg is the queue that a command is about.
-type queueArg struct {
-	Queue string `arg:"" help:"ID of the queue."`
-}
-
-// Validate makes a name that cannot be a mistake in the command line.
-func (q queueArg) Validate() error {
-	if q.Queue == "" {
-		return nil // it is missing, which kong tells
-	}
-	return create.QueueID(q.Queue)
 }
 
 // queueJSON is a queue. MaxDoublings and what follows are as in a queue file;
@@ -161,6 +147,9 @@ type queuesDescribe struct{ queueArg }
 
 // Run shows the queue.
 func (c *queuesDescribe) Run(ctx context.Context, con *console, queues *queuesCmd) error {
+	if err := c.within(&queues.placeFlags); err != nil {
+		return err
+	}
 	return queues.admin(ctx, func(a *admin.Admin) error {
 		q, err := a.Queues().Inspect(ctx, c.Queue)
 		if err != nil {
@@ -209,6 +198,9 @@ func (*queuesPause) Help() string {
 
 // Run pauses the queue.
 func (c *queuesPause) Run(ctx context.Context, con *console, queues *queuesCmd) error {
+	if err := c.within(&queues.placeFlags); err != nil {
+		return err
+	}
 	return queues.change(ctx, con, func(q *admin.Queues) (admin.Queue, error) { return q.Pause(ctx, c.Queue) })
 }
 
@@ -216,6 +208,9 @@ type queuesResume struct{ queueArg }
 
 // Run resumes the queue.
 func (c *queuesResume) Run(ctx context.Context, con *console, queues *queuesCmd) error {
+	if err := c.within(&queues.placeFlags); err != nil {
+		return err
+	}
 	return queues.change(ctx, con, func(q *admin.Queues) (admin.Queue, error) { return q.Resume(ctx, c.Queue) })
 }
 
@@ -245,6 +240,9 @@ func (*queuesPurge) Help() string {
 
 // Run purges the queue.
 func (c *queuesPurge) Run(ctx context.Context, con *console, queues *queuesCmd) error {
+	if err := c.within(&queues.placeFlags); err != nil {
+		return err
+	}
 	if err := con.mayAsk(c.yesFlag); err != nil {
 		return err
 	}
@@ -287,6 +285,9 @@ type queuesDelete struct {
 
 // Run deletes the queue.
 func (c *queuesDelete) Run(ctx context.Context, con *console, queues *queuesCmd) error {
+	if err := c.within(&queues.placeFlags); err != nil {
+		return err
+	}
 	if err := con.mayAsk(c.yesFlag); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/brillconsulting/handoff/admin"
-	"github.com/brillconsulting/handoff/internal/create"
 )
 
 type tasksCmd struct {
@@ -25,22 +23,6 @@ type tasksCmd struct {
 	Run      tasksRun      `cmd:"" help:"Dispatch tasks at once, also from a paused queue."`
 	Delete   tasksDelete   `cmd:"" help:"Delete tasks."`
 	Enqueue  tasksEnqueue  `cmd:"" help:"Create a task: a request to any URL."`
-}
-
-// tasksArg are the tasks that a command is about.
-type tasksArg struct {
-	queueArg
-
-	Tasks []string `arg:"" help:"IDs of tasks." name:"task"`
-}
-
-// Validate is like that of queueArg, which it hides from kong.
-func (t tasksArg) Validate() error {
-	errs := []error{t.queueArg.Validate()}
-	for _, id := range t.Tasks {
-		errs = append(errs, create.TaskID(id))
-	}
-	return errors.Join(errs...)
 }
 
 type payloadFlag struct {
@@ -146,6 +128,9 @@ type tasksList struct {
 
 // Run lists the tasks.
 func (c *tasksList) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
+	if err := c.within(&tasks.placeFlags); err != nil {
+		return err
+	}
 	return tasks.admin(ctx, func(a *admin.Admin) error {
 		out := con.list(tasks.outputFlags, "TASK", "KIND", "CREATED", "DUE", "DISPATCHES", "LAST ATTEMPT")
 		now, listed := time.Now(), 0
@@ -170,24 +155,20 @@ func (c *tasksList) Run(ctx context.Context, con *console, tasks *tasksCmd) erro
 }
 
 type tasksDescribe struct {
-	queueArg
+	tasksArg
 	payloadFlag
-
-	Task string `arg:"" help:"ID of the task."`
-}
-
-// Validate is like that of queueArg, which it hides from kong.
-func (c *tasksDescribe) Validate() error {
-	if c.Task == "" {
-		return nil
-	}
-	return errors.Join(c.queueArg.Validate(), create.TaskID(c.Task))
 }
 
 // Run shows the task.
 func (c *tasksDescribe) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
+	if err := c.within(&tasks.placeFlags); err != nil {
+		return err
+	}
+	if len(c.Tasks) > 1 {
+		return usagef("%d tasks are named; it describes one", len(c.Tasks))
+	}
 	return tasks.admin(ctx, func(a *admin.Admin) error {
-		t, err := a.Tasks().Get(ctx, a.Tasks().Name(c.Queue, c.Task), c.view())
+		t, err := a.Tasks().Get(ctx, a.Tasks().Name(c.Queue, c.Tasks[0]), c.view())
 		if err != nil {
 			return err
 		}
@@ -282,6 +263,9 @@ func (*tasksRun) Help() string {
 
 // Run runs the tasks.
 func (c *tasksRun) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
+	if err := c.within(&tasks.placeFlags); err != nil {
+		return err
+	}
 	return tasks.admin(ctx, func(a *admin.Admin) error {
 		run := func(ctx context.Context, id string) (admin.Task, error) {
 			return a.Tasks().RunNow(ctx, a.Tasks().Name(c.Queue, id))
@@ -299,6 +283,9 @@ type tasksDelete struct {
 
 // Run deletes the tasks.
 func (c *tasksDelete) Run(ctx context.Context, con *console, tasks *tasksCmd) error {
+	if err := c.within(&tasks.placeFlags); err != nil {
+		return err
+	}
 	if err := con.confirm(ctx, c.yesFlag, "Delete %s of queue %s for good?", count(len(c.Tasks), "task"), c.Queue); err != nil {
 		return err
 	}

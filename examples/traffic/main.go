@@ -47,6 +47,7 @@ type config struct {
 	emulator string // host:port of its gRPC API
 	keys     string // URL of the keys of its tokens
 	redis    string // URL; empty: stores in memory
+	listen   string // address of the worker; empty: a free port
 }
 
 func main() {
@@ -55,6 +56,7 @@ func main() {
 		redis:    os.Getenv("REDIS_URL"),
 	}
 	flag.StringVar(&c.keys, "keys", "http://127.0.0.1:8124/oauth2/v3/certs", "where the emulator's token keys are")
+	flag.StringVar(&c.listen, "listen", "", "where the worker listens, for the dashboard to redrive to; defaults to a free port")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, c)
@@ -75,7 +77,7 @@ func run(ctx context.Context, c config) error {
 	if err := ensureQueues(ctx, options); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", cmp.Or(c.listen, "127.0.0.1:0"))
 	if err != nil {
 		return err
 	}
