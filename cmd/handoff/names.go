@@ -57,7 +57,8 @@ func (t *tasksArg) Validate() error {
 	if t.Queue == "" {
 		return nil // it is missing, which kong tells
 	}
-	return t.within(new(placeFlags))
+	named := *t // the command does this again, for its flags
+	return named.within(new(placeFlags))
 }
 
 // within makes full names IDs, and their project and location those of p.
