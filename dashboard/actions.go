@@ -15,7 +15,7 @@ var notices = map[string]string{
 	"deleted":        "The task is deleted.",
 	"redriven":       "The letter is enqueued again.",
 	"letter-deleted": "The letter is deleted.",
-	"stopped":        "The redrive stops after the letters it has in hand.",
+	"stopped":        "It stops after the letters that it has in hand.",
 }
 
 // refusal is a change that was asked for wrongly.
@@ -102,9 +102,17 @@ func (d *Dashboard) redriveMany(r *http.Request) (string, error) {
 	return "/dead/progress", d.startRedrive(letterFilter{}, ids)
 }
 
+// deleteMany starts on all letters that match.
+func (d *Dashboard) deleteMany(r *http.Request) (string, error) {
+	if d.config.DeadLetters == nil {
+		return "", errNoLetters
+	}
+	return "/dead/progress", d.startDelete(letterFilterOf(r.PostForm))
+}
+
 func (d *Dashboard) stopRedrive(*http.Request) (string, error) {
 	if !d.redrive.stop() {
-		return "", errors.New("dashboard: no redrive is under way")
+		return "", errors.New("dashboard: nothing is under way that could be stopped")
 	}
 	return "/dead/progress?done=stopped", nil
 }
@@ -114,6 +122,7 @@ func letterFilterOf(values url.Values) letterFilter {
 	return letterFilter{
 		Kind:   values.Get("kind"),
 		Reason: values.Get("reason"),
+		Error:  values.Get("error"),
 		Text:   values.Get("q"),
 	}
 }

@@ -93,6 +93,7 @@ type Dashboard struct {
 	work    sync.WaitGroup
 	streams chan struct{} // a place for each page being watched
 	redrive redrives
+	dead    memo[[]count] // for the start page, which everybody watches
 }
 
 // New checks the whole configuration and returns every problem at once. Call
@@ -109,6 +110,7 @@ func New(config Config) (*Dashboard, error) {
 		source:  config.Source,
 		log:     config.Logger,
 		streams: make(chan struct{}, mostStreams),
+		dead:    memo[[]count]{ttl: deadCountAge},
 	}
 	d.sparse = newSparseLog(d.log)
 	d.guard = newGuard(&d.config, d.sparse)
@@ -153,6 +155,7 @@ func (d *Dashboard) routes() http.Handler {
 	mux.Handle("GET /dead", d.page(d.showLetters))
 	mux.Handle("GET /dead/letter", d.page(d.showLetter))
 	mux.Handle("GET /dead/redrive", d.page(d.askRedrive))
+	mux.Handle("GET /dead/delete", d.page(d.askDeleteLetters))
 	mux.Handle("GET /dead/progress", d.page(d.showRedrive))
 
 	mux.Handle("POST "+queue+"/pause", d.change(d.pause))
@@ -163,6 +166,7 @@ func (d *Dashboard) routes() http.Handler {
 	mux.Handle("POST /dead/letter/redrive", d.change(d.redriveLetter))
 	mux.Handle("POST /dead/letter/delete", d.change(d.deleteLetter))
 	mux.Handle("POST /dead/redrive", d.change(d.redriveMany))
+	mux.Handle("POST /dead/delete", d.change(d.deleteMany))
 	mux.Handle("POST /dead/redrive/stop", d.change(d.stopRedrive))
 	mux.Handle("/", d.page(func(*http.Request) (view, error) { return view{}, errNoPage }))
 	return mux

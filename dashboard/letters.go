@@ -5,8 +5,10 @@ import (
 	"context"
 	"html/template"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/brillconsulting/handoff"
 )
@@ -15,6 +17,7 @@ import (
 type letterFilter struct {
 	Kind   string
 	Reason string
+	Error  string // the group of its last error: see errorGroup
 	Text   string // part of the last error, the ID, the task, the queue or the target, in any case
 }
 
@@ -23,6 +26,9 @@ func (f letterFilter) matches(l handoff.DeadLetter) bool {
 		return false
 	}
 	if f.Reason != "" && (len(l.Reasons) == 0 || string(l.Reasons[0]) != f.Reason) {
+		return false
+	}
+	if f.Error != "" && errorGroup(l.LastErr) != f.Error {
 		return false
 	}
 	want := strings.ToLower(f.Text)
@@ -36,7 +42,23 @@ func (f letterFilter) Any() bool { return f != letterFilter{} }
 
 // Query is the filter as the query of an address.
 func (f letterFilter) Query() template.URL {
-	return query("kind", f.Kind, "reason", f.Reason, "q", f.Text)
+	return query("kind", f.Kind, "reason", f.Reason, "error", f.Error, "q", f.Text)
+}
+
+// varying is what differs between errors of one cause: numbers, and IDs, which
+// have digits in them.
+var varying = regexp.MustCompile(`[\w-]*\d[\w-]*`)
+
+// errorGroup returns what a last error has in common with others of its cause:
+// its first line, without what varies, at most 120 characters.
+func errorGroup(lastErr string) string {
+	const limit = 120
+	line, _, _ := strings.Cut(strings.TrimSpace(lastErr), "\n")
+	group := []rune(strings.TrimSpace(varying.ReplaceAllString(line, "#")))
+	if len(group) > limit {
+		group = append(group[:limit-1], '…')
+	}
+	return string(group)
 }
 
 // deadReasons are the reasons there are to bury a task.
@@ -90,6 +112,7 @@ type lettersView struct {
 	Total   int
 	Kinds   []count
 	Reasons []count // of the letters shown
+	Errors  []count // of the letters shown, by errorGroup
 	Filter  letterFilter
 	List    letterList
 	Next    string // address of the next page; empty: there is none
@@ -122,19 +145,33 @@ func (d *Dashboard) showLetters(r *http.Request) (view, error) {
 	if data.List, err = listLetters(r.Context(), d.config.DeadLetters, data.Filter, values.Get("page")); err != nil {
 		return view{}, err
 	}
-	reasons := make(map[string]int)
+	reasons, groups := make(map[string]int), make(map[string]int)
 	for _, l := range data.List.Letters {
+		if group := errorGroup(l.LastErr); group != "" {
+			groups[group]++
+		}
 		if len(l.Reasons) > 0 {
 			reasons[string(l.Reasons[0])]++
 		}
 	}
-	data.Reasons = counts(reasons)
+	data.Reasons, data.Errors = counts(reasons), counts(groups)
 	if data.List.Next != "" {
 		values.Set("page", data.List.Next)
 		values.Del("done")
 		data.Next = "?" + values.Encode()
 	}
 	return v, nil
+}
+
+// deadCountAge is how old the counts on the start page may be.
+const deadCountAge = 5 * time.Second
+
+// countDead returns how many letters there are of each kind, the most first.
+func (d *Dashboard) countDead(ctx context.Context) ([]count, error) {
+	return d.dead.get("", func() ([]count, error) {
+		kinds, err := d.config.DeadLetters.CountByKind(ctx)
+		return counts(kinds), err
+	})
 }
 
 // counts puts the largest first.

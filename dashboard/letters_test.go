@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/dashboard"
 	"github.com/brillconsulting/handoff/emulator"
@@ -99,6 +101,8 @@ func TestRedriveOne(t *testing.T) {
 	lacks(t, body, "welcome-1")
 	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
 	assert.Equal(t, w.buried(), 1)
+	contains(t, w.get(board+"/dead/letter?id=welcome-1"), "<b>Redriven</b>")
+	lacks(t, w.get(board+"/dead/letter?id=welcome-0"), "<b>Redriven</b>")
 	w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-1"}}) // as by two people: one task
 	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
 	status, _ := w.post(board+"/dead/letter/redrive", url.Values{"id": {"welcome-9"}})
@@ -251,4 +255,84 @@ func TestRedriveThatCannotListFails(t *testing.T) {
 	body := w.done()
 	contains(t, body, "<h1>Redrive failed</h1>", "None was redriven.", "redis is away")
 	lacks(t, body, "0 of 0")
+}
+
+// TestErrorGroups: letters of one cause are seen, redriven and deleted together.
+func TestErrorGroups(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	say := func(text string) func(*handoff.DeadLetter) {
+		return func(l *handoff.DeadLetter) { l.LastErr = fmt.Sprintf(text, l.ID) }
+	}
+	w.bury("welcome", 3, say("user %s7f is unknown (id 42)\nstack of it"))
+	w.bury("invoice", 2, say("card declined"))
+	group := "user # is unknown (id #)"
+	link := "error=" + url.QueryEscape(group)
+	shown := strings.ReplaceAll(link, "+", "&#43;") // as in an attribute
+	contains(t, w.get(board+"/dead"), `<a href="?`+shown+`">`+group+`</a> <b>3</b>`, ">card declined")
+	body := w.get(board + "/dead?" + link)
+	contains(t, body, "welcome-0", "welcome-2", `aria-current="true">`+group, `/dead/delete?`+shown, `/dead/redrive?`+shown)
+	lacks(t, body, "invoice-0")
+
+	contains(t, w.get(board+"/dead/delete?"+link), "<h1>Delete all that match</h1>", "<b>3 letters</b>", "gone for good", group)
+	w.post(board+"/dead/delete", url.Values{"error": {group}})
+	contains(t, w.done(), "<h1>Deletion done</h1>", "3 of 3 letters", "<dt>Deleted</dt>")
+	assert.Equal(t, w.buried(), 2)
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 0)
+
+	w.bury("welcome", 3, say("user %s is unknown (id 42)"))
+	w.post(board+"/dead/redrive", url.Values{"scope": {"matching"}, "error": {group}})
+	contains(t, w.done(), "<h1>Redrive done</h1>", "3 of 3 letters")
+	assert.Equal(t, len(w.tasks.Tasks(emails)), 3)
+}
+
+func TestLettersOfAGroupStayWhereNobodyMayDelete(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(_ *world, c *dashboard.Config) { c.ReadOnly = true })
+	w.bury("welcome", 1)
+	lacks(t, w.get(board+"/dead"), "Delete all that match")
+	lacks(t, w.get(board+"/dead/delete"), "<button")
+	assert.Status(t, w.forge(forged{"", http.Header{"Sec-Fetch-Site": {"same-origin"}}, true, "x"}, board+"/dead/delete"), http.StatusForbidden)
+	assert.Equal(t, w.buried(), 1)
+}
+
+// TestStartPageShowsWhatFails, with a way to it.
+func TestStartPageShowsWhatFails(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	w.bury("welcome", 2)
+	w.bury("invoice", 1)
+	contains(t, w.get(board+"/"), ">3 dead letters</a>", board+`/dead?kind=welcome">welcome</a> <b>2</b>`, board+`/dead?kind=invoice">invoice</a> <b>1</b>`)
+	empty := setup(t)
+	lacks(t, empty.get(board+"/"), "dead letter<", "dead letters<")
+	broken := setup(t, func(w *world, c *dashboard.Config) { c.DeadLetters = noCounts{w.letters} })
+	contains(t, broken.get(board+"/"), ">emails</a>", "Dead letters: ", "redis is away")
+}
+
+// noCounts is a store that cannot count.
+type noCounts struct{ handoff.DeadLetterStore }
+
+func (noCounts) CountByKind(context.Context) (map[string]int, error) {
+	return nil, errors.New("redis is away")
+}
+
+// TestTaskShowsItsOwnLimit, which the router counts, not the queue's.
+func TestTaskShowsItsOwnLimit(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	for limit, says := range map[string]string{"7": "7 attempts, which the router counts", "-1": "no limit of attempts, which", "": ""} {
+		task := &cloudtaskspb.Task{Name: emails + "/tasks/limit" + strings.Trim(limit, "-"), MessageType: &cloudtaskspb.Task_HttpRequest{
+			HttpRequest: &cloudtaskspb.HttpRequest{Url: "https://worker.test/tasks/welcome"},
+		}}
+		if limit != "" {
+			task.GetHttpRequest().Headers = map[string]string{"Handoff-Max-Attempts": limit}
+		}
+		w.createTask(task)
+		body := w.get(page + "/tasks/limit" + strings.Trim(limit, "-"))
+		if says != "" {
+			contains(t, body, says)
+		} else {
+			lacks(t, body, "which the router counts")
+		}
+	}
 }

@@ -13,6 +13,18 @@ type queuesView struct {
 	Groups  []queueGroup
 	Watched bool // each row has a chart of its last minute
 	Tasks   int64
+
+	Dead        []count // dead letters of each kind, the most first
+	DeadTrouble string  // why they are not known
+}
+
+// Failing is how many dead letters there are.
+func (v queuesView) Failing() int {
+	n := 0
+	for _, c := range v.Dead {
+		n += c.N
+	}
+	return n
 }
 
 // queueGroup is the queues of one location.
@@ -52,6 +64,12 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 			continue
 		}
 		data.Groups = append(data.Groups, queueGroup{n.Project, n.Location, []queueRow{row}})
+	}
+	if d.config.DeadLetters != nil {
+		if data.Dead, err = d.countDead(r.Context()); err != nil {
+			// The queues are worth showing without them.
+			data.DeadTrouble = d.failure(r, err).data.(problem).say()
+		}
 	}
 	return view{name: "queues", title: "Queues", nav: "queues", live: true, data: data}, nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// redrives holds the redrive that was started last. There is one at a time:
-// two would race for the same letters.
+// redrives holds the redrive, or the deletion of letters, that was started last.
+// There is one at a time: two would race for the same letters.
 type redrives struct {
 	mu     sync.Mutex
 	now    progress
@@ -21,11 +21,12 @@ type redrives struct {
 
 // progress is how far a redrive has come.
 type progress struct {
-	Filter   letterFilter // of a redrive of all that match
+	Filter   letterFilter // of work on all letters that match
+	Deletes  bool         // letters are deleted, not redriven
 	Selected bool         // it is one of letters that were selected
 	Counted  bool         // Total is known
 	Total    int
-	Done     int // letters that were enqueued again
+	Done     int // letters that were enqueued again, or deleted
 	Gone     int // letters that were gone already
 	Failed   int
 	LastErr  string
@@ -85,27 +86,41 @@ const redrivers = 8 // letters in hand at a time
 // match the filter now. It goes on when the request that began it is over,
 // until it is done, stopped, or the Dashboard is closed.
 func (d *Dashboard) startRedrive(f letterFilter, ids []string) error {
+	return d.startOnLetters(progress{Filter: f, Selected: ids != nil}, ids, func(ctx context.Context, id string) error {
+		_, err := d.config.Client.Redrive(ctx, d.config.DeadLetters, id)
+		return err
+	})
+}
+
+// startDelete deletes all letters that match the filter now, in the same way.
+func (d *Dashboard) startDelete(f letterFilter) error {
+	return d.startOnLetters(progress{Filter: f, Deletes: true}, nil, d.config.DeadLetters.Delete)
+}
+
+// startOnLetters starts work on letters: those of these IDs, or, with none, all
+// that match p.Filter.
+func (d *Dashboard) startOnLetters(p progress, ids []string, do func(ctx context.Context, id string) error) error {
 	ctx, cancel := context.WithCancel(d.ctx)
-	p := progress{Filter: f, Selected: ids != nil, Counted: ids != nil, Total: len(ids), BeganAt: time.Now()}
+	p.Counted, p.Total, p.BeganAt = ids != nil, len(ids), time.Now()
 	if !d.redrive.begin(p, cancel) {
 		cancel()
-		return &refusal{"A redrive is under way: wait for its end, or stop it."}
+		return &refusal{"A redrive is under way, or letters are being deleted: wait for the end, or stop it."}
 	}
 	d.work.Go(func() {
 		defer cancel()
-		d.runRedrive(ctx, f, ids)
+		d.runOnLetters(ctx, p.Filter, ids, do)
 	})
 	return nil
 }
 
-func (d *Dashboard) runRedrive(ctx context.Context, f letterFilter, ids []string) {
+func (d *Dashboard) runOnLetters(ctx context.Context, f letterFilter, ids []string, do func(ctx context.Context, id string) error) {
 	var listErr error
 	if ids == nil {
 		ids, listErr = matching(ctx, d.config.DeadLetters, f)
 		d.redrive.note(func(p *progress) { p.Counted, p.Total = listErr == nil, len(ids) })
 	}
 	if listErr == nil {
-		d.redriveAll(ctx, ids)
+		d.forEachLetter(ctx, ids, do)
 	}
 	d.redrive.note(func(p *progress) {
 		p.EndedAt = time.Now()
@@ -119,16 +134,16 @@ func (d *Dashboard) runRedrive(ctx context.Context, f letterFilter, ids []string
 	})
 }
 
-// redriveAll returns when all letters are redriven or ctx is done, after those in
-// hand.
-func (d *Dashboard) redriveAll(ctx context.Context, ids []string) {
+// forEachLetter returns when do was called for all letters or ctx is done, after
+// those in hand.
+func (d *Dashboard) forEachLetter(ctx context.Context, ids []string, do func(ctx context.Context, id string) error) {
 	work := make(chan string)
 	var workers sync.WaitGroup
 	for range min(redrivers, len(ids)) {
 		workers.Go(func() {
 			for id := range work {
 				// What is in hand is finished: a stop is between two letters.
-				d.redriveOne(context.WithoutCancel(ctx), id)
+				d.doLetter(context.WithoutCancel(ctx), id, do)
 			}
 		})
 	}
@@ -145,10 +160,10 @@ func (d *Dashboard) redriveAll(ctx context.Context, ids []string) {
 	workers.Wait()
 }
 
-func (d *Dashboard) redriveOne(ctx context.Context, id string) {
+func (d *Dashboard) doLetter(ctx context.Context, id string, do func(ctx context.Context, id string) error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	_, err := d.config.Client.Redrive(ctx, d.config.DeadLetters, id)
+	err := do(ctx, id)
 	d.redrive.note(func(p *progress) {
 		switch {
 		case err == nil:
@@ -182,10 +197,11 @@ func matching(ctx context.Context, store handoff.DeadLetterStore, f letterFilter
 	}
 }
 
-// redriveAsk is what the page before a redrive of all that match shows.
+// redriveAsk is what the page before work on all letters that match shows.
 type redriveAsk struct {
 	Filter  letterFilter
 	Matches int
+	Deletes bool
 }
 
 func (d *Dashboard) askRedrive(r *http.Request) (view, error) {
@@ -194,7 +210,16 @@ func (d *Dashboard) askRedrive(r *http.Request) (view, error) {
 	}
 	f := letterFilterOf(r.URL.Query())
 	ids, err := matching(r.Context(), d.config.DeadLetters, f)
-	return view{name: "redrive", title: "Redrive dead letters", nav: "dead", data: redriveAsk{f, len(ids)}}, err
+	return view{name: "redrive", title: "Redrive dead letters", nav: "dead", data: redriveAsk{Filter: f, Matches: len(ids)}}, err
+}
+
+func (d *Dashboard) askDeleteLetters(r *http.Request) (view, error) {
+	if d.config.DeadLetters == nil {
+		return view{}, errNoLetters
+	}
+	f := letterFilterOf(r.URL.Query())
+	ids, err := matching(r.Context(), d.config.DeadLetters, f)
+	return view{name: "redrive", title: "Delete dead letters", nav: "dead", data: redriveAsk{f, len(ids), true}}, err
 }
 
 func (d *Dashboard) showRedrive(*http.Request) (view, error) {

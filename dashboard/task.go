@@ -3,9 +3,11 @@ package dashboard
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
 )
 
@@ -56,6 +58,20 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 func (v taskView) Queue() string {
 	queue, _, _ := strings.Cut(v.Name, "/tasks/")
 	return queue
+}
+
+// Limit is the limit of attempts that the task carries for the router of its
+// kind, "" if it carries none. The queue's own counts every dispatch.
+func (v taskView) Limit() string {
+	limit := v.Task.Header.Get("Handoff-Max-Attempts")
+	n, err := strconv.Atoi(limit)
+	switch {
+	case err != nil:
+		return ""
+	case n == handoff.Unlimited:
+		return "no limit of attempts"
+	}
+	return plural(n, "attempt")
 }
 
 // Ended says whether the task has come to its end.

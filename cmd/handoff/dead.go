@@ -204,7 +204,9 @@ func letterFacts(l handoff.DeadLetter, show payloadFlag, now time.Time) [][]cell
 		fact("snoozes", l.Snoozes),
 		fact("first run", moment(l.FirstAt, now)),
 		fact("buried", moment(l.BuriedAt, now)),
-		fact("redrives before", l.Redrives),
+	}
+	if l.Redrives > 0 {
+		facts = append(facts, fact("redrives", l.Redrives))
 	}
 	if show.Payload {
 		facts = append(facts, contentFacts(l.Header, l.Payload)...)

@@ -145,11 +145,11 @@ func (c *tasksEnqueue) request(con *console) (handoff.Request, error) {
 		ServiceAccount: c.ServiceAccount, Audience: c.Audience, Scope: c.Scope,
 	}
 	for _, h := range c.Header {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok {
-			return r, usagef("--header %q has no colon; it must be 'NAME: VALUE'", name)
+		name, value, err := cutHeader(h)
+		if err != nil {
+			return r, err
 		}
-		r.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		r.Header.Add(name, value)
 	}
 	if strings.HasPrefix(c.URL, "/") {
 		r.AppEngine = &handoff.AppEngineTarget{Service: c.AppEngineService, Version: c.AppEngineVersion}
@@ -168,6 +168,15 @@ func (c *tasksEnqueue) request(con *console) (handoff.Request, error) {
 		err = usageError{err}
 	}
 	return r, err
+}
+
+// cutHeader reads a --header.
+func cutHeader(line string) (name, value string, err error) {
+	name, value, ok := strings.Cut(line, ":")
+	if !ok {
+		return "", "", usagef("--header %q has no colon; it must be 'NAME: VALUE'", name)
+	}
+	return strings.TrimSpace(name), strings.TrimSpace(value), nil
 }
 
 func (c *tasksEnqueue) options() []handoff.Option {

@@ -79,12 +79,33 @@ type deadRedrive struct {
 	chosenLetters
 	placeFlags
 	targetFlags
+
+	To     string   `help:"Where to deliver them instead, also those that were enqueued for another target." placeholder:"URL"`
+	Header []string `help:"A header to set, such as one with credentials, which letters do not keep. Repeatable." placeholder:"'NAME: VALUE'" sep:"none" short:"H"`
 }
 
 // Help is shown by --help.
 func (*deadRedrive) Help() string {
-	return "Each becomes a fresh task on its queue, due at once, whose attempts count from zero; the letter is deleted when the task exists. " +
+	return "Each becomes a fresh task on its queue, due at once, whose attempts count from zero; the letter is marked as redriven when the task exists. " +
+		"A task for a handler goes to --target, which must be the one that it was enqueued for, unless --to names another; any other goes to its own URL. " +
 		"Redriving a letter twice makes one task, so after an interruption or a failure the same command goes on."
+}
+
+// options are those of the redrive. --to is --target, whatever the letters say.
+func (c *deadRedrive) options() ([]handoff.Option, error) {
+	var options []handoff.Option
+	if c.To != "" {
+		c.Target = c.To
+		options = append(options, handoff.Retarget())
+	}
+	for _, h := range c.Header {
+		name, value, err := cutHeader(h)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, handoff.Header(name, value))
+	}
+	return options, nil
 }
 
 // Run redrives the letters.
@@ -97,6 +118,10 @@ func (c *deadRedrive) Run(ctx context.Context, con *console, dead *deadCmd) erro
 			_, err := c.find(ctx, con, dead, store)
 			return err
 		}
+		options, err := c.options()
+		if err != nil {
+			return err
+		}
 		target, err := c.target()
 		if err != nil {
 			return err
@@ -106,7 +131,9 @@ func (c *deadRedrive) Run(ctx context.Context, con *console, dead *deadCmd) erro
 			if err != nil || len(ids) == 0 {
 				return err
 			}
-			redrive := func(ctx context.Context, id string) (handoff.Receipt, error) { return client.Redrive(ctx, store, id) }
+			redrive := func(ctx context.Context, id string) (handoff.Receipt, error) {
+				return client.Redrive(ctx, store, id, options...)
+			}
 			return each(ctx, con, "redriven", ids, redrive, tellResults(con, dead.outputFlags, func(id string, r handoff.Receipt, err error) resultJSON {
 				return resultOf(id, r.Name, err)
 			}))
