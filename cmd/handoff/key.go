@@ -16,21 +16,28 @@ type keyCmd struct {
 	redisFlags
 	outputFlags
 
+	Project string `env:"GOOGLE_CLOUD_PROJECT" help:"The project of the tasks ($$${env}), which is part of a key." placeholder:"ID"`
+
 	Show keyShow `cmd:"" help:"Show what the fence knows of a key."`
 	Free keyFree `cmd:"" help:"Forget a key, so that its work may run again."`
 }
 
 // keyArg is the key of work, as handoff.Key or IdempotencyKey gave it.
 type keyArg struct {
-	Kind string `arg:"" help:"Kind of the payload."`
+	Kind string `arg:"" help:"Kind of the payload; of a type with Aliases, the last of these."`
 	Key  string `arg:"" help:"The key, as given to handoff.Key or returned by IdempotencyKey."`
 }
 
 // hash is the fence key of the work.
-func (k keyArg) hash() string { return fence.Key("key", k.Kind, k.Key) }
+func (k keyArg) hash(project string) string {
+	return fence.Work{Project: project, Kind: k.Kind, Key: k.Key}.FenceKey()
+}
 
 // store opens the fence for as long as do runs.
 func (k *keyCmd) store(ctx context.Context, do func(handoff.KeyStore) error) error {
+	if k.Project == "" {
+		return usagef("no project: add --project ID, or set GOOGLE_CLOUD_PROJECT")
+	}
 	return k.open(ctx, func(rdb redis.UniversalClient) error {
 		return do(redisstore.New(rdb, &redisstore.Options{Prefix: k.Prefix}))
 	})
@@ -61,13 +68,13 @@ func (*keyShow) Help() string {
 // Run shows the key.
 func (c *keyShow) Run(ctx context.Context, con *console, key *keyCmd) error {
 	return key.store(ctx, func(store handoff.KeyStore) error {
-		r, err := store.ShowKey(ctx, c.hash())
+		r, err := store.ShowKey(ctx, c.hash(key.Project))
 		if err != nil {
 			return err
 		}
 		now := time.Now()
 		value := keyJSON{
-			Kind: c.Kind, Key: c.Key, Hash: c.hash(), State: r.State, Attempt: r.Attempt, Redrives: r.Redrives,
+			Kind: c.Kind, Key: c.Key, Hash: c.hash(key.Project), State: r.State, Attempt: r.Attempt, Redrives: r.Redrives,
 			FirstAt: stamp(r.First), HeldUntil: stamp(r.Held), Letter: r.Letter, ExpiresAt: stamp(r.Expires),
 		}
 		facts := [][]cell{
@@ -103,7 +110,7 @@ func (c *keyFree) Run(ctx context.Context, con *console, key *keyCmd) error {
 		return err
 	}
 	return key.store(ctx, func(store handoff.KeyStore) error {
-		r, err := store.ShowKey(ctx, c.hash())
+		r, err := store.ShowKey(ctx, c.hash(key.Project))
 		if err != nil {
 			return err
 		}
@@ -114,7 +121,7 @@ func (c *keyFree) Run(ctx context.Context, con *console, key *keyCmd) error {
 		if err := con.confirm(ctx, c.yesFlag, "Forget the key %s of kind %s, which is %s, so that its work may run again?", c.Key, c.Kind, r.State); err != nil {
 			return err
 		}
-		err = store.FreeKey(ctx, c.hash())
+		err = store.FreeKey(ctx, c.hash(key.Project))
 		if errors.Is(err, handoff.ErrKeyHeld) {
 			return errors.Join(err, errors.New("its work may be running: wait for it, or for its lease to end"))
 		}
