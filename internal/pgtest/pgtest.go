@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -159,6 +160,11 @@ func (s *Server) watch() error {
 	return nil
 }
 
+func (s *Server) unwatch() {
+	_ = s.watchdog.Process.Kill()
+	_ = s.watchdog.Wait()
+}
+
 func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
 
 func (s *Server) ready() error {
@@ -181,21 +187,42 @@ func (s *Server) ready() error {
 	}
 }
 
-// Kill ends all processes of the server at once (SIGKILL), as a crash of the
-// machine would.
+// Kill ends the server at once (SIGKILL), as a crash of the machine would. It
+// returns when its port is closed: the server's children hold it until they have
+// seen that their parent is gone.
 func (s *Server) Kill() {
 	if s.process == nil {
 		return
 	}
-	_ = s.watchdog.Process.Kill() // first: once the server is reaped, its ID may be another's
-	_ = s.watchdog.Wait()
-	_ = s.process.Process.Kill() // its children see their parent gone and end
+	s.unwatch() // first: once the server is reaped, its ID may be another's
+	_ = s.process.Process.Kill()
 	<-s.exited
 	s.process = nil
+	for deadline := time.Now().Add(readyDeadline); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			return
+		}
+		_ = conn.Close()
+	}
 }
 
-// Restart brings a killed server back at the same address, with its data.
-func (s *Server) Restart() error { return s.start() }
+// Restart brings a killed server back at the same address, with its data. The
+// children of the killed one may hold its shared memory for a moment, while which
+// PostgreSQL refuses to start.
+func (s *Server) Restart() error {
+	deadline := time.Now().Add(readyDeadline)
+	for {
+		err := s.start()
+		if err == nil || !strings.Contains(err.Error(), "pre-existing shared memory") || time.Now().After(deadline) {
+			return err
+		}
+		s.unwatch()
+		if err := os.Truncate(s.logFile(), 0); err != nil {
+			return fmt.Errorf("pgtest: %w", err)
+		}
+	}
+}
 
 // Close ends the server and removes its files.
 func (s *Server) Close() {
