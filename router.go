@@ -251,7 +251,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if entered {
 		defer r.leave() // when the observers were told as well
 	}
-	d := &delivery{router: r, req: req, writer: http.NewResponseController(w)}
+	d := &delivery{router: r, req: req, writer: w}
 	d.result.Received, d.result.ctx = time.Now(), req.Context()
 	defer d.observeEnd()
 	defer d.respond(w)

@@ -18,10 +18,10 @@ func (d *delivery) read() bool {
 	if d.expired() {
 		limit = max(limit, maxTaskSize) // it is buried as it came
 	}
-	stop := d.limitReading()
+	d.limitReading()
 	var err error
 	d.body, d.freeBody, err = body.ReadDelivery(d.req, limit)
-	stopped := stop()
+	stopped := d.endReading()
 	d.bodyRead = err == nil
 	switch {
 	case err == nil:
@@ -43,24 +43,28 @@ func (d *delivery) read() bool {
 // maxTaskSize is more than the service stores of a task (docs/cloud-tasks.md#8.6).
 const maxTaskSize = 1 << 20
 
-// limitReading ends the reading of the body when the time of the attempt is
-// over, or the router is interrupted. stop ends that, and reports whether it was
-// done.
-func (d *delivery) limitReading() (stop func() (stopped bool)) {
+// limitReading has the reading of the body stopped when the time of the attempt
+// is over, or the router is interrupted. Call endReading when the body is read.
+func (d *delivery) limitReading() {
 	if d.req.Body == nil || d.req.Body == http.NoBody {
-		return func() bool { return false }
+		return
 	}
-	timer := time.AfterFunc(d.limit(), d.stopReading)
+	d.readingTimer = time.AfterFunc(d.limit(), d.stopReading)
 	d.router.mu.Lock()
 	d.router.reading[d] = struct{}{}
 	d.router.mu.Unlock()
-	return func() bool {
-		timer.Stop()
-		d.router.mu.Lock()
-		defer d.router.mu.Unlock()
-		delete(d.router.reading, d)
-		return d.readingStopped
+}
+
+// endReading reports whether the reading was stopped.
+func (d *delivery) endReading() (stopped bool) {
+	if d.readingTimer == nil {
+		return false
 	}
+	d.readingTimer.Stop()
+	d.router.mu.Lock()
+	defer d.router.mu.Unlock()
+	delete(d.router.reading, d)
+	return d.readingStopped
 }
 
 // stopReading makes a read of the body that waits return an error. Closing a
@@ -73,7 +77,7 @@ func (d *delivery) stopReading() {
 	if !reading {
 		return
 	}
-	if err := d.writer.SetReadDeadline(time.Now()); errors.Is(err, http.ErrNotSupported) || errors.Is(err, os.ErrNoDeadline) {
+	if err := http.NewResponseController(d.writer).SetReadDeadline(time.Now()); errors.Is(err, http.ErrNotSupported) || errors.Is(err, os.ErrNoDeadline) {
 		_ = d.req.Body.Close()
 	}
 }
@@ -86,7 +90,7 @@ const restTime = 500 * time.Millisecond
 // response. A connection that has no deadline is left to its server.
 func (d *delivery) limitRest() {
 	if d.req.Body != nil && d.req.Body != http.NoBody && d.req.ContentLength != 0 {
-		_ = d.writer.SetReadDeadline(time.Now().Add(restTime))
+		_ = http.NewResponseController(d.writer).SetReadDeadline(time.Now().Add(restTime))
 	}
 }
 

@@ -22,7 +22,7 @@ type delivery struct {
 	req    *http.Request
 	begun  []Observer // those told that it began
 	result Delivery
-	writer *http.ResponseController
+	writer http.ResponseWriter
 
 	headerOnce sync.Once
 	header     http.Header // the producer's own; made when first asked for
@@ -33,9 +33,10 @@ type delivery struct {
 	decodeError    error    // why the payload cannot be run
 	decodeWhy      Reason   // the same in a word
 	body           []byte
-	bodyRead       bool // the connection has no more of it
-	bodyAsSent     bool // it could not be decompressed
-	readingStopped bool // guarded by the router
+	bodyRead       bool        // the connection has no more of it
+	bodyAsSent     bool        // it could not be decompressed
+	readingTimer   *time.Timer // nil without a body
+	readingStopped bool        // guarded by the router
 	freeBody       func()
 
 	lease    heldLease
