@@ -1,8 +1,9 @@
 // Package handoff enqueues typed payloads with Google Cloud Tasks and handles
-// them in plain functions. Between the two nothing is lost, nothing runs twice,
-// and nobody else gets in.
+// them in plain functions. It authenticates every delivery, keeps two deliveries
+// of the same work from running at once or again, and acknowledges a task only
+// when its work is safe.
 //
-// Both sides share one type, which names itself:
+// The producer and the worker share one type, whose Kind names it:
 //
 //	type WelcomeEmail struct {
 //		UserID string `json:"user_id"`
@@ -28,17 +29,17 @@
 //
 // # What a handler returns
 //
-// Cloud Tasks reads only the status of a response: a 2xx deletes the task,
-// everything else retries it. So the error of a handler says what should happen,
-// wrapped with %w at any depth:
+// Cloud Tasks reads only the status of a response: a 2xx deletes the task, any
+// other status retries it. The error that a handler returns decides the status.
+// It may be wrapped with %w at any depth:
 //
 //	nil                    200  done
 //	Drop(err)              204  deleted, without a dead letter
-//	Snooze(d)              202  a copy for later is enqueued, this one deleted
+//	Snooze(d)              202  a copy for later is enqueued, then this task is deleted
 //	Permanent(err)         205  buried in the dead-letter store, then deleted
-//	any error, any panic   500  retried with backoff; the last attempt is buried
+//	any error, any panic   500  retried with backoff; buried after the last attempt
 //	RetryAfter(err, d)     503  retried, and the whole queue slows down
-//	ErrBusy                409  retried with backoff, does not count as an attempt
+//	ErrBusy                409  retried with backoff; not counted as an attempt
 //
 // [Outcome] lists all outcomes of a delivery.
 //
@@ -46,15 +47,15 @@
 //
 // A task is acknowledged only after its handler succeeded or its dead letter was
 // stored. A [Store] fences deliveries of the same work: one runs, the others are
-// retried or acknowledged as duplicates. No fence can make an effect and its
-// mark one step: a worker that dies between the two runs the task again. Guard
-// such effects with [Info].FencingToken.
+// retried or acknowledged as duplicates. A fence cannot make the handler's effect
+// and the mark in the Store one step. If a worker dies between the two, the task
+// runs again. Guard such effects with [Info].FencingToken.
 //
-// Every delivery is authenticated before anything else in it is read. NewRouter
-// fails without a [Verifier] and a Store.
+// Every delivery is authenticated before anything else in it is read. [NewRouter]
+// returns an error if the [Verifier] or the Store is missing.
 //
 // # Without the cloud
 //
-// Package emulator is Cloud Tasks in your process, for Google's own clients;
-// package handofftest tests handlers through the real pipeline.
+// Package emulator runs Cloud Tasks in your process, for Google's own clients.
+// Package handofftest tests handlers through the real pipeline.
 package handoff

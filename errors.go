@@ -8,28 +8,29 @@ import (
 	"time"
 )
 
-// Outcome is how a delivery ended. Each has one status, which is all that
-// Cloud Tasks reads: 2xx deletes the task, everything else retries it.
+// Outcome is how a delivery ended. It decides the status of the response: a 2xx
+// deletes the task, any other status makes Cloud Tasks retry it
+// (https://pkg.go.dev/cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb#HttpRequest).
 type Outcome int
 
-// The outcomes of a delivery, with the status each is answered by.
+// The outcomes of a delivery, with their statuses.
 const (
 	Done            Outcome = iota + 1 // 200: the handler returned nil
-	Duplicate                          // 208: this work already completed or was buried, or a newer generation exists
+	Duplicate                          // 208: the work was done or buried before, or a later generation or redrive of it exists
 	Dropped                            // 204: the handler returned Drop
-	Snoozed                            // 202: a copy for later is safely enqueued
-	Dead                               // 205: it will never succeed, and the dead-letter store has it
-	Failed                             // 500: retried with backoff
-	Busy                               // 409: another delivery of the same task is running; retried with backoff
-	Lost                               // 409: the lease was lost while running; the newer claim decides
+	Snoozed                            // 202: the handler returned Snooze, and the copy for later is enqueued
+	Dead                               // 205: the task was buried
+	Failed                             // 500: the attempt failed; retried with backoff
+	Busy                               // 409: the same work is running, or there is no room; retried with backoff, not counted
+	Lost                               // 409: the lease was lost while the handler ran; the delivery that holds it now decides
 	Throttled                          // 503 and Retry-After: retried, and the whole queue slows down
-	Interrupted                        // 500: shutting down; retried, not counted
-	Unavailable                        // 503: Redis, the dead-letter store or the keys are out of reach; not counted
-	Unauthenticated                    // 401: no token, or a bad one
-	Forbidden                          // 403: a good token of somebody else
+	Interrupted                        // 500: the router is shutting down; retried, not counted
+	Unavailable                        // 503: the Store, the dead-letter store or the keys could not be reached; retried
+	Unauthenticated                    // 401: no token, or one that is not valid
+	Forbidden                          // 403: a valid token of a caller who is not listed
 	Malformed                          // 400: not a Cloud Tasks delivery
-	UnknownKind                        // 404: no handler here, or not yet
-	TooLarge                           // 413: the body is over the limit
+	UnknownKind                        // 404: no handler is registered for the kind
+	TooLarge                           // 413: the body is over RouterConfig.MaxBody
 )
 
 var outcomes = [...]struct {
@@ -64,9 +65,9 @@ func (o Outcome) String() string {
 	return outcomes[o].name
 }
 
-// Status returns the HTTP status that answers the outcome, unless
-// [RouterConfig.Statuses] says otherwise. An invalid outcome is answered 500,
-// which loses nothing.
+// Status returns the HTTP status of the outcome. [RouterConfig.Statuses] can
+// replace it in a router. It is 500 for an invalid outcome, so that the task is
+// retried.
 func (o Outcome) Status() int {
 	if !o.valid() {
 		return http.StatusInternalServerError
@@ -74,64 +75,65 @@ func (o Outcome) Status() int {
 	return outcomes[o].status
 }
 
-// Final says whether the outcome ends the task: Cloud Tasks deletes it.
+// Final reports whether the outcome ends the task, so that Cloud Tasks deletes it.
 func (o Outcome) Final() bool {
 	s := o.Status()
 	return s >= 200 && s <= 299
 }
 
-// Reason says in one word, from a closed set, why a delivery was refused or
-// buried. It is safe as a metric label.
+// Reason is why a delivery was refused or its task buried. There are few, fixed
+// reasons, so a Reason can be a metric label.
 type Reason string
 
-// Why a delivery could not be taken now.
+// The reasons of an [Unavailable] delivery.
 const (
-	ReasonStore           Reason = "store"             // the Store is out of reach
-	ReasonDeadLetterStore Reason = "dead-letter-store" // it refused a letter
+	ReasonStore           Reason = "store"             // the Store returned an error
+	ReasonDeadLetterStore Reason = "dead-letter-store" // the DeadLetterStore returned an error
 )
 
-// Why a task was buried.
+// The reasons why a task was buried.
 const (
 	ReasonPermanent   Reason = "permanent"   // the handler returned Permanent
 	ReasonExhausted   Reason = "exhausted"   // the last attempt failed
-	ReasonCrashed     Reason = "crashed"     // the last attempt ended with its worker
-	ReasonExpired     Reason = "expired"     // past its TTL before it could run
+	ReasonCrashed     Reason = "crashed"     // the worker died during the last attempt
+	ReasonExpired     Reason = "expired"     // the TTL passed before the task could run
 	ReasonUndecodable Reason = "undecodable" // the body is not the kind's JSON
 	ReasonInvalid     Reason = "invalid"     // Validate refused the payload
-	ReasonDeadBefore  Reason = "dead-before" // its key is that of dead work, and no dead-letter store says more
+	ReasonDeadBefore  Reason = "dead-before" // the work was buried before, and RouterConfig.DeadLetters is not set
 )
 
 // Errors that a handler, its middleware, a [Verifier] or a [Store] returns,
-// alone or wrapped with %w at any depth, to say what should happen.
+// alone or wrapped with %w at any depth. Each leads to an [Outcome].
 var (
-	// ErrBusy from middleware given to [Router.Use] says that there is no
-	// room for this task just now: it is retried with backoff, the attempt
-	// does not count, and the queue is not slowed.
+	// ErrBusy means that there is no room for the task now. Middleware given
+	// to [Router.Use] returns it. The task is retried with backoff, the
+	// attempt does not count, and the queue does not slow down.
 	ErrBusy = errors.New("handoff: busy")
 
 	// ErrLeaseLost is the cause of a handler's cancelled context after its
-	// lease was lost: another delivery may be running the same work by now.
-	// Stores return it for a lease that is no longer held.
+	// lease was lost. Another delivery may be running the same work by then.
+	// A Store returns it for a lease that is no longer held.
 	ErrLeaseLost = errors.New("handoff: lease lost")
 
-	// ErrInterrupted is the cause of a handler's cancelled context after
-	// [Router.Shutdown] ran out of patience.
+	// ErrInterrupted is the cause of a handler's cancelled context after the
+	// context of [Router.Shutdown] ended.
 	ErrInterrupted = errors.New("handoff: interrupted by shutdown")
 
-	// ErrUnauthenticated from a Verifier is answered 401. It is also what any
-	// error of a Verifier that names none of these three means.
+	// ErrUnauthenticated from a Verifier leads to status 401: there is no
+	// token, or it is not valid. So does every error of a Verifier that is
+	// neither ErrForbidden nor ErrUnavailable nor that of an ended context.
 	ErrUnauthenticated = errors.New("handoff: unauthenticated")
 
-	// ErrForbidden from a Verifier is answered 403: a good token of somebody
-	// who is not on the list.
+	// ErrForbidden from a Verifier leads to status 403: the token is valid,
+	// and its caller is not listed.
 	ErrForbidden = errors.New("handoff: forbidden")
 
-	// ErrUnavailable from a Verifier is answered 503: the keys cannot be had
-	// now, so nothing can be said of the token.
+	// ErrUnavailable from a Verifier leads to status 503: the token cannot be
+	// verified now, because the keys cannot be fetched.
 	ErrUnavailable = errors.New("handoff: unavailable")
 )
 
-// intent is an error that says what should become of the task.
+// intent is an error that carries the outcome of a delivery.
 type intent struct {
 	outcome Outcome
 	wait    time.Duration
@@ -151,32 +153,39 @@ func (e *intent) Error() string {
 
 func (e *intent) Unwrap() error { return e.err }
 
-// Permanent says that running this task again can never succeed. Cloud Tasks
-// knows no such answer, so the task is buried in the dead-letter store and
-// then acknowledged with a 2xx. A nil err is allowed.
+// Permanent returns an error that buries the task, because no further attempt
+// can succeed. Cloud Tasks has no such status, so the router stores the task in
+// [RouterConfig.DeadLetters] and then responds with a 2xx. err may be nil.
 func Permanent(err error) error { return &intent{outcome: Dead, err: err} }
 
-// Drop says that the task is not wanted any more and nobody needs to know: it
-// is acknowledged without a dead letter. A nil err is allowed.
+// Drop returns an error that deletes the task without a dead letter, because it
+// is no longer needed. err may be nil.
 func Drop(err error) error { return &intent{outcome: Dropped, err: err} }
 
-// Snooze says that it is too early: a copy of the task is enqueued for d from
-// now, under the same ID and fence key, with fresh attempts. It needs
-// [RouterConfig.Client] and a typed task; without them the attempt is failed
-// and the log says why. [Info].Snoozes lets a handler give up. The longest
-// snooze is the service's 30 days; anything under a second is one second.
+// Snooze returns an error that postpones the task, because it is too early. A
+// copy of the task is enqueued, due d from now. It has the same ID and fence key,
+// and its attempts count from one. d is at least 1 s, smaller values are raised,
+// and at most 720 h, the service's limit
+// (https://cloud.google.com/tasks/docs/quotas).
+//
+// Snooze needs [RouterConfig.Client] and a typed task. Without them, or with a
+// longer d, the attempt fails and the reason is logged. A handler can limit its
+// snoozes by [Info].Snoozes.
 func Snooze(d time.Duration) error { return &intent{outcome: Snoozed, wait: max(d, time.Second)} }
 
-// RetryAfter fails the attempt and asks Cloud Tasks to slow down: it answers
-// 503 with Retry-After. This slows the whole queue, on purpose. Return a plain
-// error for one task's own trouble.
+// RetryAfter returns an error that fails the attempt and slows the whole queue
+// down: the response is 503 with Retry-After, in whole seconds, at least one. Use
+// it when what all tasks depend on is overloaded, and a plain error when only
+// this task failed
+// (https://pkg.go.dev/cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb#HttpRequest).
 func RetryAfter(err error, d time.Duration) error {
 	return &intent{outcome: Throttled, wait: max(d, time.Second), err: err}
 }
 
-// OutcomeOf returns the outcome that an error returned by a handler leads to,
-// before attempts and lease are looked at: [Done] for nil, [Failed] for an
-// error that says nothing else.
+// OutcomeOf returns the outcome that a handler's error leads to: [Done] for nil,
+// and [Failed] for an error that this package does not know. The router may end
+// the delivery otherwise: it buries a task after its last attempt, and reports
+// [Lost] if the lease was lost.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Done
@@ -197,8 +206,8 @@ func OutcomeOf(err error) Outcome {
 	return Failed
 }
 
-// rejectionOutcome maps an error of a Verifier: whatever it does not name is
-// refused.
+// rejectionOutcome returns the outcome of a Verifier's error. An error that it
+// does not know is Unauthenticated.
 func rejectionOutcome(err error) Outcome {
 	switch {
 	case errors.Is(err, ErrForbidden):

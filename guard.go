@@ -7,13 +7,12 @@ import (
 	"runtime/debug"
 )
 
-// guard runs code that the user of the package wrote: a handler, a method of a
-// payload, a store, a hook. entry names it. A panic in it becomes an error; it
-// is the only place that recovers one. What becomes of the task is the matter
-// of the caller (docs/guarantees.md has the table).
+// guard calls code of the package's user: a handler, a method of a payload, a
+// store or a hook. It returns a panic of call as an error that names entry. No
+// other function of the package recovers panics. docs/guarantees.md lists what
+// each panic does to the task.
 //
-// runtime.Goexit cannot be stopped. guard lets it pass, so callers that must
-// do something about it defer that.
+// runtime.Goexit cannot be recovered. A caller that must act on it uses defer.
 func guard(entry string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -30,7 +29,7 @@ type panicError struct {
 	stack []byte
 }
 
-// Error has no intent of the value: a panic with Permanent is a panic.
+// panicError has no Unwrap: a panic with Permanent(err) is a failed attempt.
 func (e *panicError) Error() string { return fmt.Sprintf("handoff: %s panicked: %v", e.entry, e.value) }
 
 // aborts reports whether the panic asks net/http to abort the connection.

@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// Store is the memory of the fence that keeps one piece of work from running
-// twice. Use memstore.New within one process and redisstore.New across
+// Store keeps the records of the fence, by which one piece of work has one run
+// at a time. Use memstore.New within one process and redisstore.New across
 // processes. Every method must be atomic for its key and safe for concurrent
-// use, and must honour its context. An implementer proves itself with
-// handofftest.TestStore.
+// use, and must honour its context. handofftest.TestStore tests an
+// implementation.
 //
-// A Store keeps one record for a key:
+// A Store keeps one record for each key:
 //
 //	absent ─▶ running ─▶ idle ─▶ running …
 //	          running ─▶ done
 //	          running ─▶ opened ─▶ running …        the next generation
 //	          running ─▶ ending ─▶ done or dead     only a redrive opens the dead
 //
-// It counts attempts, hands out fencing tokens, and remembers the rank of the
-// work: how often it was redriven, then its generation. The record never goes
-// back to absent before its window ends, except by [KeyStore].FreeKey.
+// The record counts attempts and holds the latest fencing token and the rank of
+// the work. Ranks compare by redrives, then by generation. A record becomes
+// absent only when its window ends, or by [KeyStore].FreeKey.
 //
-// What a claim finds, by the rank that it claims:
+// The result of a claim depends on the record and on the rank of the claim,
+// compared with that of the record:
 //
 //	record        │ lower rank │ same rank                 │ higher generation │ higher redrive
 //	absent        │ acquired   │ acquired                  │ acquired          │ acquired
@@ -37,101 +38,104 @@ import (
 //	dead          │ dead; with its letter as Lease.Freed: first           │ first
 //	done          │ done
 //
-// "Held" is a lease that still holds, "over" one that ran out or, of an ending,
-// was released. "Repeated" is the owner's first answer again; it gets that too
-// while its lease is over and nobody has taken it. "First" is acquired as attempt
-// one of that rank: the lower one is closed. An opened record has the rank that
-// it opened.
+// A lease is "held" until its TTL passes, and then "over". The lease of an
+// ending record is also over when it was released. "Repeated" means that the
+// owner gets the result of its first claim again, also if its lease is over and
+// no other owner has claimed the key. "First" means acquired as the first attempt
+// of the higher rank, which closes the lower rank. The rank of an opened record
+// is the one that it opened.
 //
-// A claim takes the lease, and holds it until it is released or completed, or
-// until it ran out and another claim took it. So a late call by an owner whom
-// nobody has replaced is welcome: it tells the truth about the work. A Store
-// may also count such a lease as lost the moment it runs out.
+// A lease belongs to its owner until it is released or completed, or until it
+// ran out and another owner claimed the key. So a late call succeeds if no other
+// owner has claimed the key. A Store may instead treat a lease as lost as soon as
+// it runs out.
 //
-// A Store that can tell at once that it will never work, because its client is
-// nil for example, has a method Check() error, which [NewRouter] calls.
+// A Store may have a method Check() error, which [NewRouter] calls. It returns
+// an error if the Store can never work, because its client is nil for example.
 //
-// Every method refuses a lease that [Lease.Validate] refuses, and does nothing
-// with it. Any error other than [ErrLeaseLost] means that the Store could not say:
-// the router answers [Unavailable] and does not run the handler.
+// Every method returns an error, and changes nothing, for a lease that
+// [Lease.Validate] refuses. An error other than [ErrLeaseLost] means that the
+// result is not known. If Claim returns one, the delivery is [Unavailable] and the
+// handler does not run.
 type Store interface {
-	// Claim begins an execution for l.Owner, holding l.Key for l.TTL, unless
-	// another delivery holds it or the work is over. See the table above and
-	// [ClaimStatus]. Repeated by the same owner while it still holds the
-	// lease, it gives its first answer again, counts nothing and renews the
-	// lease. Repeated by an owner that has released the lease, it is
-	// ClaimBusy and changes nothing.
+	// Claim begins an attempt for l.Owner and gives it the lease of l.Key for
+	// l.TTL, unless another delivery holds it or the work is over. The table
+	// above lists the results.
 	//
-	// An execution begun is an attempt. Attempts go on from the record's,
-	// and start again from one where the table says first.
+	// A second claim by an owner that holds the lease returns the first result
+	// again and renews the lease; it counts no attempt. A claim by an owner that
+	// has released the lease returns ClaimBusy and changes nothing.
+	//
+	// Attempts continue from those of the record, and count from one where the
+	// table has "first".
 	Claim(ctx context.Context, l Lease) (Claim, error)
 
-	// Renew extends leases to their TTL from now, all in one round trip where
-	// it can. The answer has one entry a lease, in order: true if it is still
-	// held, false if it is lost. With an error, those that are true are
-	// renewed all the same, and nothing is known of the others.
+	// Renew extends leases to their TTL from now, in one round trip if
+	// possible. The result has one entry for each lease, in order: true if the
+	// lease is held and was renewed, false if it is lost. If the error is not
+	// nil, an entry that is true still means renewed, and one that is false
+	// means not known.
 	Renew(ctx context.Context, leases []Lease) ([]bool, error)
 
-	// Keep keeps memo with unfinished work in place of the memo before, for
-	// the claims to come; an empty one leaves none. It is kept until the work
-	// is done or freed: through releases, lost leases, what a completion opens,
-	// and a redrive. It returns ErrLeaseLost, and changes nothing, if the
-	// owner does not hold the lease, and another error if memo is longer than
+	// Keep stores memo with unfinished work, for later claims to return. It
+	// replaces the memo before; an empty memo removes it. The memo stays until
+	// the work is done or freed: releases, lost leases, openings and redrives
+	// keep it. Keep returns ErrLeaseLost, and changes nothing, if the owner does
+	// not hold the lease. It returns another error if memo is longer than
 	// [MaxMemo].
 	Keep(ctx context.Context, l Lease, memo []byte) error
 
-	// End marks running work as ending, and keeps note with it until Complete:
-	// what is left to do before the work is over, a burial for example. From
-	// then on no claim is acquired. It returns ErrLeaseLost, and changes
-	// nothing, if the owner does not hold the lease. Repeated, the last note
-	// stays.
+	// End marks running work as ending and stores note until Complete. The note
+	// says what is left to do before the work is over, such as a burial. No
+	// later claim is acquired. End returns ErrLeaseLost, and changes nothing, if
+	// the owner does not hold the lease. A second End replaces the note.
 	End(ctx context.Context, l Lease, note []byte) error
 
-	// Complete marks the work as done, as dead if l.Letter is set, or opens
-	// its next generation if l.Opens says so, for l.Window. It returns
-	// ErrLeaseLost, and changes nothing, if the owner does not hold the lease.
-	// Repeated by the owner that completed it, it succeeds again and changes
-	// no more than how long the record lives.
+	// Complete marks the work as dead if l.Letter is set, opens its next
+	// generation if l.Opens is not OpensNothing, and marks it as done otherwise.
+	// The record then lives for l.Window. Complete returns ErrLeaseLost, and
+	// changes nothing, if the owner does not hold the lease. A second Complete
+	// by the same owner returns nil and changes at most how long the record
+	// lives.
 	Complete(ctx context.Context, l Lease) error
 
-	// Release ends the lease and keeps the record. Unless counted, it is as if
-	// the execution had never begun: the next claim gets its attempt, and its
-	// Crashed, again, but a new token. An ending record stays ending and
-	// keeps its attempts. It returns ErrLeaseLost, and changes nothing, if the
-	// owner does not hold the lease. Repeated by the owner that released it,
-	// it succeeds again.
+	// Release ends the lease and keeps the record. If counted is false, the
+	// attempt is not counted: the next claim returns the same Attempt and
+	// Crashed, with a new token. An ending record stays ending and keeps its
+	// attempts. Release returns ErrLeaseLost, and changes nothing, if the owner
+	// does not hold the lease. A second Release by the same owner returns nil.
 	Release(ctx context.Context, l Lease, counted bool) error
 }
 
-// MaxMemo is the greatest length of a memo that a [Store] keeps, in bytes.
+// MaxMemo is the maximum length of a memo that a [Store] keeps, in bytes.
 const MaxMemo = 4096
 
 // Lease is one delivery's hold on a key.
 type Lease struct {
-	Key        string        // fence key: 22 characters of URL-safe base64 from this package, any but the empty string from others
+	Key        string        // fence key, not empty; from this package, 22 characters of URL-safe base64
 	Owner      string        // random, made for this one delivery; not empty
 	Redrives   int           // how often the work was redriven
-	Generation int           // how often it was snoozed or continued since; Redrives ranks before it
-	TTL        time.Duration // how long a claim or renewal holds, over zero
-	Window     time.Duration // how long the record lives after this call, unless a later one changes it; never under TTL
+	Generation int           // how often it was snoozed or continued since the last redrive
+	TTL        time.Duration // how long a claim or renewal holds; positive
+	Window     time.Duration // how long the record lives after this call, unless a later call changes it; at least TTL
 
-	Opens  Opening // Complete: what it opens
-	Letter string  // Complete: the work is dead, and this is the ID of its letter; with OpensNothing only
-	Freed  string  // Claim: the ID of a letter that is known to be gone, so that work which is dead by it begins afresh
+	Opens  Opening // for Complete: what it opens
+	Letter string  // for Complete: ID of the letter that the work was buried in; only with OpensNothing
+	Freed  string  // for Claim: ID of a letter that was deleted, so that work buried in it starts again
 }
 
-// Opening is what a completion opens.
+// Opening is what [Store].Complete opens.
 type Opening int
 
 // The openings.
 const (
-	OpensNothing   Opening = iota // every generation is closed
+	OpensNothing   Opening = iota // no generation can run any more
 	OpensNext                     // the next generation; its attempts count from one, as after [Snooze]
-	OpensContinued                // the next generation; its attempts go on
+	OpensContinued                // the next generation; its attempts continue the count
 )
 
-// Validate returns everything that is wrong with the lease, or nil. It is for
-// implementers of [Store].
+// Validate returns an error that lists every problem of the lease, or nil. It is
+// for implementations of [Store].
 func (l Lease) Validate() error {
 	if l.Key != "" && l.Owner != "" && l.Generation >= 0 && l.Redrives >= 0 && l.TTL > 0 && l.Window >= l.TTL &&
 		(l.Opens == OpensNothing || l.opensRightly()) {
@@ -166,62 +170,66 @@ func (l Lease) opensRightly() bool {
 	return l.Opens == OpensNothing || l.Letter == "" && (l.Opens == OpensNext || l.Opens == OpensContinued)
 }
 
-// ClaimStatus is what a Store answers to a claim.
+// ClaimStatus is how a claim ended.
 type ClaimStatus int
 
-// The answers to a claim.
+// The statuses of a claim.
 const (
-	ClaimAcquired   ClaimStatus = iota + 1 // run it
-	ClaimBusy                              // another owner holds the lease, or this one has released it
-	ClaimDone                              // it is done, whatever the generation
+	ClaimAcquired   ClaimStatus = iota + 1 // the owner has the lease and runs the work
+	ClaimBusy                              // another owner holds the lease, or this owner has released it
+	ClaimDone                              // the work is done, in any generation
 	ClaimSuperseded                        // a later generation or redrive of this work exists
-	ClaimEnding                            // its ending was cut short: finish it by Note, do not run it
-	ClaimDead                              // it is dead, and held by Letter
+	ClaimEnding                            // the owner has the lease; it must do what Note says and not run the work
+	ClaimDead                              // the work was buried in Letter
 )
 
-// Claim is the answer to a claim.
+// Claim is the result of [Store].Claim. The comment of a field names the statuses
+// that have it.
 type Claim struct {
 	Status  ClaimStatus
-	Attempt int           // acquired: executions begun, this one included; ending: executions begun when it was ended
-	Token   int64         // acquired or ending: the fencing token, growing with every claim of the key: max(last + 1, Unix time in µs)
-	First   time.Time     // acquired or ending: when the first of these attempts was claimed, to the µs
-	Crashed bool          // acquired: the execution before ended by its lease running out
-	Memo    []byte        // acquired: what Keep kept; nil for none
-	Note    []byte        // ending: what End kept
-	Letter  string        // dead: the Lease.Letter of its completion
+	Attempt int           // acquired: attempts begun, with this one; ending: attempts begun before End
+	Token   int64         // acquired or ending: the fencing token, max(last + 1, Unix time in µs), so it grows with every claim of the key
+	First   time.Time     // acquired or ending: when the first of these attempts was claimed, in µs
+	Crashed bool          // acquired: the lease of the attempt before ran out
+	Memo    []byte        // acquired: the memo of Keep; nil for none
+	Note    []byte        // ending: the note of End
+	Letter  string        // dead: the Lease.Letter of Complete
 	Left    time.Duration // busy: how long the lease still holds; 0 for an owner that has released it
 }
 
-// KeyStore is a [Store] that shows and frees single keys, for operators. Both
-// stores of this module are. handofftest.TestStore tests a Store that is one.
+// KeyStore is a [Store] that shows and frees single keys, for operators. All
+// stores of this module are KeyStores. handofftest.TestStore tests these methods
+// too.
 type KeyStore interface {
 	Store
 
-	// ShowKey returns the record of a key. Without one its State is "absent".
+	// ShowKey returns the record of a key. If there is none, its State is
+	// "absent".
 	ShowKey(ctx context.Context, key string) (KeyRecord, error)
 
-	// FreeKey removes the record of a key, whatever its state: the work may
-	// run again. It returns ErrKeyHeld, and changes nothing, while a lease
-	// holds: the work may be running. A key without a record is no error.
+	// FreeKey removes the record of a key, in any state, so that the work may
+	// run again. It returns ErrKeyHeld, and changes nothing, while the lease is
+	// held, because the work may be running. It returns nil if there is no
+	// record.
 	FreeKey(ctx context.Context, key string) error
 }
 
-// KeyRecord is what a [KeyStore] knows of a key. What it does not keep, as most
-// of what is done, is zero.
+// KeyRecord is the record of a key in a [KeyStore]. A field that the store does
+// not keep is zero, as most are for done work.
 type KeyRecord struct {
 	State      string // absent, running, idle, ending, opened, done or dead
-	Owner      string // who holds the lease or held it last, as the store keeps it: this may be a digest of [Lease].Owner
+	Owner      string // owner of the current or last lease, as stored; it may be a digest of [Lease].Owner
 	Redrives   int
 	Generation int
-	Attempt    int       // executions begun
+	Attempt    int       // attempts begun
 	Token      int64     // the latest fencing token
 	First      time.Time // when the first of these attempts was claimed
-	Held       time.Time // until when the lease holds; zero for none
-	Letter     string    // dead: the ID of the letter that holds it
-	Memo       []byte    // what Keep kept
-	Expires    time.Time // when the record is forgotten
+	Held       time.Time // when the lease runs out; zero for none
+	Letter     string    // dead: the ID of the letter
+	Memo       []byte    // the memo of Keep
+	Expires    time.Time // when the store removes the record
 }
 
-// ErrKeyHeld is returned for a key that cannot be freed, because its work may
+// ErrKeyHeld is returned by FreeKey while a lease is held, because the work may
 // be running.
 var ErrKeyHeld = errors.New("handoff: the key is held by a lease")

@@ -7,10 +7,10 @@ import (
 	"github.com/brillconsulting/handoff/internal/fence"
 )
 
-// ShowKey returns what store remembers of keyed work: that of [Key] or
-// IdempotencyKey, for tasks of this client's project. The kind is the oldest name
-// of the payload's type: the last of its Aliases, if it has any. The key of work
-// enqueued with [Every] cannot be shown, as its period is part of it.
+// ShowKey returns the record that store keeps of keyed work, for tasks of this
+// client's project. key is that of [Key] or IdempotencyKey. kind is the oldest
+// name of the payload's type: the last of its Aliases, if it has any. ShowKey
+// cannot find work enqueued with [Every], whose period is part of the key.
 func (c *Client) ShowKey(ctx context.Context, store KeyStore, kind, key string) (KeyRecord, error) {
 	work, err := c.work(kind, key)
 	if err != nil {
@@ -23,10 +23,11 @@ func (c *Client) ShowKey(ctx context.Context, store KeyStore, kind, key string) 
 	return record, nil
 }
 
-// FreeKey makes store forget keyed work, so that a task with the same key runs
-// again. It returns [ErrKeyHeld] while the work may be running. The service may
-// refuse a task of the same name for up to a day longer, which is
-// [Receipt].Duplicate.
+// FreeKey removes the record of keyed work from store, so that a task with the
+// same key runs again. kind and key are those of [Client.ShowKey]. FreeKey returns
+// [ErrKeyHeld] while the work may be running. The service may refuse the task's
+// name for up to 24 h more (https://cloud.google.com/tasks/docs/quotas); an
+// enqueue then returns [Receipt].Duplicate.
 func (c *Client) FreeKey(ctx context.Context, store KeyStore, kind, key string) error {
 	work, err := c.work(kind, key)
 	if err != nil {

@@ -216,7 +216,7 @@ func (d *delivery) acquire() bool {
 	}
 	if !d.router.keeper.acquired(&d.lease) {
 		d.disown()
-		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", errNoAnswer))
+		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", errNoResponse))
 	}
 	return true
 }

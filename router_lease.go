@@ -8,27 +8,27 @@ import (
 	"time"
 )
 
-// storeTimeout is how long a call of the Store or the dead-letter store may
-// wait for its answer.
+// storeTimeout is the timeout of a call of the Store or the dead-letter store.
 const storeTimeout = 5 * time.Second
 
-var errNoAnswer = fmt.Errorf("no answer within %s: %w", storeTimeout, context.DeadlineExceeded)
+var errNoResponse = fmt.Errorf("no response within %s: %w", storeTimeout, context.DeadlineExceeded)
 
-// leaseKeeper renews the leases of all running deliveries of a router together:
-// one goroutine and one Store call a tick, however many there are.
+// leaseKeeper renews the leases of all running deliveries of a router. It has
+// one goroutine, which makes at most one Store call a tick for all of them.
 //
-// It also gives leases up, by this process's own monotonic clock and without
-// asking anyone, so that a worker cut off from its Store stops in time. The
-// clock starts when the claim or renewal was sent, which is before the Store
-// began to count, and a tenth of the lease is left for the handler to stop.
+// It also treats a lease as lost before the lease can run out, by the monotonic
+// clock of this process, so that a worker that cannot reach its Store stops in
+// time. The time of a lease counts from when the claim or renewal was sent, which
+// is before the Store began to count. The handler has a tenth of the lease left
+// to stop.
 //
-// And it ends claims and completions that the Store does not answer: a timer
-// for each would cost every delivery more than the claim itself.
+// It also cancels claims and completions after storeTimeout. A timer for each
+// would cost more than the claim itself.
 type leaseKeeper struct {
 	store Store
 	ttl   time.Duration // of every lease
 	log   *slog.Logger
-	ctx   context.Context // ends when nothing is held any more after close
+	ctx   context.Context // ends after close, once no lease is held
 	stop  context.CancelFunc
 	wake  chan struct{}
 	ended chan struct{}
@@ -36,24 +36,24 @@ type leaseKeeper struct {
 
 	mu          sync.Mutex
 	held        map[*heldLease]struct{}
-	started     bool // the goroutine exists
-	idle        bool // and waits for wake
+	started     bool // the goroutine was started
+	idle        bool // the goroutine waits for wake
 	renewing    bool // a call of Renew has not returned
 	closed      bool
-	interrupted error // why nothing may be claimed or run any more
+	interrupted error // why claims and runs are cancelled; nil if they are not
 }
 
 // heldLease is the lease of one delivery, from before its claim until it is
-// settled. The keeper's lock guards it.
+// settled. Its fields are guarded by the keeper's mu.
 type heldLease struct {
 	Lease
 
 	sent     time.Time // when the claim or the last successful renewal was sent
-	asked    time.Time // when the call that waits for its answer was sent; zero: none does
-	claimed  bool      // the claim was answered, and acquired
+	asked    time.Time // when the Store call in progress was sent; zero if there is none
+	claimed  bool      // the claim returned and was acquired
 	settling bool      // the run is over
 	lost     bool
-	cancel   context.CancelCauseFunc // of what goes on now: the claim, the run, the settling
+	cancel   context.CancelCauseFunc // cancels the current step: the claim, the run or the settling
 }
 
 // newLeaseKeeper returns a keeper. It starts no goroutine before the first claim.
@@ -71,18 +71,18 @@ func newLeaseKeeper(store Store, ttl time.Duration, log *slog.Logger) *leaseKeep
 	}
 }
 
-// A lease is renewed at a third of its life; looking twice as often leaves
-// room for three tries before it is given up. Claims are looked after at least
-// as often as they may wait.
+// A lease is renewed after a third of its TTL. A tick of a sixth leaves time for
+// three tries before the lease counts as lost. A tick is at most storeTimeout, so
+// that claims are cancelled in time.
 func (k *leaseKeeper) tick() time.Duration     { return min(k.ttl/6, storeTimeout) }
 func (k *leaseKeeper) renewAge() time.Duration { return k.ttl / 3 }
 
-// trusted is how long h may still be believed to be held.
+// trusted returns how much longer h counts as held.
 func (k *leaseKeeper) trusted(h *heldLease) time.Duration {
 	return k.ttl - k.ttl/10 - time.Since(h.sent)
 }
 
-// left is how long nothing has to be done about h.
+// left returns how long until expire must look at h.
 func (k *leaseKeeper) left(h *heldLease) time.Duration {
 	left := k.trusted(h)
 	if !h.asked.IsZero() {
@@ -91,8 +91,8 @@ func (k *leaseKeeper) left(h *heldLease) time.Duration {
 	return left
 }
 
-// claiming takes h into care before its claim is sent. cancel ends the claim,
-// and later the run, if it comes to that.
+// claiming adds h before its claim is sent. The keeper calls cancel to end the
+// claim and, after that, the run.
 func (k *leaseKeeper) claiming(h *heldLease, cancel context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -112,8 +112,8 @@ func (k *leaseKeeper) claiming(h *heldLease, cancel context.CancelCauseFunc) {
 	}
 }
 
-// acquired notes that the claim succeeded, and reports whether that was in
-// time: from now on h is renewed. A claim that was given up is not.
+// acquired notes that the claim was acquired, so that h is renewed from now on.
+// It returns false if the claim was cancelled before; h is not renewed then.
 func (k *leaseKeeper) acquired(h *heldLease) (inTime bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -124,8 +124,8 @@ func (k *leaseKeeper) acquired(h *heldLease) (inTime bool) {
 	return true
 }
 
-// settle reports whether the lease was kept to the end of the run. If so, it is
-// kept until remove, and cancel is called in case it is lost before that.
+// settle notes that the run is over, and reports whether the lease was kept until
+// now. If so, it is renewed until remove, and cancel is called if it is lost.
 func (k *leaseKeeper) settle(h *heldLease, cancel context.CancelCauseFunc) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -134,9 +134,9 @@ func (k *leaseKeeper) settle(h *heldLease, cancel context.CancelCauseFunc) (kept
 	return !h.lost
 }
 
-// ask notes that a call of the Store is about to be sent: if it is not answered
-// in time, what goes on is ended. It reports whether the lease is still kept,
-// without which nobody watches the call.
+// ask notes that a Store call is about to be sent, so that the call is cancelled
+// after storeTimeout. It reports whether the lease is still kept; if it is not,
+// the caller must set the timeout itself.
 func (k *leaseKeeper) ask(h *heldLease) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -144,16 +144,16 @@ func (k *leaseKeeper) ask(h *heldLease) (kept bool) {
 	return !h.lost
 }
 
-// answered notes that the call has returned, and reports whether the lease is
-// still kept.
-func (k *leaseKeeper) answered(h *heldLease) (kept bool) {
+// returned notes that the call of ask has returned, and reports whether the lease
+// is still kept.
+func (k *leaseKeeper) returned(h *heldLease) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h.asked = time.Time{}
 	return !h.lost
 }
 
-// interrupt ends all claims and runs, and those to come. What settles goes on.
+// interrupt cancels all claims and runs, also later ones. Settling goes on.
 func (k *leaseKeeper) interrupt(cause error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -172,7 +172,7 @@ func (k *leaseKeeper) isInterrupted() bool {
 	return k.interrupted != nil
 }
 
-// remove ends the keeper's care for h.
+// remove drops h, which is not renewed any more.
 func (k *leaseKeeper) remove(h *heldLease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -180,9 +180,9 @@ func (k *leaseKeeper) remove(h *heldLease) {
 	k.stopIfDone()
 }
 
-// close ends the goroutine once nothing is held, and waits for it if that is
-// now. What is still held is renewed for as long as the process lives, since a
-// lease that ran out would let another worker in beside its handler.
+// close ends the goroutine once no lease is held, and waits for it if none is held
+// now. Leases that are still held are renewed until their handlers return or the
+// process ends: otherwise another worker would run the same work beside them.
 func (k *leaseKeeper) close() {
 	k.mu.Lock()
 	k.closed = true
@@ -226,8 +226,9 @@ func (k *leaseKeeper) run() {
 	}
 }
 
-// next returns how long to wait: a tick, or less if something has to be given
-// up before it. With nothing held it notes that the goroutine is about to idle.
+// next returns how long to wait: a tick, or less if a lease or a call expires
+// before. If no lease is held, it returns false and notes that the goroutine will
+// wait for wake.
 func (k *leaseKeeper) next() (wait time.Duration, some bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -244,16 +245,17 @@ func (k *leaseKeeper) next() (wait time.Duration, some bool) {
 	return wait, true
 }
 
-// expire gives up the leases and the calls whose time is over.
+// expire cancels the calls that have timed out and the leases that are no longer
+// trusted.
 func (k *leaseKeeper) expire() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for h := range k.held {
 		switch {
 		case h.lost || k.left(h) > 0:
-		case h.claimed && k.trusted(h) > 0: // a call that was not answered
+		case h.claimed && k.trusted(h) > 0: // a call has timed out
 			h.asked = time.Time{}
-			h.cancel(errNoAnswer)
+			h.cancel(errNoResponse)
 		default:
 			k.lose(h)
 		}
@@ -265,12 +267,12 @@ func (k *leaseKeeper) lose(h *heldLease) {
 	if h.claimed {
 		h.cancel(ErrLeaseLost)
 	} else {
-		h.cancel(errNoAnswer)
+		h.cancel(errNoResponse)
 	}
 }
 
-// renew renews what is due, in a goroutine of its own: while a Store hangs,
-// leases have to be given up all the same. One call at a time.
+// renew renews the leases that are due. It calls the Store in another goroutine,
+// one call at a time, so that expire runs in time even while the Store hangs.
 func (k *leaseKeeper) renew() {
 	due, leases, limit := k.due()
 	if len(due) == 0 {
@@ -293,8 +295,8 @@ func (k *leaseKeeper) renew() {
 	})
 }
 
-// due returns what is to be renewed, and the time that the call may take: no
-// longer than the lease that ends first.
+// due returns the leases to renew and the timeout of the call, which is at most
+// the time that the first of them is still trusted.
 func (k *leaseKeeper) due() (due []*heldLease, leases []Lease, limit time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -319,14 +321,15 @@ func (k *leaseKeeper) renewEnded() {
 	k.renewing = false
 }
 
-// renewed takes in the answer. Unless it is complete, as with one node of a
-// Cluster out of reach, what was not kept may still be held.
+// renewed records the result of Renew. If it is not complete, because one node of
+// a Redis Cluster could not be reached for example, a lease that was not renewed
+// may still be held.
 func (k *leaseKeeper) renewed(due []*heldLease, kept []bool, sent time.Time, complete bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i, h := range due {
 		if _, still := k.held[h]; !still || h.lost {
-			continue // it settled or was given up meanwhile
+			continue // removed or lost during the call
 		}
 		switch {
 		case i < len(kept) && kept[i]:

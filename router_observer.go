@@ -10,59 +10,60 @@ import (
 	"github.com/brillconsulting/handoff/internal/watch"
 )
 
-// Observer watches deliveries: for logs, traces and metrics, which package
-// middleware has. It decides nothing. Its functions are called in the
-// goroutine of the delivery, so they must be safe for concurrent use and
-// should be quick; a nil one is not called. A panic in one is logged and
-// changes nothing.
+// Observer watches deliveries, for logs, traces and metrics. Package middleware
+// has one for each. An Observer cannot change the outcome. Its functions are
+// called in the goroutine of the delivery, so they must be safe for concurrent
+// use and should be quick. A nil function is not called. A panic in one is logged
+// and changes nothing.
 //
-// Every delivery has one Begin and one End, in a pair; in between it has one
-// Verified if its caller may deliver and its headers are those of a task.
+// Begin and End are called once for each delivery. Verified is called once in
+// between if the caller may deliver and the headers are those of a task.
 type Observer struct {
 	_ [0]func()
 
-	// Begin is called when a request comes in. Nothing in it is verified:
-	// anybody can send one. It must not read the body or change the request.
+	// Begin is called when a request arrives. Nothing in the request is
+	// verified: anybody may have sent it. Begin must not read the body or change
+	// the request.
 	Begin func(ctx context.Context, req *http.Request)
 
-	// Verified is called once the caller is verified and the headers are
-	// read, with the headers of the request, which it must not change. The
-	// context it returns is that of the rest of the delivery, the handler and
-	// the following observers included; it must be derived from ctx, and nil
-	// stands for ctx.
+	// Verified is called when the caller is verified and the headers are parsed.
+	// header is that of the request and must not be changed. The returned
+	// context replaces ctx for the rest of the delivery: for the handler, the
+	// stores and the observers that follow. It must be derived from ctx; nil
+	// keeps ctx.
 	Verified func(ctx context.Context, info Info, header http.Header) context.Context
 
-	// End is called when the response is written, or will never be: also
-	// after refusals, after a panic and when the goroutine of the delivery or
-	// its connection is given up. ctx is that of the delivery, and may be
-	// over.
+	// End is called when the delivery is over: after the response, a refusal, a
+	// panic, a runtime.Goexit or an aborted connection. ctx is that of the
+	// delivery and may have ended.
 	End func(ctx context.Context, d Delivery)
 }
 
-// Delivery is how one delivery went.
+// Delivery is how one delivery ended.
 type Delivery struct {
-	Info      Info      // as far as it was established before the delivery ended
-	Known     bool      // the router has a handler for Info.Kind; if not, it may be any text
-	Outcome   Outcome   //
-	Status    int       // of the response; 0: none was sent, and Cloud Tasks retries
-	Reason    Reason    // why it was refused or buried; empty otherwise
-	Err       error     // what the handler or the pipeline returned; never a token or a payload
-	LeaseLost bool      // while running, even if the work could still be marked as done
-	Received  time.Time // when the request came in
-	Started   time.Time // when the attempt began, middleware included; zero if it did not
+	Info      Info      // what was known of the task when the delivery ended
+	Known     bool      // the router has a handler for Info.Kind; if false, Info.Kind may be any text
+	Outcome   Outcome   // how the delivery ended
+	Status    int       // status of the response; 0 if none was sent, so that Cloud Tasks retries
+	Reason    Reason    // why the delivery was refused or its task buried; empty otherwise
+	Err       error     // error of the handler or the pipeline; the pipeline's holds no token and no payload
+	LeaseLost bool      // the lease was lost during the attempt, even if the work could still be marked as done
+	Received  time.Time // when the request arrived
+	Started   time.Time // when the attempt began, with its middleware; zero if it did not begin
 	Ended     time.Time // when the attempt ended; zero if it did not begin
 
 	ctx context.Context
 }
 
-// Context returns the context of the delivery: what the observers made of its
-// request's, from which those of the handler and of the stores are derived. A
-// span in it is the one to log and to count the delivery under.
+// Context returns the context of the delivery: that of the request, with what
+// the observers added. The contexts of the handler and of the stores are derived
+// from it. Use it to log and count the delivery under its span. It is
+// [context.Background] for a Delivery that no router made.
 func (d *Delivery) Context() context.Context {
-	return cmp.Or(d.ctx, context.Background()) // no router made a Delivery that has none
+	return cmp.Or(d.ctx, context.Background())
 }
 
-// observeBegin tells the observers of the request, and notes which were told.
+// observeBegin calls Begin of the observers, and notes whose End must be called.
 func (d *delivery) observeBegin(observers []Observer) {
 	for i, o := range observers {
 		d.begun = observers[:i+1]
@@ -72,7 +73,8 @@ func (d *delivery) observeBegin(observers []Observer) {
 	}
 }
 
-// observeVerified lets the observers choose the context of the rest.
+// observeVerified calls Verified of the observers, each with the context that the
+// one before returned.
 func (d *delivery) observeVerified() {
 	for _, o := range d.begun {
 		if o.Verified == nil {
@@ -80,7 +82,7 @@ func (d *delivery) observeVerified() {
 		}
 		d.observe("Verified", func() {
 			if ctx := o.Verified(d.result.ctx, d.info(), d.req.Header); ctx != nil {
-				d.result.ctx = ctx //nolint:fatcontext // each observer adds to what the one before it returned
+				d.result.ctx = ctx //nolint:fatcontext // each observer extends the context of the one before
 			}
 		})
 	}
@@ -88,8 +90,8 @@ func (d *delivery) observeVerified() {
 
 var errNoEnd = errors.New("handoff: the delivery was abandoned")
 
-// observeEnd tells each observer that was told of the begin. It is deferred, so
-// that it runs after a panic and a Goexit too.
+// observeEnd calls End of each observer whose turn for Begin came. It is
+// deferred, so that it runs after a panic and a runtime.Goexit too.
 func (d *delivery) observeEnd() {
 	watched, _ := d.req.Context().Value(watch.Key{}).(func(Delivery))
 	if watched == nil && len(d.begun) == 0 {
@@ -107,13 +109,13 @@ func (d *delivery) tellEnd(observers []Observer, result Delivery) {
 	if len(observers) == 0 {
 		return
 	}
-	defer d.tellEnd(observers[1:], result) // also if this one calls Goexit
+	defer d.tellEnd(observers[1:], result) // runs even if this observer calls runtime.Goexit
 	if end := observers[0].End; end != nil {
 		d.observe("End", func() { end(result.ctx, result) })
 	}
 }
 
-// observe calls a function of an observer, under recover.
+// observe calls a function of an observer and logs its panic.
 func (d *delivery) observe(name string, call func()) {
 	err := guard("Observer."+name, func() error { call(); return nil })
 	if p, ok := err.(*panicError); ok {

@@ -8,7 +8,7 @@ import (
 )
 
 // refusalLog logs why deliveries were refused, at most once a second for each
-// reason: a flood of requests must not flood the log.
+// reason, so that many requests do not fill the log.
 type refusalLog struct {
 	logger *slog.Logger
 	mu     sync.Mutex
@@ -17,13 +17,13 @@ type refusalLog struct {
 
 type refusal struct {
 	at     time.Time
-	hidden int // refusals since at that were not logged
+	hidden int // refusals after at, which were not logged
 }
 
 const refusalPause = time.Second
 
-// add logs one refusal, with the number of those since the last line of this
-// reason that were not logged. Reasons are of a closed set.
+// add logs one refusal, with the number of refusals for the same reason that were
+// not logged before. last stays small, because there are few reasons.
 func (l *refusalLog) add(ctx context.Context, outcome Outcome, reason Reason, err error) {
 	if hidden, due := l.due(reason); due {
 		l.logger.WarnContext(ctx, "handoff: delivery refused",

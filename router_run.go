@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// runContext is the context that a handler runs under. The timer of its
-// deadline is set once somebody asks for its end, or makes a context from it:
-// many tasks are done before anybody does.
+// runContext is the context of a handler. It starts the timer of its deadline
+// only when the handler uses Done, Err or Deadline, or derives a context. Many
+// handlers return without that, and a timer for each delivery is expensive.
 type runContext struct {
 	parent   context.Context // ends with the caller, the lease or a shutdown
 	delivery *delivery
@@ -27,8 +27,8 @@ func (c *runContext) ctx() context.Context {
 	return c.timed
 }
 
-// end stops the timer, or keeps it from being set any more: after the run,
-// parent ends soon.
+// end stops the timer. If there is none yet, later calls use parent, which ends
+// soon after the run.
 func (c *runContext) end() {
 	c.once.Do(func() { c.timed, c.stop = c.parent, func() {} })
 	c.stop()

@@ -143,7 +143,7 @@ func (d *delivery) insist(entry string, call func(ctx context.Context) error) er
 		}
 		err := guard(entry, func() error { return call(ctx) })
 		cancel()
-		kept := d.router.keeper.answered(&d.lease)
+		kept := d.router.keeper.returned(&d.lease)
 		if err == nil || errors.Is(err, ErrLeaseLost) || !kept || time.Now().Add(pause).After(ends) {
 			return err
 		}

@@ -18,11 +18,11 @@ import (
 type Target interface {
 	check(field string) error
 	resolved() Target
-	base() string // as tasks are stamped with it; see parseTarget
+	base() string // what tasks are stamped with; parseTarget reads it
 	address(suffix string) (string, error)
 	task(address, method string, header map[string]string, body []byte) *cloudtaskspb.Task
 	appEngine() bool
-	authorizes() bool // the service sets Authorization, over any of the task's own
+	authorizes() bool // the service sets Authorization and replaces the task's own
 }
 
 // HTTPTarget delivers to a URL that Cloud Tasks can reach: Cloud Run, or
@@ -32,28 +32,28 @@ type HTTPTarget struct {
 
 	// URL is where the router is mounted, such as
 	// "https://worker.example.com/tasks". "/<kind>" is appended to its path. It
-	// holds no query and no credentials: every task carries it in a header, so
-	// that a copy of the task goes where the task went.
+	// must have no query and no credentials, because every task carries it in a
+	// header: a copy of a task is delivered to the same URL.
 	URL string
 
-	// ServiceAccount is the email of the account that deliveries are signed
-	// as, by an OIDC token. It must be of the queue's project, and the producer
-	// needs iam.serviceAccounts.actAs on it
+	// ServiceAccount is the email of the account whose OIDC token deliveries
+	// carry. It must belong to the queue's project, and the producer needs
+	// iam.serviceAccounts.actAs on it
 	// (https://cloud.google.com/tasks/docs/creating-http-target-tasks#token).
-	// The service signs deliveries to https only; http is accepted for names of
-	// development alone, where an emulator delivers: localhost, names without a
-	// dot or below .localhost, .local and .internal, and private addresses.
+	// The service sends tokens over https only. With http, URL must have a
+	// development host, for an emulator: localhost, a name without a dot, a
+	// name below .localhost, .local or .internal, or a private address.
 	ServiceAccount string
 
-	// Audience is what the token is for, to be listed at the receiving
-	// [Verifier]. Defaults to the origin of URL, which is what Cloud Run
-	// expects: "https://worker.example.com". The service's own default, the
-	// URL of each task, is never used
+	// Audience is the audience of the token. The receiver lists it in
+	// [OIDCConfig].Audiences. Defaults to the origin of URL, such as
+	// "https://worker.example.com", which Cloud Run expects. The service's own
+	// default, the URL of each task, is never used
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/OidcToken).
 	Audience string
 
-	// DangerouslySendUnsigned allows an empty ServiceAccount: deliveries then
-	// carry no token, and a receiver cannot tell them from anybody's.
+	// DangerouslySendUnsigned allows an empty ServiceAccount. Deliveries then
+	// carry no token, and a receiver cannot tell them from other requests.
 	DangerouslySendUnsigned bool
 }
 
@@ -61,14 +61,14 @@ type HTTPTarget struct {
 type AppEngineTarget struct {
 	_ [0]func()
 
-	// Service, Version and Instance route the tasks. Each defaults to the
-	// app's own choice: its default service, that one's default version, any
-	// instance. Instance needs manual scaling
+	// Service, Version and Instance route the tasks. They default to the app's
+	// default service, that service's default version, and any instance.
+	// Instance needs manual scaling
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/AppEngineRouting).
 	Service, Version, Instance string
 
-	// Path is where the router is mounted, such as "/tasks", without a query.
-	// "/<kind>" is appended to it. Defaults to the root.
+	// Path is where the router is mounted, such as "/tasks". It must have no
+	// query. "/<kind>" is appended to it. Defaults to the root.
 	Path string
 }
 
@@ -78,7 +78,7 @@ func (t HTTPTarget) check(field string) error {
 		errs = append(errs, fmt.Errorf("handoff: %s.URL: %w", field, err))
 	} else {
 		if u.RawQuery != "" || u.ForceQuery {
-			errs = append(errs, fmt.Errorf("handoff: %s.URL of host %q has a query; tasks carry the URL in a header, so give what the query says by another way, such as Header", field, u.Host))
+			errs = append(errs, fmt.Errorf("handoff: %s.URL of host %q has a query, and tasks carry the URL in a header; remove it, and set what it says with the option Header", field, u.Host))
 		}
 		if err := tokenNeedsTLS(u, t.ServiceAccount); err != nil {
 			errs = append(errs, fmt.Errorf("handoff: %s.URL: %w", field, err))
@@ -97,8 +97,8 @@ func (t HTTPTarget) check(field string) error {
 	return errors.Join(errs...)
 }
 
-// tokenNeedsTLS refuses what the service refuses: a token on a plain http URL
-// (docs/cloud-tasks.md#10.1). Names of development are for emulators.
+// tokenNeedsTLS returns an error for a token on a plain http URL, which the
+// service refuses (docs/cloud-tasks.md#10.1). Development hosts are for emulators.
 func tokenNeedsTLS(u *url.URL, serviceAccount string) error {
 	if u.Scheme == "http" && serviceAccount != "" && !target.IsDevelopment(u.Hostname()) {
 		return fmt.Errorf("URL of host %q is http and ServiceAccount is set; the service sends tokens over https only", u.Host)
@@ -116,7 +116,7 @@ func (t HTTPTarget) resolved() Target {
 func (t HTTPTarget) base() string {
 	u, err := create.URL(t.URL)
 	if err != nil {
-		return t.URL // of a stamp; address says what is wrong
+		return t.URL // from a stamp; address returns the error
 	}
 	return strings.TrimRight(u.String(), "/")
 }
@@ -207,8 +207,8 @@ func (t AppEngineTarget) task(address, method string, header map[string]string, 
 func (t AppEngineTarget) appEngine() bool  { return true }
 func (t AppEngineTarget) authorizes() bool { return false }
 
-// parseTarget returns the target that a task was stamped with, signed as its
-// caller was verified: by nobody if caller is zero.
+// parseTarget returns the target that a task was stamped with. Its deliveries
+// are signed as the verified caller, or unsigned if caller is zero.
 func parseTarget(base string, caller Caller) (Target, error) {
 	rest, ok := strings.CutPrefix(base, appEngineScheme)
 	if !ok {
@@ -217,7 +217,7 @@ func parseTarget(base string, caller Caller) (Target, error) {
 	path, query, _ := strings.Cut(rest, "?")
 	routing, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, fmt.Errorf("target %q: its routing is not a query", base)
+		return nil, fmt.Errorf("target %q: its routing cannot be parsed", base)
 	}
 	return AppEngineTarget{
 		Service: routing.Get("service"), Version: routing.Get("version"), Instance: routing.Get("instance"),
