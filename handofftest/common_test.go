@@ -26,7 +26,7 @@ type WelcomeEmail struct {
 
 func (WelcomeEmail) Kind() string { return "welcome-email" }
 
-// Receipt is followed up for a day at most, in five attempts.
+// Receipt has a queue and a retry policy of its own: three attempts.
 type Receipt struct {
 	Order int `json:"order"`
 }
@@ -78,7 +78,7 @@ func (r *recordingTB) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// ends are the ways in which a handler can end, and their results.
+// ends maps each way in which a handler can end to its result.
 var ends = map[string]struct {
 	err     error
 	outcome handoff.Outcome

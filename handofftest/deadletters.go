@@ -15,9 +15,10 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TestDeadLetterStore tests the contract of a [handoff.DeadLetterStore]. It
-// calls newStore once for each subtest, one after the other. Each store must be
-// empty, and keep at least 200 letters that were buried within the last hour.
+// TestDeadLetterStore tests that a [handoff.DeadLetterStore] keeps its contract.
+// It calls newStore once for each subtest, and runs the subtests one at a time.
+// Each store must start empty, and must be able to keep 200 letters that were
+// buried within the last hour.
 func TestDeadLetterStore(t *testing.T, newStore func(t *testing.T) handoff.DeadLetterStore) {
 	t.Helper()
 	for _, sub := range []struct {
@@ -57,7 +58,7 @@ type letterTest struct {
 	base  time.Time
 }
 
-// letter is the nth of a test, buried n seconds after its base.
+// letter returns the nth letter of a test, buried n seconds after its base time.
 func (t *letterTest) letter(n int, kind string) handoff.DeadLetter {
 	return handoff.DeadLetter{
 		ID:        fmt.Sprintf("letter-%03d.0", n),
@@ -175,7 +176,7 @@ func letterDelete(t *letterTest) {
 
 func letterNewestFirst(t *letterTest) {
 	same := t.letter(4, "note")
-	same.BuriedAt = t.letter(2, "").BuriedAt // ties go by ID
+	same.BuriedAt = t.letter(2, "").BuriedAt // letters buried at the same time are sorted by ID
 	t.put(t.letter(2, "note"), same, t.letter(3, "note"), t.letter(1, "note"))
 	t.wantIDs("all", t.list(handoff.DeadLetterQuery{}).Letters, 3, 2, 4, 1)
 }
@@ -187,14 +188,15 @@ func letterOfKind(t *letterTest) {
 	t.wantIDs("all", t.list(handoff.DeadLetterQuery{}).Letters, 4, 3, 2, 1)
 }
 
-// pages walks the pages of query and returns all letters.
+// pages lists query page by page and returns all letters. It calls between after
+// each page but the last.
 func (t *letterTest) pages(query handoff.DeadLetterQuery, between func()) []handoff.DeadLetter {
 	t.Helper()
 	var all []handoff.DeadLetter
 	for range 100 {
 		page := t.list(query)
 		if len(page.Letters) > query.Limit {
-			t.Fatalf("a page of %d letters, the limit is %d", len(page.Letters), query.Limit)
+			t.Fatalf("the page has %d letters, want at most %d", len(page.Letters), query.Limit)
 		}
 		all = append(all, page.Letters...)
 		if query.Cursor = page.Next; page.Next == "" {
@@ -202,7 +204,7 @@ func (t *letterTest) pages(query handoff.DeadLetterQuery, between func()) []hand
 		}
 		between()
 	}
-	t.Fatal("the pages do not end")
+	t.Fatal("List still returns a next page after 100 pages")
 	return nil
 }
 
@@ -210,7 +212,7 @@ func letterPages(t *letterTest) {
 	for n := 1; n <= 7; n++ {
 		l := t.letter(n, "note")
 		if n <= 4 {
-			l.BuriedAt = t.base // a page ends among letters of one time
+			l.BuriedAt = t.base // some pages end between letters of the same time
 		}
 		t.put(l)
 	}
@@ -234,7 +236,7 @@ func letterPagesWhilePut(t *letterTest) {
 func letterBadQueries(t *letterTest) {
 	for _, query := range []handoff.DeadLetterQuery{{Limit: -1}, {Limit: 1001}, {Cursor: "nonsense"}, {Cursor: "~"}} {
 		if _, err := t.store.List(t.Context(), query); err == nil {
-			t.Errorf("List(%+v) has no error", query)
+			t.Errorf("List(%+v) returned no error", query)
 		}
 	}
 }
@@ -244,8 +246,8 @@ func letterCount(t *letterTest) {
 	t.wantCounts(map[string]int{"note": 2, "mail": 1})
 }
 
-// letterOrder: letters of one moment go by the bytes of their IDs, whatever the
-// locale of the store.
+// letterOrder tests that letters buried at the same time are sorted by the bytes
+// of their IDs, whatever the locale of the store.
 func letterOrder(t *letterTest) {
 	ids := []string{"a-b", "aB", "a", "B", "é", "Z", "ab", "_", "b", "0", "\xff", "A"}
 	for _, id := range ids {
@@ -268,7 +270,7 @@ func letterNoPayloads(t *letterTest) {
 	for _, query := range []handoff.DeadLetterQuery{{NoPayloads: true}, {NoPayloads: true, Kind: "note"}} {
 		for _, l := range t.list(query).Letters {
 			if l.Payload != nil || l.LastErr != "boom" {
-				t.Fatalf("got payload %q and error %q, want all but the payload", l.Payload, l.LastErr)
+				t.Fatalf("NoPayloads: got payload %q and LastErr %q, want no payload and LastErr boom", l.Payload, l.LastErr)
 			}
 		}
 	}
@@ -297,13 +299,13 @@ func letterRedriven(t *letterTest) {
 	t.mark(marked)
 	at := t.redrivenAt(marked.ID)
 	if since := time.Since(at); since < -time.Hour || since > time.Hour {
-		t.Fatalf("marked as redriven at %v, want about now", at)
+		t.Fatalf("RedrivenAt is %v, want about now", at)
 	}
 	t.mark(marked)
 	if again := t.redrivenAt(marked.ID); !again.Equal(at) {
-		t.Fatalf("marked again, it was redriven at %v, want the first time, %v", again, at)
+		t.Fatalf("RedrivenAt is %v after a second mark, want that of the first, %v", again, at)
 	}
-	t.want(marked.ID, marked) // it is kept
+	t.want(marked.ID, marked) // a redriven letter is kept
 	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 3, 1)
 	t.wantIDs("of the kind", t.list(handoff.DeadLetterQuery{Kind: "note"}).Letters, 1)
 	t.wantIDs("the redriven", t.list(handoff.DeadLetterQuery{Redriven: true}).Letters, 2)
@@ -315,9 +317,9 @@ func letterRedriven(t *letterTest) {
 	other.BuriedAt = other.BuriedAt.Add(-time.Second)
 	t.mark(other)
 	if at := t.redrivenAt(other.ID); !at.IsZero() {
-		t.Fatalf("a letter was marked for the burial before its own, at %v", at)
+		t.Fatalf("a letter was marked as redriven at %v, by the BuriedAt of an earlier burial", at)
 	}
-	t.mark(t.letter(9, "note")) // is not there
+	t.mark(t.letter(9, "note")) // does not exist
 	if err := t.store.Delete(t.Context(), marked.ID); err != nil {
 		t.Fatalf("Delete: %v", err)
 	}
@@ -329,25 +331,25 @@ func letterPutAgain(t *letterTest) {
 	t.put(l)
 	t.mark(l)
 	l.RedrivenAt = time.Time{}
-	t.put(l) // the burial is repeated
+	t.put(l) // repeats the burial
 	if t.redrivenAt(l.ID).IsZero() {
-		t.Fatal("a burial that was repeated took the mark of its letter away")
+		t.Fatal("a repeated burial removed the redriven mark of its letter")
 	}
 	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters)
 	l.BuriedAt, l.RedrivenAt = l.BuriedAt.Add(time.Minute), t.base
-	t.put(l) // it died again
+	t.put(l) // the work died again
 	if at := t.redrivenAt(l.ID); !at.IsZero() {
-		t.Fatalf("work that died again is shown as redriven at %v", at)
+		t.Fatalf("RedrivenAt is %v after the work died again, want zero", at)
 	}
 	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 1)
 	t.wantCounts(map[string]int{"note": 1})
-	t.mark(t.letter(1, "note")) // late, and for the burial before
+	t.mark(t.letter(1, "note")) // a late call, for the earlier burial
 	t.wantIDs("those that wait", t.list(handoff.DeadLetterQuery{}).Letters, 1)
 }
 
 func letterRetention(t *letterTest) {
 	if r := t.store.Retention(); r <= 0 {
-		t.Fatalf("Retention is %v, want how long a letter is kept", r)
+		t.Fatalf("Retention is %v, want it positive", r)
 	}
 }
 
@@ -400,7 +402,8 @@ func letterConcurrent(t *letterTest) {
 	}
 }
 
-// letterNotShared: changing what was put or got changes nothing in the store.
+// letterNotShared tests that the store shares no memory with its callers:
+// changing a letter after Put or Get changes nothing in the store.
 func letterNotShared(t *letterTest) {
 	l := t.letter(1, "note")
 	t.put(l)

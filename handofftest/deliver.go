@@ -33,48 +33,50 @@ type deliverOptions struct {
 	again    bool
 }
 
-// With enqueues the task with these options, such as [handoff.Key].
+// With enqueues the task with opts, such as [handoff.Key].
 func With(opts ...handoff.Option) DeliverOption {
 	return func(d *deliverOptions) { d.enqueue = append(d.enqueue, opts...) }
 }
 
-// Attempt delivers the task n times, as Cloud Tasks does while it fails, and
-// returns the last delivery; the earlier ones are in Others. It fails the test
-// if one of those ends the task. n is at least 1.
+// Attempt delivers the task n times, as Cloud Tasks does while the task fails.
+// The result is the last delivery; the earlier ones are in Others. Deliver fails
+// the test if n is less than 1, or if an earlier delivery ends the task.
 func Attempt(n int) DeliverOption { return func(d *deliverOptions) { d.attempt = n } }
 
-// PreviousResponse delivers the task as after an earlier dispatch with this
-// status. The deliveries of [Attempt] have the real one.
+// PreviousResponse makes the delivery a retry after a dispatch that got this
+// status. With [Attempt], deliveries after the first have the real status instead.
 func PreviousResponse(status int) DeliverOption {
 	return func(d *deliverOptions) { d.previous = status }
 }
 
-// ETA is when this dispatch was due. Defaults to the task's schedule time.
+// ETA sets the time at which the dispatch was due. Defaults to the task's
+// schedule time.
 func ETA(at time.Time) DeliverOption { return func(d *deliverOptions) { d.eta = at } }
 
 // Caller signs the token for this service account instead of [Account].
 func Caller(email string) DeliverOption { return func(d *deliverOptions) { d.caller = email } }
 
-// Expired delivers the task after its TTL; with [Attempt], the last time only.
-// It fails the test if the task has none.
+// Expired delivers the task after its TTL. With [Attempt], the earlier deliveries
+// are in time. Deliver fails the test if the task has no TTL.
 func Expired() DeliverOption { return func(d *deliverOptions) { d.expired = true } }
 
 // Twice makes two deliveries at the same time. The result is the delivery that
 // ran the handler, if one did; the other is in Others.
 func Twice() DeliverOption { return func(d *deliverOptions) { d.twice = true } }
 
-// Again makes a second delivery after the first has ended, and returns the
+// Again makes a second delivery after the first has ended. The result is the
 // second; the first is in Others.
 func Again() DeliverOption { return func(d *deliverOptions) { d.again = true } }
 
 // Deliver enqueues payload with the real client and delivers its task to the
 // router as Cloud Tasks would: with a signed token and exact headers, through
-// the whole pipeline. The router must be built with [Verifier]; if it refuses
-// the token, Deliver fails the test and says so.
+// the whole pipeline. The router must be built with [Verifier]: Deliver fails
+// the test if the router refuses the token.
 //
-// The result is what Cloud Tasks would see, and what became of the claim. The
-// delivery runs in the goroutine of the test; those of [Twice] run in two
-// others. Deliver works in a testing/synctest bubble.
+// The result holds the response that Cloud Tasks would receive, and what became
+// of the claim. The handler runs in the goroutine that called Deliver; with
+// [Twice], the two deliveries run in goroutines of their own. Deliver works in a
+// testing/synctest bubble.
 func Deliver(t testing.TB, router *handoff.Router, payload handoff.Payload, opts ...DeliverOption) Result {
 	t.Helper()
 	d := deliverOptions{attempt: 1, caller: Account}

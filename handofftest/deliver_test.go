@@ -121,7 +121,7 @@ func TestDeliverHeaders(t *testing.T) {
 
 func TestDeliverTwiceRunsOnce(t *testing.T) {
 	t.Parallel()
-	runs := 0 // one handler at a time, or the race detector reports it
+	runs := 0 // unlocked, so the race detector reports two handlers at once
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { runs++; return nil })
 	got := handofftest.Deliver(t, router, WelcomeEmail{}, handofftest.Twice())
 	assert.Equal(t, got.Outcome, handoff.Done)
@@ -138,7 +138,7 @@ func TestDeliverAgainIsADuplicate(t *testing.T) {
 	assert.Equal(t, got.Info.RetryCount, 1)
 }
 
-// Another task with the same key is the same work.
+// A second task with the same key is the same piece of work.
 func TestDeliverWithAKey(t *testing.T) {
 	t.Parallel()
 	router := routerFor(t, func(context.Context, WelcomeEmail) error { return nil })
@@ -165,7 +165,7 @@ func TestDeliverInABubble(t *testing.T) {
 		begin := time.Now()
 		got := handofftest.Deliver(t, router, WelcomeEmail{}, handofftest.With(handoff.Deadline(time.Minute)))
 		assert.Equal(t, got.Outcome, handoff.Failed)
-		assert.Equal(t, time.Since(begin), 55*time.Second) // 5 s are kept for settling
+		assert.Equal(t, time.Since(begin), 55*time.Second) // the last 5 s of the minute are kept for settling
 	})
 }
 
@@ -195,7 +195,7 @@ func TestDeliverFailures(t *testing.T) {
 		"another caller":    {callers, WelcomeEmail{}, nil, []string{field, "forbidden", "not on the list"}},
 		"app engine":        {appEngine, WelcomeEmail{}, nil, []string{field, "X-AppEngine-QueueName"}},
 		"keys out of reach": {unreachable, WelcomeEmail{}, nil, []string{field, "unavailable"}},
-		"unavailable":       {unavailable{}, WelcomeEmail{}, nil, nil}, // says nothing of the token, so it is a result
+		"unavailable":       {unavailable{}, WelcomeEmail{}, nil, nil}, // the token was not judged, so Deliver returns a result
 		"attempt 0":         {nil, WelcomeEmail{}, []handofftest.DeliverOption{handofftest.Attempt(0)}, []string{"Attempt(0)"}},
 		"attempts end":      {nil, WelcomeEmail{}, []handofftest.DeliverOption{handofftest.Attempt(7)}, []string{"attempt 5 of 7 ended the task: dead (205)"}},
 		"no ttl":            {nil, WelcomeEmail{}, []handofftest.DeliverOption{handofftest.Expired(), handofftest.With(handoff.TTL(handoff.NoTTL))}, []string{"has no TTL"}},

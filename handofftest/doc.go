@@ -3,7 +3,7 @@
 // Tasks client. Nothing here needs a network, a Redis or a cloud.
 //
 // A handler is a plain function, which a test can call without this package.
-// [Deliver] shows the response of its router to Cloud Tasks:
+// [Deliver] shows how the router responds to Cloud Tasks for it:
 //
 //	result := handofftest.Deliver(t, router, WelcomeEmail{UserID: "42"})
 //	if result.Outcome != handoff.Done { … }
@@ -26,8 +26,8 @@
 //
 // # A store of your own
 //
-// A conformance suite tests a [handoff.Store] or a [handoff.DeadLetterStore] in
-// a dozen lines:
+// [TestStore] and [TestDeadLetterStore] test an implementation of [handoff.Store]
+// or [handoff.DeadLetterStore] in a few lines:
 //
 //	func TestStore(t *testing.T) {
 //		handofftest.TestStore(t, func(t *testing.T) handoff.Store {
@@ -35,12 +35,12 @@
 //		})
 //	}
 //
-// [TestStore] and [TestDeadLetterStore] document what they need of the store.
-// They cannot test crashes, failovers and lost connections.
+// Their documentation says what they need of the store. They cannot test crashes,
+// failovers or lost connections.
 //
-// # All of them
+// # Common rules
 //
-// Everything takes a testing.TB, cleans up when that ends, and may be used by
-// parallel tests. Nothing sleeps to wait for something else. A failure shows
-// what happened, not only what did not.
+// Every function takes the test, cleans up when the test ends, and may be used in
+// parallel tests. None sleeps to wait for an event. A failure shows what
+// happened, not only what did not.
 package handofftest

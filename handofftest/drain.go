@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// due is a task that is due.
+// due is a task whose schedule time has come.
 type due struct {
 	name string
 	kind string
@@ -21,8 +21,8 @@ type due struct {
 // Step waits until the next task is due, dispatches it, and returns the result.
 // It returns false if no task is left.
 //
-// In real time, a task that is due more than a minute ahead fails the test: run
-// such a test in a testing/synctest bubble.
+// In real time, Step fails the test if the next task is due in more than a
+// minute. Run such a test in a testing/synctest bubble.
 func (k *Kit) Step() (Result, bool) {
 	k.t.Helper()
 	for {
@@ -36,13 +36,14 @@ func (k *Kit) Step() (Result, bool) {
 	}
 }
 
-// endless is how many dispatches of one task fail a test. A task that is retried
-// every hour has 744 in its life.
+// endless is the number of dispatches of one task at which Drain fails the test.
+// A task that is retried every hour has 744 in its 31 days.
 const endless = 1000
 
-// Drain calls Step until every task has ended, including those that handlers
-// enqueue, or until one of stop returns true for the latest result. It returns
-// all results in order. It fails the test if a task is dispatched 1,000 times.
+// Drain calls Step until no task is left, or until one of the stop functions
+// returns true for the latest result. It also dispatches the tasks that handlers
+// enqueue. It returns all results in order. Drain fails the test if one task is
+// dispatched 1,000 times.
 func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 	k.t.Helper()
 	var results []Result
@@ -61,8 +62,8 @@ func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 	}
 }
 
-// StopAfter stops [Kit.Drain] after n attempts, which are executions of
-// handlers.
+// StopAfter stops [Kit.Drain] after n attempts. Deliveries that did not run a
+// handler do not count.
 func StopAfter(n int) func(Result) bool {
 	attempts := 0
 	return func(r Result) bool {
@@ -75,8 +76,8 @@ func StopAfter(n int) func(Result) bool {
 	}
 }
 
-// StopAt stops [Kit.Drain] after the first attempt of a T, whatever its handler
-// returned.
+// StopAt stops [Kit.Drain] after the first attempt at a task that carries a T,
+// whatever its handler returned.
 func StopAt[T handoff.Payload]() func(Result) bool {
 	kind := kindOf[T]()
 	return func(r Result) bool { return r.ran() && r.Info.Kind == kind }
@@ -85,8 +86,8 @@ func StopAt[T handoff.Payload]() func(Result) bool {
 // longest is the longest that a test in real time waits for a dispatch.
 const longest = time.Minute
 
-// next waits for the next task to be due. Tasks that are due are listed once,
-// since those that are added meanwhile are due later.
+// next waits for the next task to be due. It lists tasks again only when all that
+// were due are dispatched: tasks that are added meanwhile are due later.
 func (k *Kit) next() (next due, ok bool) {
 	k.t.Helper()
 	for len(k.due) == 0 {
@@ -125,8 +126,8 @@ func (k *Kit) await(task *cloudtaskspb.Task) {
 	}
 }
 
-// virtual reports whether the test runs in a bubble, whose clock starts in the
-// year 2000. A task lives 31 days.
+// virtual reports whether the test runs in a bubble. A bubble's clock starts in
+// the year 2000, and a task lives 31 days at most.
 func virtual() bool { return time.Now().Year() < 2010 }
 
 // dispatch makes one dispatch and waits for its end. It returns false if the
@@ -152,12 +153,12 @@ func (k *Kit) dispatch(task due) (Result, bool) {
 	if err != nil && status.Code(err) != codes.NotFound {
 		k.t.Fatalf("handofftest: GetTask: %v", err)
 	}
-	result.Retry = err == nil // as the service has it: it may not have received the response
+	result.Retry = err == nil // the service decides: it may not have received the response
 	return result, true
 }
 
-// result returns the result of the dispatch. A handler that runs beyond the
-// dispatch deadline is not part of it.
+// result returns the result of the dispatch. It leaves out deliveries whose
+// handler still runs, beyond the dispatch deadline.
 func (k *Kit) result(task due) Result {
 	k.mu.Lock()
 	defer k.mu.Unlock()

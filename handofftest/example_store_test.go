@@ -8,7 +8,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// newStore stands for the constructor of your store.
+// newStore stands in for the constructor of your store.
 func newStore(*testing.T) handoff.Store { return memstore.New() }
 
 func newDeadLetters(*testing.T) handoff.DeadLetterStore { return memstore.NewDeadLetters() }

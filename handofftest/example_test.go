@@ -15,7 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// exampleT replaces the *testing.T of a test, which an Example does not have.
+// exampleT stands in for the *testing.T that an Example does not have.
 type exampleT struct {
 	testing.TB
 
@@ -64,9 +64,9 @@ func signUp(ctx context.Context, client *handoff.Client, user string) error {
 	return err
 }
 
-// One delivery to the router of the service, and what Cloud Tasks sees.
+// Deliver tasks to the router of a service, and look at its responses.
 func ExampleDeliver() {
-	t := newT() // use the test's own
+	t := newT() // in a test, use its *testing.T
 	defer t.end()
 
 	router, err := newRouter(handoff.RouterConfig{

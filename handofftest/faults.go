@@ -13,26 +13,26 @@ import (
 )
 
 // LoseResponses loses the responses of the next n dispatches, as if the
-// connection had broken: their handlers have run, and they are retried.
+// connection had broken. Their handlers run, and Cloud Tasks retries the tasks.
 func (k *Kit) LoseResponses(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, LoseResponse: true})
 }
 
-// DeliverTwice makes two simultaneous deliveries of each of the next n
-// dispatches.
+// DeliverTwice makes each of the next n dispatches two deliveries at the same
+// time.
 func (k *Kit) DeliverTwice(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Twice: true})
 }
 
-// DeliverAgain delivers the tasks of the next n dispatches again after they have
-// succeeded.
+// DeliverAgain delivers the tasks of the next n dispatches a second time, after
+// the first delivery has succeeded.
 func (k *Kit) DeliverAgain(n int) {
 	k.Emulator.InjectDispatch(emulator.DispatchFault{Times: n, Again: true})
 }
 
-// RotateKeys signs all dispatches from now on with a new key that was not
-// published before. The verifier refuses the next delivery, and knows the key
-// after that.
+// RotateKeys signs all later dispatches with a new key that the verifier does not
+// have yet. The verifier refuses the next delivery, then fetches the key and
+// accepts those that follow.
 func (k *Kit) RotateKeys() {
 	k.t.Helper()
 	if err := k.Emulator.RotateKey(); err != nil {
@@ -42,14 +42,15 @@ func (k *Kit) RotateKeys() {
 }
 
 // StoreDown makes every call of the Store fail until up is called, as if Redis
-// could not be reached. Call it in a handler to fail the mark.
+// could not be reached. Call it in a handler to make the Store fail
+// when the router marks the outcome.
 func (k *Kit) StoreDown() (up func()) {
 	k.store.down.Add(1)
 	return sync.OnceFunc(func() { k.store.down.Add(-1) })
 }
 
-// store is the Store of a Kit. It can be down, and it records in the delivery's
-// sight what became of its claim.
+// store is the Store of a Kit. It can be down. It records in the sight of each
+// delivery what became of the claim.
 type store struct {
 	handoff.Store
 
@@ -126,15 +127,15 @@ func (s *store) settle(ctx context.Context, call func() error, done func(*sight)
 	return err
 }
 
-// note calls tell with the sight in the context of a call, if there is one. The
-// router's call that releases a claim without an answer has none.
+// note calls tell with the sight in ctx, if there is one. There is none when the
+// router releases a claim whose response it did not receive.
 func note(ctx context.Context, tell func(*sight)) {
 	if seen, ok := ctx.Value(sightKey{}).(*sight); ok {
 		tell(seen)
 	}
 }
 
-// verifier is the Verifier of a Kit. Its keys can be out of date.
+// verifier is the Verifier of a Kit. Its keys can be stale, see RotateKeys.
 type verifier struct {
 	server *emulator.Server
 

@@ -16,7 +16,8 @@ import (
 type Config struct {
 	_ [0]func()
 
-	// Client modifies the configuration of the client, such as its Policy.
+	// Client changes the configuration of the client, such as its Policy. Defaults
+	// to no change.
 	Client func(*handoff.ClientConfig)
 
 	// Router builds the router under test. Its argument has Verifier, Store,
@@ -31,18 +32,18 @@ type Config struct {
 	DeadLetters handoff.DeadLetterStore
 }
 
-// Kit runs everything in one process: the real client, Cloud Tasks, the real
-// router and its stores. Nothing is dispatched by itself: a test enqueues, then
-// calls [Kit.Step] or [Kit.Drain] to make the dispatches, one at a time, in the
-// order of their due times. So handlers and test share variables without locks,
-// and tests are deterministic.
+// Kit runs everything in one process: the real client, an emulated Cloud Tasks,
+// the real router and its stores. A test enqueues, then calls [Kit.Step] or
+// [Kit.Drain], which dispatch tasks one at a time, in the order of their due
+// times. Nothing else dispatches a task, so tests are deterministic, and handlers
+// and test may share variables without locks.
 //
 // Time is real, or virtual if the test runs in a testing/synctest bubble, where
 // a day passes in milliseconds.
 //
 // Call Step and Drain in the goroutine of the test. The methods that inject
-// faults are safe for concurrent use, in a handler for example. Emulator injects
-// further faults: failing API calls, slow dispatches, statuses.
+// faults are safe for concurrent use, for example in a handler. The Emulator
+// field can inject more: failing API calls, slow dispatches, statuses.
 type Kit struct {
 	Client      *handoff.Client
 	Router      *handoff.Router
@@ -59,9 +60,9 @@ type Kit struct {
 	seen []*sight // of the current dispatch
 }
 
-// New returns a Kit. When the test ends its router is shut down and all its
-// goroutines end. A queue is created with its first task. Register the handlers
-// on its Router, then enqueue with its Client:
+// New returns a Kit, which is shut down with all its goroutines when the test
+// ends. At most one Config may be given. A queue is created with its first task.
+// Register handlers on the Kit's Router, then enqueue with its Client:
 //
 //	kit := handofftest.New(t)
 //	handoff.Handle(kit.Router, sendWelcome)
@@ -75,7 +76,7 @@ func New(t testing.TB, config ...Config) *Kit {
 	case 1:
 		c = config[0]
 	default:
-		t.Fatalf("handofftest: New was given %d configs, it takes one", len(config))
+		t.Fatalf("handofftest: New got %d Configs; give it one at most", len(config))
 	}
 	if c.Router == nil {
 		c.Router = handoff.NewRouter
@@ -107,8 +108,8 @@ func New(t testing.TB, config ...Config) *Kit {
 	return k
 }
 
-// shutdownTime is how long handlers may run on after the test. Only those beyond
-// their dispatch deadline can be running then.
+// shutdownTime is how long handlers may still run when the test ends. Only
+// handlers that ignored their dispatch deadline can be running then.
 const shutdownTime = 10 * time.Second
 
 func (k *Kit) shutdown() {
@@ -119,7 +120,7 @@ func (k *Kit) shutdown() {
 	}
 }
 
-// watch records a sight of every delivery.
+// watch adds a sight to the context of every delivery.
 func (k *Kit) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := &sight{settled: NotClaimed}

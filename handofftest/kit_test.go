@@ -38,7 +38,7 @@ func TestDrainSaysHowItEnded(t *testing.T) {
 			assert.Equal(t, []any{first.Outcome, first.Status, first.Retry, first.Settled}, []any{end.outcome, end.outcome.Status(), end.retry, end.settled})
 			assert.Equal(t, first.Info.ID, receipt.ID)
 			if end.outcome == handoff.Snoozed && time.Now().Year() > 2000 {
-				return // due in an hour: only in a bubble
+				return // due in an hour, which only a bubble can wait for
 			}
 			rest := kit.Drain()
 			assert.Equal(t, len(rest), min(runs-1, 1))
@@ -57,7 +57,8 @@ func TestDrainSaysHowItEnded(t *testing.T) {
 	}
 }
 
-// Two tasks run a day ahead, then alternately, at the backoff of their policy.
+// Two tasks that are due in a day run at that time, then alternate at the backoff
+// of their policy.
 func TestDrainKeepsTheSchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestFaults(t *testing.T) {
 				runs := 0
 				handoff.Handle(kit.Router, func(context.Context, Receipt) error {
 					runs++
-					time.Sleep(time.Second) // for another delivery to find it running
+					time.Sleep(time.Second) // keeps the handler running while the second delivery arrives
 					return nil
 				})
 				row.fault(kit)
@@ -228,8 +229,8 @@ func TestAResultInALine(t *testing.T) {
 	})
 }
 
-// The Store fails while the handler runs: the work cannot be marked as done, so
-// another delivery runs it again.
+// If the Store fails while the handler runs, the work cannot be marked as done
+// and a later delivery runs it again.
 func TestStoreDownWhileRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -252,7 +253,7 @@ func TestStoreDownWhileRunning(t *testing.T) {
 	})
 }
 
-// A worker loses its lease to another.
+// One worker loses its lease to another.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -310,7 +311,7 @@ func workerRouter(config handoff.RouterConfig) (*handoff.Router, error) {
 	return router, err
 }
 
-// Tasks may be deleted and created between the steps.
+// Tasks may be created and deleted between steps.
 func TestStepMeetsWhatChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -341,8 +342,7 @@ func deleteTask(t *testing.T, kit *handofftest.Kit, name string) {
 	assert.NoError(t, err)
 }
 
-// Kits are separate, though they share the process, the payload and the name of
-// a queue.
+// Kits share nothing, even in one process with the same payloads and queue names.
 func TestKitsAreApart(t *testing.T) {
 	t.Parallel()
 	for i := range 8 {
@@ -395,7 +395,7 @@ func TestKitFailures(t *testing.T) {
 			}
 			kit.Drain()
 		}, []string{"of receipt on queue receipts, is due in 2h0m0s", "synctest.Test"}},
-		"two configs": {func(t testing.TB) { handofftest.New(t, handofftest.Config{}, handofftest.Config{}) }, []string{"New was given 2 configs"}},
+		"two configs": {func(t testing.TB) { handofftest.New(t, handofftest.Config{}, handofftest.Config{}) }, []string{"New got 2 Configs"}},
 		"no router": {func(t testing.TB) {
 			handofftest.New(t, handofftest.Config{Router: func(handoff.RouterConfig) (*handoff.Router, error) { return nil, errors.New("no mailer") }})
 		}, []string{"handofftest: no mailer"}},

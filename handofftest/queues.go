@@ -22,12 +22,12 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// DefaultQueue is the queue of payloads that name none, in the clients of this
-// package.
+// DefaultQueue is the queue of payloads whose Policy names no queue, in the
+// clients of this package.
 const DefaultQueue = "default"
 
-// queues is a Cloud Tasks that creates a queue with its first task. Queues are
-// paused, so that only the test dispatches.
+// queues is an emulated Cloud Tasks in which a queue is created with its first
+// task. All queues are paused, so that only the test dispatches.
 type queues struct {
 	server *emulator.Server
 	api    cloudtaskspb.CloudTasksClient // bypasses the interceptor
@@ -42,7 +42,8 @@ func newQueues(t testing.TB, config emulator.Config) *queues {
 	return &queues{server: server, api: cloudtaskspb.NewCloudTasksClient(server.Conn()), known: make(map[string]bool)}
 }
 
-// client returns a client of the queues. It is closed when the test ends.
+// client returns a client that is connected to the queues and closed when the
+// test ends.
 func (q *queues) client(t testing.TB, change func(*handoff.ClientConfig)) *handoff.Client {
 	t.Helper()
 	config := handoff.ClientConfig{
@@ -64,7 +65,7 @@ func (q *queues) client(t testing.TB, change func(*handoff.ClientConfig)) *hando
 	return client
 }
 
-// intercept creates the queue of a create call before it is made.
+// intercept creates the queue of a task before the call that creates the task.
 func (q *queues) intercept(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	if create, ok := req.(interface{ GetParent() string }); ok {
 		if err := q.ensure(ctx, create.GetParent()); err != nil {
@@ -81,7 +82,7 @@ func (q *queues) ensure(ctx context.Context, name string) error {
 		return nil
 	}
 	location, _, _ := strings.Cut(name, "/queues/")
-	ctx = metadata.NewOutgoingContext(ctx, nil) // the call's own routes to the queue
+	ctx = metadata.NewOutgoingContext(ctx, nil) // the metadata of the intercepted call routes to the queue, which does not exist yet
 	_, err := q.api.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: location, Queue: &cloudtaskspb.Queue{Name: name}})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
 		return err
@@ -93,9 +94,8 @@ func (q *queues) ensure(ctx context.Context, name string) error {
 	return nil
 }
 
-// tasks returns copies of all tasks in the order of their creation. Tasks with
-// the same creation time, which are many in a bubble, are in the order of their
-// queues.
+// tasks returns copies of all tasks, oldest first. Tasks with the same creation
+// time are in the order of their queues. In a bubble many have the same time.
 func (q *queues) tasks() []*cloudtaskspb.Task {
 	var all []*cloudtaskspb.Task
 	for _, queue := range q.server.Queues() {
@@ -126,7 +126,7 @@ func kindAt(address string) string {
 	return path.Base(address)
 }
 
-// parts returns the fields that HTTP and App Engine tasks have in common.
+// parts returns the URL, header and body of an HTTP or App Engine task.
 func parts(task *cloudtaskspb.Task) (address string, header http.Header, body []byte) {
 	given := task.GetHttpRequest().GetHeaders()
 	address, body = task.GetHttpRequest().GetUrl(), task.GetHttpRequest().GetBody()
@@ -140,7 +140,7 @@ func parts(task *cloudtaskspb.Task) (address string, header http.Header, body []
 	return address, header, body
 }
 
-// byDue compares the times of the next dispatches.
+// byDue compares tasks by the time of their next dispatch.
 func byDue(a, b *cloudtaskspb.Task) int {
 	return cmp.Or(
 		a.ScheduleTime.AsTime().Compare(b.ScheduleTime.AsTime()),

@@ -20,11 +20,11 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Recorder records what its Client enqueues, and delivers nothing. The client is
-// the real one, connected to an emulator with paused queues: a task that the
-// service would refuse is refused, and one whose name was used is a
-// [handoff.Receipt].Duplicate. Queues need not be created. A Recorder is safe
-// for concurrent use.
+// Recorder records the tasks that its Client enqueues, and delivers none. The
+// Client is the real one, connected to an emulator whose queues are paused. It
+// refuses what the service would refuse, and reports a task whose name was used
+// before as [handoff.Receipt].Duplicate. A queue is created with its first task.
+// A Recorder is safe for concurrent use.
 type Recorder struct {
 	Client *handoff.Client
 
@@ -32,8 +32,9 @@ type Recorder struct {
 	queues *queues
 }
 
-// NewRecorder returns a recorder that is closed when the test ends. change may
-// modify the configuration of its client, such as its Policy. It works in a
+// NewRecorder returns a Recorder, which is closed when the test ends. Each change
+// may modify the configuration of its Client, such as the Policy. NewRecorder
+// fails the test if the configuration is invalid. A Recorder works in a
 // testing/synctest bubble.
 func NewRecorder(t testing.TB, change ...func(*handoff.ClientConfig)) *Recorder {
 	t.Helper()
@@ -54,9 +55,9 @@ func (r *Recorder) Reset() {
 	}
 }
 
-// Tasks returns copies of the recorded tasks as the service stores them, in the
-// order of their creation. Use it for what [RequireEnqueued] does not show, such
-// as the tasks of EnqueueRequest.
+// Tasks returns copies of the recorded tasks as the service stores them, oldest
+// first. Use it for what [RequireEnqueued] does not return, such as the tasks of
+// EnqueueRequest.
 func (r *Recorder) Tasks() []*cloudtaskspb.Task { return r.queues.tasks() }
 
 // Enqueued is one recorded task that carries a T.
@@ -68,8 +69,8 @@ type Enqueued[T handoff.Payload] struct {
 	Header      http.Header
 }
 
-// RequireEnqueued returns the first recorded task that carries a T for which
-// every match returns true. If there is none it fails the test and shows what
+// RequireEnqueued returns the oldest recorded task that carries a T for which all
+// match functions return true. If there is none, it fails the test and shows what
 // was recorded.
 func RequireEnqueued[T handoff.Payload](t testing.TB, r *Recorder, match ...func(T) bool) Enqueued[T] {
 	t.Helper()
@@ -80,9 +81,9 @@ func RequireEnqueued[T handoff.Payload](t testing.TB, r *Recorder, match ...func
 	return found[0]
 }
 
-// RequireExactly returns all recorded tasks that carry a T for which every match
-// returns true, in the order of their creation. It fails the test unless there
-// are n.
+// RequireExactly returns all recorded tasks that carry a T for which all match
+// functions return true, oldest first. It fails the test unless there are n, and
+// shows what was recorded.
 func RequireExactly[T handoff.Payload](t testing.TB, r *Recorder, n int, match ...func(T) bool) []Enqueued[T] {
 	t.Helper()
 	found := enqueued(t, r, match)
@@ -92,8 +93,8 @@ func RequireExactly[T handoff.Payload](t testing.TB, r *Recorder, n int, match .
 	return found
 }
 
-// RequireNone fails the test if a recorded task carries a T for which every
-// match returns true.
+// RequireNone fails the test if a recorded task carries a T for which all match
+// functions return true.
 func RequireNone[T handoff.Payload](t testing.TB, r *Recorder, match ...func(T) bool) {
 	t.Helper()
 	if n := len(enqueued(t, r, match)); n > 0 {
@@ -108,7 +109,8 @@ func fitting[T any](match []func(T) bool) string {
 	return " that matches"
 }
 
-// kindOf returns the kind of T. A pointer type needs a value to point to.
+// kindOf returns the kind of T. If T is a pointer type, it calls Kind on a new
+// value, because Kind may read fields.
 func kindOf[T handoff.Payload]() string {
 	var payload T
 	if t := reflect.TypeFor[T](); t.Kind() == reflect.Pointer {
@@ -142,7 +144,7 @@ const (
 	shownBytes = 200 // of each body
 )
 
-// shown lists the recorded tasks, one a line.
+// shown lists the recorded tasks, one per line.
 func (r *Recorder) shown() string {
 	tasks := r.Tasks()
 	if len(tasks) == 0 {

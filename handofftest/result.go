@@ -13,22 +13,22 @@ import (
 
 // Result is how one dispatch of a task ended.
 type Result struct {
-	// Delivery is how the router ended it. Its Outcome is zero if no delivery
-	// reached the router.
+	// Delivery is how the delivery to the router ended. Its Outcome is zero if the
+	// dispatch did not reach the router.
 	handoff.Delivery
 
 	// Retry reports whether Cloud Tasks retries the task.
 	Retry bool
 
-	// Settled is what became of the claim on the work.
+	// Settled is what became of the claim of the work.
 	Settled Settled
 
-	// Others are other deliveries of the same task, made at the same time or
-	// before.
+	// Others are the other deliveries of the same task: those of [Attempt],
+	// [Again], [Twice] and the faults of a [Kit].
 	Others []Result
 }
 
-// String returns the result in one line, for messages of tests.
+// String returns the result in one line, for test messages.
 func (r Result) String() string {
 	s := fmt.Sprintf("%s on queue %s: ", r.Info.Kind, r.Info.Queue)
 	if r.Outcome == 0 {
@@ -45,12 +45,12 @@ func (r Result) String() string {
 	return s
 }
 
-// Settled is what became of a claim. [Kit.Step] and [Kit.Drain] see it in the
-// Store; [Deliver], which does not know the router's Store, derives it from the
+// Settled is what became of a claim. [Kit.Step] and [Kit.Drain] observe it in the
+// Store. [Deliver] does not know the router's Store, and derives it from the
 // outcome.
 type Settled string
 
-// What can become of a claim.
+// The values of Settled.
 const (
 	NotClaimed Settled = "not claimed" // the delivery ended before the claim, or the claim was refused
 	Completed  Settled = "completed"   // the work will not run again
@@ -61,7 +61,7 @@ const (
 	StillHeld  Settled = "still held"  // the Store could not be reached: the claim ends with its lease
 )
 
-// settledBy derives what became of the claim from the outcome.
+// settledBy derives from the outcome what became of the claim.
 func settledBy(d handoff.Delivery) Settled {
 	switch d.Outcome {
 	case handoff.Done, handoff.Dropped, handoff.Snoozed:
@@ -87,8 +87,8 @@ func settledBy(d handoff.Delivery) Settled {
 // ran reports whether the handler ran.
 func (r Result) ran() bool { return !r.Started.IsZero() }
 
-// merge returns the delivery that ran the handler last, or else the last one,
-// with the others in its Others.
+// merge returns the last delivery that ran the handler, with the others in its
+// Others. If none ran the handler, it returns the last delivery.
 func merge(results []Result) Result {
 	at := len(results) - 1
 	for i, r := range results {
@@ -101,8 +101,8 @@ func merge(results []Result) Result {
 	return result
 }
 
-// sight records what is seen of one delivery. Only the delivery may use it until
-// ended is true.
+// sight records what is observed of one delivery. Until ended is true, only the
+// goroutines of the delivery may use it.
 type sight struct {
 	delivery handoff.Delivery
 	ended    atomic.Bool
@@ -112,7 +112,8 @@ type sight struct {
 
 type sightKey struct{}
 
-// watched serves a router, and fills in the sight in a request's context.
+// watched wraps a router with a handler that fills in the sight in the context of
+// each request.
 func watched(router http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen := r.Context().Value(sightKey{}).(*sight)

@@ -13,7 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// letterSaboteurs break a good DeadLetterStore, as saboteurs do a Store.
+// letterSaboteurs each break a good DeadLetterStore in one way, as saboteurs
+// break a Store.
 var letterSaboteurs = map[string]struct {
 	bites string
 	store func(handoff.DeadLetterStore) handoff.DeadLetterStore
@@ -113,7 +114,7 @@ func (s countsAllLetters) CountByKind(ctx context.Context) (map[string]int, erro
 	return counts, err
 }
 
-// forgetsMarks has every letter that is put wait.
+// forgetsMarks drops the redriven mark of every letter that is put again.
 type forgetsMarks struct{ handoff.DeadLetterStore }
 
 func (s forgetsMarks) Put(ctx context.Context, letter handoff.DeadLetter) error {

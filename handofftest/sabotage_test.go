@@ -17,9 +17,9 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// saboteurs break a good Store in one way each. The subtest that each names
-// must fail: otherwise TestStore would pass a Store that loses work or runs it
-// twice.
+// saboteurs each break a good Store in one way, and name the subtest of TestStore
+// that must then fail. If it passed, TestStore would pass a Store that loses work
+// or runs it twice.
 var saboteurs = map[string]struct {
 	bites string
 	store func(handoff.Store) handoff.Store
@@ -77,7 +77,8 @@ func TestStoreBites(t *testing.T) {
 	}
 }
 
-// wantBite runs a subtest of a test that is to fail, in a process of its own.
+// wantBite runs test with a saboteur in a process of its own, and requires that
+// subtest fails.
 func wantBite(t *testing.T, test, saboteur, subtest string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$/^"+subtest+"$", "-test.timeout=1m")
@@ -113,7 +114,7 @@ func (s completesForAll) Complete(ctx context.Context, l handoff.Lease) error {
 	return err
 }
 
-// ownerless takes the word of whoever calls for that of the first owner.
+// ownerless does not check the owner: every caller acts as the first owner.
 type ownerless struct{ handoff.Store }
 
 func (s ownerless) Complete(ctx context.Context, l handoff.Lease) error {
@@ -150,7 +151,7 @@ func (s forgetful) Release(ctx context.Context, l handoff.Lease, counted bool) e
 		return err
 	}
 	l.Owner, l.TTL, l.Window = "another", 1, 1 // the record is gone by the next call
-	_, err := s.Store.Claim(ctx, l)            //nolint:staticcheck // the inner one, not its own
+	_, err := s.Store.Claim(ctx, l)            //nolint:staticcheck // the inner store's Claim
 	return err
 }
 
@@ -236,7 +237,7 @@ func (s trims) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error
 	return s.Store.Claim(ctx, l)
 }
 
-// reopens has a higher generation begin afresh, whatever became of the lower.
+// reopens lets a higher generation begin afresh, even when the lower one is done.
 type reopens struct{ handoff.Store }
 
 func (s reopens) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
@@ -248,7 +249,7 @@ func (s reopens) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, err
 	return c, err
 }
 
-// refusesCopies lets in the generation that was there first, and no other.
+// refusesCopies accepts only the generation that claimed first.
 type refusesCopies struct {
 	handoff.Store
 
@@ -295,7 +296,7 @@ func (s buriesForGood) Complete(ctx context.Context, l handoff.Lease) error {
 	return s.Store.Complete(ctx, l)
 }
 
-// rankless takes a redrive for one more generation.
+// rankless treats a redrive as one more generation.
 type rankless struct{ handoff.Store }
 
 func (s rankless) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
@@ -337,7 +338,7 @@ func (s *runsTheReleased) Claim(ctx context.Context, l handoff.Lease) (handoff.C
 	return s.Store.Claim(ctx, l)
 }
 
-// endsItsOwn leaves an ending to the generation that began it.
+// endsItsOwn lets only the generation that began an ending finish it.
 type endsItsOwn struct {
 	handoff.Store
 
@@ -356,7 +357,7 @@ func (s *endsItsOwn) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim,
 	return s.Store.Claim(ctx, l)
 }
 
-// endsOnce keeps the first note.
+// endsOnce keeps the first note and ignores later ones.
 type endsOnce struct {
 	handoff.Store
 

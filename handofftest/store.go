@@ -12,23 +12,23 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TestStore proves that a [handoff.Store] keeps the contract that the router
-// relies on. It calls newStore once for each of its subtests, one after the
-// other; the stores may share a server, as long as each starts empty.
+// TestStore tests that a [handoff.Store] keeps the contract that the router relies
+// on. It calls newStore once for each subtest, and runs the subtests one at a
+// time. The stores may share a server, as long as each starts empty.
 //
-// Some subtests let up to 50 ms pass, by the store's clock. Where time does
-// not pass by itself, let newStore return a store with one more method, and
-// the suite calls that instead of waiting:
+// Some subtests wait until about 50 ms have passed by the store's clock. If that
+// clock does not advance by itself, let newStore return a store with this method.
+// TestStore then calls it instead of waiting:
 //
 //	Advance(d time.Duration) // moves the store's clock forward by d
 //
-// One subtest makes every call in every state that three calls by four owners
-// lead to, and compares the answers with a model of the contract. The environment
-// variable HANDOFF_HISTORY_DEPTH sets another number of calls; each one more
-// takes two to three times as long.
+// One subtest makes every possible call in every state that up to three calls by
+// four owners can lead to, and compares the results with a model of the contract.
+// The environment variable HANDOFF_HISTORY_DEPTH changes the three. Each further
+// call makes the subtest take two to three times as long.
 //
-// TestStore sees no crash, no failover and no lost connection; these are for
-// the implementer to test.
+// TestStore does not test crashes, failovers or lost connections. Their tests are
+// left to the store's own package.
 func TestStore(t *testing.T, newStore func(t *testing.T) handoff.Store) {
 	t.Helper()
 	for _, sub := range storeTests {
@@ -83,9 +83,9 @@ var storeTests = []struct {
 const (
 	leaseTTL    = time.Minute
 	leaseWindow = time.Hour
-	brief       = 50 * time.Millisecond // a lease that is to run out
-	grain       = 5 * time.Millisecond  // a store may count in milliseconds, and round up
-	patience    = 20 * time.Second      // with a store whose time does not pass
+	brief       = 50 * time.Millisecond // of a lease that expires during the test
+	grain       = 5 * time.Millisecond  // a store may round times up to milliseconds
+	expiryWait  = 20 * time.Second      // how long pass waits for a lease to expire
 )
 
 // storeTest is a subtest of TestStore.
@@ -119,7 +119,8 @@ func (t *storeTest) acquire(l handoff.Lease) handoff.Claim {
 	return c
 }
 
-// renewOne is Renew as the other methods are: a lease that is not held is ErrLeaseLost.
+// renewOne calls Renew with one lease. Like the other methods, it returns
+// ErrLeaseLost if the lease is not held.
 func (t *storeTest) renewOne(l handoff.Lease) error {
 	return renewOne(t.Context(), t.store, l)
 }
@@ -130,14 +131,14 @@ func renewOne(ctx context.Context, store handoff.Store, l handoff.Lease) error {
 	case err != nil:
 		return err
 	case len(held) != 1:
-		return fmt.Errorf("renew of one lease gave %d answers", len(held))
+		return fmt.Errorf("Renew of one lease returned %d results", len(held))
 	case !held[0]:
 		return handoff.ErrLeaseLost
 	}
 	return nil
 }
 
-// calls are all methods, alike.
+// calls returns the methods of the store by name, all with the same signature.
 func (t *storeTest) calls(ctx context.Context) map[string]func(handoff.Lease) error {
 	return map[string]func(handoff.Lease) error{
 		"claim":    func(l handoff.Lease) error { _, err := t.store.Claim(ctx, l); return err },
@@ -149,8 +150,8 @@ func (t *storeTest) calls(ctx context.Context) map[string]func(handoff.Lease) er
 	}
 }
 
-// pass returns when d has passed by the store's clock: when a lease of that
-// length, taken now, has run out.
+// pass returns when d has passed by the store's clock. It finds out by waiting
+// until a lease of that length has expired.
 func (t *storeTest) pass(d time.Duration) {
 	t.Helper()
 	d += grain
@@ -160,16 +161,16 @@ func (t *storeTest) pass(d time.Duration) {
 	}
 	probe := fmt.Sprintf("clock %d", time.Now().UnixNano())
 	t.acquire(lasting(lease(probe, "a"), d))
-	end := time.Now().Add(patience)
+	end := time.Now().Add(expiryWait)
 	for t.claim(lease(probe, "b")).Status == handoff.ClaimBusy {
 		if time.Now().After(end) {
-			t.Fatalf("a lease of %v has not run out after %v: a store whose time does not pass by itself needs Advance", d, patience)
+			t.Fatalf("a lease of %v has not expired after %v: a store whose clock does not advance by itself needs a method Advance(time.Duration)", d, expiryWait)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// together runs call n times at once.
+// together runs call n times concurrently.
 func (t *storeTest) together(n int, call func(i int) error) {
 	t.Helper()
 	errs := make([]error, n)
@@ -236,14 +237,14 @@ func (t *storeTest) wantClaim(what string, got, want handoff.Claim) {
 	t.Helper()
 	if !got.First.Equal(want.First) || !bytes.Equal(got.Note, want.Note) || !bytes.Equal(got.Memo, want.Memo) || got.Status != want.Status ||
 		got.Attempt != want.Attempt || got.Token != want.Token || got.Crashed != want.Crashed {
-		t.Fatalf("%s: got %+v, want the first answer, %+v", what, got, want)
+		t.Fatalf("%s: got %+v, want the first claim's result, %+v", what, got, want)
 	}
 }
 
 func (t *storeTest) wantGrown(before, after handoff.Claim) {
 	t.Helper()
 	if after.Token <= before.Token {
-		t.Fatalf("the fencing token went from %d to %d, want it to grow with every claim", before.Token, after.Token)
+		t.Fatalf("the fencing token went from %d to %d, want it to grow", before.Token, after.Token)
 	}
 }
 
@@ -259,7 +260,8 @@ func (t *storeTest) wantNotHeld(key, owner string) {
 	t.wantLost(fmt.Sprintf("renew of %q by %q", key, owner), t.renewOne(lease(key, owner)))
 }
 
-// wantAllLost makes every call that an owner without the lease may make.
+// wantAllLost requires that every call by an owner without the lease returns
+// ErrLeaseLost.
 func (t *storeTest) wantAllLost(key, owner string) {
 	t.Helper()
 	t.wantNotHeld(key, owner)
@@ -276,14 +278,14 @@ func (t *storeTest) wantAllLost(key, owner string) {
 	}
 }
 
-// wantUntouched holds after calls that must do nothing to "held", which "a"
-// has claimed, and to "new", which nobody has.
+// wantUntouched requires that refused calls changed nothing: owner "a" still
+// holds key "held", and key "new" is unclaimed.
 func (t *storeTest) wantUntouched() {
 	t.Helper()
 	c := t.claim(lease("held", "z"))
 	t.wantStatus("a claim of a key that was held throughout", c, handoff.ClaimBusy)
 	if c.Left > leaseTTL {
-		t.Fatalf("the lease was renewed by a call that was refused: %v are left", c.Left)
+		t.Fatalf("a refused call renewed the lease: %v are left", c.Left)
 	}
 	t.must("release", t.store.Release(t.Context(), lease("held", "a"), true))
 	t.want("Attempt of the key that was held", t.acquire(lease("held", "z")).Attempt, 2)

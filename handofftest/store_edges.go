@@ -20,7 +20,7 @@ func contextOver(t *storeTest) {
 		for name, call := range t.calls(ctx) {
 			for _, l := range []handoff.Lease{lease("new", "a"), lasting(lease("held", "a"), 2*leaseTTL)} {
 				if err := call(l); !errors.Is(err, want) {
-					t.Fatalf("%s with a context that is over: got %v, want %v", name, err, want)
+					t.Fatalf("%s with an ended context: got %v, want %v", name, err, want)
 				}
 			}
 		}
@@ -63,7 +63,7 @@ func hostileStrings(t *storeTest) {
 	}
 	for i, s := range hostile {
 		if c := t.acquire(lease(s, s)); c.Attempt != 1 {
-			t.Fatalf("the first claim of key %.20q is attempt %d: it is taken for another key", s, c.Attempt)
+			t.Fatalf("the first claim of key %.20q is attempt %d: the store confuses it with another key", s, c.Attempt)
 		}
 		t.wantStatus("a claim by another owner", t.claim(lease(s, hostile[(i+1)%len(hostile)])), handoff.ClaimBusy)
 	}
@@ -99,7 +99,7 @@ func longestLease(t *storeTest) {
 	c := t.claim(lease("k", "b"))
 	t.wantStatus("a claim of a key that is leased for the longest time", c, handoff.ClaimBusy)
 	if c.Left < 24*time.Hour {
-		t.Fatalf("Left of the longest lease is %v", c.Left)
+		t.Fatalf("Left of the longest possible lease is %v, which is too short", c.Left)
 	}
 	t.must("complete", t.store.Complete(t.Context(), l))
 	t.wantStatus("a claim after completion for the longest time", t.claim(lease("k", "b")), handoff.ClaimDone)

@@ -15,7 +15,7 @@ func end(t *storeTest) {
 	c := t.claim(lease("k", "b"))
 	t.wantStatus("a claim of an ending key that is leased", c, handoff.ClaimBusy)
 	if c.Left <= 0 || c.Left > leaseTTL {
-		t.Fatalf("Left is %v, want it over 0 and at most %v", c.Left, leaseTTL)
+		t.Fatalf("Left is %v, want more than 0 and at most %v", c.Left, leaseTTL)
 	}
 	t.wantAllLost("k", "b")
 	c = t.claim(lease("k", "a"))
@@ -39,7 +39,7 @@ func endingCutShort(t *storeTest) {
 		t.acquire(lease(key, "b"))
 		kept := bytes.Clone(note)
 		t.must("end", t.store.End(t.Context(), lease(key, "b"), kept))
-		clear(kept) // the store must have its own copy
+		clear(kept) // the store must have copied it
 		t.must("renew", t.renewOne(lasting(lease(key, "b"), brief)))
 	}
 	t.pass(brief)
@@ -50,7 +50,7 @@ func endingCutShort(t *storeTest) {
 		t.wantTime("First", c.First, first[key].First)
 		t.wantGrown(first[key], c)
 		if !bytes.Equal(c.Note, note) {
-			t.Fatalf("Note is %q, want the %q that was kept", c.Note, note)
+			t.Fatalf("Note is %q, want %q as passed to End", c.Note, note)
 		}
 		t.wantAllLost(key, "b")
 		t.wantStatus("a claim while the ending is repeated", t.claim(lease(key, "d")), handoff.ClaimBusy)
@@ -64,7 +64,7 @@ func endingCutShort(t *storeTest) {
 		t.want("Attempt", c.Attempt, 2)
 		t.wantGrown(second[key], c)
 		if !bytes.Equal(c.Note, note) {
-			t.Fatalf("Note is %q the second time, want the %q that was kept", c.Note, note)
+			t.Fatalf("Note is %q the second time, want %q as passed to End", c.Note, note)
 		}
 		t.must("complete", t.store.Complete(t.Context(), lease(key, "e")))
 		t.wantStatus("a claim after an ending", t.claim(lease(key, "f")), handoff.ClaimDone)
@@ -91,7 +91,8 @@ func endingReleased(t *storeTest) {
 	}
 }
 
-// endingAndGenerations: whatever claims an ending finishes it as it was noted.
+// endingAndGenerations tests that a claim of any rank takes over an ending that
+// was released, with its note.
 func endingAndGenerations(t *storeTest) {
 	old := of(1, lease("k", "a"))
 	first := t.acquire(old)
@@ -137,8 +138,8 @@ func doneCloses(t *storeTest) {
 	}
 }
 
-// unfinishedSuperseded: a snooze whose mark failed has its copy, and that is
-// all there is.
+// unfinishedSuperseded tests work that was snoozed without being marked: its
+// copy, of the next generation, supersedes it.
 func unfinishedSuperseded(t *storeTest) {
 	for what, leave := range map[string]func(l handoff.Lease){
 		"idle":    func(l handoff.Lease) { t.must("release", t.store.Release(t.Context(), l, true)) },
@@ -176,7 +177,7 @@ func opens(t *storeTest) {
 		t.wantStatus("a claim of the generation that completed", t.claim(lease(name, "b")), handoff.ClaimSuperseded)
 		t.wantStatus("a claim of the generation that completed", t.claim(lease(name, "c")), handoff.ClaimSuperseded)
 
-		t.pass(0) // else the first claims could be of the same moment
+		t.pass(0) // otherwise both first claims could have the same time
 		c := t.acquire(of(1, lease(name, "d")))
 		want := map[string]int{"next": 1, "continued": 3}[name]
 		t.want("Attempt of a generation that was opened as "+name, c.Attempt, want)
@@ -184,7 +185,7 @@ func opens(t *storeTest) {
 		t.want("Memo of a generation that was opened", string(c.Memo), "memo")
 		t.wantGrown(first, c)
 		if same := c.First.Equal(first.First); same != (o == handoff.OpensContinued) {
-			t.Fatalf("First of a generation that was opened as %s is %v, and was %v", name, c.First, first.First)
+			t.Fatalf("First of a generation that was opened as %s is %v; before it was %v", name, c.First, first.First)
 		}
 		t.wantLost("complete by the generation before", t.store.Complete(t.Context(), opening(o, lease(name, "b"))))
 		t.must("release uncounted", t.store.Release(t.Context(), of(1, lease(name, "d")), false))
@@ -194,7 +195,8 @@ func opens(t *storeTest) {
 	}
 }
 
-// redrive: its count ranks before the generation, and opens what is dead.
+// redrive tests that Redrives ranks above Generation, and that a higher one
+// claims dead work.
 func redrive(t *storeTest) {
 	first := t.acquire(of(3, lease("k", "a")))
 	t.must("keep", t.store.Keep(t.Context(), of(3, lease("k", "a")), []byte("memo")))
@@ -225,7 +227,8 @@ func redrive(t *storeTest) {
 	t.acquire(redriven(2, lease("k", "f")))
 }
 
-// deadUntilFreed: a dead key is held by its letter.
+// deadUntilFreed tests that work stays dead until a claim names its letter in
+// Freed.
 func deadUntilFreed(t *storeTest) {
 	first := t.acquire(redriven(1, lease("k", "a")))
 	t.must("keep", t.store.Keep(t.Context(), redriven(1, lease("k", "a")), []byte("memo")))
@@ -265,14 +268,14 @@ func keep(t *storeTest) {
 	t.want("length of the memo of a first claim", len(t.acquire(lease("k", "a")).Memo), 0)
 	memo := []byte("first")
 	t.must("keep", t.store.Keep(t.Context(), lease("k", "a"), memo))
-	clear(memo) // the store must have its own copy
+	clear(memo) // the store must have copied it
 	t.want("Memo of a claim repeated", string(t.acquire(lease("k", "a")).Memo), "first")
 	binary := append(bytes.Repeat([]byte{0, 255, '\n', ' ', '9'}, handoff.MaxMemo/5), "9"...)
 	for range 2 {
 		t.must("keep of another memo, and its repeat", t.store.Keep(t.Context(), lease("k", "a"), binary))
 	}
 	if err := t.store.Keep(t.Context(), lease("k", "a"), append(binary, "more"...)); err == nil {
-		t.Fatalf("a memo of more than %d bytes was kept", handoff.MaxMemo)
+		t.Fatalf("Keep accepted a memo of more than %d bytes", handoff.MaxMemo)
 	}
 	t.wantLost("keep by another owner", t.store.Keep(t.Context(), lease("k", "b"), []byte("wrong")))
 	t.wantLost("keep of an absent key", t.store.Keep(t.Context(), lease("absent", "a"), []byte("wrong")))
@@ -280,11 +283,11 @@ func keep(t *storeTest) {
 	t.wantLost("keep after a release", t.store.Keep(t.Context(), lease("k", "a"), []byte("wrong")))
 	got := t.acquire(lease("k", "c")).Memo
 	if !bytes.Equal(got, binary) {
-		t.Fatalf("Memo is %q, want the last one that was kept, %q", got, binary)
+		t.Fatalf("Memo is %q, want the last one passed to Keep, %q", got, binary)
 	}
-	got[0]++ // the store must have its own copy
+	got[0]++ // the store must have returned a copy
 	if got := t.acquire(lease("k", "c")).Memo; !bytes.Equal(got, binary) {
-		t.Fatalf("Memo is %q, want it as it was kept", got)
+		t.Fatalf("Memo is %q after the caller changed its copy, want it unchanged", got)
 	}
 	t.must("keep of nothing", t.store.Keep(t.Context(), lease("k", "c"), nil))
 	t.want("length of the memo after nothing was kept", len(t.acquire(lease("k", "c")).Memo), 0)
@@ -292,7 +295,7 @@ func keep(t *storeTest) {
 	t.wantLost("keep after completion", t.store.Keep(t.Context(), lease("k", "c"), []byte("wrong")))
 }
 
-// memoOutlives: crashes and renewals, and an ending beside it.
+// memoOutlives tests that a memo survives crashes, renewals and an ending.
 func memoOutlives(t *storeTest) {
 	t.acquire(lease("k", "a"))
 	t.must("keep", t.store.Keep(t.Context(), lease("k", "a"), []byte("memo")))

@@ -13,10 +13,10 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// The histories of one key: every order of the calls of four owners, two of
-// one generation, one of the next and one of a redrive, with a lease that runs
-// out after any of them, as after a crash. Every call is made in every state
-// that depth calls lead to, and the answers are compared with a model.
+// A history is a sequence of calls for one key by four owners: two of one
+// generation, one of the next, and one of a redrive. A lease may expire between
+// any two calls, as after a crash. The test makes every call in every state that
+// depth calls lead to, and compares the results with a model.
 const defaultDepth = 3
 
 var actors = []handoff.Lease{
@@ -30,7 +30,7 @@ type step struct {
 }
 
 const (
-	stepCrash = "crash" // of the one who holds the lease
+	stepCrash = "crash" // of the owner that holds the lease
 	stepClaim = "claim"
 	stepFreed = "claim, its letter gone"
 )
@@ -44,7 +44,7 @@ func (s step) String() string { return actors[s.by].Owner + ": " + s.verb }
 // lease is what a step passes to the store.
 func (s step) lease(key string) handoff.Lease {
 	l := actors[s.by]
-	l.Key, l.TTL, l.Window = key, time.Hour, 24*time.Hour // nothing runs out by itself
+	l.Key, l.TTL, l.Window = key, time.Hour, 24*time.Hour // nothing expires by itself
 	switch s.verb {
 	case stepFreed:
 		l.Freed = "letter"
@@ -58,8 +58,8 @@ func (s step) lease(key string) handoff.Lease {
 	return l
 }
 
-// next is the answer of the model to a step.
-func (m *model) next(s step) answer {
+// next applies a step to the model and returns the expected result.
+func (m *model) next(s step) expectation {
 	m.steps++
 	l := s.lease("")
 	switch s.verb {
@@ -75,10 +75,10 @@ func (m *model) next(s step) answer {
 		return m.release(l, s.verb == "release counted")
 	}
 	m.crash()
-	return answer{}
+	return expectation{}
 }
 
-// steps are what may come next.
+// possible returns the steps that may come next.
 func (m *model) possible() []step {
 	var all []step
 	for by, actor := range actors {
@@ -92,14 +92,14 @@ func (m *model) possible() []step {
 	return all
 }
 
-// historiesOf returns the shortest history to every state within depth steps,
-// each with one step more, whatever it is.
+// historiesOf returns, for every state within depth steps, the shortest history
+// that leads to it, once with each possible further step.
 func historiesOf(depth int) [][]step {
 	fresh := model{found: found{state: "absent"}}
 	type node struct {
 		model
 		path []step
-		came bool // a has made a call: until then b is as good as a
+		came bool // a has made a call; until then a and b are interchangeable
 	}
 	seen := map[string]bool{}
 	var all [][]step
@@ -129,7 +129,7 @@ type history struct {
 	key     string
 	steps   []step
 	model   model
-	answers []handoff.Claim // of the steps that were claims
+	results []handoff.Claim // of the steps that were claims
 }
 
 func everyHistory(t *storeTest) {
@@ -137,12 +137,12 @@ func everyHistory(t *storeTest) {
 	if text := os.Getenv("HANDOFF_HISTORY_DEPTH"); text != "" {
 		var err error
 		if depth, err = strconv.Atoi(text); err != nil || depth < 1 {
-			t.Fatalf("HANDOFF_HISTORY_DEPTH is %q, must be a number over 0", text)
+			t.Fatalf("HANDOFF_HISTORY_DEPTH is %q; it must be a positive number", text)
 		}
 	}
 	var runs []*history
 	for i, steps := range historiesOf(depth) {
-		runs = append(runs, &history{key: fmt.Sprint("h", i), steps: steps, model: model{found: found{state: "absent"}}, answers: make([]handoff.Claim, 1)})
+		runs = append(runs, &history{key: fmt.Sprint("h", i), steps: steps, model: model{found: found{state: "absent"}}, results: make([]handoff.Claim, 1)})
 	}
 	const workers = 32
 	for n := range depth + 1 {
@@ -174,7 +174,7 @@ func (h *history) story(n int) string {
 	return strings.Join(lines, "\n\t")
 }
 
-// take makes the call of a step and compares the answer.
+// take makes the call of a step and compares the result.
 func (h *history) take(t *storeTest, s step) error {
 	l := s.lease(h.key)
 	want := h.model.next(s)
@@ -194,36 +194,36 @@ func (h *history) take(t *storeTest, s step) error {
 	case stepCrash:
 		err = t.renewOne(lasting(l, brief))
 	}
-	h.answers = append(h.answers, got)
+	h.results = append(h.results, got)
 	if lost := errors.Is(err, handoff.ErrLeaseLost); lost != want.lost || err != nil && !lost {
 		return fmt.Errorf("got error %w, want the lease lost: %v", err, want.lost)
 	}
 	if err := h.compare(got, want); err != nil || h.model.steps < len(h.steps) {
-		return err // the steps before the last are the last of other histories
+		return err // the histories that end with this step compare the record
 	}
 	return h.compareRecord(t)
 }
 
-func (h *history) compare(got handoff.Claim, want answer) error {
+func (h *history) compare(got handoff.Claim, want expectation) error {
 	w := want.claim
 	if got.Status != w.Status || got.Attempt != w.Attempt || got.Crashed != w.Crashed ||
 		!bytes.Equal(got.Memo, w.Memo) || !bytes.Equal(got.Note, w.Note) || got.Letter != w.Letter {
 		return fmt.Errorf("got %s %+v, want %s %+v", statusName(got.Status), got, statusName(w.Status), w)
 	}
 	if got.Status == handoff.ClaimBusy && (got.Left > 0) != h.model.held {
-		return fmt.Errorf("busy, and the lease holds for %v", got.Left)
+		return fmt.Errorf("busy, with Left %v", got.Left)
 	}
 	if want.token == 0 {
 		return nil
 	}
-	latest := len(h.answers) - 1
-	if first := h.answers[want.first].First; !got.First.Equal(first) {
+	latest := len(h.results) - 1
+	if first := h.results[want.first].First; !got.First.Equal(first) {
 		return fmt.Errorf("got First %v, want that of step %d, %v", got.First, want.first, first)
 	}
-	if token := h.answers[want.token].Token; got.Token != token {
+	if token := h.results[want.token].Token; got.Token != token {
 		return fmt.Errorf("got token %d, want that of step %d, %d", got.Token, want.token, token)
 	}
-	for n, before := range h.answers[:latest] {
+	for n, before := range h.results[:latest] {
 		if before.Token >= got.Token && n < want.token {
 			return fmt.Errorf("got token %d, after %d", got.Token, before.Token)
 		}
@@ -231,7 +231,7 @@ func (h *history) compare(got handoff.Claim, want answer) error {
 	return nil
 }
 
-// compareRecord compares all that a KeyStore shows.
+// compareRecord compares what a KeyStore shows of the record.
 func (h *history) compareRecord(t *storeTest) error {
 	store, ok := t.store.(handoff.KeyStore)
 	if !ok {

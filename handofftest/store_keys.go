@@ -7,12 +7,13 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// keys is the store as one that shows keys; the subtest is skipped if it is none.
+// keys returns the store as a handoff.KeyStore, or skips the subtest if it is not
+// one.
 func (t *storeTest) keys() handoff.KeyStore {
 	t.Helper()
 	store, ok := t.store.(handoff.KeyStore)
 	if !ok {
-		t.Skip("the store is no handoff.KeyStore")
+		t.Skip("the store does not implement handoff.KeyStore")
 	}
 	return store
 }
@@ -26,7 +27,7 @@ func (t *storeTest) show(key string) handoff.KeyRecord {
 
 func showKey(t *storeTest) {
 	if got := t.show("k"); got.State != "absent" {
-		t.Fatalf("a key without a record is shown as %+v", got)
+		t.Fatalf("ShowKey of a key without a record returned %+v", got)
 	}
 	claimed := t.acquire(of(2, redriven(1, lease("k", "a"))))
 	t.must("keep", t.store.Keep(t.Context(), lease("k", "a"), []byte("memo")))
@@ -67,11 +68,12 @@ func (t *storeTest) wantShown(state string, claimed handoff.Claim) {
 	got := t.show("k")
 	if got.State != state || got.Redrives != 1 || got.Generation != 2 || got.Attempt != claimed.Attempt ||
 		got.Token != claimed.Token || !got.First.Equal(claimed.First) {
-		t.Fatalf("the record shown is %+v, want it %s, of redrive 1 and generation 2, as claimed: %+v", got, state, claimed)
+		t.Fatalf("ShowKey returned %+v, want state %s, redrive 1, generation 2, and what Claim returned: %+v", got, state, claimed)
 	}
 }
 
-// wantNear: a store goes by its own clock, which is about the test's.
+// wantNear compares a time with the test's clock. It allows for a store that uses
+// another clock.
 func (t *storeTest) wantNear(what string, got time.Time, in time.Duration) {
 	t.Helper()
 	if off := time.Until(got) - in; off > in/2 || off < -in/2 {
@@ -84,7 +86,7 @@ func freeKey(t *storeTest) {
 	t.must("free of an absent key", store.FreeKey(t.Context(), "absent"))
 	last := t.acquire(of(1, lease("k", "a")))
 	if err := store.FreeKey(t.Context(), "k"); !errors.Is(err, handoff.ErrKeyHeld) {
-		t.Fatalf("free of a key that is held: got %v, want ErrKeyHeld", err)
+		t.Fatalf("FreeKey of a leased key: got %v, want ErrKeyHeld", err)
 	}
 	t.wantStatus("a claim after a refused free", t.claim(of(1, lease("k", "b"))), handoff.ClaimBusy)
 	for what, leave := range map[string]func(handoff.Lease) error{
@@ -100,7 +102,7 @@ func freeKey(t *storeTest) {
 		t.must(what, leave(lease("k", "a")))
 		t.must("free", store.FreeKey(t.Context(), "k"))
 		t.want("State of a freed key", t.show("k").State, "absent")
-		t.pass(0) // what is absent has no token, so the next one is the time
+		t.pass(0) // a freed key has no earlier token, so the next one is made from the time
 		c := t.acquire(lease("k", "a"))
 		t.want("Attempt after a free of what was "+what, c.Attempt, 1)
 		t.want("length of its memo", len(c.Memo), 0)
@@ -108,9 +110,9 @@ func freeKey(t *storeTest) {
 		last = c
 	}
 	if _, err := store.ShowKey(t.Context(), ""); err == nil {
-		t.Fatal("the empty key was shown")
+		t.Fatal("ShowKey accepted an empty key")
 	}
 	if err := store.FreeKey(t.Context(), ""); err == nil {
-		t.Fatal("the empty key was freed")
+		t.Fatal("FreeKey accepted an empty key")
 	}
 }

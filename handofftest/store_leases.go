@@ -13,7 +13,7 @@ func firstClaim(t *storeTest) {
 	t.want("the first claim's Attempt", c.Attempt, 1)
 	t.want("the first claim's Crashed", c.Crashed, false)
 	if c.Token <= 0 {
-		t.Fatalf("the first claim's Token is %d, want it over 0", c.Token)
+		t.Fatalf("the first claim's Token is %d, want more than 0", c.Token)
 	}
 	if c.First.IsZero() || !c.First.Equal(c.First.Truncate(time.Microsecond)) {
 		t.Fatalf("the first claim's First is %v, want a time in whole microseconds", c.First)
@@ -25,7 +25,7 @@ func busy(t *storeTest) {
 	c := t.claim(lease("k", "b"))
 	t.wantStatus("a claim of a leased key", c, handoff.ClaimBusy)
 	if c.Left <= 0 || c.Left > leaseTTL {
-		t.Fatalf("Left is %v, want it over 0 and at most %v", c.Left, leaseTTL)
+		t.Fatalf("Left is %v, want more than 0 and at most %v", c.Left, leaseTTL)
 	}
 }
 
@@ -80,7 +80,7 @@ func concurrentClaims(t *storeTest) {
 			}
 		}
 		if winner < 0 {
-			t.Fatalf("round %d: nobody acquired the key", round)
+			t.Fatalf("round %d: no owner acquired the key", round)
 		}
 		t.want("Attempt", claims[winner].Attempt, round+1)
 		t.wantGrown(last, claims[winner])
@@ -171,7 +171,7 @@ func releaseKeepsCrash(t *storeTest) {
 func renew(t *storeTest) {
 	held, err := t.store.Renew(t.Context(), nil)
 	t.must("renew of nothing", err)
-	t.want("answers to a renewal of nothing", len(held), 0)
+	t.want("results of Renew without leases", len(held), 0)
 
 	t.acquire(lease("k1", "a"))
 	t.acquire(lease("k2", "b"))
@@ -215,7 +215,7 @@ func leaseLost(t *storeTest) {
 
 func wrongOwner(t *storeTest) {
 	t.wantAllLost("absent", "a")
-	t.want("Attempt of a key that nobody claimed", t.acquire(lease("absent", "z")).Attempt, 1)
+	t.want("Attempt of a key that was never claimed", t.acquire(lease("absent", "z")).Attempt, 1)
 
 	t.acquire(lease("k", "owner"))
 	for _, other := range []string{"o", "owner2", "OWNER", "wner", "owner\x00"} {
@@ -328,7 +328,7 @@ func windowSlides(t *storeTest) {
 	t.pass(first)
 	for what, key := range keys {
 		if c := t.claim(lease(key, "z")); c.Status == handoff.ClaimAcquired && c.Attempt == 1 {
-			t.Fatalf("the record is gone %v after a %s with a window of %v", first, what, leaseWindow)
+			t.Fatalf("the record has expired %v after a %s with a window of %v", first, what, leaseWindow)
 		}
 	}
 	t.want("Attempt after a completion with a shorter window", t.acquire(lease("shorter", "z")).Attempt, 1)

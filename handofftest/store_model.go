@@ -7,31 +7,31 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// verdict is what becomes of a claim.
+// verdict is how a claim ends.
 type verdict int
 
 const (
-	begin    verdict = iota // acquired as attempt one of the claim's rank
-	goOn                    // acquired, one attempt on
-	takeOver                // acquired, one attempt on, crashed
-	repeat                  // the first answer again
-	leased                  // busy, for as long as the lease holds
-	released                // busy, by an owner that has given the lease up
+	begin    verdict = iota // acquired, as the first attempt of its rank
+	goOn                    // acquired, as the next attempt
+	takeOver                // acquired, as the next attempt, with Crashed set
+	repeat                  // acquired, with the result of the owner's first claim
+	leased                  // busy until the lease expires
+	released                // busy, because the owner has released the lease
 	superseded
 	finish // ending
 	dead
 	done
 )
 
-// found is what a claim finds.
+// found is the state of the record that a claim finds.
 type found struct {
 	state string
-	held  bool // the lease holds
+	held  bool // the lease has not expired
 }
 
-// claims is the table of handoff.Store: what becomes of a claim of a lower
-// rank, of the same rank by another owner and by the record's own, of a higher
-// generation, and of a higher redrive.
+// claims is the table of handoff.Store. Its columns are a claim of a lower rank,
+// of the same rank by another owner, of the same rank by the record's owner, of a
+// higher generation, and of a higher redrive.
 var claims = map[found]struct{ lower, same, own, generation, redrive verdict }{
 	{"absent", false}:  {begin, begin, begin, begin, begin},
 	{"running", true}:  {superseded, leased, repeat, leased, leased},
@@ -45,8 +45,8 @@ var claims = map[found]struct{ lower, same, own, generation, redrive verdict }{
 	{"done", false}:    {done, done, done, done, done},
 }
 
-// model is a record as the contract of handoff.Store has it, of one key. Its
-// time passes by crash alone.
+// model is the record of one key by the contract of handoff.Store. Only crash
+// makes its lease expire.
 type model struct {
 	found
 	owner      string
@@ -57,20 +57,21 @@ type model struct {
 	memo, note string
 	letter     string
 
-	steps int // taken
+	steps int // taken so far
 	token int // the step that gave the token
 	first int // the step that claimed the first of these attempts
 }
 
-// answer is what a step of a history must lead to. Of a claim it has what is
-// known beforehand; token and first are the steps that gave them.
-type answer struct {
+// expectation is the result that a step of a history must have. The Token and
+// First of a claim are not known in advance: token and first are the numbers of
+// the steps whose values they must equal.
+type expectation struct {
 	lost         bool
 	claim        handoff.Claim
 	token, first int
 }
 
-func (m *model) claim(l handoff.Lease) answer {
+func (m *model) claim(l handoff.Lease) expectation {
 	row := claims[m.found]
 	v := row.same
 	switch newer := cmp.Or(cmp.Compare(l.Redrives, m.redrives), cmp.Compare(l.Generation, m.generation)); {
@@ -84,21 +85,21 @@ func (m *model) claim(l handoff.Lease) answer {
 		v = row.generation
 	}
 	if v == dead && l.Freed == m.letter {
-		v, m.memo = begin, "" // the work is new
+		v, m.memo = begin, "" // the work begins anew
 	}
 	switch v {
 	case leased, released:
-		return answer{claim: handoff.Claim{Status: handoff.ClaimBusy}}
+		return expectation{claim: handoff.Claim{Status: handoff.ClaimBusy}}
 	case superseded:
-		return answer{claim: handoff.Claim{Status: handoff.ClaimSuperseded}}
+		return expectation{claim: handoff.Claim{Status: handoff.ClaimSuperseded}}
 	case done:
-		return answer{claim: handoff.Claim{Status: handoff.ClaimDone}}
+		return expectation{claim: handoff.Claim{Status: handoff.ClaimDone}}
 	case dead:
-		return answer{claim: handoff.Claim{Status: handoff.ClaimDead, Letter: m.letter}}
+		return expectation{claim: handoff.Claim{Status: handoff.ClaimDead, Letter: m.letter}}
 	}
 	m.take(v, l)
 	m.owner = l.Owner
-	a := answer{token: m.token, first: m.first}
+	a := expectation{token: m.token, first: m.first}
 	if m.state == "ending" {
 		a.claim = handoff.Claim{Status: handoff.ClaimEnding, Attempt: m.attempt, Note: []byte(m.note)}
 	} else {
@@ -107,7 +108,7 @@ func (m *model) claim(l handoff.Lease) answer {
 	return a
 }
 
-// take changes the record as a verdict that gives the lease does.
+// take gives the lease to l and changes the record by verdict v.
 func (m *model) take(v verdict, l handoff.Lease) {
 	if v == repeat {
 		m.held = true
@@ -133,33 +134,34 @@ func (m *model) take(v verdict, l handoff.Lease) {
 	}
 }
 
-// owns reports whether owner has the lease, held or not: nobody took it.
+// owns reports whether owner was the last to get the lease, even if the lease has
+// expired since.
 func (m *model) owns(owner string) bool {
 	return m.owner == owner && (m.state == "running" || m.state == "ending")
 }
 
-func (m *model) keep(l handoff.Lease, memo string) answer {
+func (m *model) keep(l handoff.Lease, memo string) expectation {
 	if !m.owns(l.Owner) {
-		return answer{lost: true}
+		return expectation{lost: true}
 	}
 	m.memo = memo
-	return answer{}
+	return expectation{}
 }
 
-func (m *model) end(l handoff.Lease, note string) answer {
+func (m *model) end(l handoff.Lease, note string) expectation {
 	if !m.owns(l.Owner) {
-		return answer{lost: true}
+		return expectation{lost: true}
 	}
 	m.state, m.note = "ending", note
-	return answer{}
+	return expectation{}
 }
 
-func (m *model) complete(l handoff.Lease) answer {
+func (m *model) complete(l handoff.Lease) expectation {
 	switch {
 	case m.owner == l.Owner && (m.state == "done" || m.state == "dead" || m.state == "opened"):
-		return answer{}
+		return expectation{}
 	case !m.owns(l.Owner):
-		return answer{lost: true}
+		return expectation{lost: true}
 	}
 	m.held, m.note = false, ""
 	switch {
@@ -174,15 +176,15 @@ func (m *model) complete(l handoff.Lease) answer {
 			m.attempt = 0
 		}
 	}
-	return answer{}
+	return expectation{}
 }
 
-func (m *model) release(l handoff.Lease, counted bool) answer {
+func (m *model) release(l handoff.Lease, counted bool) expectation {
 	switch {
 	case m.owner == l.Owner && (m.state == "idle" || m.state == "paused"):
-		return answer{}
+		return expectation{}
 	case !m.owns(l.Owner):
-		return answer{lost: true}
+		return expectation{lost: true}
 	case m.state == "ending":
 		m.found = found{state: "paused"}
 	default:
@@ -193,13 +195,13 @@ func (m *model) release(l handoff.Lease, counted bool) answer {
 			m.attempt--
 		}
 	}
-	return answer{}
+	return expectation{}
 }
 
-// crash lets the lease run out.
+// crash lets the lease expire.
 func (m *model) crash() { m.held = false }
 
-// key tells apart what the contract tells apart.
+// key returns the same string for states that the contract does not distinguish.
 func (m *model) key() string {
 	return fmt.Sprint(m.state, m.held, m.owner, m.redrives, m.generation, m.attempt, m.crashed, m.memo, m.note, m.letter)
 }

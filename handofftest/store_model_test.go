@@ -8,9 +8,9 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TestTheContractKeepsItsPromises holds the model, and so the table of
-// handoff.Store, to what the fence promises, by the answers alone: what a store
-// must do is worth nothing if it is the wrong thing.
+// TestTheContractKeepsItsPromises tests that the model, and so the table of
+// handoff.Store, gives what the fence promises. It looks only at the results of
+// calls. Without it, TestStore could enforce a wrong contract.
 func TestTheContractKeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	all := historiesOf(6)
@@ -27,7 +27,7 @@ func TestTheContractKeepsItsPromises(t *testing.T) {
 	t.Logf("%d histories", len(all))
 }
 
-// everyOrder returns all sequences of so many steps.
+// everyOrder returns all sequences of length steps.
 func everyOrder(length int) (all [][]step) {
 	all = [][]step{nil}
 	for range length {
@@ -46,19 +46,19 @@ func everyOrder(length int) (all [][]step) {
 	return all
 }
 
-// witness knows what callers of a store know, and no record.
+// witness knows what the callers of a store know. It does not know the record.
 type witness struct {
-	running  string // who was told to run it, and may
-	crashed  bool   // and its lease has run out
+	running  string // the owner that may run the work, or "" after a release
+	crashed  bool   // and the lease of running has expired
 	ending   bool
-	closed   bool           // it was done
-	dead     int            // redrives of what died, and one more; 0: it is not dead
+	closed   bool           // the work was done
+	dead     int            // one more than the redrives of the work that died; 0: it is not dead
 	lowest   [2]int         // the lowest rank that may run
-	attempts map[[2]int]int // the latest attempt of a rank, given back or not
+	attempts map[[2]int]int // how many attempts of each rank count
 	memo     string
 }
 
-func (w *witness) see(s step, a answer) error {
+func (w *witness) see(s step, a expectation) error {
 	l := s.lease("")
 	rank := [2]int{l.Redrives, l.Generation}
 	switch {
@@ -68,10 +68,10 @@ func (w *witness) see(s step, a answer) error {
 		return w.seeClaim(l, rank, a)
 	case a.lost:
 		if l.Owner == w.running {
-			return fmt.Errorf("%s lost a lease that nobody took", l.Owner)
+			return fmt.Errorf("%s lost a lease that no other owner took", l.Owner)
 		}
 	case l.Owner != w.running:
-		// A repeat, which must change nothing: what follows shows it.
+		// A repeat must change nothing. The steps that follow test that.
 	case s.verb == "keep":
 		w.memo = "memo of " + l.Owner
 	case s.verb == "end":
@@ -105,19 +105,19 @@ func (w *witness) finish(s step) {
 	}
 }
 
-func (w *witness) seeClaim(l handoff.Lease, rank [2]int, a answer) error {
+func (w *witness) seeClaim(l handoff.Lease, rank [2]int, a expectation) error {
 	switch a.claim.Status {
 	case handoff.ClaimDone:
 		if !w.closed {
-			return fmt.Errorf("%s is told that it is done", l.Owner)
+			return fmt.Errorf("%s got ClaimDone for work that is not done", l.Owner)
 		}
 	case handoff.ClaimSuperseded:
 		if !less(rank, w.lowest) {
-			return fmt.Errorf("%s is refused, and nothing is above it", l.Owner)
+			return fmt.Errorf("%s was superseded, and nothing ranks above it", l.Owner)
 		}
 	case handoff.ClaimEnding:
 		if !w.ending || w.running != "" && w.running != l.Owner && !w.crashed {
-			return fmt.Errorf("%s is to finish what is not its", l.Owner)
+			return fmt.Errorf("%s got ClaimEnding for work that is not ending, or that another owner runs", l.Owner)
 		}
 		w.running, w.crashed = l.Owner, false
 	case handoff.ClaimAcquired:
@@ -130,19 +130,19 @@ func (w *witness) seeAcquired(l handoff.Lease, rank [2]int, c handoff.Claim) err
 	freed := w.dead > 0 && l.Freed != "" && rank[0] < w.dead
 	switch {
 	case w.closed:
-		return fmt.Errorf("%s runs what is done", l.Owner)
+		return fmt.Errorf("%s runs work that is done", l.Owner)
 	case w.ending:
-		return fmt.Errorf("%s runs what is ending", l.Owner)
+		return fmt.Errorf("%s runs work that is ending", l.Owner)
 	case w.dead > 0 && rank[0] < w.dead && !freed:
-		return fmt.Errorf("%s runs what is dead", l.Owner)
+		return fmt.Errorf("%s runs work that is dead", l.Owner)
 	case less(rank, w.lowest) && !freed:
-		return fmt.Errorf("%s runs what a later one has superseded", l.Owner)
+		return fmt.Errorf("%s runs work that a higher rank has superseded", l.Owner)
 	case w.running != "" && w.running != l.Owner && !w.crashed:
-		return fmt.Errorf("%s runs beside %s", l.Owner, w.running)
+		return fmt.Errorf("%s runs at the same time as %s", l.Owner, w.running)
 	}
 	want := w.attempts[rank] + 1
 	if w.running == l.Owner {
-		want-- // its first answer
+		want-- // the result of its first claim
 	}
 	if freed {
 		want, w.memo = 1, ""

@@ -8,15 +8,16 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Account is the service account that deliveries come from in tests, and
-// Audience the audience of their tokens. [Verifier] accepts no others.
+// Account is the service account that sends deliveries in tests. Audience is the
+// audience of its tokens. [Verifier] accepts no other account and no other
+// audience.
 const (
 	Account  = "tasks@handofftest.iam.gserviceaccount.com"
 	Audience = "https://worker.handofftest.example"
 )
 
-// signer signs the tokens of [Deliver]. Emulators share one key in a process by
-// default, so [Verifier] accepts their dispatches too.
+// signer signs the tokens of [Deliver]. By default all emulators of a process
+// share one key, so [Verifier] accepts their dispatches too.
 var signer = sync.OnceValues(func() (*emulator.Server, error) {
 	srv, err := emulator.New(emulator.Config{})
 	if err == nil {
@@ -25,12 +26,13 @@ var signer = sync.OnceValues(func() (*emulator.Server, error) {
 	return srv, err
 })
 
-// Verifier returns the real OIDC verifier for [Account] and [Audience], with the
-// keys that [Deliver] signs with. Build the router under test with it:
+// Verifier returns the real OIDC verifier for [Account] and [Audience]. It knows
+// the keys that [Deliver] signs with. Build the router under test with it:
 //
 //	router, err := handoff.NewRouter(handoff.RouterConfig{Verifier: handofftest.Verifier(t), …})
 //
-// The router of a [Kit] has such a verifier already.
+// The router of a [Kit] has such a verifier already. A Verifier is safe for
+// concurrent use.
 func Verifier(t testing.TB) handoff.Verifier {
 	t.Helper()
 	srv, err := signer()
