@@ -43,7 +43,7 @@ func ExampleNewOIDC_mistakes() {
 	// Output:
 	// handoff: OIDCConfig.Audiences is empty; list what HTTPTarget.Audience says, such as the service's URL
 	// handoff: OIDCConfig.Callers[0] is "Tasks@project.iam.gserviceaccount.com"; it must be the email of a service account, in lower case
-	// handoff: OIDCConfig.Keys: RemoteKeys("http://keys.example.com/jwks"): its scheme must be https: http is for localhost and names without a dot
+	// handoff: OIDCConfig.Keys: RemoteKeys: http://keys.example.com: its scheme must be https: http is for localhost and names without a dot
 }
 
 // A service that is the target of both kinds of task, here with the emulator

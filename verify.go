@@ -133,7 +133,7 @@ type KeySource struct {
 // Cloud Tasks retries their tasks.
 func RemoteKeys(url string) *KeySource {
 	if err := oidc.CheckURL(url); err != nil {
-		return &KeySource{err: fmt.Errorf("RemoteKeys(%q): %w", url, err)}
+		return &KeySource{err: fmt.Errorf("RemoteKeys: %w", err)}
 	}
 	return &KeySource{source: oidc.Remote(oidc.FetchFrom(url, oidc.NewTransport()))}
 }

@@ -31,6 +31,13 @@ func CheckURL(raw string) error {
 	if err != nil {
 		return errors.New("it is not a URL")
 	}
+	if err := checkParts(u); err != nil {
+		return fmt.Errorf("%s://%s: %w", u.Scheme, u.Host, err) // path, query and password may be secrets
+	}
+	return nil
+}
+
+func checkParts(u *neturl.URL) error {
 	switch host := u.Hostname(); {
 	case host == "" || u.User != nil:
 		return errors.New("it must be https://host/path")

@@ -90,6 +90,18 @@ func TestCheckURL(t *testing.T) {
 	}
 }
 
+func TestURLErrorsHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"https://user:S3CRET@keys.example.com/certs", "http://keys.example.com/certs?key=S3CRET", "http://keys.example.com/S3CRET",
+		"https://user:S3CRET@keys.example.com/%zz", "S3CRET", "ftp://keys.example.com/#S3CRET",
+	} {
+		err := oidc.CheckURL(url)
+		assert.ErrorContains(t, err, "it")
+		assert.Equal(t, strings.Contains(err.Error(), "S3CRET"), false)
+	}
+}
+
 func TestFetch(t *testing.T) {
 	t.Parallel()
 	good := oidctest.JWKS(oidctest.Shared())

@@ -34,6 +34,17 @@ var added = map[string]bool{
 	"X-Amzn-Trace-Id": true, "X-Amzn-Oidc-Data": true, "X-Amzn-Oidc-Accesstoken": true, "X-Envoy-External-Address": true,
 }
 
+// credentialParts are what names of credentials have in common, in lower case.
+// Of a task without a stamp a header of such a name is withheld.
+var credentialParts = []string{
+	"authorization", "assertion", "jwt", "token", "principal", "client-cert", "credential", "api-key", "apikey", "secret", "session", "cookie",
+}
+
+func maybeCredential(name string) bool {
+	lower := strings.ToLower(name)
+	return slices.ContainsFunc(credentialParts, func(part string) bool { return strings.Contains(lower, part) })
+}
+
 // ProducerHeader returns the headers that the producer put on a task,
 // credentials included. A stamp names them; without one they are those that
 // nobody else is known to add, which no credential is. Content-Encoding is never among them: it belongs
@@ -52,7 +63,7 @@ func ProducerHeader(h http.Header, stamp Stamp) http.Header {
 		return own
 	}
 	for name, values := range h {
-		if !added[name] && !credentials[name] {
+		if !added[name] && !maybeCredential(name) {
 			keep(name, values)
 		}
 	}

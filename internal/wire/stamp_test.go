@@ -164,6 +164,9 @@ func TestProducerHeader(t *testing.T) {
 	assert.Equal(t, wire.LetterHeader(h, wire.Stamp{}), http.Header{
 		"X-Tenant": {"acme"}, "X-Brand-New-Gateway": {"g"}, "Content-Type": {"application/json"}, "Handoff-Id": {"id"},
 	})
+	for _, name := range []string{"X-Original-Authorization", "Cf-Access-Jwt-Assertion", "X-Ms-Client-Principal", "X-Ssl-Client-Cert", "X-Api-Key", "X-Auth-Token"} {
+		assert.Equal(t, len(wire.LetterHeader(http.Header{name: {"secret"}}, wire.Stamp{})), 0)
+	}
 	letter["X-Tenant"][0] = "changed"
 	assert.Equal(t, h["X-Tenant"][0], "acme")
 }
