@@ -71,7 +71,7 @@ func ExampleNewRouter_incorrect() {
 	fmt.Println(err)
 
 	// Output:
-	// handoff: RouterConfig.Verifier is nil; use NewOIDC, or set DangerouslyAllowUnauthenticated to let everybody in
+	// handoff: RouterConfig.Verifier is nil; use NewOIDC, or set DangerouslyAllowUnauthenticated to accept every request
 	// handoff: RouterConfig.Store is nil; use redisstore.New, or memstore.New within one process, or set DangerouslyRunUnfenced to let tasks run twice
 }
 

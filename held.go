@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// Held is the work that a handler runs now, as its Store knows it. It is for
-// packages that mark work as done by other means than the router's, such as in
-// the transaction that holds the effect. It is safe for concurrent use, until
-// the handler returns.
+// Held is the claim of the work that a handler is running. It is for packages that
+// mark work as done themselves, such as in the transaction of the handler's
+// effect. It is safe for concurrent use until the handler returns, and must not be
+// used after that.
 type Held struct{ d *delivery }
 
-// HeldFromContext returns the work that ctx runs. It is false in a context that
-// does not come from a [Router].
+// HeldFromContext returns the Held of the task that runs with ctx. It returns
+// false if ctx does not come from a [Router].
 func HeldFromContext(ctx context.Context) (*Held, bool) {
 	run, ok := ctx.Value(infoKey{}).(*delivery)
 	if !ok {
@@ -25,8 +25,8 @@ func HeldFromContext(ctx context.Context) (*Held, bool) {
 	return &Held{run}, true
 }
 
-// Lease returns the claim that the work runs under. Its Window is that of the
-// mark: how long finished work is remembered.
+// Lease returns the lease of the claim. Its Window is how long the mark of the
+// finished work lives.
 func (h *Held) Lease() Lease {
 	l := h.d.lease.Lease
 	l.Window = h.d.finalWindow()
@@ -36,42 +36,44 @@ func (h *Held) Lease() Lease {
 // Token returns the fencing token of the claim.
 func (h *Held) Token() int64 { return h.d.claim.Token }
 
-// Note returns what an ending mark must keep, because somebody is to be told
-// when the work is done; nil if completing it is all that is left.
+// Note returns the note to pass to [Store].End, for work that has more to do once
+// it is done. It is nil if the work is to be marked as done by [Store].Complete.
 func (h *Held) Note() []byte { return h.d.marker.note }
 
-// Marked says that the work was marked as done, or as ending where there is a
-// [Held.Note], in a transaction. When the handler has returned, the router calls
-// committed instead of completing or releasing the claim:
+// Marked tells the router that a transaction marks the work as done, or as ending
+// if [Held.Note] is not nil. After the handler returns, the router calls
+// committed to learn whether the transaction committed. If it returns
 //
-//   - true: the work is done, whatever the handler returned;
-//   - false: there is no mark. The handler's error counts, and nil is a failure;
-//   - an error: nobody can say. The delivery is [Unavailable], and nothing is
-//     released.
+//   - true, the work is done, whatever the handler returned;
+//   - false, there is no mark: the handler's error decides, and the attempt fails
+//     if it is nil;
+//   - an error, the result is not known: the delivery is [Unavailable], and the
+//     claim is not released.
 //
-// committed has 5 s more than it takes the Store to answer, and must honour its
-// context. The latest call counts; nil takes the mark back.
+// The context of committed ends after 10 s. A later call of Marked or
+// [Held.MarkedBeside] replaces committed; nil removes it.
 func (h *Held) Marked(committed func(ctx context.Context) (bool, error)) {
 	h.d.marker.set(committed, false)
 }
 
-// MarkedBeside is as [Held.Marked] for a mark that is not in the router's Store:
-// once committed, the router completes the claim in the Store as well.
+// MarkedBeside is like [Held.Marked] for a mark that is not in the router's Store.
+// If the transaction committed, the router also completes the claim in the Store.
 func (h *Held) MarkedBeside(committed func(ctx context.Context) (bool, error)) {
 	h.d.marker.set(committed, true)
 }
 
-// Memo returns what the work keeps: what [Held.Keep] kept last, in this attempt
-// or in one before; nil for none.
+// Memo returns a copy of the memo that [Held.Keep] stored last, in this attempt or
+// an earlier one. It is nil if there is none.
 func (h *Held) Memo() []byte {
 	h.d.marker.mu.Lock()
 	defer h.d.marker.mu.Unlock()
 	return slices.Clone(h.d.claim.Memo)
 }
 
-// Keep keeps memo with the work in place of the memo before, for as long as the
-// work is not done. It is at most [MaxMemo] bytes. With ErrLeaseLost nothing was
-// kept; with another error nobody can say.
+// Keep stores memo with the work until the work is done, in place of the memo
+// before. memo is at most [MaxMemo] bytes. Keep returns an error that wraps
+// [ErrLeaseLost] if the lease was lost and memo was not stored. After any other
+// error memo may or may not be stored.
 func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	h.d.marker.mu.Lock()
 	defer h.d.marker.mu.Unlock()
@@ -83,11 +85,11 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	return nil
 }
 
-// marker is what a delivery knows of a mark that the router does not make itself.
+// marker holds what the handler set by Held. mu also guards the claim's Memo.
 type marker struct {
 	mu        sync.Mutex
 	committed func(ctx context.Context) (bool, error) // nil for none
-	beside    bool                                    // it is not in the Store
+	beside    bool                                    // the mark is not in the Store
 	note      []byte
 }
 
@@ -105,14 +107,14 @@ func (m *marker) get() (committed func(ctx context.Context) (bool, error), besid
 
 var errNotCommitted = errors.New("handoff: marked in a transaction that did not commit")
 
-// ErrAlreadyDone from a handler says that the work was done before, by the word
-// of something that knows better than the Store, such as an inbox in a database.
-// The delivery is a [Duplicate], and the Store is told that the work is done.
+// ErrAlreadyDone from a handler means that the work was done before, although the
+// Store had no mark of it: a database table of finished work may have one, for
+// example. The delivery is a [Duplicate], and the router marks the work as done.
 var ErrAlreadyDone = errors.New("handoff: already done")
 
-// settleMarked ends a delivery whose work may have been marked as done by other
-// means. If it was not, it is not settled, and left is what the handler is to be
-// taken to have returned.
+// settleMarked ends a delivery whose handler called Marked or MarkedBeside. If
+// there is no mark, settled is false, and left is the error to settle the attempt
+// with.
 func (d *delivery) settleMarked(err error) (settled bool, left error) {
 	committed, beside := d.marker.get()
 	if committed == nil {

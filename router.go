@@ -12,98 +12,104 @@ import (
 	"time"
 )
 
-// RouterConfig says how a [Router] receives tasks. Verifier and Store are
-// required; the zero value of every other field is its default.
+// RouterConfig is the configuration of a [Router]. Verifier and Store are
+// required. The zero value of any other field stands for its default.
 type RouterConfig struct {
 	_ [0]func()
 
 	// Verifier decides who may deliver. Use [NewOIDC] for HTTP targets.
 	Verifier Verifier
 
-	// DangerouslyAllowUnauthenticated replaces the Verifier by one that lets
-	// everybody in: whoever can reach the endpoint can run any task.
+	// DangerouslyAllowUnauthenticated replaces the Verifier by one that accepts
+	// every request. Anyone who can reach the endpoint can then run any task.
 	DangerouslyAllowUnauthenticated bool
 
-	// Store is the memory of the fence. Use redisstore.New, or
-	// memstore.New where there is only one process.
+	// Store keeps the records of the fence. Use redisstore.New, or memstore.New
+	// if there is only one process.
 	Store Store
 
-	// DangerouslyRunUnfenced replaces the Store by one that remembers
-	// nothing: tasks may run twice, also at the same time.
+	// DangerouslyRunUnfenced replaces the Store by one that keeps no records.
+	// Tasks may then run twice, even at the same time.
 	DangerouslyRunUnfenced bool
 
-	// DeadLetters keeps what will never succeed. Without it such tasks are
-	// logged, handed to OnDead and gone; a payload that does not decode is
-	// retried instead, since one wrong deploy must not empty a queue.
+	// DeadLetters keeps the tasks that are buried. Without it they are only
+	// logged and passed to OnDead. A task whose payload cannot be decoded or is
+	// invalid is then retried instead, so that a wrong deploy does not delete
+	// the tasks of a queue.
 	DeadLetters DeadLetterStore
 
-	// OnDead is called in the delivery's goroutine for each task that died,
-	// after the dead-letter store has it. A crash in between can repeat a
-	// call or lose it; the letter is the record.
+	// OnDead is called for each task that is buried, after DeadLetters has
+	// stored its letter, in the delivery's goroutine. It must be safe for
+	// concurrent use. A crash can repeat or lose a call, but not the letter.
 	OnDead func(ctx context.Context, letter DeadLetter)
 
-	// Project is the ID of the project whose queues deliver here. It is part
-	// of the identity of tasks that handoff did not create, so that two
-	// projects may share a Store. Defaults to that of Client.
+	// Project is the ID of the project whose queues deliver to this router. It
+	// is part of the fence keys of tasks that handoff did not create, so that
+	// two projects can share a Store. Defaults to the project of Client.
 	Project string
 
-	// Client creates the copies of snoozed tasks. Without it a handler that
-	// returns [Snooze] has failed.
+	// Client creates the copies of snoozed tasks. Without it an attempt whose
+	// handler returns [Snooze] fails.
 	Client *Client
 
-	// Observers are told of every delivery, in this order. Package middleware
-	// has those for logs, traces and metrics. Defaults to none.
+	// Observers watch every delivery and are called in this order. Package
+	// middleware has observers for logs, traces and metrics. Defaults to none.
 	Observers []Observer
 
-	// Logger takes what a delivery's status cannot say: why it was refused
-	// (once a second for each reason), failed or died. Defaults to
-	// slog.Default. Tokens and payloads are never logged.
+	// Logger logs why deliveries were refused (once a second for each reason),
+	// attempts failed and tasks were buried. Tokens and payloads are not logged;
+	// the errors of handlers are. Defaults to slog.Default.
 	Logger *slog.Logger
 
-	// MaxBody limits the inflated body, in bytes. Defaults to 1 MiB, the
-	// service's own limit for a task (https://cloud.google.com/tasks/docs/quotas); a
-	// producer that compresses may need more.
+	// MaxBody is the maximum size of the decompressed body, in bytes. A larger
+	// one is [TooLarge]. Defaults to 1 MiB, the service's limit for a task
+	// (https://cloud.google.com/tasks/docs/quotas). Producers that compress
+	// may need more.
 	MaxBody int
 
-	// MaxRun bounds the time of one attempt beside the task's own dispatch
-	// deadline. Set it under the request timeout of the platform (Cloud Run's
-	// default is 5 min). Defaults to no further bound.
+	// MaxRun is the maximum time of one attempt. It is used if it is shorter
+	// than what the task's dispatch deadline allows. Set it below the request
+	// timeout of the platform, such as Cloud Run's default of 5 min
+	// (https://cloud.google.com/run/docs/configuring/request-timeout). Defaults
+	// to no limit.
 	MaxRun time.Duration
 
-	// Lease is how long a claim outlives its worker's last sign of life: a
-	// killed worker's task runs again after it. Defaults to 30 s; at least
-	// 1 s. It is renewed while the handler runs.
+	// Lease is the TTL of claims, which are renewed while the handler runs. If a
+	// worker dies, its task can run again after this time. Defaults to 30 s; at
+	// least 1 s.
 	Lease time.Duration
 
-	// ForeignMaxAttempts is the attempt limit of tasks that this package did
-	// not enqueue. Defaults to none known: Cloud Tasks deletes them by the
-	// queue's own limit, unburied.
+	// ForeignMaxAttempts is the attempt limit of tasks that handoff did not
+	// create, after which they are buried. Defaults to none: Cloud Tasks then
+	// deletes them by the queue's limit, without a dead letter. [Unlimited] is
+	// allowed.
 	ForeignMaxAttempts int
 
-	// Statuses replaces the statuses of outcomes. A final outcome must stay a
-	// 2xx; every other must be a 4xx or 5xx, so that it is retried.
+	// Statuses replaces the statuses of outcomes. The status of a final outcome
+	// must be a 2xx. Any other must be a 4xx or 5xx, so that the task is
+	// retried.
 	Statuses map[Outcome]int
 }
 
 // Router receives Cloud Tasks deliveries and runs the handlers registered with
-// [Handle]. Every delivery takes the same way, in this order:
+// [Handle]. Every delivery takes these steps, in this order:
 //
 //	verify, parse, decode, claim, admit,
 //		Use middleware ( handler ),
 //	settle, response
 //
-// A Router is an [http.Handler], so it can be mounted in any framework, which
-// may put its own middleware around it. Such middleware must not write a
-// response itself while the router runs, since that is what Cloud Tasks reads.
+// A Router is an [http.Handler], so it can be mounted in any framework, below the
+// framework's own middleware. Such middleware must not write a response while the
+// router runs: Cloud Tasks would act on that status.
 //
-// Register handlers and middleware first, then serve; from then on a Router is
-// safe for concurrent use. Call [Router.Shutdown] when done.
+// Register handlers and middleware before the router serves. From then on a Router
+// is safe for concurrent use. Call [Router.Shutdown] when done.
 type Router struct {
 	config   RouterConfig
 	log      *slog.Logger
 	refused  *refusalLog
 	handlers map[string]*handler
-	run      Handler // the Use middleware around the handler; nil if there is none
+	run      Handler // the middleware of Use around runHandler; nil without middleware
 	use      []Middleware
 	keeper   *leaseKeeper
 	statuses [len(outcomes)]int
@@ -111,10 +117,10 @@ type Router struct {
 	mu       sync.Mutex
 	draining bool
 	active   int                    // deliveries in the pipeline
-	reading  map[*delivery]struct{} // those that wait for their bodies
+	reading  map[*delivery]struct{} // deliveries that are reading their bodies
 	drained  chan struct{}          // closed when draining and none is active
 
-	cleanups     sync.WaitGroup // what goes on beside the deliveries
+	cleanups     sync.WaitGroup // goroutines of disown
 	cleanupCtx   context.Context
 	stopCleanups context.CancelFunc
 }
@@ -125,7 +131,7 @@ const (
 	minLease       = time.Second
 )
 
-// NewRouter checks the whole configuration and returns every problem at once.
+// NewRouter returns a Router. The error reports every problem of config.
 func NewRouter(config RouterConfig) (*Router, error) {
 	r := &Router{
 		config:   config,
@@ -148,10 +154,10 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	r.refused = &refusalLog{logger: r.log, last: make(map[Reason]refusal)}
 	r.keeper = newLeaseKeeper(r.config.Store, r.config.Lease, r.log)
 	if r.config.Project == "" && !config.DangerouslyRunUnfenced {
-		r.log.Info("handoff: RouterConfig.Project is not set: tasks that handoff did not create must not come from two projects that share a Store")
+		r.log.Info("handoff: RouterConfig.Project is not set; set it if two projects share the Store, so that the keys of tasks that handoff did not create differ")
 	}
 	if config.DeadLetters == nil {
-		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that die are logged and gone")
+		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that are buried are logged and deleted")
 	}
 	return r, nil
 }
@@ -161,7 +167,7 @@ func (r *Router) checkGuards() error {
 	var errs []error
 	switch {
 	case c.Verifier == nil && !c.DangerouslyAllowUnauthenticated:
-		errs = append(errs, errors.New("handoff: RouterConfig.Verifier is nil; use NewOIDC, or set DangerouslyAllowUnauthenticated to let everybody in"))
+		errs = append(errs, errors.New("handoff: RouterConfig.Verifier is nil; use NewOIDC, or set DangerouslyAllowUnauthenticated to accept every request"))
 	case c.Verifier != nil && c.DangerouslyAllowUnauthenticated:
 		errs = append(errs, errors.New("handoff: RouterConfig.Verifier and DangerouslyAllowUnauthenticated are both set; remove one"))
 	case c.Verifier == nil:
@@ -179,7 +185,7 @@ func (r *Router) checkGuards() error {
 	return errors.Join(errs...)
 }
 
-// checkStore asks a store whether it can work at all, if it can tell.
+// checkStore calls the Check method of a store, if it has one.
 func checkStore(field string, store any) error {
 	if checker, ok := store.(interface{ Check() error }); ok {
 		if err := checker.Check(); err != nil {
@@ -215,23 +221,23 @@ func (r *Router) setStatuses() error {
 	for o, status := range r.config.Statuses {
 		switch success := status >= 200 && status <= 299; {
 		case !o.valid():
-			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses names %s, which is no outcome", o))
+			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses has the key %s, which is not an Outcome", o))
 			continue
 		case o.Final() && !success:
-			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses[%s] is %d; Cloud Tasks would retry what is over: it must be a 2xx", o, status))
+			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses[%s] is %d; it must be a 2xx, or Cloud Tasks would retry work that is over", o, status))
 		case !o.Final() && (status < 400 || status > 599):
-			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses[%s] is %d; Cloud Tasks might delete what must run again: it must be a 4xx or 5xx", o, status))
+			errs = append(errs, fmt.Errorf("handoff: RouterConfig.Statuses[%s] is %d; it must be a 4xx or 5xx, or Cloud Tasks might delete work that must run again", o, status))
 		}
 		r.statuses[o] = status
 	}
 	return errors.Join(errs...)
 }
 
-// Use adds middleware that runs after the claim, inside the deadline, with
-// [InfoFromContext] and [PayloadFromContext] in its context. The error it
-// returns becomes an outcome as a handler's would, and [ErrBusy] refuses the
-// task for now. The first added is the outermost. Call it before the router
-// serves. It panics if a middleware is nil.
+// Use adds middleware around the handlers. It runs after the claim and before the
+// deadline of the attempt. [InfoFromContext] and [PayloadFromContext] work with
+// its context. Its error decides the outcome, as a handler's does; [ErrBusy]
+// retries the task later. The first middleware added is the outermost. Call Use
+// before the router serves. It panics if a middleware is nil.
 func (r *Router) Use(middleware ...Middleware) {
 	r.use = append(r.use, middleware...)
 	r.run = runHandler
@@ -243,13 +249,13 @@ func (r *Router) Use(middleware ...Middleware) {
 	}
 }
 
-// ServeHTTP serves one delivery. The kind is the last segment of the path,
-// whatever stands before it. The response has no body: details go to the log,
-// and strangers are told nothing.
+// ServeHTTP serves one delivery. The last segment of the path is the kind; what
+// comes before it does not matter. The response has no body, so that it tells an
+// unknown caller nothing; details are logged.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	entered := r.enter()
 	if entered {
-		defer r.leave() // when the observers were told as well
+		defer r.leave() // after the End of the observers
 	}
 	d := &delivery{router: r, req: req, writer: w}
 	d.result.Received, d.result.ctx = time.Now(), req.Context()
@@ -267,14 +273,16 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	d.returns = true
 }
 
-// Shutdown stops taking deliveries, which are answered [Interrupted] from now
-// on, and waits for the running ones. When ctx ends first, it cancels their
-// handlers with [ErrInterrupted] and waits a little longer for them to return,
-// so that their claims are released uncounted. Handlers that still run then
-// keep their claims, which are renewed until they return or the process ends;
-// the error counts them.
+// Shutdown stops the router and waits for the running deliveries. Deliveries that
+// arrive from now on are [Interrupted]. If ctx ends first, Shutdown cancels the
+// handlers with [ErrInterrupted] and waits up to 1.5 s more for them to return, so
+// that their attempts are not counted. If handlers still run then, Shutdown
+// returns an error with their number. Their leases are renewed until they return
+// or the process ends.
 //
-// Cloud Run kills a service 10 s after SIGTERM: give ctx about 8 s.
+// Cloud Run kills an instance 10 s after SIGTERM
+// (https://cloud.google.com/run/docs/container-contract#instance-shutdown), so
+// give ctx about 8 s.
 func (r *Router) Shutdown(ctx context.Context) error {
 	r.drain()
 	defer r.keeper.close()
@@ -300,8 +308,8 @@ func (r *Router) Shutdown(ctx context.Context) error {
 
 const shutdownGrace = 1500 * time.Millisecond
 
-// endCleanups waits for what goes on beside the deliveries, and ends it when
-// the grace is over.
+// endCleanups waits for the goroutines of disown, at most shutdownGrace, and then
+// cancels them.
 func (r *Router) endCleanups(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
@@ -346,8 +354,8 @@ type everybody struct{}
 
 func (everybody) Verify(*http.Request) (Caller, error) { return Caller{}, nil }
 
-// unfenced is the Store of DangerouslyRunUnfenced. It counts nothing: the
-// router goes by the service's own count then.
+// unfenced is the Store of DangerouslyRunUnfenced. It counts no attempts, so the
+// router uses the service's retry count.
 type unfenced struct{}
 
 func (unfenced) Claim(context.Context, Lease) (Claim, error) {

@@ -12,11 +12,11 @@ import (
 	"github.com/brillconsulting/handoff/internal/body"
 )
 
-// read takes in the body under its limits of size and time.
+// read reads the body, within the limits of size and time.
 func (d *delivery) read() bool {
 	limit := d.router.config.MaxBody
 	if d.expired() {
-		limit = max(limit, maxTaskSize) // it is buried as it came
+		limit = max(limit, maxTaskSize) // it is buried, whatever its size
 	}
 	d.limitReading()
 	var err error
@@ -29,7 +29,7 @@ func (d *delivery) read() bool {
 		d.end(Interrupted, fmt.Errorf("handoff: reading the body: %w", ErrInterrupted))
 		return false
 	case stopped:
-		return d.refuse(Malformed, "", fmt.Errorf("handoff: the body did not come within %s: %w", d.limit(), err))
+		return d.refuse(Malformed, "", fmt.Errorf("handoff: the body did not arrive within %s: %w", d.limit(), err))
 	case errors.Is(err, body.ErrTooLarge) && !d.expired():
 		return d.refuse(TooLarge, "", fmt.Errorf("handoff: RouterConfig.MaxBody is %d: %w", d.router.config.MaxBody, err))
 	case errors.Is(err, body.ErrEncoding), errors.Is(err, body.ErrTooLarge):
@@ -40,11 +40,11 @@ func (d *delivery) read() bool {
 	return true
 }
 
-// maxTaskSize is more than the service stores of a task (docs/cloud-tasks.md#8.6).
+// maxTaskSize is at least the service's limit for a task (docs/cloud-tasks.md#8.6).
 const maxTaskSize = 1 << 20
 
-// limitReading has the reading of the body stopped when the time of the attempt
-// is over, or the router is interrupted. Call endReading when the body is read.
+// limitReading stops the reading of the body when the time of the attempt is over
+// or the router is interrupted, until endReading is called.
 func (d *delivery) limitReading() {
 	if d.req.Body == nil || d.req.Body == http.NoBody {
 		return
@@ -67,8 +67,8 @@ func (d *delivery) endReading() (stopped bool) {
 	return d.readingStopped
 }
 
-// stopReading makes a read of the body that waits return an error. Closing a
-// body may wait for that read itself, so it is never called under a lock.
+// stopReading makes a blocked read of the body return an error. It must not be
+// called under a lock, because closing a body may wait for that read.
 func (d *delivery) stopReading() {
 	d.router.mu.Lock()
 	_, reading := d.router.reading[d]
@@ -82,12 +82,13 @@ func (d *delivery) stopReading() {
 	}
 }
 
-// restTime is how long the server may read what is left of a body after the
-// delivery has ended without it.
+// restTime is how long the server may read the rest of a body that the delivery
+// did not read.
 const restTime = 500 * time.Millisecond
 
-// limitRest bounds that: net/http reads the rest of a body before it sends the
-// response. A connection that has no deadline is left to its server.
+// limitRest sets the read deadline to restTime from now, because net/http reads
+// the rest of a body before it sends the response. It does nothing for a
+// connection without deadlines.
 func (d *delivery) limitRest() {
 	if d.req.Body != nil && d.req.Body != http.NoBody && d.req.ContentLength != 0 {
 		_ = http.NewResponseController(d.writer).SetReadDeadline(time.Now().Add(restTime))

@@ -20,40 +20,40 @@ import (
 type delivery struct {
 	router *Router
 	req    *http.Request
-	begun  []Observer // those told that it began
+	begun  []Observer // those whose End must be called
 	result Delivery
 	writer http.ResponseWriter
 
 	headerOnce sync.Once
-	header     http.Header // the producer's own; made when first asked for
+	header     http.Header // the producer's own; made by the first call of info
 
 	stamp          wire.Stamp
-	handler        *handler // nil if the kind has none here
+	handler        *handler // nil if none is registered for the kind
 	payload        any      // a *T
-	decodeError    error    // why the payload cannot be run
-	decodeWhy      Reason   // the same in a word
+	decodeError    error    // why the payload cannot be handled; nil if it can
+	decodeWhy      Reason   // the Reason of decodeError
 	body           []byte
-	bodyRead       bool        // the connection has no more of it
-	bodyAsSent     bool        // it could not be decompressed
+	bodyRead       bool        // the whole body was read
+	bodyAsSent     bool        // body is still compressed, because it could not be decompressed
 	readingTimer   *time.Timer // nil without a body
-	readingStopped bool        // guarded by the router
+	readingStopped bool        // guarded by router.mu
 	freeBody       func()
 
 	lease    heldLease
 	claim    Claim
 	marker   marker
-	copyDue  time.Time       // when the copy that a completion opens is due
-	buriedAs string          // the ID of its letter
-	ctx      context.Context // of what goes on now: claim and run end with the caller, settling does not
+	copyDue  time.Time       // when the copy of a snoozed task is due
+	buriedAs string          // ID of the letter
+	ctx      context.Context // of the current step: the claim and the run end with the request, settling does not
 	run      runContext
 	next     nextCalls
-	aborts   bool                    // the handler wants the connection aborted
-	returns  bool                    // the goroutine goes on after the delivery
-	cancel   context.CancelCauseFunc // of the claim and the run; nil before
+	aborts   bool                    // the handler panicked with http.ErrAbortHandler
+	returns  bool                    // ServeHTTP returns, so the response is sent
+	cancel   context.CancelCauseFunc // cancels the claim and the run; nil before the claim
 }
 
-// process takes the delivery through the pipeline, one step a line. A step
-// that ends it sets the outcome and says false.
+// process takes the delivery through the pipeline, one step a line. A step that
+// ends the delivery sets the outcome and returns false.
 func (d *delivery) process() {
 	if !d.verify() || !d.parse() {
 		return
@@ -70,7 +70,7 @@ func (d *delivery) process() {
 	d.decode()
 }
 
-// claimAndRun is the part of the pipeline that the Store has to allow.
+// claimAndRun is the part of the pipeline that needs the Store.
 func (d *delivery) claimAndRun() {
 	if d.acquire() && d.admit() {
 		d.perform()
@@ -90,7 +90,7 @@ func (d *delivery) end(o Outcome, err error) {
 	d.result.LeaseLost = d.result.LeaseLost || o == Lost
 }
 
-// refuse ends a delivery that never came as far as a claim.
+// refuse ends a delivery before it has a claim, and logs why. It returns false.
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
 	d.result.Reason = cmp.Or(reason, Reason(o.String()))
@@ -98,8 +98,8 @@ func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	return false
 }
 
-// verify establishes the caller before a header or a byte of the body is
-// believed.
+// verify authenticates the caller. Until then no other header and no byte of the
+// body is trusted.
 func (d *delivery) verify() bool {
 	var caller Caller
 	err := guard("Verifier.Verify", func() (err error) {
@@ -113,7 +113,7 @@ func (d *delivery) verify() bool {
 	return true
 }
 
-// parse reads the service's headers and our own.
+// parse reads the headers of the service and of handoff.
 func (d *delivery) parse() bool {
 	req := d.req
 	family := &wire.HTTP
@@ -139,8 +139,8 @@ func (d *delivery) parse() bool {
 	return true
 }
 
-// info returns what is known of the task, with the producer's own headers once
-// they can be believed.
+// info returns what is known of the task. It has the producer's headers once the
+// caller is verified.
 func (d *delivery) info() Info {
 	info := d.result.Info
 	if info.Task != "" {
@@ -156,8 +156,8 @@ func (d *delivery) expired() bool {
 	return !d.stamp.Expires.IsZero() && d.result.Received.After(d.stamp.Expires)
 }
 
-// route finds the handler. An unknown kind is retried, because a rolling
-// deploy may bring it, until the task expires.
+// route finds the handler. Until it expires, a task of an unknown kind is retried,
+// because a rolling deploy may add the handler.
 func (d *delivery) route() bool {
 	info := &d.result.Info
 	h := d.router.handlers[info.Kind]
@@ -176,8 +176,8 @@ func (d *delivery) route() bool {
 	return true
 }
 
-// decode makes the payload of the body. A body that does not decode is buried
-// in admit, under the claim.
+// decode decodes the payload. If it cannot be decoded, admit buries the task under
+// the claim.
 func (d *delivery) decode() {
 	if d.handler == nil || d.decodeError != nil {
 		return
@@ -188,7 +188,7 @@ func (d *delivery) decode() {
 
 var errDecodeExits = errors.New("handoff: decoding the payload called runtime.Goexit")
 
-// acquire claims the task: duplicates and simultaneous deliveries end here.
+// acquire claims the work. Duplicates and simultaneous deliveries end here.
 func (d *delivery) acquire() bool {
 	d.lease.Lease = Lease{
 		Key:        d.fenceKey(),
@@ -221,7 +221,7 @@ func (d *delivery) acquire() bool {
 	return true
 }
 
-// ask sends the claim to the Store, and notes what it says.
+// ask sends the claim to the Store and records the result.
 func (d *delivery) ask() bool {
 	err := guard("Store.Claim", func() (err error) {
 		d.claim, err = d.router.config.Store.Claim(d.ctx, d.lease.Lease)
@@ -239,10 +239,10 @@ func (d *delivery) ask() bool {
 	return true
 }
 
-// disown takes back a claim whose answer never came, or too late: if it was
-// made after all, nobody else could run the task until the lease ends, and then
-// it would be taken for an attempt that crashed. The release is repeated for as
-// long as the lease could hold: the claim may still be on its way to the Store.
+// disown releases a claim whose result did not arrive in time. If the Store made
+// the claim after all, no delivery could run the task until the lease ran out, and
+// the attempt would count as crashed. The release is repeated until it succeeds or
+// the lease has run out, because the claim may still be on its way to the Store.
 func (d *delivery) disown() {
 	r, held := d.router, d.lease.Lease
 	r.cleanups.Go(func() {
@@ -268,7 +268,7 @@ func (d *delivery) disown() {
 
 const maxDisownPause = 5 * time.Second
 
-// admit buries, under the claim and unrun, what can never succeed.
+// admit buries a task that can never succeed, without running it.
 func (d *delivery) admit() bool {
 	if d.claim.Status == ClaimEnding {
 		d.detach()
@@ -297,7 +297,7 @@ func (d *delivery) admit() bool {
 	return false
 }
 
-// expiredError says what is known of the attempts before the task expired.
+// expiredError returns an error that says what is known of the earlier attempts.
 func (d *delivery) expiredError() error {
 	info := &d.result.Info
 	ago := d.result.Received.Sub(d.stamp.Expires).Round(time.Second)
@@ -310,14 +310,13 @@ func (d *delivery) expiredError() error {
 	return fmt.Errorf("handoff: expired %s before it could run", ago)
 }
 
-// perform runs the handler under its deadline and with its lease kept, and
-// settles what came of it.
+// perform runs the handler and settles its result. The lease is renewed meanwhile.
 func (d *delivery) perform() {
 	d.startClock()
 	defer d.run.end()
 
-	// A handler that calls runtime.Goexit ends this goroutine; its claim is
-	// settled on the way out.
+	// A handler that calls runtime.Goexit ends this goroutine. The deferred
+	// function settles its claim.
 	settled := false
 	defer func() {
 		if !settled {
@@ -331,11 +330,11 @@ func (d *delivery) perform() {
 	d.settle(err)
 }
 
-// The share of the dispatch deadline that is kept for settling and answering,
-// before Cloud Tasks hangs up.
+// maxMargin is the longest part of the dispatch deadline that is kept for settling
+// and for the response, before Cloud Tasks closes the connection.
 const maxMargin = 5 * time.Second
 
-// deadline is the dispatch deadline: how long Cloud Tasks waits for the answer.
+// deadline is the dispatch deadline: how long Cloud Tasks waits for the response.
 func (d *delivery) deadline() time.Duration { return cmp.Or(d.stamp.Deadline, defaultDeadline) }
 
 // limit is how long an attempt may take.
@@ -350,13 +349,12 @@ func (d *delivery) limit() time.Duration {
 
 func (d *delivery) startClock() {
 	d.result.Info.Deadline = d.result.Received.Add(d.limit())
-
 	d.run = runContext{parent: d.ctx, delivery: d}
 }
 
-// call runs the Use middleware and the handler. A panic becomes an error; the
-// one by which net/http is asked to abort the connection goes on, bare as
-// net/http wants it, once the attempt is settled.
+// call runs the middleware of Use and the handler. It returns a panic as an error.
+// After http.ErrAbortHandler, ServeHTTP panics with that value again once the
+// attempt is settled, so that net/http aborts the connection.
 func (d *delivery) call(ctx context.Context) error {
 	err := guard("the handler", func() error { return d.runHandler(ctx) })
 	if p, ok := err.(*panicError); ok {
@@ -374,21 +372,22 @@ func (d *delivery) runHandler(ctx context.Context) error {
 	if run == nil {
 		return d.handler.run(ctx, d.payload)
 	}
-	defer d.next.wait() // a middleware may panic and leave next running
+	defer d.next.wait() // middleware may return or panic while next still runs
 	if err := run(ctx); err != nil || d.next.called() {
 		return err
 	}
-	return errors.New("handoff: middleware returned nil without calling next; return Drop to end a task unrun")
+	return errors.New("handoff: middleware returned nil without calling next; return Drop to delete a task without running it")
 }
 
-// verdict returns err in a form that is safe to ask: the errors of a handler
-// have methods of their own, which may panic.
+// verdict returns err if its methods can be called safely. A handler's error is a
+// nil pointer or has methods that panic otherwise, and verdict returns an error
+// that says so.
 func verdict(err error) error {
 	if err == nil {
 		return nil
 	}
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
-		return fmt.Errorf("handoff: the handler returned a nil %T as an error, which is not nil; return nil where all went well", err)
+		return fmt.Errorf("handoff: the handler returned a nil %T as an error, which is not a nil error; return nil for success", err)
 	}
 	if broken := guard("the handler's error", func() error { _, _ = err.Error(), OutcomeOf(err); return nil }); broken != nil {
 		return broken
@@ -396,9 +395,9 @@ func verdict(err error) error {
 	return err
 }
 
-// respond writes the status, which is all that Cloud Tasks reads. It is
-// deferred and writes it also when the connection is given up: what recovers
-// above the router might send a 200 otherwise.
+// respond writes the status, which is all that Cloud Tasks reads. It is deferred,
+// so that it also runs after a panic: middleware that recovers above the router
+// might otherwise send a 200.
 func (d *delivery) respond(w http.ResponseWriter) {
 	if !d.result.Outcome.valid() {
 		d.end(Failed, errNoEnd)
@@ -416,13 +415,14 @@ func (d *delivery) respond(w http.ResponseWriter) {
 	}
 }
 
-// attrs are the log attributes that name the task, followed by more.
+// attrs returns the log attributes that name the task, followed by more.
 func (d *delivery) attrs(more ...any) []any {
 	info := &d.result.Info
 	return append([]any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}, more...)
 }
 
-// retryAfter is the Retry-After of a throttled delivery, in whole seconds.
+// retryAfter returns the Retry-After header of a throttled delivery: whole
+// seconds, rounded up.
 func retryAfter(err error) string {
 	in, _ := errors.AsType[*intent](err)
 	seconds := int64(in.wait / time.Second)

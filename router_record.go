@@ -11,9 +11,9 @@ import (
 	"github.com/brillconsulting/handoff/internal/fence"
 )
 
-// What the record of a delivery's work is called, and how long it lives.
+// This file decides the key of a record in the Store and how long it lives.
 
-// fenceKey returns the key under which the Store knows the work.
+// fenceKey returns the key of the work's record in the Store.
 func (d *delivery) fenceKey() string {
 	switch {
 	case d.stamp.Key != "":
@@ -24,8 +24,8 @@ func (d *delivery) fenceKey() string {
 	return fence.IDKey(d.stamp.ID)
 }
 
-// letterID names the letter of the work. A foreign task may have the name of an
-// earlier one, so its letter is named by its first claim, too.
+// letterID returns the ID of the work's letter. A foreign task may have the name
+// of an earlier one, so the ID of its letter includes the time of its first claim.
 func (d *delivery) letterID() string {
 	if d.foreign() {
 		return d.lease.Key + "." + strconv.FormatInt(d.claim.First.UnixMicro(), 10)
@@ -36,14 +36,14 @@ func (d *delivery) letterID() string {
 const (
 	taskLife    = 31 * 24 * time.Hour       // beyond its due time (docs/cloud-tasks.md#8.9)
 	nameLife    = 2 * time.Hour             // a name is free again about an hour after its task
-	keyedWindow = 24 * time.Hour            // a name may stay reserved so long (docs/cloud-tasks.md#8.3)
-	noTTLWindow = 24 * time.Hour            // after the end of work that never expires
-	lastMargin  = time.Hour                 // beyond the last moment at which a retry can come
-	maxWindow   = 11 * 365 * 24 * time.Hour // of a stamp: that of the longest Every, and a margin
+	keyedWindow = 24 * time.Hour            // a name may stay reserved this long (docs/cloud-tasks.md#8.3)
+	noTTLWindow = 24 * time.Hour            // for work that never expires
+	lastMargin  = time.Hour                 // added to the time of the last possible retry
+	maxWindow   = 11 * 365 * 24 * time.Hour // limit of a stamp's window: the longest Every and a margin
 )
 
-// unfinishedWindow is how long the record of work that is not finished lives:
-// as long as the service can deliver it. Such records are few.
+// unfinishedWindow returns how long the record of unfinished work lives: as long
+// as the service can deliver its task. There are few such records.
 func (d *delivery) unfinishedWindow() time.Duration {
 	due := cmp.Or(d.stamp.Scheduled, d.stamp.Enqueued, d.result.Received)
 	if eta := d.result.Info.ScheduledAt; d.stamp.Generation > 0 && eta.After(due) {
@@ -56,9 +56,9 @@ func (d *delivery) windowUntil(end time.Time) time.Duration {
 	return max(time.Until(end), lastMargin, d.router.config.Lease)
 }
 
-// finalWindow is how long the mark of finished work lives: until no retry and no
-// second task of the same work can come any more. These marks are what fills a
-// Store.
+// finalWindow returns how long the mark of finished work lives: until no retry and
+// no second task of the same work can arrive. Most records of a Store are such
+// marks, so it is as short as that allows.
 func (d *delivery) finalWindow() time.Duration {
 	window := max(d.maxBackoff()+lastMargin, d.router.config.Lease, min(d.stamp.Window, maxWindow))
 	switch {
@@ -81,16 +81,17 @@ func (d *delivery) finalWindow() time.Duration {
 	return window
 }
 
-// mayHaveCopy reports whether an earlier attempt may have left a copy for later
-// that no mark tells of: its worker died, or its response was lost, between the
-// copy and the mark. Such a copy comes up to 30 days later, and must find what
-// this attempt made of the work.
+// mayHaveCopy reports whether an earlier attempt may have created a copy for later
+// without marking it, because its worker died or the response to the create was
+// lost. The copy may arrive up to 30 days later and must then find the mark of
+// this attempt.
 func (d *delivery) mayHaveCopy() bool {
 	return d.router.config.Client != nil && !d.foreign() && d.claim.Attempt > 1
 }
 
-// deadWindow is how long work that is dead is remembered: as long as its letter,
-// unless the name of the task may be used again before.
+// deadWindow returns how long the mark of dead work lives: as long as its letter.
+// The mark of a foreign task lives no longer than a final one, because its name
+// may be used again.
 func (d *delivery) deadWindow() time.Duration {
 	if d.foreign() {
 		return d.finalWindow()
@@ -104,12 +105,12 @@ func (d *delivery) letterLife() time.Duration {
 	}
 	var life time.Duration
 	if err := guard("DeadLetterStore.Retention", func() error { life = d.router.config.DeadLetters.Retention(); return nil }); err != nil {
-		d.router.log.Error("handoff: the dead-letter store does not say how long it keeps letters", d.attrs("error", err)...)
+		d.router.log.Error("handoff: the dead-letter store's Retention panicked", d.attrs("error", err)...)
 	}
 	return min(life, maxWindow)
 }
 
-// maxBackoff is the longest pause between two dispatches of the task.
+// maxBackoff returns the longest time between two dispatches of the task.
 func (d *delivery) maxBackoff() time.Duration {
 	backoff := d.stamp.Backoff.Max
 	if backoff == 0 && d.handler != nil {
@@ -118,13 +119,13 @@ func (d *delivery) maxBackoff() time.Duration {
 	return min(cmp.Or(backoff, defaultMaxBackoff), taskLife)
 }
 
-// free is called for work that is dead. Its letter holds it: if that was deleted,
-// the work begins afresh, and the claim is repeated. It reports whether the
-// delivery goes on by what the claim says then.
+// free is called if the claim found dead work. If the letter of the work was
+// deleted, free repeats the claim, so that the work starts again, and returns
+// true. Otherwise it ends the delivery and returns false.
 func (d *delivery) free() bool {
 	letters, id := d.router.config.DeadLetters, d.claim.Letter
 	if letters == nil {
-		d.end(Dead, errors.New("handoff: its work has died before, and RouterConfig.DeadLetters is not set"))
+		d.end(Dead, errors.New("handoff: the work was buried before, and RouterConfig.DeadLetters is not set"))
 		d.result.Reason = ReasonDeadBefore
 		d.router.log.Error("handoff: task died", d.attrs("reasons", []Reason{ReasonDeadBefore}, "error", d.result.Err)...)
 		return false

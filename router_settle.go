@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// settle turns what the handler returned into an outcome and tells the Store.
+// settle turns the handler's error into an outcome and updates the Store.
 func (d *delivery) settle(err error) {
 	settled, err := d.settleMarked(err)
 	if settled {
@@ -40,8 +40,8 @@ func (d *delivery) settle(err error) {
 	}
 }
 
-// detach lets what follows outlive the request, for as long as the lease is
-// kept: the caller may be gone, but the Store must still be told what was done.
+// detach replaces d.ctx by one that does not end with the request but with the
+// lease: the Store must be updated even if the caller has closed the connection.
 // It reports whether the lease was kept until now.
 func (d *delivery) detach() (kept bool) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(d.result.ctx)) // it has no parent, so it needs no cancel
@@ -49,7 +49,7 @@ func (d *delivery) detach() (kept bool) {
 	return d.router.keeper.settle(&d.lease, cancel)
 }
 
-// fail ends an attempt that counts; the last one is buried.
+// fail ends a failed attempt, which counts. After the last one it buries the task.
 func (d *delivery) fail(outcome Outcome, err error) {
 	if d.result.Info.LastAttempt() {
 		d.bury([]Reason{ReasonExhausted}, err)
@@ -59,9 +59,9 @@ func (d *delivery) fail(outcome Outcome, err error) {
 	d.release(outcome, err, true)
 }
 
-// settleLost ends a run whose lease this worker no longer trusts. If nobody
-// else took it meanwhile, work that was done is still marked as done, which is
-// better than running it again; else the newer claim decides.
+// settleLost ends a run whose lease is no longer trusted. Until another delivery
+// has claimed the work, work that is done can still be marked as done, so that it
+// does not run again. Otherwise the newer claim decides.
 func (d *delivery) settleLost(outcome Outcome, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
@@ -78,7 +78,7 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		d.bury([]Reason{ReasonPermanent}, errors.Join(ErrLeaseLost, err))
 		return
 	}
-	last := d.result.Info.LastAttempt() // counted, it would be claimed once more than its limit allows
+	last := d.result.Info.LastAttempt() // released and counted, it would be claimed beyond its limit
 	if last && (outcome == Failed || outcome == Throttled || outcome == Lost) {
 		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
 		return
@@ -94,9 +94,9 @@ func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(d.ctx, storeTimeout)
 }
 
-// complete marks the work as done, and answers so even when the Store stays
-// out of reach until the lease or the dispatch deadline is over: a second run
-// would be certain otherwise.
+// complete marks the work as done. If the Store cannot be reached until the lease
+// or the dispatch deadline is over, the response is still that of done work: any
+// other would certainly run it again.
 func (d *delivery) complete(outcome Outcome, err error) {
 	l := d.lease.Lease
 	switch outcome {
@@ -121,19 +121,18 @@ func (d *delivery) complete(outcome Outcome, err error) {
 }
 
 const (
-	markPause    = 50 * time.Millisecond // doubles with every try
+	markPause    = 50 * time.Millisecond // doubles after each try
 	maxMarkPause = 2 * time.Second
 )
 
-// mark completes the lease, and repeats that until the Store answers, or the
-// lease or the dispatch deadline is over.
+// mark calls Store.Complete until it succeeds, or until the lease or the dispatch
+// deadline is over.
 func (d *delivery) mark(l Lease) error {
 	return d.insist("Store.Complete", func(ctx context.Context) error { return d.router.config.Store.Complete(ctx, l) })
 }
 
-// insist repeats a call of the Store until it succeeds, the lease is lost, or
-// the dispatch deadline is over. Each try may wait for its answer for as long
-// as a claim may.
+// insist repeats a call of the Store until it succeeds, the lease is lost, or the
+// dispatch deadline is over. The timeout of each try is storeTimeout.
 func (d *delivery) insist(entry string, call func(ctx context.Context) error) error {
 	ends := d.result.Received.Add(d.deadline())
 	for pause := markPause; ; pause = min(2*pause, maxMarkPause) {
@@ -154,7 +153,7 @@ func (d *delivery) insist(entry string, call func(ctx context.Context) error) er
 	}
 }
 
-// release gives the task back to Cloud Tasks for another try.
+// release releases the claim, so that Cloud Tasks can retry the task.
 func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
@@ -164,20 +163,20 @@ func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	case errors.Is(rerr, ErrLeaseLost):
 		outcome, err = Lost, errors.Join(rerr, err)
 	default:
-		// The retry finds the task busy until the lease runs out, and then
-		// takes the attempt for a crash.
+		// Retries are Busy until the lease runs out. Then the attempt
+		// counts as crashed.
 		d.router.log.Warn("handoff: claim could not be released", d.attrs("error", rerr)...)
 	}
 	d.end(outcome, err)
 }
 
-// snooze enqueues the copy for later, then marks this generation as done: in
-// this order a crash in between leaves a copy too many, which the fence stops,
-// and never one too few.
+// snooze enqueues the copy for later and then opens its generation in the Store.
+// In this order a crash in between leaves a second copy, which the fence stops. In
+// the other order it would lose the work.
 func (d *delivery) snooze(err error) {
 	switch {
 	case d.router.config.Client == nil:
-		d.fail(Failed, fmt.Errorf("handoff: RouterConfig.Client is nil, so there is no one to create the copy: %w", err))
+		d.fail(Failed, fmt.Errorf("handoff: RouterConfig.Client is nil; Snooze needs it to create the copy: %w", err))
 		return
 	case d.foreign():
 		d.fail(Failed, fmt.Errorf("handoff: a task that was not enqueued by handoff cannot be snoozed: %w", err))
@@ -200,7 +199,8 @@ func (d *delivery) snooze(err error) {
 	}
 	if serr != nil {
 		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
-		// A copy that may exist is counted: the next attempt must know of it.
+		// If the copy may exist, the attempt counts, so that the next one
+		// keeps its mark long enough for the copy to find: see mayHaveCopy.
 		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown))
 		return
 	}
@@ -209,8 +209,8 @@ func (d *delivery) snooze(err error) {
 
 const snoozeTimeout = 10 * time.Second
 
-// burial is the note that the Store keeps while a task is buried, so that
-// whoever finishes the burial writes the same letter.
+// burial is the note that the Store keeps while a task is being buried. If the
+// worker dies, the delivery that finishes the burial writes the same letter.
 type burial struct {
 	Letter   string    `json:"l"`
 	Task     string    `json:"k"` // ID of the task that died
@@ -223,8 +223,8 @@ type burial struct {
 	At       time.Time `json:"t"`
 }
 
-// bury puts the task where nothing is lost, in three steps that may each be
-// the last before a crash: mark as ending, put the letter, complete.
+// bury buries the task in three steps: mark the work as ending, put the letter,
+// complete. After a crash at any step, the next delivery continues from there.
 func (d *delivery) bury(reasons []Reason, err error) {
 	d.result.Reason = reasons[0]
 	if d.router.config.DeadLetters == nil && !mayVanish(reasons) {
@@ -246,9 +246,9 @@ func (d *delivery) bury(reasons []Reason, err error) {
 	d.putLetter(note, err)
 }
 
-// unnoted ends a delivery whose burial the Store did not note. An attempt that
-// began is not given back. The last one keeps its lease, which runs out: the
-// next claim finds that the limit is used up, and buries the task unrun.
+// unnoted ends a delivery whose burial could not be noted in the Store. An attempt
+// that began counts. The lease of the last attempt is not released: once it has
+// run out, the next claim is over the limit, and its delivery buries the task.
 func (d *delivery) unnoted(err error) {
 	d.router.log.Warn("handoff: burial could not be noted", d.attrs("error", err)...)
 	began := !d.result.Started.IsZero()
@@ -259,8 +259,9 @@ func (d *delivery) unnoted(err error) {
 	d.release(Unavailable, err, began)
 }
 
-// mayVanish reports whether a task may be acknowledged with no store to keep it:
-// never only because of a payload that another version may still decode.
+// mayVanish reports whether a task may be deleted without a dead-letter store. It
+// may not if the only reasons are about the payload, which another version of the
+// worker may decode.
 func mayVanish(reasons []Reason) bool {
 	for _, r := range reasons {
 		if r != ReasonUndecodable && r != ReasonInvalid {
@@ -270,7 +271,7 @@ func mayVanish(reasons []Reason) bool {
 	return false
 }
 
-// finishBurial repeats what another worker began.
+// finishBurial finishes a burial that another delivery began.
 func (d *delivery) finishBurial() {
 	var note burial
 	if err := json.Unmarshal(d.claim.Note, &note); err != nil || len(note.Reasons) == 0 {
@@ -284,13 +285,13 @@ func (d *delivery) finishBurial() {
 	}
 	d.putLetter(note, err)
 	if d.result.Outcome == Dead && (note.Task != d.result.Info.Task || note.Redrives < d.stamp.Redrives) {
-		// Another task of the same work died. What becomes of this one is
-		// decided by the claim of its next delivery.
+		// The letter is of another task of the same work. The claim of this
+		// task's next delivery decides what happens to it.
 		d.end(Busy, err)
 	}
 }
 
-// burial is the note of a burial that begins now.
+// burial returns the note of a burial that begins now.
 func (d *delivery) burial(reasons []Reason, lastErr string, attempts int) burial {
 	return burial{
 		Letter: d.letterID(), Task: d.result.Info.Task, Redrives: d.stamp.Redrives, Snoozes: d.result.Info.Snoozes,
@@ -312,7 +313,7 @@ func (d *delivery) putLetter(note burial, err error) {
 		}
 	}
 	d.router.log.Error("handoff: task died", d.attrs("reasons", note.Reasons, "error", err)...)
-	defer d.complete(Dead, err) // the letter is kept: whatever OnDead does, the task is over
+	defer d.complete(Dead, err) // deferred, because OnDead may call runtime.Goexit
 	if onDead := d.router.config.OnDead; onDead != nil {
 		if perr := guard("RouterConfig.OnDead", func() error { onDead(ctx, letter); return nil }); perr != nil {
 			d.router.log.Error("handoff: a hook panicked", d.attrs("error", perr)...)
@@ -320,8 +321,8 @@ func (d *delivery) putLetter(note burial, err error) {
 	}
 }
 
-// put keeps the letter, unless the delivery that began the burial did: that one
-// may have been of another task, whose payload the letter must keep.
+// put stores the letter, unless the delivery that began the burial has stored it.
+// That delivery may have been of another task, whose payload must not be replaced.
 func (d *delivery) put(ctx context.Context, store DeadLetterStore, letter DeadLetter) error {
 	return guard("DeadLetterStore.Put", func() error {
 		if d.claim.Status == ClaimEnding {
@@ -369,7 +370,7 @@ func (d *delivery) letter(note burial) DeadLetter {
 	}
 }
 
-// maxErrorText keeps a handler's error short enough for any store.
+// maxErrorText is the maximum length of a letter's LastErr, in bytes.
 const maxErrorText = 2048
 
 func errorText(err error) string {

@@ -33,7 +33,7 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 		"RouterConfig.Verifier is nil", "NewOIDC", "DangerouslyAllowUnauthenticated",
 		"RouterConfig.Store is nil", "redisstore.New", "memstore.New", "DangerouslyRunUnfenced",
 		"RouterConfig.MaxBody is -1", "RouterConfig.MaxRun is -1s", "RouterConfig.Lease is 1ms", "RouterConfig.ForeignMaxAttempts is -2",
-		"Statuses[failed] is 200", "Statuses[busy] is 302", "Statuses[lost] is 199", "Statuses[done] is 500", "names outcome(99)",
+		"Statuses[failed] is 200", "Statuses[busy] is 302", "Statuses[lost] is 199", "Statuses[done] is 500", "has the key outcome(99)",
 	)
 	for line := range strings.Lines(err.Error()) {
 		if !strings.HasPrefix(line, "handoff: ") {
