@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
-
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
