@@ -13,7 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// TestStoreIsBounded: a month of work takes the memory of a few windows.
+// TestStoreIsBounded tests that the store's memory depends on the work of one
+// window, not on all work since the start.
 func TestStoreIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
@@ -25,10 +26,10 @@ func TestStoreIsBounded(t *testing.T) {
 			if i%100 == 0 {
 				assert.NoError(t, store.End(context.Background(), l, make([]byte, 1000)))
 			}
-			time.Sleep(10 * time.Second) // 360 records are alive at a time
+			time.Sleep(10 * time.Second) // 360 records fit in a window
 		}
 		if grown := heap() - before; grown > 4<<20 {
-			t.Errorf("100,000 claims of 360 in a window took %d kB", grown>>10)
+			t.Errorf("after 100,000 claims, 360 of them in a window, the heap has grown by %d kB", grown>>10)
 		}
 		runtime.KeepAlive(store)
 	})

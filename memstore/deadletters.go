@@ -23,14 +23,15 @@ const (
 )
 
 // DeadLetters is a [handoff.DeadLetterStore] in memory, for tests and local
-// development: its letters are lost when the process ends. It keeps at most
-// 10,000 letters, each for 30 days. It is safe for concurrent use.
+// development. Its letters are lost when the process ends. It keeps at most 10,000
+// letters, each for 30 days. When there are more, Put removes others: the redriven
+// ones first, then the oldest. It is safe for concurrent use.
 type DeadLetters struct {
 	mu      sync.Mutex
 	letters map[string]kept
 }
 
-// kept is a letter and when it was put.
+// kept is a letter and the time at which it was put.
 type kept struct {
 	handoff.DeadLetter
 
@@ -68,9 +69,9 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 	return nil
 }
 
-// makeRoom removes the letters that are too old, and if that is not enough one
-// more: the oldest that was redriven, or else the oldest of all, except the one
-// with this ID.
+// makeRoom removes expired letters. If there are still too many, it removes one
+// more: the oldest redriven letter, or else the oldest of all. It never removes the
+// letter with the ID except.
 func (s *DeadLetters) makeRoom(except string) {
 	var last *kept
 	for id, l := range s.letters {
@@ -95,7 +96,7 @@ func goesBefore(a, b kept) bool {
 
 func (l *kept) over() bool { return time.Since(l.at) >= letterAge }
 
-// find returns a letter unless it is too old.
+// find returns a letter. It removes the letter if it has expired.
 func (s *DeadLetters) find(id string) (l kept, ok bool) {
 	l, ok = s.letters[id]
 	if ok && l.over() {
@@ -203,8 +204,8 @@ func newestFirst(a, b handoff.DeadLetter) int {
 	return cmp.Or(b.BuriedAt.Compare(a.BuriedAt), strings.Compare(a.ID, b.ID))
 }
 
-// letterCursor names the last letter of a page. Letters that are put later do
-// not change what comes after it.
+// letterCursor returns a cursor that names the last letter of a page. Letters put
+// later do not change what follows it.
 func letterCursor(l handoff.DeadLetter) string {
 	return strconv.FormatInt(l.BuriedAt.UnixNano(), 36) + "~" + l.ID
 }
@@ -216,7 +217,7 @@ func parseLetterCursor(cursor string) (handoff.DeadLetter, error) {
 	at, id, ok := strings.Cut(cursor, "~")
 	ns, err := strconv.ParseInt(at, 36, 64)
 	if !ok || err != nil {
-		return handoff.DeadLetter{}, errors.New("DeadLetterQuery.Cursor is not one that a page gave")
+		return handoff.DeadLetter{}, errors.New("DeadLetterQuery.Cursor is not the Next of a page")
 	}
 	return handoff.DeadLetter{BuriedAt: time.Unix(0, ns), ID: id}, nil
 }

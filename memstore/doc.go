@@ -1,5 +1,5 @@
 // Package memstore keeps the fence and the dead letters of package handoff in
-// memory: for tests, for local development, and for a service of one process
-// that may forget what was done when it restarts. For several processes use
-// package redisstore.
+// memory. Use it in tests and local development. A service may use it if it is one
+// process, and if work that was done may run again after a restart. For several
+// processes, use package redisstore or sqlstore.
 package memstore

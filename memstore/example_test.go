@@ -9,7 +9,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// A Router calls its Store by itself. This is what the calls say.
+// A Router makes these calls itself. The example shows their results.
 func Example() {
 	ctx := context.Background()
 	store := memstore.New()

@@ -25,13 +25,13 @@ func (p phase) String() string {
 	return [...]string{"running", "idle", "ending", "opened", "dead", "done"}[p]
 }
 
-// record and its key hold no pointers, so that garbage collections do not scan
+// record and compact hold no pointers, so that the garbage collector does not scan
 // the records of a whole window.
 type record struct {
 	phase    phase
 	crashed  bool    // the lease of the previous execution expired
 	leased   bool    // the lease was not released
-	owner    compact // who holds the lease, or held it last
+	owner    compact // of the lease, or of the last one
 	rank     rank
 	attempt  int
 	token    int64
@@ -40,13 +40,13 @@ type record struct {
 	expires  time.Duration
 }
 
-// texts holds the fields of a record without a fixed size.
+// texts holds the fields of a record that have no fixed size.
 type texts struct {
 	memo, note []byte
 	letter     string
 }
 
-// rank orders the executions of a key.
+// rank orders the claims of a key: by redrives, then by generation.
 type rank struct{ redrives, generation int }
 
 func (r rank) compare(other rank) int {
@@ -65,7 +65,7 @@ func (r *record) hold(l handoff.Lease, at time.Duration) {
 	r.leaseEnd, r.expires = later(at, l.TTL), later(at, l.Window)
 }
 
-// begin makes r the first execution of l's rank.
+// begin makes r the first attempt of l's rank.
 func (r *record) begin(l handoff.Lease, now time.Time) {
 	r.phase, r.rank, r.attempt, r.crashed, r.first = phaseRunning, rankOf(l), 1, false, now.UnixMicro()
 }
@@ -79,11 +79,13 @@ func (r *record) open(opens handoff.Opening) {
 	}
 }
 
-// later returns at + d, saturated: a lease for ever must not end in the past.
+// later returns at+d, or the largest Duration if that overflows: the longest lease
+// must not end in the past.
 func later(at, d time.Duration) time.Duration { return at + min(d, math.MaxInt64-at) }
 
-// compact is a string of up to 23 bytes after its length, which fits the
-// router's keys and owners, or 23 bytes of the digest of a longer one.
+// compact holds the length of a string, then the string itself if it has at most
+// 23 bytes, as the router's keys and owners do. For a longer string it holds 0xff
+// and 23 bytes of its digest.
 type compact [24]byte
 
 func compacted(s string) (c compact) {

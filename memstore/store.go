@@ -11,21 +11,20 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Store is a [handoff.KeyStore] in memory, for tests, for local development, and
-// for a service of one process that may forget what was done when it restarts.
-// It is safe for concurrent use.
+// Store is a [handoff.KeyStore] in memory. The package comment says when to use
+// it. It is safe for concurrent use.
 //
-// Records are removed when their window ends, so memory is bounded by the work
-// of one window. A Store starts no goroutine and needs no closing. It measures
+// A Store removes records after their window ends, so its memory is bounded by the
+// work of one window. It starts no goroutine and needs no closing. It measures
 // leases and windows by the monotonic clock, or by the bubble's clock in
 // testing/synctest.
 type Store struct {
 	mu      sync.Mutex
 	records map[compact]record
-	texts   map[compact]texts // of the few records that have any
-	start   time.Time         // the times in records count from it
-	sweepAt int               // number of records at which the expired ones are removed
-	token   int64             // the last fencing token of all keys, so that tokens grow across windows too
+	texts   map[compact]texts // only of records that have some
+	start   time.Time         // times in records are durations since start
+	sweepAt int               // number of records at which sweep removes expired ones
+	token   int64             // the last fencing token of any key, so that the tokens of a key grow even after its record has expired
 }
 
 var _ handoff.KeyStore = (*Store)(nil)
@@ -77,7 +76,7 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 	return acquired(r, s.texts[key]), nil
 }
 
-// claim changes r by the table of [handoff.Store].
+// claim changes r by the table of [handoff.Store] and returns the status.
 func (s *Store) claim(r *record, l handoff.Lease, key compact, now time.Time) handoff.ClaimStatus {
 	newer := rankOf(l).compare(r.rank)
 	mine, held := r.owner == compacted(l.Owner), r.held(now.Sub(s.start))
@@ -323,8 +322,8 @@ func (s *Store) keep(key compact, t texts) {
 	}
 }
 
-// sweep removes expired records when there are twice as many records as after
-// the last sweep, so its cost for each new record is constant.
+// sweep removes expired records once there are twice as many records as after the
+// last sweep, so that its cost per new record is constant.
 func (s *Store) sweep(at time.Duration) {
 	if len(s.records) < s.sweepAt {
 		return

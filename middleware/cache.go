@@ -2,22 +2,21 @@ package middleware
 
 import "sync"
 
-// cache remembers what costs more to build than to use: attribute sets, span
-// options. The zero cache remembers everything, as it may where the keys are
-// of a closed set.
+// cache keeps values that are expensive to build, such as attribute sets and span
+// options. The zero cache is unlimited: use it only for keys of a closed set.
 type cache[K comparable, V any] struct {
-	limit int // how many are remembered; 0: all
+	limit int // max number of values; 0: unlimited
 
 	mu    sync.RWMutex
 	known map[K]V
 }
 
-// cacheLimit is far above the number of queues that a process serves, and
-// bounds the memory where somebody makes them up.
+// cacheLimit is far above the number of queues that a process serves. It bounds the
+// memory if a caller invents queues.
 const cacheLimit = 1000
 
-// get returns the value of a key, built if it is new. While there is room, it
-// is the same value every time.
+// get returns the value of key, and builds it if the cache has none. It keeps a new
+// value unless the cache is full.
 func (c *cache[K, V]) get(key K, build func(K) V) V {
 	c.mu.RLock()
 	v, ok := c.known[key]
@@ -40,7 +39,7 @@ func (c *cache[K, V]) get(key K, build func(K) V) V {
 	return v
 }
 
-// each calls fn with every value that is remembered.
+// each calls fn with every value in the cache.
 func (c *cache[K, V]) each(fn func(V)) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// However many keys somebody makes up, what is remembered has a limit, and
-// what is not remembered is built again.
+// The cache is limited even if callers invent keys. Values beyond the limit are
+// built again.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	c := cache[int, string]{limit: cacheLimit}
@@ -23,10 +23,10 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	group.Wait()
 	if len(c.known) != cacheLimit {
-		t.Errorf("%d keys are remembered, the limit is %d", len(c.known), cacheLimit)
+		t.Errorf("the cache holds %d values, want at most %d", len(c.known), cacheLimit)
 	}
 	c.get(0, func(int) string {
-		t.Error("a key that was remembered is built again")
+		t.Error("a cached value was built again")
 		return ""
 	})
 }

@@ -26,7 +26,8 @@ type WelcomeEmail struct {
 
 func (WelcomeEmail) Kind() string { return "welcome-email" }
 
-// newRouter returns the router of the examples, which has nobody to fear.
+// newRouter returns the router of the examples, which does not authenticate
+// callers.
 func newRouter(observers ...handoff.Observer) *handoff.Router {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true,
@@ -41,7 +42,7 @@ func newRouter(observers ...handoff.Observer) *handoff.Router {
 }
 
 // deliver dispatches a welcome email as Cloud Tasks would, and returns the
-// status of the answer.
+// status of the response.
 func deliver(h http.Handler, task string, header ...string) int {
 	req := httptest.NewRequest(http.MethodPost, "/tasks/welcome-email", strings.NewReader(`{"user_id":"42"}`))
 	req.Header.Set("X-CloudTasks-QueueName", "emails")
@@ -62,13 +63,13 @@ type order struct {
 func (order) Kind() string      { return "order" }
 func (order) Aliases() []string { return []string{"purchase"} }
 
-// refund is another one.
+// refund is a second payload.
 type refund struct{}
 
 func (refund) Kind() string { return "refund" }
 
-// fixture is a router that takes only real tokens, and how its deliveries
-// ended.
+// fixture is a router that accepts only valid tokens, with a record of how its
+// deliveries ended.
 type fixture struct {
 	*handoff.Router
 	token string
@@ -77,8 +78,8 @@ type fixture struct {
 	seen []handoff.Delivery
 }
 
-// setup returns a router with these observers, and one that notes how each
-// delivery ended.
+// setup returns a fixture whose router has these observers, and one more that
+// records how each delivery ended.
 func setup(t *testing.T, observers ...handoff.Observer) *fixture {
 	t.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
@@ -104,7 +105,7 @@ func setup(t *testing.T, observers ...handoff.Observer) *fixture {
 	return f
 }
 
-// must returns the result of a constructor that did not fail.
+// must returns made, and panics if err is not nil.
 func must[T any](made T, err error) T {
 	if err != nil {
 		panic(err)
@@ -118,7 +119,7 @@ func (f *fixture) note(_ context.Context, d handoff.Delivery) {
 	f.seen = append(f.seen, d)
 }
 
-// last returns how the last delivery went.
+// last returns the last delivery.
 func (f *fixture) last(t *testing.T) handoff.Delivery {
 	t.Helper()
 	f.mu.Lock()
@@ -129,10 +130,10 @@ func (f *fixture) last(t *testing.T) handoff.Delivery {
 	return f.seen[len(f.seen)-1]
 }
 
-// card is what no log, attribute or label may ever hold.
+// card is a secret that no log, attribute or label may hold.
 const card = "4111-1111-1111-1111"
 
-// request is a dispatch of a good order; change may alter it.
+// request returns a dispatch of a valid order, after applying change.
 func (f *fixture) request(task string, change ...func(*http.Request)) *http.Request {
 	req := httptest.NewRequest(http.MethodPost, "/tasks/order", strings.NewReader(`{"card":"`+card+`"}`))
 	req.Header.Set("Content-Type", "application/json")
@@ -165,7 +166,7 @@ func noHeader(name string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Del(name) }
 }
 
-// traceparent is the trace that a producer put on a task.
+// traceparent is the trace header that a producer set on a task.
 const (
 	traceID     = "4bf92f3577b34da6a3ce929d0e0e4736"
 	spanID      = "00f067aa0ba902b7"

@@ -14,25 +14,28 @@ import (
 type ConcurrencyConfig struct {
 	_ [0]func()
 
-	// Limit is how many tasks of one kind may run at a time in this process,
-	// for each kind that Kinds does not name. Defaults to no limit.
+	// Limit is the max number of tasks of one kind that run at a time in this
+	// process. It applies to each kind that Kinds does not name. Defaults to no
+	// limit.
 	Limit int
 
-	// Kinds has the limits of single kinds. Aliases count as the kind that
-	// they stand for. Defaults to none.
+	// Kinds has the limits of single kinds, instead of Limit. The tasks of an
+	// alias count as those of its kind. Defaults to none.
 	Kinds map[string]int
 }
 
-// Concurrency returns a middleware for [handoff.Router.Use] that lets at most
-// so many tasks of each kind run at a time in this process. One too many is
-// refused with [handoff.ErrBusy]: Cloud Tasks tries it again with backoff, its
-// attempt does not count, and the queue is not slowed. Nothing waits here,
-// since a waiting task would use up its deadline.
+// Concurrency returns a middleware for [handoff.Router.Use] that limits how many
+// tasks of each kind run at a time in this process. A task above the limit fails
+// with [handoff.ErrBusy]: Cloud Tasks retries it with backoff, the attempt does not
+// count, and the queue is not slowed. The task does not wait for room, because
+// waiting would use up its deadline.
 //
-// It is for what one process can bear, such as memory or a pool of
-// connections. To pace the work as a whole, set the queue's own
-// maxConcurrentDispatches: it holds across processes and dispatches nothing in
-// vain.
+// Use it to protect a resource of the process, such as memory or a connection
+// pool. To limit the work of all processes, set maxConcurrentDispatches on the
+// queue, which then makes no dispatch above the limit.
+//
+// It returns an error if a limit is not positive, or if no limit is set. The
+// middleware is safe for concurrent use.
 func Concurrency(config ConcurrencyConfig) (handoff.Middleware, error) {
 	var errs []error
 	if config.Limit == 0 && len(config.Kinds) == 0 {
@@ -65,8 +68,8 @@ func Concurrency(config ConcurrencyConfig) (handoff.Middleware, error) {
 	}, nil
 }
 
-// claimedKind is the kind of the task that runs, under its present name. There
-// is none outside of Router.Use.
+// claimedKind returns the kind of the task that runs; for an alias, the kind that it
+// stands for. It returns an error outside of Router.Use.
 func claimedKind(ctx context.Context, middleware string) (string, error) {
 	payload, ok := handoff.PayloadFromContext(ctx).(handoff.Payload)
 	if !ok {
@@ -76,7 +79,7 @@ func claimedKind(ctx context.Context, middleware string) (string, error) {
 }
 
 type running struct {
-	limit int // 0: none
+	limit int // 0: unlimited
 	kinds map[string]int
 
 	mu    sync.Mutex

@@ -17,7 +17,7 @@ func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		running []string // kinds of the tasks that run
-		kind    string   // of one more
+		kind    string   // of the next task
 		status  int
 	}{
 		"nothing runs":         {nil, "refund", 200},
@@ -36,7 +36,7 @@ func TestConcurrency(t *testing.T) {
 					Kinds: map[string]int{"refund": 1},
 				}
 				b.Use(must(middleware.Concurrency(config)))
-				config.Kinds["refund"] = 100 // too late
+				config.Kinds["refund"] = 100 // no effect after construction
 
 				finish := make(chan struct{})
 				run := func(ctx context.Context) error {
@@ -63,15 +63,15 @@ func TestConcurrency(t *testing.T) {
 				}
 				if tc.status == 409 {
 					assert.ErrorIs(t, refused.Err, handoff.ErrBusy)
-					assert.Status(t, b.send(b.request("one-more", more)), 200) // the room is free again
-					assert.Equal(t, b.last(t).Info.Attempt, 1)                 // and the refusal did not count
+					assert.Status(t, b.send(b.request("one-more", more)), 200) // a task has ended
+					assert.Equal(t, b.last(t).Info.Attempt, 1)                 // the refused attempt did not count
 				}
 			})
 		})
 	}
 }
 
-// A task that fails or panics leaves its room.
+// A task that fails or panics no longer counts towards the limit.
 func TestConcurrencyIsGivenBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -84,8 +84,8 @@ func TestConcurrencyIsGivenBack(t *testing.T) {
 	}
 }
 
-// Outside of a router there is no claimed task: saying so beats limiting
-// nothing.
+// Outside of Router.Use there is no claimed task. The middleware returns an error
+// instead of applying no limit.
 func TestLimitsBelongToUse(t *testing.T) {
 	t.Parallel()
 	for name, m := range map[string]handoff.Middleware{

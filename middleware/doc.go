@@ -1,13 +1,11 @@
-// Package middleware watches and limits the deliveries of a handoff router:
-// logs, traces, metrics, concurrency, timeouts. Nothing in it is needed for
-// safety; a router without any of it authenticates, fences and buries all the
-// same.
+// Package middleware observes and limits the deliveries of a handoff router: logs,
+// traces, metrics, concurrency, timeouts. All of it is optional. A router without
+// it still authenticates callers, fences work and stores dead letters.
 //
 // [Logger], [Tracing] and [Metrics] are observers, for
-// [handoff.RouterConfig].Observers: they are told of every delivery, refused
-// ones included. [Concurrency] and [Timeout] are middleware, for
-// [handoff.Router.Use]: they run where the task is claimed, decoded and under
-// its deadline.
+// [handoff.RouterConfig].Observers. They observe every delivery, including refused
+// ones. [Concurrency] and [Timeout] are middleware, for [handoff.Router.Use]. They
+// run around the handler, after the task is claimed and decoded.
 //
 //	log, err := middleware.Logger(middleware.LoggerConfig{})
 //	limit, err := middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 8})
@@ -17,13 +15,12 @@
 //	})
 //	router.Use(limit)
 //
-// The order of the observers matters in one way: the trace of Tracing is that
-// of the log lines wherever it stands, and the parent of the spans that
-// observers after it begin.
+// Tracing may be anywhere among the observers for its trace to be in the log lines.
+// It must come before observers whose spans are to be children of its span.
 //
-// The enqueueing side is [Instrument], for [handoff.ClientConfig].
+// [Instrument] traces and counts enqueued tasks, for [handoff.ClientConfig].
 //
-// Each is made by one function from one struct, which returns an error that
-// says all that is wrong with it. All are safe for concurrent use. Tokens and
-// payloads never reach a log line, an attribute or a label.
+// Each function takes one struct, and returns an error that lists everything wrong
+// with it. All results are safe for concurrent use. Tokens and payloads are never
+// in a log line, an attribute or a label.
 package middleware

@@ -8,8 +8,8 @@ import (
 	"github.com/brillconsulting/handoff/middleware"
 )
 
-// One task too many is answered 409: it comes back later, uncounted, and the
-// queue is not slowed.
+// The response to a task above the limit is 409. Cloud Tasks retries it later, the
+// attempt does not count, and the queue is not slowed.
 func ExampleConcurrency() {
 	router := newRouter()
 	defer router.Shutdown(context.Background())

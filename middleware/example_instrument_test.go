@@ -46,7 +46,7 @@ func ExampleInstrument() {
 	}
 	defer client.Close()
 
-	// A request that somebody traces, as any instrumented server has it.
+	// The context of a traced request, as in an instrumented server.
 	ctx = trace.ContextWithSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
 		TraceID: trace.TraceID{0x4b, 0xf9, 0x2f, 0x35}, SpanID: trace.SpanID{0x0f}, TraceFlags: trace.FlagsSampled,
 	}))

@@ -11,8 +11,8 @@ import (
 )
 
 func ExampleLogger() {
-	// Without what changes from run to run. A service leaves all this out:
-	// the zero LoggerConfig writes to slog.Default.
+	// Leave out what differs between runs. A service needs none of this: the zero
+	// LoggerConfig writes to slog.Default.
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey || a.Key == "duration" {

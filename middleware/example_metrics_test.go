@@ -10,8 +10,8 @@ import (
 	"github.com/brillconsulting/handoff/middleware"
 )
 
-// Metrics go to the OpenTelemetry provider of the program; examples/prometheus
-// has a whole one.
+// Metrics go to the OpenTelemetry provider of the program. For a complete program,
+// see examples/prometheus.
 func ExampleMetrics() {
 	provider := noop.NewMeterProvider() // in a service: metric.NewMeterProvider of OpenTelemetry's SDK
 

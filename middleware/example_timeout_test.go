@@ -19,7 +19,7 @@ func ExampleTimeout() {
 	router.Use(timeout)
 	handoff.Handle(router, func(ctx context.Context, e WelcomeEmail) error {
 		select {
-		case <-time.After(time.Hour): // a mail server that does not answer
+		case <-time.After(time.Hour): // a mail server that does not respond
 			return nil
 		case <-ctx.Done():
 			fmt.Println(context.Cause(ctx))

@@ -18,7 +18,7 @@ import (
 // InstrumentFunc is the type of [handoff.ClientConfig].Instrument.
 type InstrumentFunc = func(context.Context, handoff.Enqueuing) (context.Context, func(handoff.Receipt, error))
 
-// InstrumentConfig configures [Instrument]. The zero InstrumentConfig is its
+// InstrumentConfig configures [Instrument]. The zero value means the
 // defaults.
 type InstrumentConfig struct {
 	_ [0]func()
@@ -31,27 +31,26 @@ type InstrumentConfig struct {
 
 	// Propagator writes the trace to the task's headers. Defaults to W3C trace
 	// context, not to OpenTelemetry's global propagator, which writes nothing
-	// until it is set. Whatever it writes is stored with the task, baggage
-	// included if it writes that.
+	// until it is set. The headers that it writes are stored with the task,
+	// including baggage if it writes that.
 	Propagator propagation.TextMapPropagator
 }
 
-// Instrument returns a function that traces and counts the tasks that a client
-// enqueues, for [handoff.ClientConfig].Instrument, or the errors of the
-// MeterProvider.
+// Instrument returns a function for [handoff.ClientConfig].Instrument that traces
+// and counts the tasks that a client enqueues. It returns the errors of the
+// MeterProvider. The function is safe for concurrent use.
 //
 // Each task has an OpenTelemetry producer span, named "create_task <queue>",
-// whose trace context travels with the task for [Tracing] to continue. The
-// span of a single task is that of the call; those of a batch are each about
-// one of its members. The instruments, with their attributes:
+// whose trace context is stored with the task for [Tracing] to continue. In a
+// batch, each task has a span of its own. The instruments, with their attributes:
 //
 //	messaging.client.sent.messages       counter    kind, result
-//	messaging.client.operation.duration  histogram  kind, result  s until the answer, retries included
+//	messaging.client.operation.duration  histogram  kind, result  s until the response, including retries
 //
-// The result is created, duplicate, failed (there is no task), not-sent (the
-// same, because it was never tried) or unknown (see [handoff.ErrUnknown]). It
-// is named handoff.result, the kind handoff.kind; a task without a payload
-// type has an empty kind. Payloads are not looked at.
+// The attributes are named handoff.kind and handoff.result. The result is created,
+// duplicate, failed (no task was created), not-sent (no request was sent, so no
+// task was created) or unknown (see [handoff.ErrUnknown]). A task without a payload
+// type has an empty kind. Payloads are not read.
 func Instrument(config InstrumentConfig) (InstrumentFunc, error) {
 	meter := meterOf(config.MeterProvider)
 	sent, err := newSentMessages(meter)
@@ -80,7 +79,7 @@ type instrument struct {
 func (i *instrument) begin(ctx context.Context, e handoff.Enqueuing) (context.Context, func(handoff.Receipt, error)) {
 	start, operation := time.Now(), sendType
 	if e.Batch {
-		operation = createType // the send is the batch's
+		operation = createType // in a batch, only the batch call is a send
 	}
 	ctx, span := i.tracer.Start(ctx, "create_task "+e.Queue,
 		trace.WithSpanKind(trace.SpanKindProducer),

@@ -15,31 +15,34 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// LoggerConfig configures [Logger]. The zero LoggerConfig is its defaults.
+// LoggerConfig configures [Logger]. The zero value means the defaults.
 type LoggerConfig struct {
 	_ [0]func()
 
-	// Logger takes the lines. Defaults to slog.Default, as it is when a
-	// delivery ends.
+	// Logger writes the lines. Defaults to slog.Default(), called for each
+	// delivery.
 	Logger *slog.Logger
 
 	// CloudProject is the ID of the Google Cloud project whose Cloud Logging
-	// reads the lines. It adds the keys that Cloud Logging understands:
-	// severity, and those that show the line beside its trace. The trace is
-	// that of [Tracing], or else of the task's traceparent header. Defaults to
-	// none of them. It must be a project ID, such as "my-project".
+	// reads the lines, such as "my-project". If it is set, each line also has
+	// the keys that Cloud Logging understands: severity, and those that link the
+	// line to its trace. The trace is that of [Tracing], or else that of the
+	// task's traceparent header. Defaults to none, without these keys.
 	CloudProject string
 }
 
-// Logger returns an observer that logs one line a delivery, with the message "handoff: delivery": kind, queue, task, attempt,
-// outcome, status, duration (of the whole delivery), lag (how long after its
-// scheduled time it began), and reason and error if there are any. Its level
-// is Info if the task is over, Warn if it will be retried, and Error if it
-// died or if a store or the keys are out of reach.
+// Logger returns an observer that logs one line per delivery, with the message
+// "handoff: delivery". Its keys are kind, queue, task, attempt, outcome, status,
+// duration (of the whole delivery), lag (from its scheduled time to its start), and
+// reason and error if there are any. The level is Info if the task has ended, Warn
+// if it will be retried, and Error if it died or if a store or the verifier's keys
+// cannot be reached.
 //
-// Deliveries that were refused before their task was claimed are logged at
-// most once a second for each reason; suppressed counts those that were not,
-// since the last line of that reason.
+// Deliveries that were refused before their task was claimed are logged at most
+// once a second for each reason. The key suppressed counts those left out since the
+// previous line with that reason.
+//
+// Logger returns an error if CloudProject is not a project ID.
 func Logger(config LoggerConfig) (handoff.Observer, error) {
 	if p := config.CloudProject; p != "" && !projectID.MatchString(p) {
 		return handoff.Observer{}, fmt.Errorf("middleware: LoggerConfig.CloudProject is %q; it must be a project ID, which matches %s", p, projectID)
@@ -48,7 +51,7 @@ func Logger(config LoggerConfig) (handoff.Observer, error) {
 	return handoff.Observer{End: l.end}, nil
 }
 
-// projectID also matches IDs with the domain that some old projects have.
+// projectID also matches the IDs of old projects that begin with a domain.
 var projectID = regexp.MustCompile(`^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$`)
 
 type logger struct {
@@ -74,9 +77,9 @@ func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
 		return
 	}
 	now := time.Now()
-	line := slog.NewRecord(now, level, "handoff: delivery", 0) // 0: a place in this file would be no news, and costs to find
+	line := slog.NewRecord(now, level, "handoff: delivery", 0) // 0: the source position would always be this line
 	info := &d.Info
-	if info.Task != "" { // known once the caller is verified and the headers are read
+	if info.Task != "" { // set once the caller is verified and the headers are parsed
 		line.AddAttrs(slog.String("task", info.Task), slog.Int("attempt", info.Attempt))
 	}
 	line.AddAttrs(slog.Duration("duration", now.Sub(d.Received)))
@@ -95,10 +98,10 @@ func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
 	if l.config.CloudProject != "" {
 		l.addCloud(ctx, &line, d)
 	}
-	_ = l.handler(log, d).Handle(ctx, line) // slog.Logger ignores the error as well
+	_ = l.handler(log, d).Handle(ctx, line) // slog.Logger ignores the error too
 }
 
-// head is what many lines begin with alike.
+// head holds the attributes that many lines share.
 type head struct {
 	log         *slog.Logger
 	kind, queue string
@@ -106,8 +109,8 @@ type head struct {
 	status      int
 }
 
-// handler returns the handler of log with the head of the line of d in it. For
-// kinds that have a handler it is kept: most of a line then is written once.
+// handler returns the handler of log with the head of d's line as attributes. For
+// kinds that have a task handler it is cached, so that slog formats the head once.
 func (l *logger) handler(log *slog.Logger, d *handoff.Delivery) slog.Handler {
 	h := head{log, d.Info.Kind, d.Info.Queue, d.Outcome, d.Status}
 	if d.Known {
@@ -117,18 +120,19 @@ func (l *logger) handler(log *slog.Logger, d *handoff.Delivery) slog.Handler {
 	return h.handler()
 }
 
-// maxKind is the length of the longest kind that can have a handler.
+// maxKind is the max length of a kind that can have a task handler.
 const maxKind = 64
 
 func (h head) handler() slog.Handler {
 	attrs := []slog.Attr{slog.String("outcome", h.outcome.String()), slog.Int("status", h.status)}
-	if h.queue != "" { // as with the task
+	if h.queue != "" { // set together with the task
 		attrs = append(attrs, slog.String("kind", h.kind), slog.String("queue", h.queue))
 	}
 	return h.log.Handler().WithAttrs(attrs)
 }
 
-// levelOf follows what an operator has to do: nothing, wait and see, look.
+// levelOf maps what an operator has to do to a level: nothing is Info, wait for the
+// retry is Warn, look into it is Error.
 func levelOf(d *handoff.Delivery) slog.Level {
 	switch {
 	case d.Outcome == handoff.Dead, d.Outcome == handoff.Unavailable:
@@ -139,8 +143,8 @@ func levelOf(d *handoff.Delivery) slog.Level {
 	return slog.LevelWarn
 }
 
-// lagOf is how long after its scheduled time a delivery was at a moment; not
-// less than zero, since two clocks are compared.
+// lagOf returns how long after the scheduled time of d at is. It returns at least
+// zero, as the two times are from different clocks, and false if either is unknown.
 func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
 	if d.Info.ScheduledAt.IsZero() || at.IsZero() {
 		return 0, false
@@ -148,7 +152,7 @@ func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
 	return max(0, at.Sub(d.Info.ScheduledAt)), true
 }
 
-// addCloud adds the special fields of a structured line of Cloud Logging.
+// addCloud adds the special fields of Cloud Logging.
 func (l *logger) addCloud(ctx context.Context, line *slog.Record, d *handoff.Delivery) {
 	severity := "INFO"
 	switch line.Level {
@@ -173,12 +177,12 @@ func (l *logger) addCloud(ctx context.Context, line *slog.Record, d *handoff.Del
 
 type refusal struct {
 	at     time.Time // of the last line
-	hidden int       // refusals since
+	hidden int       // refusals since that line
 }
 
 const refusalPause = time.Second
 
-// due says whether a delivery gets its line, and how many before it did not.
+// due reports whether to log d, and how many deliveries were suppressed before it.
 func (l *logger) due(d *handoff.Delivery) (suppressed int, due bool) {
 	if !refused(d) {
 		return 0, true
@@ -196,8 +200,8 @@ func (l *logger) due(d *handoff.Delivery) (suppressed int, due bool) {
 	return last.hidden, true
 }
 
-// refused says whether a delivery ended before its task was claimed, so that
-// anything may have caused it, and often.
+// refused reports whether a delivery ended before its task was claimed. Anyone who
+// can reach the server can cause such deliveries, in any number.
 func refused(d *handoff.Delivery) bool {
 	switch d.Outcome {
 	case handoff.Unauthenticated, handoff.Forbidden, handoff.Malformed, handoff.UnknownKind, handoff.TooLarge:

@@ -21,7 +21,7 @@ import (
 	"github.com/brillconsulting/handoff/middleware"
 )
 
-// journal keeps what is logged, as text and line by line.
+// journal records the log as text.
 type journal struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -77,7 +77,7 @@ func TestLoggerLines(t *testing.T) {
 		status  int
 		reason  string
 		text    string         // in error
-		task    map[string]any // nil: nothing of the task may be said
+		task    map[string]any // nil: the line must not describe the task
 		noLag   bool
 	}{
 		"done":      {level: "INFO", outcome: "done", status: 200, task: known(1)},
@@ -120,7 +120,7 @@ func TestLoggerLines(t *testing.T) {
 			assert.Equal(t, line["outcome"], any(tc.outcome))
 			assert.Equal(t, line["status"], any(float64(tc.status)))
 			if text, _ := line["error"].(string); !strings.Contains(text, tc.text) || (text == "") != (tc.text == "") {
-				t.Errorf("error is %q, want one that says %q", text, tc.text)
+				t.Errorf("error is %q, want %q in it", text, tc.text)
 			}
 			if reason, _ := line["reason"].(string); reason != tc.reason {
 				t.Errorf("reason is %q, want %q", reason, tc.reason)
@@ -150,11 +150,11 @@ func TestLoggerSuppressesRefusals(t *testing.T) {
 			assert.Status(t, b.send(b.request("t", anonymous)), 401)
 			assert.Status(t, b.send(b.request("t", elsewhere)), 404)
 		}
-		assert.Equal(t, len(j.lines(t)), 2) // one a reason
+		assert.Equal(t, len(j.lines(t)), 2) // one per reason
 		for i := range 3 {
 			assert.Status(t, b.send(b.request("t"+string(rune('a'+i)))), 200)
 		}
-		assert.Equal(t, len(j.lines(t)), 5) // what was run is never left out
+		assert.Equal(t, len(j.lines(t)), 5) // deliveries that ran are never suppressed
 
 		time.Sleep(time.Second)
 		assert.Status(t, b.send(b.request("t", anonymous)), 401)
@@ -168,7 +168,7 @@ func TestLoggerSuppressesRefusals(t *testing.T) {
 	})
 }
 
-// A router that drains answers everybody before it looks at them.
+// A router that is shutting down refuses requests before it verifies them.
 func TestLoggerSuppressesWhileDraining(t *testing.T) {
 	t.Parallel()
 	b, j := newLogged(t, nil)
@@ -239,8 +239,8 @@ func TestLoggerKeepsSecrets(t *testing.T) {
 	noSecrets(t, b, j.String())
 }
 
-// sendSecrets makes deliveries of every sort, each with a token and a payload
-// that must not be seen again.
+// sendSecrets makes deliveries of every kind of outcome. Each has a token and a
+// payload that must not be logged.
 func sendSecrets(b *fixture) {
 	for _, change := range []func(*http.Request){
 		header("X-Test", "1"),
@@ -276,12 +276,12 @@ func noSecrets(t *testing.T, b *fixture, text string) {
 	signature := b.token[strings.LastIndexByte(b.token, '.')+1:]
 	for name, secret := range map[string]string{"payload": card, "token": b.token[:40], "signature": signature[:40]} {
 		if strings.Contains(text, secret) {
-			t.Errorf("the %s is in sight: %s", name, text)
+			t.Errorf("the %s was written: %s", name, text)
 		}
 	}
 }
 
-// A handler that has net/http abort the connection is logged on its way out.
+// A delivery whose handler panics with http.ErrAbortHandler is logged.
 func TestLoggerAborted(t *testing.T) {
 	t.Parallel()
 	b, j := newLogged(t, nil)
@@ -298,7 +298,7 @@ func TestLoggerAborted(t *testing.T) {
 	assert.Equal(t, len(lines), 1)
 	assert.Equal(t, lines[0]["outcome"], any("failed"))
 	assert.Equal(t, lines[0]["task"], any("t"))
-	assert.Equal(t, lines[0]["status"], any(0.0)) // nothing was answered
+	assert.Equal(t, lines[0]["status"], any(0.0)) // no response was sent
 }
 
 func TestLoggerRefusesBadConfigurations(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// MetricsConfig configures [Metrics]. The zero MetricsConfig is its defaults.
+// MetricsConfig configures [Metrics]. The zero value means the defaults.
 type MetricsConfig struct {
 	_ [0]func()
 
@@ -21,8 +21,8 @@ type MetricsConfig struct {
 	MeterProvider metric.MeterProvider
 }
 
-// Metrics returns an observer that counts deliveries with the OpenTelemetry
-// metrics API, or the errors of the MeterProvider. Its instruments, with their
+// Metrics returns an observer that counts deliveries with the OpenTelemetry metrics
+// API. It returns the errors of the MeterProvider. Its instruments, with their
 // attributes:
 //
 //	handoff.deliveries          counter    kind, outcome
@@ -36,12 +36,12 @@ type MetricsConfig struct {
 //
 // Attributes are named handoff.kind, handoff.outcome and handoff.reason;
 // messaging.process.duration has those of OpenTelemetry's conventions as well.
-// All of them come from closed sets: kind is one that the router has a handler
-// for, "_unknown" for any other, and empty where the caller was not verified.
-// A delivery counts as a rejection if it was refused before its task was
-// claimed; handoff.deliveries counts it too.
+// The values of all attributes are closed sets. The kind is one that the router has
+// a handler for, "_unknown" for any other, or empty if the caller was not verified.
+// A delivery that was refused before its task was claimed counts as a rejection,
+// and also in handoff.deliveries.
 //
-// The module in examples/prometheus shows them to Prometheus.
+// The module examples/prometheus exports them to Prometheus.
 func Metrics(config MetricsConfig) (handoff.Observer, error) {
 	m, err := newMetrics(meterOf(config.MeterProvider))
 	if err != nil {
@@ -61,10 +61,10 @@ type metrics struct {
 	rejections, leasesLost, deadLetters metric.Int64Counter
 	duration, lag, toDone               metric.Float64Histogram
 
-	// What changes with every delivery is counted here and observed when it is
-	// collected, since adding to an instrument costs many times as much. Where a
-	// MeterProvider has several Metrics, OpenTelemetry's SDK adds theirs up.
-	deliveries metric.Int64ObservableCounter // their number is in ends
+	// These are counted in this struct and observed at collection, because adding
+	// to an instrument for each delivery costs many times as much. If several
+	// observers share a MeterProvider, OpenTelemetry's SDK adds up their counts.
+	deliveries metric.Int64ObservableCounter // the counts are in ends
 	inFlight   metric.Int64ObservableUpDownCounter
 	running    atomic.Int64
 
@@ -72,7 +72,7 @@ type metrics struct {
 	reasons cache[label, options]
 }
 
-// The conventions' buckets for durations end at 10 s. A handler may take
+// OpenTelemetry's default buckets for durations end at 10 s. A handler may take
 // 30 min, and a task may wait for days.
 var (
 	durationBuckets = metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 30, 60, 300, 900, 1800)
@@ -141,15 +141,14 @@ func (m *metrics) count(ctx context.Context, d *handoff.Delivery) {
 	}
 }
 
-// label is what the attributes of a delivery are made from.
+// label holds what the attributes of a delivery are made from.
 type label struct {
 	kind    string
 	outcome handoff.Outcome
-	reason  handoff.Reason // of a refusal or a burial alone
+	reason  handoff.Reason // only of a refusal or a burial
 }
 
-// ending is what deliveries of one kind and outcome share: how many there were,
-// and their attributes.
+// ending holds the count and the attributes of the deliveries with one label.
 type ending struct {
 	count           atomic.Int64
 	ended           metric.ObserveOption
@@ -169,7 +168,7 @@ func (l label) why() options {
 	return optionsOf(kindKey.String(l.kind), reasonKey.String(string(l.reason)))
 }
 
-// options is what a set of attributes is to the instruments.
+// options holds one set of attributes as options for each type of instrument.
 type options struct {
 	add    []metric.AddOption
 	record []metric.RecordOption

@@ -8,14 +8,14 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// OpenTelemetry's conventions for messaging are still in development, so one
-// version of them is pinned, and in this file alone. What they have no name
-// for is under handoff or gcp.cloud_tasks.
+// OpenTelemetry's conventions for messaging are still in development, so this file
+// pins one version of them. Names that the conventions do not have begin with
+// handoff or gcp.cloud_tasks.
 
 const scope = "github.com/brillconsulting/handoff/middleware"
 
 var (
-	// No value is registered for Cloud Tasks.
+	// The conventions register no value for Cloud Tasks.
 	systemName = semconv.MessagingSystemKey.String("gcp_cloud_tasks")
 
 	processName = semconv.MessagingOperationNameKey.String("process")
@@ -48,12 +48,12 @@ var (
 	newSentMessages      = messagingconv.NewClientSentMessages
 )
 
-// unknownKind stands for every kind without a handler: whoever may deliver
-// could otherwise make up labels without end.
+// unknownKind replaces every kind without a handler. Otherwise a caller could
+// create any number of labels.
 const unknownKind = "_unknown"
 
-// kindOf is the kind of a delivery as a label or an attribute: empty until
-// the caller is verified and the headers are read.
+// kindOf returns the kind of a delivery as a label or an attribute. It is empty if
+// the caller was not verified or the headers were not parsed.
 func kindOf(d *handoff.Delivery) string {
 	switch {
 	case d.Known:
@@ -64,9 +64,9 @@ func kindOf(d *handoff.Delivery) string {
 	return ""
 }
 
-// failed says whether an outcome is an error to whoever watches: a task that
-// died or was not run, other than in the ordinary course of two deliveries
-// meeting or a process ending.
+// failed reports whether an outcome is an error in traces: the task died or must be
+// retried. Busy and Interrupted are no errors, because concurrent deliveries and
+// shutdowns are ordinary.
 func failed(o handoff.Outcome) bool {
 	switch o {
 	case handoff.Dead:

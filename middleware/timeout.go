@@ -14,24 +14,25 @@ import (
 type TimeoutConfig struct {
 	_ [0]func()
 
-	// Timeout is how long one attempt at a task may take, for each kind that
-	// Kinds does not name. Defaults to no bound beside the task's own dispatch
-	// deadline and RouterConfig.MaxRun, which hold in any case.
+	// Timeout is how long one attempt may take. It applies to each kind that Kinds
+	// does not name. Defaults to none. The task's dispatch deadline and
+	// RouterConfig.MaxRun apply in any case.
 	Timeout time.Duration
 
-	// Kinds has the timeouts of single kinds. Aliases have that of the kind
-	// they stand for. Defaults to none.
+	// Kinds has the timeouts of single kinds, instead of Timeout. An alias has the
+	// timeout of its kind. Defaults to none.
 	Kinds map[string]time.Duration
 }
 
-// Timeout returns a middleware for [handoff.Router.Use] that ends the
-// handler's context after a time, if nothing has ended it before. What the
-// handler makes of it is its own affair: an error fails the attempt, nil is
-// done.
+// Timeout returns a middleware for [handoff.Router.Use] that cancels the handler's
+// context after a time. What the handler then returns still decides the outcome: an
+// error fails the attempt, nil makes the task done.
 //
-// A handler that ignores its context runs on, and its task is not settled
-// until it returns; to give up on it any earlier would let a second attempt
-// run beside the first.
+// A handler that ignores its context runs on, and its task is settled only when it
+// returns. To settle it earlier would let a second attempt run at the same time.
+//
+// Timeout returns an error if a timeout is not positive, or if none is set. The
+// middleware is safe for concurrent use.
 func Timeout(config TimeoutConfig) (handoff.Middleware, error) {
 	var errs []error
 	if config.Timeout == 0 && len(config.Kinds) == 0 {
@@ -67,8 +68,8 @@ func Timeout(config TimeoutConfig) (handoff.Middleware, error) {
 	}, nil
 }
 
-// within names in the error whose deadline it was, which the error of a context
-// does not.
+// within runs next with a timeout. If the timeout ends it, the error says so, which
+// context.DeadlineExceeded alone does not.
 func within(ctx context.Context, timeout time.Duration, next handoff.Handler) error {
 	over := fmt.Errorf("middleware: the handler took longer than %s", timeout)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, over)

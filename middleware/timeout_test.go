@@ -16,7 +16,8 @@ import (
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	const over = "middleware: the handler took longer than"
-	// Runs out of patience after d and answers err; nil stands for that of its context.
+	// wait returns err after d, or when its context ends. A nil err then stands for
+	// the error of the context.
 	wait := func(d time.Duration, err error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			select {
@@ -38,15 +39,15 @@ func TestTimeout(t *testing.T) {
 		says   []string
 		not    string
 	}{
-		"in time":               {kind: "order", run: wait(time.Second, nil), status: 200, took: time.Second},
-		"fails in time":         {kind: "order", run: wait(time.Second, errors.New("no stock")), status: 500, took: time.Second, says: []string{"no stock"}, not: over},
-		"too long":              {kind: "order", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s", "deadline exceeded"}},
-		"too long, an alias":    {kind: "purchase", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
-		"too long for its kind": {kind: "refund", run: wait(time.Hour, nil), status: 500, took: time.Minute, says: []string{over + " 1m0s"}},
-		"its intent is kept":    {kind: "order", run: wait(time.Hour, handoff.Permanent(errors.New("no card"))), status: 205, took: 10 * time.Second, says: []string{over, "no card"}},
-		"done in spite of it":   {kind: "order", run: func(context.Context) error { time.Sleep(time.Minute); return nil }, status: 200, took: time.Minute},
-		"the cause is in sight": {kind: "order", run: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
-		"not its own timeout":   {kind: "order", run: func(context.Context) error { return context.DeadlineExceeded }, status: 500, says: []string{"deadline exceeded"}, not: over},
+		"in time":                  {kind: "order", run: wait(time.Second, nil), status: 200, took: time.Second},
+		"fails in time":            {kind: "order", run: wait(time.Second, errors.New("no stock")), status: 500, took: time.Second, says: []string{"no stock"}, not: over},
+		"too long":                 {kind: "order", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s", "deadline exceeded"}},
+		"too long, an alias":       {kind: "purchase", run: wait(time.Hour, nil), status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
+		"too long for its kind":    {kind: "refund", run: wait(time.Hour, nil), status: 500, took: time.Minute, says: []string{over + " 1m0s"}},
+		"its intent is kept":       {kind: "order", run: wait(time.Hour, handoff.Permanent(errors.New("no card"))), status: 205, took: 10 * time.Second, says: []string{over, "no card"}},
+		"done in spite of it":      {kind: "order", run: func(context.Context) error { time.Sleep(time.Minute); return nil }, status: 200, took: time.Minute},
+		"the cause is the timeout": {kind: "order", run: func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, status: 500, took: 10 * time.Second, says: []string{over + " 10s"}},
+		"not its own timeout":      {kind: "order", run: func(context.Context) error { return context.DeadlineExceeded }, status: 500, says: []string{"deadline exceeded"}, not: over},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,7 +69,7 @@ func TestTimeout(t *testing.T) {
 				}
 				assert.ErrorContains(t, d.Err, tc.says...)
 				if tc.not != "" && strings.Contains(d.Err.Error(), tc.not) {
-					t.Errorf("error says %q: %v", tc.not, d.Err)
+					t.Errorf("the error must not contain %q: %v", tc.not, d.Err)
 				}
 			})
 		})

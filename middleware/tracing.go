@@ -15,34 +15,34 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// TracingConfig configures [Tracing]. The zero TracingConfig is its defaults.
+// TracingConfig configures [Tracing]. The zero value means the defaults.
 type TracingConfig struct {
 	_ [0]func()
 
 	// TracerProvider makes the spans. Defaults to otel.GetTracerProvider.
 	TracerProvider trace.TracerProvider
 
-	// Propagator reads the trace that the task carries. Defaults to W3C trace
+	// Propagator reads the trace from the task's headers. Defaults to W3C trace
 	// context, not to OpenTelemetry's global propagator, which reads nothing
-	// until it is set. It must be the one of [InstrumentConfig].
+	// until it is set. It must be the same as in [InstrumentConfig].
 	Propagator propagation.TextMapPropagator
 }
 
-// Tracing returns an observer that makes an OpenTelemetry consumer span of each
+// Tracing returns an observer that makes an OpenTelemetry consumer span for each
 // delivery, named "process <queue>".
 //
 // The first delivery of a task is a child of the span that enqueued it (see
-// [Instrument]). Retries, which may come days later, are new roots that link
-// to it. The trace that a request carries is believed once its caller is
-// verified, so that strangers cannot decide what is sampled: a delivery
-// refused before that is a root span of its own.
+// [Instrument]). Retries may come days later, so they are new root spans that
+// link to it. The trace of a request is used only after its caller is verified, so
+// that strangers cannot decide what is sampled. A delivery refused before that is a
+// root span of its own.
 //
-// The span covers the delivery from when its caller is verified to its
-// response, and is the parent of what the handler traces. It is an error if
-// the task died, or failed other than by being busy or interrupted.
+// The span lasts from the verification of the caller to the response, and is the
+// parent of the handler's spans. Its status is Error if the task died or must be
+// retried, except if it was busy or interrupted.
 //
-// Use it instead of another server instrumentation, whose span would believe
-// every request. No configuration is an error at present.
+// Use it instead of a general server instrumentation, which uses the trace of every
+// request, verified or not. At present Tracing returns no error.
 func Tracing(config TracingConfig) (handoff.Observer, error) {
 	t := &tracing{
 		tracer:     tracerOf(config.TracerProvider),
@@ -72,9 +72,9 @@ type tracing struct {
 	queues     cache[string, queueSpan]
 }
 
-// start begins the span of a delivery whose headers can be believed. Only they
-// tell a first delivery from a retry here: the claim, which counts attempts, is
-// to be within the span.
+// start begins the span of a delivery whose caller is verified. It tells a first
+// delivery from a retry by the headers, because the claim, which counts attempts,
+// comes later and within the span.
 func (t *tracing) start(ctx context.Context, info handoff.Info, header http.Header) context.Context {
 	ctx = t.propagator.Extract(ctx, carrier{propagation.HeaderCarrier(header)})
 	queue := t.queues.get(info.Queue, spanOf)
@@ -89,10 +89,10 @@ func (t *tracing) start(ctx context.Context, info handoff.Info, header http.Head
 	if size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && size > 0 && span.IsRecording() {
 		span.SetAttributes(bodySizeKey.Int64(size))
 	}
-	return context.WithValue(ctx, t, span) // an observer after this one may put its own span there
+	return context.WithValue(ctx, t, span) // later observers may replace the current span, so keep this one apart
 }
 
-// queueSpan is what the spans of a queue begin as.
+// queueSpan holds what all spans of a queue have in common.
 type queueSpan struct {
 	name    string
 	options []trace.SpanStartOption
@@ -105,7 +105,7 @@ func spanOf(queue string) queueSpan {
 	}}
 }
 
-// carrier spares the ordinary lookups the work of making the name canonical.
+// carrier looks up common header names without canonicalizing them.
 type carrier struct{ propagation.HeaderCarrier }
 
 func (c carrier) Get(key string) string {

@@ -12,9 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/middleware"
 )
 
-// Without an SDK the trace that the task carries still reaches the handler,
-// and the other observers, once the caller is verified. What spans
-// there are is tested in internal/integration/telemetry.
+// Without an SDK, the trace of a verified task still reaches the handler and the
+// other observers. Tests of the spans are in internal/integration/telemetry.
 func TestTracingWithoutSDK(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -16,13 +16,14 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// countingServer counts the claims of each key that arrive. Of "first" it tells
-// when, and answers when it is let; what comes with "abandoned" is never
-// answered: the connection breaks once its owner is gone.
+// countingServer counts the claims of each key that arrive. It signals on arrived
+// when "first" comes, and responds to it once respond is closed. It never responds
+// to a batch that holds "abandoned": it breaks the connection once the owner of
+// that claim has given up.
 type countingServer struct {
 	net.Listener
 
-	arrived, answer, gone chan struct{}
+	arrived, respond, gone chan struct{}
 
 	mu     sync.Mutex
 	claims map[string]int
@@ -53,14 +54,14 @@ func (s *countingServer) serve(conn net.Conn) {
 			switch key {
 			case "first":
 				s.arrived <- struct{}{}
-				<-s.answer
+				<-s.respond
 			case "abandoned":
 				select {
 				case s.arrived <- struct{}{}:
-				case <-s.gone: // it came again
+				case <-s.gone: // the batch was sent again
 				}
 				<-s.gone
-				return // also of those that came with it
+				return // the rest of the batch gets no response either
 			}
 			reply = ":1\r\n"
 		}
@@ -74,7 +75,7 @@ func newCountingServer(t *testing.T) *countingServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)
-	s := &countingServer{Listener: l, claims: map[string]int{}, arrived: make(chan struct{}), answer: make(chan struct{}), gone: make(chan struct{})}
+	s := &countingServer{Listener: l, claims: map[string]int{}, arrived: make(chan struct{}), respond: make(chan struct{}), gone: make(chan struct{})}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -95,9 +96,9 @@ func newCountingServer(t *testing.T) *countingServer {
 	return s
 }
 
-// TestAnAbandonedClaimIsNotSentAgain: go-redis repeats what got no answer, and a
-// claim that is made after its owner has given it up holds the work for a whole
-// lease. What travelled with it is repeated.
+// TestAnAbandonedClaimIsNotSentAgain: go-redis repeats commands that got no
+// response. A claim that is repeated after its owner has given up would hold the
+// work for a whole lease. Other claims of the same batch must be repeated.
 func TestAnAbandonedClaimIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	server := newCountingServer(t)
@@ -112,13 +113,13 @@ func TestAnAbandonedClaimIsNotSentAgain(t *testing.T) {
 		})
 	}
 	claim(t.Context(), "first", nil)
-	<-server.arrived // the trips to come wait for this one
+	<-server.arrived // later round trips wait for this one
 	ctx, abandon := context.WithCancel(t.Context())
 	defer abandon()
 	claim(ctx, "abandoned", context.Canceled)
 	claim(t.Context(), "kept", nil)
 	redisstore.AwaitWaiting(store, 2)
-	close(server.answer)
+	close(server.respond)
 
 	<-server.arrived // both have been sent
 	abandon()
@@ -126,6 +127,6 @@ func TestAnAbandonedClaimIsNotSentAgain(t *testing.T) {
 	claims.Wait()
 	assert.Equal(t, server.count("abandoned"), 1)
 	if n := server.count("kept"); n < 1 {
-		t.Errorf("the claim that was kept arrived %d times", n)
+		t.Errorf("the claim whose owner still waits arrived %d times, want 1 or more", n)
 	}
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// BenchmarkFence compares the fence of one task, claim and complete, with the
-// least that Redis can be asked for: two plain SETs, by the same client, each
-// on its own round trip ("sets") or in shared ones ("sets-shared").
+// BenchmarkFence compares the fence of one task, a claim and a completion, with
+// the minimum: two plain SETs by the same client, each in a round trip of its own
+// ("sets") or in shared round trips ("sets-shared").
 //
-// An op is a task. client-us and redis-us are the CPU time of either process
-// a task, which is steadier than the wall clock on a shared machine.
+// An op is a task. client-us and redis-us are the CPU time per task of the client
+// and of Redis, which varies less than wall time on a shared machine.
 func BenchmarkFence(b *testing.B) {
 	for _, callers := range []int{1, 10, 100, 500} {
 		rdb := redis.NewClient(&redis.Options{
@@ -115,8 +115,8 @@ func redisCPU(b *testing.B, rdb *redis.Client) time.Duration {
 	return time.Duration(total * float64(time.Second))
 }
 
-// BenchmarkLetter reports the memory of a dead letter in Redis, its place in
-// the indexes included.
+// BenchmarkLetter reports the memory of a dead letter in Redis, including its
+// entries in the indexes.
 func BenchmarkLetter(b *testing.B) {
 	for _, size := range []int{200, 2000, 20_000} {
 		b.Run(fmt.Sprintf("payload=%d", size), func(b *testing.B) {

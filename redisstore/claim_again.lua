@@ -1,4 +1,4 @@
--- The key has a record: the table of handoff.Store.
+-- The key has a record. What follows is the table of handoff.Store.
 local now = time[1] * 1000000 + time[2]
 local owner, ttl, redrives, generation = string.match(ARGV[1], '^(' .. string.rep('%d', OWNER_END - OWNER + 1) .. ')(%d+) (%d+) (%d+) $')
 local v = redis.call('GET', KEYS[1])

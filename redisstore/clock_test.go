@@ -14,9 +14,9 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// TestWorkersClocks: leases, windows and tokens are by the server's clock, so a
-// worker's own may be an hour off, either way, or jump. Inside a bubble a
-// worker's clock is what the test makes it.
+// TestWorkersClocks tests that leases, windows and tokens use the server's clock:
+// a worker's clock may be an hour fast or slow, or jump. The test sets the
+// worker's clock by running in a bubble.
 func TestWorkersClocks(t *testing.T) {
 	t.Parallel()
 	addr := redistest.Start(t)
@@ -47,7 +47,7 @@ func TestWorkersClocks(t *testing.T) {
 					return c
 				}
 				assert.Equal(t, claim().Status, handoff.ClaimBusy)
-				time.Sleep(time.Until(clock)) // jumps
+				time.Sleep(time.Until(clock)) // the clock jumps
 				busy := claim()
 				assert.Equal(t, busy.Status, handoff.ClaimBusy)
 				if busy.Left <= 0 || busy.Left > time.Minute {
@@ -64,7 +64,7 @@ func TestWorkersClocks(t *testing.T) {
 				if d := second.First.Sub(first.First); d != 0 {
 					t.Errorf("the first execution moved by %v", d)
 				}
-				time.Sleep(2 * time.Hour) // jumps again, over lease and window
+				time.Sleep(2 * time.Hour) // the clock jumps again, beyond lease and window
 				held, err := off.Renew(ctx, []handoff.Lease{theirs})
 				assert.NoError(t, err)
 				assert.Equal(t, held[0], true)

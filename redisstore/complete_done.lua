@@ -1,8 +1,8 @@
--- KEYS: record. ARGV: owner, window, and unless the work is done 'next',
--- 'continued' or 'dead' and the letter.
--- Answers 1, or 0 if the lease is lost.
+-- KEYS: record. ARGV: owner, window; then nothing if the work is done, or 'next',
+-- or 'continued', or 'dead' and the letter.
+-- Returns 1, or 0 if the lease is lost.
 --
--- Most completions are done and end here, without the record's fields.
+-- Most work is done. Its completion ends here, without parsing the record.
 local v = redis.call('GET', KEYS[1])
 if not v then return 0 end
 if (string.byte(v, STATE) or 0) < 58 then -- a digit

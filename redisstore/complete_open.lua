@@ -1,4 +1,4 @@
--- The work is not done.
+-- The work is dead, or goes on with the next generation.
 local r = parse(v)
 if ARGV[3] == 'dead' then
   r.state, r.note = DEAD, ARGV[4]

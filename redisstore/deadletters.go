@@ -19,21 +19,21 @@ import (
 type DeadLetterOptions struct {
 	_ [0]func()
 
-	// Prefix begins every key. Defaults to "handoff:". All workers, and the
-	// command, must use the same.
+	// Prefix begins every key. Defaults to "handoff:". All workers and the handoff
+	// command must use the same Prefix.
 	Prefix string
 
-	// MaxAge is how long a letter is kept. Defaults to 30 days. Reading letters
-	// removes none.
+	// MaxAge is how long a letter is kept. Defaults to 30 days. It applies to the
+	// letters that this store puts.
 	MaxAge time.Duration
 
-	// MaxCount is how many letters are kept. Beyond it Put removes other letters,
-	// first those that were redriven, then the oldest. Defaults to 10,000.
+	// MaxCount is how many letters are kept. When there are more, Put removes
+	// others: the redriven ones first, then the oldest. Defaults to 10,000.
 	MaxCount int
 
-	// MaxBytes is the total size of the letters, with payloads but without indexes.
-	// Beyond it Put removes other letters as for MaxCount; a larger letter is
-	// refused. Defaults to 256 MiB.
+	// MaxBytes limits the total size of all letters in bytes, including payloads but
+	// not indexes. Above it, Put removes other letters as for MaxCount. Put returns
+	// an error for a single letter that is larger. Defaults to 256 MiB.
 	MaxBytes int64
 }
 
@@ -42,18 +42,18 @@ const (
 	defaultLetterCount = 10_000
 	defaultLetterBytes = 256 << 20
 
-	// pageBytes is how much one script may read: Redis serves no other client
-	// meanwhile.
+	// pageBytes limits what one script reads, because Redis serves no other client
+	// while a script runs.
 	pageBytes = 1 << 20
 )
 
 // DeadLetters is a [handoff.DeadLetterStore] in Redis. It is safe for concurrent
 // use, and needs no closing.
 //
-// Letters are limited by age, count and bytes: see [DeadLetterOptions]. In a
-// Cluster all letters and their indexes are on one node, since they share a hash
-// tag: 10,000 letters of 2 kB take about 34 MB there. They are as durable as the
-// server's persistence: see the package comment.
+// [DeadLetterOptions] limit the letters by age, count and bytes. In a Cluster, all
+// letters share a hash tag and so are on one node: 10,000 letters of 2 kB take
+// about 34 MB there, including indexes. Letters are as durable as the server's
+// persistence makes them, see the package comment.
 type DeadLetters struct {
 	rdb     redis.UniversalClient
 	root    string
@@ -90,10 +90,10 @@ var (
 	letterCount  = newVitalScript(lettersLua + letterCountLua)
 )
 
-// NewDeadLetters returns a store for a client of a single server, of Sentinel or
-// of a Cluster. Nil options are the defaults. It does not connect. With a nil
-// client, one that New refuses, or impossible options every call returns an
-// error that says so.
+// NewDeadLetters returns a store that uses rdb, a client of a single server, of
+// Sentinel or of a Cluster. Nil options mean the defaults. NewDeadLetters does not
+// connect. If rdb is nil or a client that [New] does not accept, or if an option is
+// out of range, [DeadLetters.Check] and every call return an error.
 func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *DeadLetters {
 	if options == nil {
 		options = &DeadLetterOptions{}
@@ -101,7 +101,7 @@ func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *Dead
 	s := &DeadLetters{
 		rdb:     rdb,
 		invalid: checkClient(rdb),
-		root:    cmp.Or(options.Prefix, defaultPrefix) + "{dead}:", // one slot, since a script changes letter and indexes together
+		root:    cmp.Or(options.Prefix, defaultPrefix) + "{dead}:", // one slot: a script changes a letter and its indexes together
 		age:     cmp.Or(options.MaxAge, defaultLetterAge),
 		count:   cmp.Or(options.MaxCount, defaultLetterCount),
 		bytes:   cmp.Or(options.MaxBytes, defaultLetterBytes),
@@ -113,8 +113,9 @@ func NewDeadLetters(rdb redis.UniversalClient, options *DeadLetterOptions) *Dead
 	return s
 }
 
-// Check returns an error if the store can never work: if its client is nil or an
-// option is out of range. It makes no call. [handoff.NewRouter] calls it.
+// Check returns an error if the store can never work, because its client is nil or
+// unsuitable or an option is out of range. It does not connect.
+// [handoff.NewRouter] calls it.
 func (s *DeadLetters) Check() error {
 	if s == nil {
 		return errNilStore
@@ -125,7 +126,7 @@ func (s *DeadLetters) Check() error {
 	return nil
 }
 
-// Retention implements [handoff.DeadLetterStore]: it is MaxAge.
+// Retention implements [handoff.DeadLetterStore]. It returns MaxAge.
 func (s *DeadLetters) Retention() time.Duration { return s.age }
 
 // Put implements [handoff.DeadLetterStore].
@@ -134,7 +135,7 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 		return errors.New("redisstore: put dead letter: DeadLetter.ID is empty")
 	}
 	payload := string(letter.Payload)
-	letter.Payload, letter.RedrivenAt = nil, time.Time{} // kept apart
+	letter.Payload, letter.RedrivenAt = nil, time.Time{} // Payload is stored separately, RedrivenAt in the entry
 	text, err := encodeLetter(letter)
 	if size := int64(len(text) + len(payload)); err == nil && size > s.bytes {
 		err = fmt.Errorf("the letter has %d bytes, and DeadLetterOptions.MaxBytes is %d", size, s.bytes)
@@ -150,7 +151,7 @@ func (s *DeadLetters) Put(ctx context.Context, letter handoff.DeadLetter) error 
 func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (handoff.DeadLetterPage, error) {
 	limit, err := query.PageSize()
 	if query.Cursor != "" && !isMember(query.Cursor) {
-		err = errors.Join(err, errors.New("DeadLetterQuery.Cursor is not one that a page gave"))
+		err = errors.Join(err, errors.New("DeadLetterQuery.Cursor is not the Next of a page"))
 	}
 	index := "waiting"
 	if query.Redriven {
@@ -164,11 +165,11 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 		payloads = "0"
 	}
 	page := handoff.DeadLetterPage{Next: query.Cursor}
-	for more := true; more && err == nil; more = len(page.Letters) == 0 && page.Next != "" { // all entries were gone
-		var answer any
-		answer, err = s.run(ctx, &letterList, index, strconv.Itoa(limit), page.Next, payloads, strconv.Itoa(pageBytes))
+	for more := true; more && err == nil; more = len(page.Letters) == 0 && page.Next != "" { // every letter of this page had expired
+		var response any
+		response, err = s.run(ctx, &letterList, index, strconv.Itoa(limit), page.Next, payloads, strconv.Itoa(pageBytes))
 		if err == nil {
-			page, err = parsePage(answer)
+			page, err = parsePage(response)
 		}
 	}
 	if err != nil {
@@ -177,8 +178,8 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 	return page, nil
 }
 
-func parsePage(answer any) (page handoff.DeadLetterPage, err error) {
-	values, _ := answer.([]any)
+func parsePage(response any) (page handoff.DeadLetterPage, err error) {
+	values, _ := response.([]any)
 	r := reply{values: values}
 	page.Next = r.text()
 	for err == nil && !r.odd && len(r.values) > 0 {
@@ -187,12 +188,12 @@ func parsePage(answer any) (page handoff.DeadLetterPage, err error) {
 		page.Letters = append(page.Letters, letter)
 	}
 	if r.odd {
-		return page, unexpected(answer)
+		return page, unexpected(response)
 	}
 	return page, err
 }
 
-// parseLetter reads a letter, its payload and when it was redriven.
+// parseLetter reads a letter, its payload and its redrive time.
 func parseLetter(r *reply) (letter handoff.DeadLetter, err error) {
 	text, payload, redriven := r.text(), r.bytes(), r.text()
 	if r.odd {
@@ -210,18 +211,18 @@ func parseLetter(r *reply) (letter handoff.DeadLetter, err error) {
 
 // Get implements [handoff.DeadLetterStore].
 func (s *DeadLetters) Get(ctx context.Context, id string) (handoff.DeadLetter, error) {
-	answer, err := s.run(ctx, &letterGet, id)
+	response, err := s.run(ctx, &letterGet, id)
 	if errors.Is(err, redis.Nil) {
 		err = fmt.Errorf("%q: %w", id, handoff.ErrNoDeadLetter)
 	}
 	if err != nil {
 		return handoff.DeadLetter{}, wrapLetter("get dead letter", err)
 	}
-	values, _ := answer.([]any)
+	values, _ := response.([]any)
 	r := reply{values: values}
 	letter, err := parseLetter(&r)
 	if !r.whole() {
-		err = unexpected(answer)
+		err = unexpected(response)
 	}
 	return letter, wrapLetter("get dead letter", err)
 }
@@ -242,18 +243,18 @@ func (s *DeadLetters) MarkRedriven(ctx context.Context, id string, buriedAt time
 func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
 	counts := make(map[string]int)
 	for last, more := "", true; more; more = last != "" {
-		answer, err := s.run(ctx, &letterCount, last)
+		response, err := s.run(ctx, &letterCount, last)
 		if err != nil {
 			return nil, wrapLetter("count dead letters", err)
 		}
-		values, _ := answer.([]any)
+		values, _ := response.([]any)
 		r := reply{values: values}
 		last = r.text()
 		for !r.odd && len(r.values) > 0 {
 			counts[r.text()]++
 		}
 		if r.odd {
-			return nil, wrapLetter("count dead letters", unexpected(answer))
+			return nil, wrapLetter("count dead letters", unexpected(response))
 		}
 	}
 	return counts, nil
@@ -270,7 +271,7 @@ func (s *DeadLetters) run(ctx context.Context, sc *script, args ...string) (any,
 func (s *DeadLetters) runOn(ctx context.Context, sc *script, keys []string, args ...string) (any, error) {
 	form := s.flags.form(sc)
 	cmd := form.call(ctx, keys, args...)
-	_ = s.rdb.Process(ctx, cmd) // the command keeps its error
+	_ = s.rdb.Process(ctx, cmd) // the error is in cmd
 	if isUnknownScript(cmd.Err()) {
 		cmd = form.load(ctx, keys, args...)
 		_ = s.rdb.Process(ctx, cmd)
@@ -295,7 +296,8 @@ func letterOrder(buriedAt time.Time) string {
 	return fmt.Sprintf("%016d", most-min(max(buriedAt.UnixMicro(), 0), most))
 }
 
-// isMember reports whether s is a member of an index: an order and an ID.
+// isMember reports whether s has the form of an index member: an order, then an
+// ID.
 func isMember(s string) bool {
 	const order = 16
 	return len(s) > order && strings.Trim(s[:order], "0123456789") == ""

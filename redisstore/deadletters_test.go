@@ -32,8 +32,8 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-// TestDeadLettersAreBounded: others go, the redriven and the oldest first, and
-// nothing of them stays behind.
+// TestDeadLettersAreBounded tests that Put removes other letters, the redriven
+// first and then the oldest, and leaves no key of them behind.
 func TestDeadLettersAreBounded(t *testing.T) {
 	t.Parallel()
 	letter := func(n int) handoff.DeadLetter {
@@ -86,8 +86,8 @@ func letterIDs(page handoff.DeadLetterPage) (ids []string) {
 	return ids
 }
 
-// TestALetterThatIsTooLargeIsRefused: Put must not say that it kept what it
-// could not.
+// TestALetterThatIsTooLargeIsRefused: Put must not report success for a letter that
+// it cannot keep.
 func TestALetterThatIsTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
 	store := redisstore.NewDeadLetters(connect(t, miniredis.RunT(t).Addr()), &redisstore.DeadLetterOptions{MaxBytes: 1000})
@@ -95,9 +95,9 @@ func TestALetterThatIsTooLargeIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "redisstore: put dead letter: the letter has ", " bytes, and DeadLetterOptions.MaxBytes is 1000")
 }
 
-// TestHolesDoNotEndAList: a letter that is gone before what points to it, by a
-// shorter MaxAge of another worker or evicted, is left out of lists and counts,
-// and no more.
+// TestHolesDoNotEndAList: a letter can be gone while the indexes still name it,
+// because Redis evicted it or another worker has a shorter MaxAge. Lists and counts
+// leave out that letter and no other.
 func TestHolesDoNotEndAList(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
@@ -118,8 +118,8 @@ func TestHolesDoNotEndAList(t *testing.T) {
 	assert.Equal(t, counts["job"], 7)
 }
 
-// TestALetterWithoutItsPayload, which Redis has evicted, is none: redriven, it
-// would be other work.
+// TestALetterWithoutItsPayload: a letter whose payload Redis has evicted counts as
+// gone. A redrive of it would enqueue different work.
 func TestALetterWithoutItsPayload(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
@@ -144,7 +144,7 @@ func TestALetterWithoutItsPayload(t *testing.T) {
 	}
 }
 
-// TestManyHolesInARow: more than one script looks at.
+// TestManyHolesInARow tests more missing letters in a row than one script skips.
 func TestManyHolesInARow(t *testing.T) {
 	t.Parallel()
 	rdb := connect(t, redistest.Start(t))
@@ -184,8 +184,8 @@ func listAll(t *testing.T, store handoff.DeadLetterStore, query handoff.DeadLett
 	}
 }
 
-// TestPagesAreBoundedInBytes: large letters come one by one, and none is left
-// out; without payloads they come together.
+// TestPagesAreBoundedInBytes: a page holds one large letter, or all of them without
+// payloads. No letter is left out.
 func TestPagesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	rdb := connect(t, redistest.Start(t))
@@ -218,9 +218,9 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	assert.Equal(t, page.Next, "")
 }
 
-// TestReadingLettersRemovesNone: who looks at letters with bounds of its own, a
-// command line for example, leaves those of the workers. What has expired is
-// gone from lists and counts.
+// TestReadingLettersRemovesNone: a reader with smaller limits, such as the handoff
+// command, removes no letters of the workers. Expired letters are left out of lists
+// and counts.
 func TestReadingLettersRemovesNone(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)

@@ -8,18 +8,17 @@
 //		DeadLetters: redisstore.NewDeadLetters(rdb, nil),
 //	})
 //
-// A task costs two round trips, a claim and a mark, each one atomic script on
-// one key. Long handlers add their share of a renewal that all running tasks
-// of the process share.
+// A task costs two round trips, a claim and a mark. Each is one atomic script on
+// one key. The leases of long handlers are renewed together, by one round trip
+// for all running tasks of the process.
 //
-// A server that has reached its maxmemory takes no new claims and no letters;
-// what runs is still renewed, marked and released. Before Redis 7.0 there is no
-// way to say so to the server: there these fail too, and work that succeeded
-// may run again.
+// A server that has reached its maxmemory refuses new claims and new letters, but
+// still renews, marks and releases the work that runs. Servers before Redis 7.0
+// refuse those as well, and then work that succeeded may run again.
 //
-// The fence is as good as the server's memory. Set maxmemory-policy to
-// noeviction: an evicted record is a forgotten claim. With appendonly and
-// appendfsync always a killed server forgets nothing it acknowledged; with
-// anything less, and in an asynchronous failover, it may forget the last
-// moments, and a task that ran in them may run again.
+// Work runs again if the server loses its record. Set maxmemory-policy to
+// noeviction, so that no record is evicted. With appendonly yes and appendfsync
+// always, a killed server loses nothing that it acknowledged. With weaker
+// persistence, and in an asynchronous failover, it may lose its latest writes, and
+// the tasks that those writes recorded may run again.
 package redisstore

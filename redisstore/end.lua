@@ -1,4 +1,4 @@
--- KEYS: record. ARGV: owner, window, note. Answers 1, or 0 if the lease is lost.
+-- KEYS: record. ARGV: owner, window, note. Returns 1, or 0 if the lease is lost.
 local r = held(ARGV[1])
 if not r then return 0 end
 r.state, r.note = ENDING, ARGV[3]

@@ -23,7 +23,7 @@ func ExampleNew() {
 	defer rdb.Close()
 
 	router, err := handoff.NewRouter(handoff.RouterConfig{
-		DangerouslyAllowUnauthenticated: true, // for the example: set Verifier
+		DangerouslyAllowUnauthenticated: true, // for this example only: set Verifier instead
 		Store:                           redisstore.New(rdb, nil),
 		DeadLetters:                     redisstore.NewDeadLetters(rdb, nil),
 	})
@@ -34,7 +34,7 @@ func ExampleNew() {
 	// Output: <nil>
 }
 
-// Letters are read where they were buried, by any process.
+// Any process that reaches the same Redis can read the letters.
 func ExampleNewDeadLetters() {
 	server := miniredis.NewMiniRedis() // stands for your Redis
 	if err := server.Start(); err != nil {

@@ -2,8 +2,8 @@ package redisstore
 
 import "runtime"
 
-// AwaitWaiting returns when so many calls wait for the next round trip, or one of
-// them has begun another because it waited for too long.
+// AwaitWaiting returns when n calls wait for the next round trip, or when one of
+// them has begun a second trip because it waited too long.
 func AwaitWaiting(s *Store, n int) {
 	for {
 		s.nodes.only.mu.Lock()

@@ -23,9 +23,9 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// answering is a server that answers every script with the same bytes: what a
-// real one says only when it is in trouble.
-func answering(t *testing.T, answer string) redis.UniversalClient {
+// responding returns a client of a server that sends the same bytes in response to
+// every script. A real server sends them only when it is in trouble.
+func responding(t *testing.T, response string) redis.UniversalClient {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)
@@ -38,7 +38,7 @@ func answering(t *testing.T, answer string) redis.UniversalClient {
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				serveAnswer(conn, answer)
+				serveResponse(conn, response)
 			})
 		}
 	})
@@ -51,7 +51,7 @@ func answering(t *testing.T, answer string) redis.UniversalClient {
 	return rdb
 }
 
-func serveAnswer(conn io.ReadWriter, answer string) {
+func serveResponse(conn io.ReadWriter, response string) {
 	in := bufio.NewReader(conn)
 	for {
 		command, err := readCommand(in)
@@ -60,7 +60,7 @@ func serveAnswer(conn io.ReadWriter, answer string) {
 		}
 		reply := "+OK\r\n"
 		if name := strings.ToUpper(command[0]); name == "EVALSHA" || name == "EVAL" || name == "GET" {
-			reply = answer
+			reply = response
 		}
 		if _, err := io.WriteString(conn, reply); err != nil {
 			return
@@ -97,12 +97,12 @@ func readLength(in *bufio.Reader, kind byte) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(line[1:]))
 }
 
-// TestRedisInTrouble: a clear error, never "lease lost", and the delivery is
-// answered 503 with its handler not run.
+// TestRedisInTrouble: every call returns a clear error, never ErrLeaseLost. The
+// response to a delivery is 503, and its handler does not run.
 func TestRedisInTrouble(t *testing.T) {
 	t.Parallel()
 	lease := handoff.Lease{Key: "k", Owner: "o", TTL: time.Second, Window: time.Minute}
-	for name, answer := range map[string]string{
+	for name, response := range map[string]string{
 		"OOM":              "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
 		"READONLY":         "-READONLY You can't write against a read only replica.\r\n",
 		"LOADING":          "-LOADING Redis is loading the dataset in memory\r\n",
@@ -119,7 +119,7 @@ func TestRedisInTrouble(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rdb := answering(t, answer)
+			rdb := responding(t, response)
 			store := redisstore.New(rdb, nil)
 			_, claimErr := store.Claim(t.Context(), lease)
 			_, renewErr := store.Renew(t.Context(), []handoff.Lease{lease})
@@ -135,7 +135,7 @@ func TestRedisInTrouble(t *testing.T) {
 			} {
 				assert.ErrorContains(t, err, "redisstore: "+verb)
 				if errors.Is(err, handoff.ErrLeaseLost) {
-					t.Errorf("%s: %v is taken for a lost lease", verb, err)
+					t.Errorf("%s: %v wraps ErrLeaseLost", verb, err)
 				}
 			}
 			refusesToRun(t, store)

@@ -18,8 +18,8 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// TestAFullRedis takes no new claims, but what runs is not its victim: leases are
-// kept, marked and released, and letters can be deleted to make room.
+// TestAFullRedis: a Redis that has reached its maxmemory refuses new claims. It
+// still renews, marks and releases running work, and deletes letters to make room.
 func TestAFullRedis(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t, "--maxmemory-policy", "noeviction"), ContextTimeoutEnabled: true})
@@ -64,8 +64,8 @@ func TestAFullRedis(t *testing.T) {
 	assert.NoError(t, store.FreeKey(ctx, "complete"))
 }
 
-// TestAFullRedisDoesNotMakeWorkRunTwice is the same through the router: the
-// lease is kept beyond its first end, and the work is marked as done.
+// TestAFullRedisDoesNotMakeWorkRunTwice tests the same through the router: the
+// lease is renewed past its first expiry, and the work is marked as done.
 func TestAFullRedisDoesNotMakeWorkRunTwice(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t, "--maxmemory-policy", "noeviction"), ContextTimeoutEnabled: true})
@@ -104,7 +104,7 @@ func TestAFullRedisDoesNotMakeWorkRunTwice(t *testing.T) {
 	assert.NoError(t, router.Shutdown(context.Background()))
 }
 
-// renewals tells of every renewal that kept its lease.
+// renewals signals every renewal that kept its lease.
 type renewals struct {
 	handoff.Store
 
@@ -119,8 +119,9 @@ func (s *renewals) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, e
 	return held, err
 }
 
-// TestClientsThatAreNoFence: a Ring moves keys to servers that know nothing of
-// them, and replicas are behind their master.
+// TestClientsThatAreNoFence: the store refuses a Ring, which moves keys to servers
+// that do not have their records, and clients that read from replicas, which lag
+// behind their master.
 func TestClientsThatAreNoFence(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

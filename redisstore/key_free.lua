@@ -1,5 +1,5 @@
--- KEYS: record. Answers 0, or how many microseconds the lease still holds. What
--- is not of this version is freed, too.
+-- KEYS: record. Frees the key and returns 0, or returns how many microseconds the
+-- lease still holds. A record of another version is freed too.
 local v = redis.call('GET', KEYS[1])
 if v and string.find(v, '^' .. VERSION .. '%a') then
   local time = redis.call('TIME')

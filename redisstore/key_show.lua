@@ -1,6 +1,7 @@
--- KEYS: record. Answers nil for no record, {owner, life} for one that is done,
--- and {owner, life, state, redrives, generation, attempt, token, first, end of
--- the lease or 0, memo, note}. Life is in milliseconds, times in microseconds.
+-- KEYS: record. Returns nil if there is no record, {owner, life} if the work is
+-- done, and otherwise {owner, life, state, redrives, generation, attempt, token,
+-- first, end of the lease or 0, memo, note}. Life is the time to live of the record
+-- in milliseconds; the other times are in microseconds.
 local v = redis.call('GET', KEYS[1])
 if not v then return nil end
 local life = redis.call('PTTL', KEYS[1])

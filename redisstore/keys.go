@@ -16,13 +16,13 @@ var errEmptyKey = errors.New("the key is empty")
 
 // ShowKey implements [handoff.KeyStore].
 func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, error) {
-	answer, err := s.runOnKey(ctx, key, &keyShowScript)
+	response, err := s.runOnKey(ctx, key, &keyShowScript)
 	if errors.Is(err, redis.Nil) {
 		return handoff.KeyRecord{State: "absent"}, nil
 	}
 	var record handoff.KeyRecord
 	if err == nil {
-		record, err = parseKey(answer, time.Now())
+		record, err = parseKey(response, time.Now())
 	}
 	if err != nil {
 		return handoff.KeyRecord{}, fmt.Errorf("redisstore: show key: %w", err)
@@ -32,10 +32,10 @@ func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, err
 
 var stateNames = map[string]string{"R": "running", "I": "idle", "E": "ending", "P": "ending", "O": "opened", "D": "dead"}
 
-func parseKey(answer any, now time.Time) (handoff.KeyRecord, error) {
-	values, ok := answer.([]any)
+func parseKey(response any, now time.Time) (handoff.KeyRecord, error) {
+	values, ok := response.([]any)
 	if !ok {
-		return handoff.KeyRecord{}, unexpected(answer)
+		return handoff.KeyRecord{}, unexpected(response)
 	}
 	r := reply{values: values}
 	record := handoff.KeyRecord{State: "done", Owner: r.text(), Expires: now.Add(time.Duration(r.number()) * time.Millisecond)}
@@ -52,18 +52,18 @@ func parseKey(answer any, now time.Time) (handoff.KeyRecord, error) {
 		}
 	}
 	if !r.whole() || record.State == "" {
-		return handoff.KeyRecord{}, unexpected(answer)
+		return handoff.KeyRecord{}, unexpected(response)
 	}
 	return record, nil
 }
 
 // FreeKey implements [handoff.KeyStore].
 func (s *Store) FreeKey(ctx context.Context, key string) error {
-	answer, err := s.runOnKey(ctx, key, &keyFreeScript)
-	left, ok := answer.(int64)
+	response, err := s.runOnKey(ctx, key, &keyFreeScript)
+	left, ok := response.(int64)
 	switch {
 	case err == nil && !ok:
-		err = unexpected(answer)
+		err = unexpected(response)
 	case left > 0:
 		err = fmt.Errorf("%w for %s", handoff.ErrKeyHeld, time.Duration(left)*time.Microsecond)
 	}
@@ -95,7 +95,7 @@ func (r *reply) whole() bool { return !r.odd && len(r.values) == 0 }
 func (r *reply) text() string  { return next[string](r) }
 func (r *reply) number() int64 { return next[int64](r) }
 
-// bytes returns nil for an empty text.
+// bytes returns the next value as bytes, or nil if it is empty.
 func (r *reply) bytes() []byte {
 	if s := r.text(); s != "" {
 		return []byte(s)

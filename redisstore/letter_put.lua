@@ -1,5 +1,5 @@
--- ARGV: ID, kind, order, the letter, payload, milliseconds that it lives,
--- greatest number, greatest number of bytes.
+-- ARGV: ID, kind, order, letter, payload, time to live in milliseconds, max count,
+-- max bytes.
 local id, life = ARGV[2], ARGV[7]
 local count, bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
 local old = entry(id)

@@ -9,10 +9,10 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// A letter is stored as JSON, which cannot hold bytes that are not UTF-8;
-// headers and error texts may have them. Each such byte is stored as a rune from
-// the end of Unicode's private use area, and so is each byte of such a rune in
-// the original text.
+// A letter is stored as JSON. Headers and error texts may hold bytes that are not
+// UTF-8, which JSON cannot. Each such byte is stored as a rune at the end of
+// Unicode's private use area. A rune of that range in the original text is stored
+// byte by byte in the same way.
 const (
 	firstByteRune = 0x10ff00
 	lastByteRune  = 0x10ffff
@@ -24,12 +24,12 @@ func encodeLetter(l handoff.DeadLetter) ([]byte, error) {
 
 func decodeLetter(text string) (l handoff.DeadLetter, err error) {
 	if json.Unmarshal([]byte(text), &l) != nil {
-		return l, errors.New("what is stored is not a dead letter") // and stays out of the error
+		return l, errors.New("the stored value is not a dead letter") // the error must not quote it
 	}
 	return mapTexts(l, unescapeBytes), nil
 }
 
-// mapTexts returns l with fn applied to all texts but the names of headers.
+// mapTexts returns l with fn applied to all its strings except header names.
 func mapTexts(l handoff.DeadLetter, fn func(string) string) handoff.DeadLetter {
 	for _, text := range []*string{&l.ID, &l.Task, &l.Queue, &l.Kind, &l.HandoffID, &l.Target, &l.LastErr, &l.Key, &l.Method, &l.ServiceAccount, &l.Audience} {
 		*text = fn(*text)

@@ -1,11 +1,12 @@
--- KEYS: the entry of each letter, the bytes of all. ARGV: root of the other
--- keys.
+-- KEYS: the hash of entries, the total bytes of all letters. ARGV: the prefix of
+-- the other keys.
 --
--- A letter is a string, and its payload another. An index is a sorted set whose
--- members have one score, so that Redis sorts them by their bytes: the order of
--- the letter, 16 digits which fall with the time of its burial, then its ID. A
--- letter is in two: those that wait or were redriven, of its kind and of all.
--- Its entry is '<order> <bytes> <microsecond that it was redriven, or 0> <kind>'.
+-- A letter is one string, its payload another. An index is a sorted set whose
+-- members all have the same score, so Redis sorts them by their bytes. A member is
+-- the order of the letter, then its ID. The order has 16 digits and decreases with
+-- the time of burial. A letter is in two indexes: that of its kind and that of all
+-- kinds, either of the waiting letters or of the redriven ones. Its entry is
+-- '<order> <bytes> <time of the redrive in microseconds, or 0> <kind>'.
 local entries, total, root = KEYS[1], KEYS[2], ARGV[1]
 
 local function entry(id)
@@ -13,8 +14,8 @@ local function entry(id)
   return order and {order = order, bytes = bytes, redriven = redriven, kind = kind}
 end
 
--- whole reports whether letter and payload are there: Redis may have let one of
--- them go.
+-- whole reports whether both letter and payload exist: Redis may have evicted one
+-- of them.
 local function whole(id, e)
   if not e then return false end
   local bytes = redis.call('STRLEN', root .. 'letter:' .. id) + redis.call('STRLEN', root .. 'payload:' .. id)
@@ -44,7 +45,7 @@ local function forget(id)
   if redis.call('DECRBY', total, e.bytes) <= 0 then redis.call('DEL', total) end
 end
 
--- oldest returns the ID of the last letter of an index that is not the one given.
+-- oldest returns the ID of the oldest letter of an index, other than except.
 local function oldest(index, except)
   for _, member in ipairs(redis.call('ZREVRANGE', root .. index, 0, 1)) do
     local id = string.sub(member, 17)
@@ -52,8 +53,9 @@ local function oldest(index, except)
   end
 end
 
--- Letters expire by themselves. What points to them goes here, oldest first;
--- what one call removes is bounded, since Redis serves nobody else meanwhile.
+-- sweep removes the entries and index members of expired letters, oldest first.
+-- Letters expire by themselves. One call removes a bounded number, because Redis
+-- serves no other client while a script runs.
 local function sweep()
   for _, index in ipairs({'waiting', 'redriven'}) do
     for _ = 1, 500 do

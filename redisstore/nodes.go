@@ -11,13 +11,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// nodes maps keys to Redis nodes. Calls share round trips node by node: a trip
-// to several nodes is as slow as the slowest, so one that is down would delay
-// all.
+// nodes maps keys to Redis nodes. Only calls to the same node share a round trip:
+// in a trip to several nodes, one node that is down would delay all calls.
 type nodes struct {
 	rdb    redis.UniversalClient
-	direct bool                                                         // rdb ends a read at a context's deadline
-	master func(ctx context.Context, key string) (*redis.Client, error) // nil if there is one node only
+	direct bool                                                         // rdb ends reads at the context's deadline
+	master func(ctx context.Context, key string) (*redis.Client, error) // nil if there is only one node
 	loaded atomic.Bool                                                  // master needs no call
 	only   node
 	each   sync.Map // *redis.Client to *node
@@ -26,7 +25,7 @@ type nodes struct {
 func (ns *nodes) init(rdb redis.UniversalClient) {
 	ns.rdb = rdb
 	switch c := rdb.(type) {
-	case *redis.Client: // of Sentinel, too
+	case *redis.Client: // also a client of Sentinel
 		ns.direct = c.Options().ContextTimeoutEnabled
 	case *redis.ClusterClient:
 		ns.direct = c.Options().ContextTimeoutEnabled
@@ -62,18 +61,18 @@ func (ns *nodes) of(ctx context.Context, key string) (*node, error) {
 	return n.(*node), nil
 }
 
-// maxInline is how long a round trip may block its caller's goroutine, and the
-// callers that wait for it.
+// maxInline is how long a round trip may run in its caller's goroutine, while
+// other callers wait for the next trip.
 const maxInline = 250 * time.Millisecond
 
 // node lets concurrent callers share the round trips to one Redis node. One trip
-// is in progress at a time, and the next takes all calls made meanwhile.
+// is in progress at a time; the next one sends all calls made in the meantime.
 // Compared with a trip for each call, 100 callers take a third of the client's
 // CPU and half of Redis's. A goroutine runs only while there are calls to send.
 type node struct {
-	rdb    redis.UniversalClient // follows a key that has moved to another node
+	rdb    redis.UniversalClient // also reaches keys that have moved to another node
 	direct bool
-	calls  sync.Pool // a node's own: the channels in it must not leave a synctest bubble
+	calls  sync.Pool // per node, because its channels must not leave a synctest bubble
 
 	mu       sync.Mutex
 	underway int       // more than one only while Redis is slow
@@ -93,13 +92,13 @@ type call struct {
 	done chan struct{} // receives one value when cmd has its response
 }
 
-// do sends cmd and waits for its response, or for the end of ctx. In the latter
-// case the command may have been executed.
+// do sends cmd and waits for its response or for the end of ctx. If ctx ends
+// first, Redis may or may not have executed cmd.
 //
-// go-redis does not interrupt a read when a context is cancelled, so another
-// goroutine reads. If the client honours deadlines, which bound how long a read
-// can block, a single caller reads itself: that saves the switch between
-// goroutines, a third of the cost of a round trip.
+// go-redis does not interrupt a read when a context is cancelled, so the read is
+// done by another goroutine. If the client honours deadlines, a read cannot block
+// for long, and a lone caller reads in its own goroutine. That saves a switch
+// between goroutines, a third of the cost of a round trip.
 func (n *node) do(ctx context.Context, cmd *redis.Cmd) error {
 	if n.direct && n.begin(nil) {
 		until := time.Now().Add(maxInline)
@@ -127,8 +126,8 @@ func (n *node) do(ctx context.Context, cmd *redis.Cmd) error {
 	}
 }
 
-// begin starts a trip unless one is in progress, and reports whether it did. In
-// both cases c takes the next trip.
+// begin adds c to the next trip. It starts that trip unless one is in progress,
+// and reports whether it did.
 func (n *node) begin(c *call) (started bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -149,8 +148,8 @@ func (n *node) next() {
 		go func() {
 			for ; len(batch) > 0; batch = n.gather() {
 				n.send(batch)
-				// Yield, so that callers about to call join this trip: with busy processors
-				// a quarter more do, and with an idle one this costs nothing.
+				// Yield, so that goroutines about to call join this trip. On busy
+				// processors a quarter more do; on idle ones this costs nothing.
 				runtime.Gosched()
 			}
 		}()
@@ -170,11 +169,11 @@ func (n *node) gather() []*call {
 	return batch
 }
 
-// send carries out the calls of a batch that somebody waits for. A trip ends
-// when one of its callers gives up, as soon as go-redis looks: it would send the
-// call again and again otherwise, and a claim that is made after its owner has
-// gone holds the work for a whole lease. The others are sent again, which is
-// safe, because every call may be repeated by its owner.
+// send makes the calls of a batch whose callers still wait. When a caller gives
+// up, the context of the trip ends, so that go-redis does not retry it: a claim
+// that is made after its caller has gone would hold the work for a whole lease.
+// send then sends the remaining calls again. That is safe, because an owner may
+// repeat any call.
 func (n *node) send(batch []*call) {
 	for again := true; again; {
 		trip := newTrip(batch)
@@ -200,28 +199,29 @@ func (n *node) exec(t *trip) {
 	}
 }
 
-// unanswered reports whether the caller waits for an answer that Redis has not
-// given.
+// unanswered reports whether the caller still waits for a response.
 func (c *call) unanswered() bool {
 	err := c.cmd.Err()
 	return c.ctx.Err() == nil && err != nil && !isReply(err)
 }
 
-// trip is the context of a round trip. It ends when one of the callers gives
-// up, which is found when it is asked: go-redis asks before it sends, and again
-// before it repeats, and a goroutine for each trip would cost more than that.
+// trip is the context of a round trip. It ends when one of its callers gives up.
+// Err and Done check the callers each time they are called, which go-redis does
+// before it sends and before it retries. A goroutine that watches the callers
+// would cost more.
 type trip struct {
 	context.Context // background
 
 	calls []*call
 }
 
-// newTrip takes the calls of a batch that are to be sent.
+// newTrip returns a trip with the calls of batch that have no response yet and
+// whose callers still wait.
 func newTrip(batch []*call) *trip {
 	t := &trip{Context: context.Background()}
 	for _, c := range batch {
 		if err := c.cmd.Err(); isReply(err) || err == nil && c.cmd.Val() != nil {
-			continue // it is answered
+			continue // it has its response
 		}
 		gone := c.ctx.Err()
 		c.cmd.SetErr(gone)
@@ -256,7 +256,8 @@ var over = func() chan struct{} {
 	return c
 }()
 
-// await runs fn and waits for it, or for the end of ctx; then fn goes on alone.
+// await runs fn in another goroutine and waits for it or for the end of ctx. If ctx
+// ends first, fn runs on.
 func await(ctx context.Context, fn func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
@@ -282,7 +283,8 @@ func (h hurried) Deadline() (time.Time, bool) {
 	return h.until, true
 }
 
-// ended returns ctx.Err, also between the deadline and its timer.
+// ended returns ctx.Err(), or context.DeadlineExceeded if the deadline has passed
+// and the context's timer has not fired yet.
 func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

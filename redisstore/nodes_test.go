@@ -24,8 +24,8 @@ func leaseOf(key, owner string) handoff.Lease {
 	return handoff.Lease{Key: key, Owner: owner, TTL: time.Minute, Window: time.Hour}
 }
 
-// freeze stops a server's process: the kernel goes on taking connections and
-// commands, and nobody answers.
+// freeze stops the server's process. The kernel still accepts connections and
+// commands, but no response comes.
 func freeze(t *testing.T, rdb *redis.Client) (thaw func()) {
 	t.Helper()
 	pid := serverInfo(t, rdb, "server", "process_id")
@@ -61,8 +61,8 @@ func calls(store *redisstore.Store) map[string]func(context.Context, handoff.Lea
 	}
 }
 
-// TestContextsEndCalls: also a context without a deadline, which go-redis would
-// not look at before its own timeout of, here, an hour.
+// TestContextsEndCalls: a call ends with its context, even if that is cancelled
+// without a deadline. go-redis alone would wait for its own timeout, here an hour.
 func TestContextsEndCalls(t *testing.T) {
 	t.Parallel()
 	for _, honours := range []bool{true, false} {
@@ -87,7 +87,7 @@ func TestContextsEndCalls(t *testing.T) {
 					go func() { errs <- call(late, leaseOf("k", "a")) }()
 				}
 				var got []error
-				for range 10 { // of those that are late
+				for range 10 { // the late calls
 					got = append(got, <-errs)
 				}
 				cancel()
@@ -114,7 +114,8 @@ func TestContextsEndCalls(t *testing.T) {
 	}
 }
 
-// TestRoundTripsAreShared: what comes while Redis is slow goes together.
+// TestRoundTripsAreShared: calls made while Redis is slow share the next round
+// trip.
 func TestRoundTripsAreShared(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
@@ -126,7 +127,7 @@ func TestRoundTripsAreShared(t *testing.T) {
 	const callers = 200
 	before := rdb.PoolStats().TotalConns
 	thaw := freeze(t, rdb)
-	time.AfterFunc(100*time.Millisecond, thaw) // most have come by then, and more would not change the count
+	time.AfterFunc(100*time.Millisecond, thaw) // most calls wait by then; the rest do not change the count
 	var claims sync.WaitGroup
 	for i := range callers {
 		claims.Go(func() {
@@ -142,8 +143,8 @@ func TestRoundTripsAreShared(t *testing.T) {
 	}
 }
 
-// TestOneNodeDown: what a node of a Cluster keeps is out of reach with it, and
-// nothing else.
+// TestOneNodeDown: when a node of a Cluster is down, only the keys of that node
+// cannot be reached.
 func TestOneNodeDown(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.Cluster(t, 3, "--cluster-node-timeout", "60000")
@@ -185,7 +186,7 @@ func TestOneNodeDown(t *testing.T) {
 		assert.NoError(t, store.Complete(ctx, l))
 	}
 	for i := range up {
-		up[i].Key += "'" // the key may be another node's now
+		up[i].Key += "'" // the new key may be on another node
 	}
 	up = slices.DeleteFunc(up, func(l handoff.Lease) bool {
 		master, err := rdb.MasterForKey(t.Context(), "handoff:"+l.Key)
@@ -223,10 +224,10 @@ func TestNilClient(t *testing.T) {
 	}
 }
 
-// NewRouter asks, so that a mistake is found at start-up.
+// NewRouter calls Check, so that a mistake is found at start-up.
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	server := redis.NewClient(&redis.Options{Addr: "localhost:1"}) // is not asked
+	server := redis.NewClient(&redis.Options{Addr: "localhost:1"}) // Check must not connect
 	defer server.Close()
 	assert.NoError(t, redisstore.New(server, nil).Check())
 	assert.NoError(t, redisstore.NewDeadLetters(server, nil).Check())

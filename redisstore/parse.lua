@@ -1,8 +1,9 @@
--- The record in parts.
+-- parse returns the fields of a record. The script fails if v is not a record of
+-- this version.
 local function parse(v)
   local ttl, redrives, generation, second, micro, rest = string.match(v, '^(%d+) (%d+) (%d+) (%d+) (%d+)(.*)$', FIELDS)
   if string.sub(v, 1, 1) ~= VERSION or not ttl then error('the key holds no record of this version of handoff', 0) end
-  local token = second * 1000000 + tonumber(micro, 10) -- the Lua of miniredis takes 010 for eight
+  local token = second * 1000000 + tonumber(micro, 10) -- base 10, because miniredis would read 010 as octal
   local start, first, crashed, attempt, length, texts = string.match(rest, '^ (%d+) (%d+) (%d) (%d+) (%d+) (.*)$')
   length = tonumber(length or 0)
   return {
@@ -21,13 +22,14 @@ local function save(r, window)
   }, ' ') .. r.note, 'PX', window)
 end
 
--- left returns how many microseconds the lease still holds, at most 0 if it is
--- over.
+-- left returns how many microseconds the lease still holds; 0 or less if it has
+-- expired or was released.
 local function left(r, now)
   return (r.state == RUNNING or r.state == ENDING) and r.start + r.ttl * 1000 - now or 0
 end
 
--- held returns the record if the owner holds its lease.
+-- held returns the record if owner has the lease, even an expired one, or else
+-- nil.
 local function held(owner)
   local v = redis.call('GET', KEYS[1])
   if not v or string.sub(v, OWNER, OWNER_END) ~= owner then return nil end

@@ -1,5 +1,5 @@
 -- KEYS: record. ARGV: owner, window, '1' if the attempt counts.
--- Answers 1, or 0 if the lease is lost.
+-- Returns 1, or 0 if the lease is lost.
 local r = held(ARGV[1])
 if not r then
   local v = redis.call('GET', KEYS[1]) or ''

@@ -1,4 +1,5 @@
--- KEYS: record. ARGV: owner, window, ttl. Answers 1 if the lease is held.
+-- KEYS: record. ARGV: owner, window, ttl. Returns 1, or 0 if the
+-- lease is lost.
 local r = held(ARGV[1])
 if not r then return 0 end
 local time = redis.call('TIME')

@@ -2,7 +2,7 @@ package redisstore
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // the hash that EVALSHA wants, no secret
+	"crypto/sha1" //nolint:gosec // the hash that EVALSHA requires, not for security
 	_ "embed"
 	"encoding/hex"
 	"errors"
@@ -53,8 +53,8 @@ var (
 // source. redis.Script does the same, but not in a pipeline.
 type script struct {
 	source string
-	hash   any     // a string, put into an interface once and not for each call
-	plain  *script // the same without flags, for a server that knows none; nil if there are none
+	hash   any     // a string, as any: converted once instead of for each call
+	plain  *script // the script without flags, for servers before 7.0; nil if it has none
 }
 
 func newScript(source string) script {
@@ -62,8 +62,8 @@ func newScript(source string) script {
 	return script{source: source, hash: hex.EncodeToString(sum[:])}
 }
 
-// newVitalScript makes a script that runs also when Redis has reached its
-// maxmemory: it belongs to work that has begun, or makes room.
+// newVitalScript returns a script that may run even when Redis has reached its
+// maxmemory, because it serves work that has begun or frees memory.
 func newVitalScript(source string) script {
 	plain := newScript(source)
 	flagged := newScript("#!lua flags=allow-oom\n" + source)
@@ -71,11 +71,11 @@ func newVitalScript(source string) script {
 	return flagged
 }
 
-// flags remembers whether a server knows the flags of scripts, as Redis does
-// since 7.0.
+// flags remembers whether a server supports script flags. Redis does since 7.0.
 type flags struct{ unknown atomic.Bool }
 
-// form returns the form of a script that the server takes, as far as is known.
+// form returns sc, or its form without flags if the server is known to refuse
+// flags.
 func (f *flags) form(sc *script) *script {
 	if sc.plain != nil && f.unknown.Load() {
 		return sc.plain
@@ -83,8 +83,8 @@ func (f *flags) form(sc *script) *script {
 	return sc
 }
 
-// refused reports whether err is a server's that did not understand the flags
-// of sc. From then on form returns scripts without.
+// refused reports whether err means that the server does not support the flags of
+// sc. If so, form returns scripts without flags from then on.
 func (f *flags) refused(sc *script, err error) bool {
 	if sc.plain == nil || err == nil || !redis.HasErrorPrefix(err, "Error compiling script") {
 		return false
@@ -93,16 +93,16 @@ func (f *flags) refused(sc *script, err error) bool {
 	return true
 }
 
-// explained says more of an error of a server that is full.
+// explained adds a hint to the error of a server that has reached its maxmemory.
 func explained(err error) error {
 	if err != nil && redis.HasErrorPrefix(err, "OOM") {
 		return fmt.Errorf("%w (Redis is full: raise maxmemory, or find what fills it; "+
-			"since 7.0 Redis refuses only what is new, before that also to renew and to mark what runs)", err)
+			"Redis before 7.0 then refuses to renew and mark running work too, later versions refuse only new claims and letters)", err)
 	}
 	return err
 }
 
-// call makes the command that runs the script, on keys of one slot.
+// call returns the command that runs the script. All keys must be of one slot.
 func (s *script) call(ctx context.Context, keys []string, args ...string) *redis.Cmd {
 	return command(ctx, "evalsha", s.hash, keys, args)
 }
@@ -127,8 +127,8 @@ func command(ctx context.Context, name string, body any, keys, args []string) *r
 	return redis.NewCmd(ctx, all...)
 }
 
-// isReply reports whether the error is a response of Redis, and not a missing
-// response.
+// isReply reports whether err is an error that Redis responded with. It is false
+// if no response came.
 func isReply(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)

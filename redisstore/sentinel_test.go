@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// TestSentinel: the one client that the store was given finds the new master.
+// TestSentinel: after a failover, the store's client finds the new master.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
 	const name = "fence"

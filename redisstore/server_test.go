@@ -17,8 +17,8 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// life takes n pieces of work through all scripts at once, and leaves each as
-// its number says: done, released, or ending.
+// life takes n pieces of work through all scripts concurrently. By its number,
+// each is left done, released or ending.
 func life(t *testing.T, store *redisstore.Store, prefix string, n int, between func()) {
 	t.Helper()
 	step := func(call func(i int, l handoff.Lease) error) {
@@ -57,7 +57,8 @@ func life(t *testing.T, store *redisstore.Store, prefix string, n int, between f
 	})
 }
 
-// wantLife finds what life left, in a store that has claimed nothing.
+// wantLife requires the records that life left, using a store that made no claims
+// of its own.
 func wantLife(t *testing.T, store *redisstore.Store, prefix string, n int) {
 	t.Helper()
 	for i := range n {
@@ -75,8 +76,8 @@ func wantLife(t *testing.T, store *redisstore.Store, prefix string, n int) {
 	}
 }
 
-// TestScriptsAreForgotten: by SCRIPT FLUSH before every step, alone and in
-// shared round trips.
+// TestScriptsAreForgotten runs SCRIPT FLUSH before every step, with calls alone and
+// in shared round trips.
 func TestScriptsAreForgotten(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
@@ -89,8 +90,8 @@ func TestScriptsAreForgotten(t *testing.T) {
 	}
 }
 
-// TestRestart: a server that writes before it answers forgets no claim when it
-// is killed.
+// TestRestart: with appendfsync always, a killed server loses no claim that it
+// acknowledged.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, "--appendonly", "yes", "--appendfsync", "always")
@@ -108,7 +109,8 @@ func TestRestart(t *testing.T) {
 	wantLife(t, store, "k", 60)
 }
 
-// TestFailover: a replica that has what its master had goes on where that was.
+// TestFailover: a replica that has received all its master's writes continues with
+// the same records.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	master := redistest.Run(t)
@@ -141,8 +143,8 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestMemoryOfARecord holds the record of one task, without memo and ending, to
-// its place in a server's memory, as MEMORY USAGE counts it.
+// TestMemoryOfARecord limits what the record of one task, without memo and note,
+// takes by MEMORY USAGE.
 func TestMemoryOfARecord(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
@@ -173,7 +175,8 @@ func TestMemoryOfARecord(t *testing.T) {
 	uses("done", 72)
 }
 
-// TestRecordsOfAnotherVersion are refused, not believed, and can be freed.
+// TestRecordsOfAnotherVersion: the store refuses records of another version, and
+// can free their keys.
 func TestRecordsOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
@@ -213,8 +216,8 @@ func TestRecordsOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestMemoryOfATask holds a finished task to its place in a server's memory.
-// BenchmarkMemory measures it over more of them.
+// TestMemoryOfATask limits the memory of a finished task in Redis. BenchmarkMemory
+// measures it with more tasks.
 func TestMemoryOfATask(t *testing.T) {
 	t.Parallel()
 	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(t), ContextTimeoutEnabled: true})
@@ -223,18 +226,19 @@ func TestMemoryOfATask(t *testing.T) {
 	if got := memoryOfTasks(t, rdb, tasks) / tasks; got > 150 {
 		t.Errorf("a finished task takes %d bytes, want at most 150", got)
 	}
-	// What makes it so: an integer to Redis, and not a string.
+	// The reason: Redis stores the record as an integer.
 	kind, err := rdb.ObjectEncoding(t.Context(), "handoff:"+workKey(0)).Result()
 	assert.NoError(t, err)
 	assert.Equal(t, kind, "int")
 }
 
-// workKey is as long as the router's keys.
+// workKey returns a key as long as the router's keys.
 func workKey(n int) string {
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(make([]byte, 8), uint64(n)))
 }
 
-// memoryOfTasks runs and finishes tasks and returns what they take.
+// memoryOfTasks claims and completes tasks, and returns the bytes that Redis takes
+// for each.
 func memoryOfTasks(t testing.TB, rdb *redis.Client, tasks int) int {
 	t.Helper()
 	store := redisstore.New(rdb, nil)

@@ -21,17 +21,17 @@ import (
 type Options struct {
 	_ [0]func()
 
-	// Prefix is put before every fence key, to keep apart what shares a
-	// server and to name it in an ACL. Defaults to "handoff:". Up to 8
-	// characters cost nothing; longer ones cost 16 bytes a task and more. All
-	// workers of a queue must have the same.
+	// Prefix begins every key of the fence. It separates the applications that share
+	// a server, and can be named in an ACL. Defaults to "handoff:". A prefix of more
+	// than 8 characters costs 16 bytes or more for each task. All workers of a queue
+	// must use the same Prefix.
 	Prefix string
 }
 
 const defaultPrefix = "handoff:"
 
-// Store is a [handoff.KeyStore] in Redis. It is safe for concurrent use. It holds
-// no resources of its own: close the client when the router has shut down.
+// Store is a [handoff.KeyStore] in Redis. It is safe for concurrent use. It needs
+// no closing: close the client after the router has shut down.
 type Store struct {
 	nodes  nodes
 	flags  flags
@@ -41,17 +41,16 @@ type Store struct {
 
 var _ handoff.KeyStore = (*Store)(nil)
 
-// New returns a Store on a client of a single server, of Sentinel or of a
-// Cluster. Nil options are the defaults. New does not connect. With a nil
-// client, a redis.Ring, or a Cluster client that reads from replicas,
-// [Store.Check] and every call return an error that says so.
+// New returns a Store that uses rdb, a client of a single server, of Sentinel or of
+// a Cluster. Nil options mean the defaults. New does not connect. If rdb is nil, a
+// redis.Ring, or a Cluster client that reads from replicas, [Store.Check] and every
+// call return an error.
 //
-// Turn on ContextTimeoutEnabled in the client's options. Every call honours
-// its context without it too, but a call that is alone then needs a goroutine
-// to wait in, which costs it half as much again.
+// Set ContextTimeoutEnabled in the client's options. Calls honour their context
+// without it too, but a call that shares its round trip with no other then costs
+// half as much again, because it needs a second goroutine.
 //
-// Calls that come at the same time share round trips, so the client needs no
-// more than a few connections for the Store.
+// Concurrent calls share round trips, so a few connections are enough for a Store.
 func New(rdb redis.UniversalClient, options *Options) *Store {
 	s := &Store{prefix: defaultPrefix, err: checkClient(rdb)}
 	if s.err != nil {
@@ -69,32 +68,32 @@ var (
 	errNilStore  = errors.New("redisstore: the store is a nil pointer")
 )
 
-// checkClient returns an error for a client that cannot keep a fence: one that
-// moves keys to servers which know nothing of them, or reads what is out of date.
+// checkClient returns an error for a client that cannot keep a fence, because it
+// moves keys to servers without their records, or reads stale records.
 func checkClient(rdb redis.UniversalClient) error {
 	if isNil(rdb) {
 		return errNilClient
 	}
 	switch c := rdb.(type) {
 	case *redis.Ring:
-		return errors.New("a redis.Ring moves the keys of a shard that is down to others, where work that is done would run again: use a single server, Sentinel or a Cluster")
+		return errors.New("a redis.Ring moves the keys of a shard that is down to other shards, where work that is done would run again: use a single server, Sentinel or a Cluster")
 	case *redis.ClusterClient:
-		if o := c.Options(); o.ReadOnly { // RouteByLatency and RouteRandomly set it, too
-			return errors.New("ClusterOptions.ReadOnly, RouteByLatency or RouteRandomly is set, and replicas are behind their master: leave them out")
+		if o := c.Options(); o.ReadOnly { // RouteByLatency and RouteRandomly set it too
+			return errors.New("ClusterOptions.ReadOnly, RouteByLatency or RouteRandomly is set, and replicas lag behind their master: leave all three unset")
 		}
 	}
 	return nil
 }
 
-// isNil also finds a nil pointer in the interface, as a forgotten assignment
-// leaves it.
+// isNil reports whether rdb is nil or holds a nil pointer, as after a forgotten
+// assignment.
 func isNil(rdb redis.UniversalClient) bool {
 	v := reflect.ValueOf(rdb)
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-// Check returns an error if the Store cannot work, whatever the state of its
-// server: because its client is nil. [handoff.NewRouter] calls it.
+// Check returns an error if the Store can never work, because its client is nil or
+// unsuitable. It does not connect. [handoff.NewRouter] calls it.
 func (s *Store) Check() error {
 	if s == nil {
 		return errNilStore
@@ -111,19 +110,19 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 	if l.Freed != "" {
 		args = append(args, l.Freed)
 	}
-	answer, err := s.run(ctx, l, &claimScript, args...)
+	response, err := s.run(ctx, l, &claimScript, args...)
 	if err != nil {
 		return handoff.Claim{}, fmt.Errorf("redisstore: claim: %w", err)
 	}
-	c, err := parseClaim(answer)
+	c, err := parseClaim(response)
 	if err != nil {
 		return handoff.Claim{}, fmt.Errorf("redisstore: claim: %w", err)
 	}
 	return c, nil
 }
 
-func parseClaim(answer any) (handoff.Claim, error) {
-	switch v := answer.(type) {
+func parseClaim(response any) (handoff.Claim, error) {
+	switch v := response.(type) {
 	case int64:
 		if v < 0 {
 			return handoff.Claim{Status: handoff.ClaimBusy, Left: time.Duration(-v) * time.Microsecond}, nil
@@ -140,7 +139,7 @@ func parseClaim(answer any) (handoff.Claim, error) {
 			return c, nil
 		}
 	}
-	return handoff.Claim{}, unexpected(answer)
+	return handoff.Claim{}, unexpected(response)
 }
 
 var refusals = map[string]handoff.ClaimStatus{
@@ -162,8 +161,8 @@ func parseHeldClaim(r reply) (c handoff.Claim, ok bool) {
 	return c, r.whole() && state == "running"
 }
 
-// Renew implements [handoff.Store], in one pipeline for each Redis node. With a
-// node that does not answer, it still renews the leases of the others.
+// Renew implements [handoff.Store]. It sends one pipeline to each Redis node, so a
+// node that does not respond delays no leases of other nodes.
 func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
 	held, err := s.renew(ctx, leases)
 	if err != nil {
@@ -172,9 +171,9 @@ func (s *Store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	return held, nil
 }
 
-// renewal is what became of the leases of one node.
+// renewal is the result of renewing the leases of one node.
 type renewal struct {
-	leases []int // their places in the call
+	leases []int // their indexes in the arguments of Renew
 	held   []bool
 	err    error
 }
@@ -191,19 +190,19 @@ func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 		}
 		byNode[n] = append(byNode[n], i)
 	}
-	answers := make(chan renewal, len(byNode)) // none blocks when ctx has ended
+	results := make(chan renewal, len(byNode)) // buffered, so that no goroutine blocks after ctx has ended
 	for _, places := range byNode {
-		go func() { answers <- s.renewSome(ctx, leases, places) }()
+		go func() { results <- s.renewSome(ctx, leases, places) }()
 	}
 	held := make([]bool, len(leases))
 	var errs []error
 	for range byNode {
 		select {
-		case answer := <-answers:
-			for i, place := range answer.leases {
-				held[place] = answer.held[i]
+		case renewed := <-results:
+			for i, place := range renewed.leases {
+				held[place] = renewed.held[i]
 			}
-			errs = append(errs, answer.err)
+			errs = append(errs, renewed.err)
 		case <-ctx.Done():
 			return held, ctx.Err()
 		}
@@ -211,13 +210,13 @@ func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	return held, errors.Join(errs...)
 }
 
-// renewSome sends nothing again once ctx has ended. A read that has begun is
-// bounded by the client's own timeouts.
+// renewSome renews the leases of one node. It sends nothing more once ctx has
+// ended; the client's own timeouts bound a read that has begun.
 func (s *Store) renewSome(ctx context.Context, leases []handoff.Lease, places []int) renewal {
 	form := s.flags.form(&renewScript)
 	cmds := s.pipeline(ctx, leases, places, form.call)
 	if slices.ContainsFunc(cmds, func(c *redis.Cmd) bool { return isUnknownScript(c.Err()) }) {
-		cmds = s.pipeline(ctx, leases, places, form.load) // renewing twice does no harm
+		cmds = s.pipeline(ctx, leases, places, form.load) // renewing a lease twice is harmless
 	}
 	if slices.ContainsFunc(cmds, func(c *redis.Cmd) bool { return s.flags.refused(form, c.Err()) }) {
 		return s.renewSome(ctx, leases, places)
@@ -279,7 +278,7 @@ func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) erro
 	return s.change(ctx, "release", l, &releaseScript, counts)
 }
 
-// change runs a script that answers 1, or 0 if the lease is lost.
+// change runs a script that returns 1, or 0 if the lease is lost.
 func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, sc *script, args ...string) error {
 	held, err := parseHeld(s.run(ctx, l, sc, append([]string{ownerMark(l.Owner), window(l)}, args...)...))
 	if err == nil && !held {
@@ -291,22 +290,23 @@ func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, sc *sc
 	return nil
 }
 
-func parseHeld(answer any, err error) (bool, error) {
+func parseHeld(response any, err error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if v, ok := answer.(int64); ok && (v == 0 || v == 1) {
+	if v, ok := response.(int64); ok && (v == 0 || v == 1) {
 		return v == 1, nil
 	}
-	return false, unexpected(answer)
+	return false, unexpected(response)
 }
 
-// unexpected tells the type only: the answer may be anybody's data.
-func unexpected(answer any) error {
-	return fmt.Errorf("unexpected answer of type %T; is this Redis, and is the key of a handoff record?", answer)
+// unexpected names only the type of a response: its value may be another
+// application's data.
+func unexpected(response any) error {
+	return fmt.Errorf("unexpected response of type %T; the server must be Redis or Valkey, and only handoff may write keys with this prefix", response)
 }
 
-// run carries out one script on the record of a lease.
+// run runs one script on the record of a lease.
 func (s *Store) run(ctx context.Context, l handoff.Lease, sc *script, args ...string) (any, error) {
 	if err := s.check(ctx, l); err != nil {
 		return nil, err
@@ -331,7 +331,7 @@ func (s *Store) runOn(ctx context.Context, key string, sc *script, args ...strin
 		return s.runOn(ctx, key, sc, args...)
 	}
 	if err != nil {
-		return nil, explained(err) // and cmd may still be on its way
+		return nil, explained(err) // do not read cmd: it may still be in progress
 	}
 	return cmd.Val(), nil
 }
@@ -346,7 +346,8 @@ func (s *Store) check(ctx context.Context, l handoff.Lease) error {
 	return l.Validate()
 }
 
-// ownerMark is the owner as records keep it: 18 digits, whatever its length.
+// ownerMark returns an owner in the form of records: 18 digits, whatever its
+// length.
 func ownerMark(owner string) string {
 	var buf [20]byte
 	return string(appendOwnerMark(buf[:0], owner))
@@ -355,7 +356,7 @@ func ownerMark(owner string) string {
 func appendOwnerMark(b []byte, owner string) []byte {
 	const digits = 1_000_000_000_000_000_000
 	sum := sha256.Sum256([]byte(owner))
-	// The leading 1 keeps the zeros; it is cut off.
+	// The leading 1 keeps leading zeros, and is then cut off.
 	n := len(b)
 	b = strconv.AppendUint(b, digits+binary.BigEndian.Uint64(sum[:])%digits, 10)
 	return append(b[:n], b[n+1:]...)
@@ -370,9 +371,9 @@ func claimHead(l handoff.Lease) string {
 	return string(append(b, ' '))
 }
 
-// Redis counts in whole units; rounding up keeps a short time from being none.
-// Lua's numbers are exact to the microsecond for some 280 years from 1970, so
-// for ever is a century.
+// Redis takes whole units. Times are rounded up, so that a short one does not
+// become 0. Lua's numbers hold exact microseconds for about 280 years from 1970, so
+// times are limited to a century.
 const forever = 100 * 365 * 24 * time.Hour
 
 func millis(d time.Duration) int64 {

@@ -39,7 +39,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// onMiniredis is a Store whose time passes only by Advance.
+// onMiniredis is a Store whose clock advances only by Advance.
 type onMiniredis struct {
 	*redisstore.Store
 	server *miniredis.Miniredis
