@@ -19,61 +19,62 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// ClientConfig says where a [Client] enqueues. Project, Location and Target
+// ClientConfig is the configuration of a [Client]. Project, Location and Target
 // are required.
 type ClientConfig struct {
 	_ [0]func()
 
-	// Project and Location name where the queues are, such as "my-project"
-	// and "europe-west1".
+	// Project and Location are the IDs of the queues' project and location,
+	// such as "my-project" and "europe-west1".
 	Project, Location string
 
 	// Target is where tasks are delivered: an [HTTPTarget] or an
 	// [AppEngineTarget].
 	Target Target
 
-	// Targets are where the tasks of some kinds are delivered in place of
-	// Target, by kind.
+	// Targets maps kinds to the targets of their tasks. A kind that is not in
+	// it uses Target.
 	Targets map[string]Target
 
-	// Policy fills in the fields that neither a call's options nor the
-	// payload's own Policy set. Defaults to the defaults of [Policy].
+	// Policy is used for the fields that neither an option nor the payload's
+	// own Policy sets. Defaults to the defaults of [Policy].
 	Policy Policy
 
-	// CompressOver is the size of a payload's JSON, in bytes, over which it
-	// travels compressed by gzip, if that makes it smaller. Handlers see no
-	// difference; a receiver other than a [Router] might. The router's MaxBody
-	// bounds the JSON, the service the compressed task. Defaults to 16 KiB;
-	// negative: never.
+	// CompressOver is a size in bytes. A payload whose JSON is larger is
+	// compressed by gzip, if that makes it smaller. A [Router] decompresses it;
+	// another receiver must do so itself. The service limits the compressed
+	// task, and [RouterConfig].MaxBody the JSON. Defaults to 16 KiB; a negative
+	// size disables compression.
 	CompressOver int
 
-	// MaxBody limits the JSON of a payload, in bytes: a larger one is an error
-	// of Enqueue. Defaults to 1 MiB, which is [RouterConfig].MaxBody's default
-	// too. Raise both together.
+	// MaxBody is the maximum size of a payload's JSON, in bytes. Enqueue
+	// returns an error for a larger one. Defaults to 1 MiB, as
+	// [RouterConfig].MaxBody does. Raise both together.
 	MaxBody int
 
-	// Options go to the underlying Cloud Tasks client: credentials, endpoint,
-	// interceptors, an emulator's ClientOptions. Without any, the environment
-	// variable CLOUD_TASKS_EMULATOR_HOST (host:port of gRPC) is honoured: then
-	// there is no TLS and no authentication. That client's own telemetry is on
-	// by default; option.WithTelemetryDisabled saves its cost.
+	// Options are passed to the underlying Cloud Tasks client: credentials,
+	// endpoint, interceptors, or an emulator's ClientOptions. If there are
+	// none and the environment variable CLOUD_TASKS_EMULATOR_HOST is set to a
+	// host:port, the client connects there without TLS and authentication. The
+	// underlying client's telemetry is on by default; turn it off by
+	// option.WithTelemetryDisabled.
 	Options []option.ClientOption
 
-	// Instrument is called around the enqueueing of each task, for traces and
-	// metrics. It may add headers, such as W3C trace context, to e.Header. The
-	// context that it returns is used for the call (not in a batch, whose
-	// calls carry many tasks). The function that it returns, nil or not, is
-	// called once with the result.
+	// Instrument is called before each task is created, for traces and metrics.
+	// It may add headers to e.Header, such as W3C trace context. The context it
+	// returns, which must not be nil, is used for the call, except in a batch,
+	// whose calls create many tasks. The function it returns, if not nil, is
+	// called once with the result. Both must be safe for concurrent use.
 	Instrument func(ctx context.Context, e Enqueuing) (context.Context, func(Receipt, error))
 
-	// DraftOnly is for a client that makes drafts and sends none, as where
-	// another process sends them. It needs no credentials and has no
-	// connection; its Enqueue and Send fail.
+	// DraftOnly makes a client that only makes drafts, which another process
+	// sends. It needs no credentials and opens no connection. Its methods that
+	// create tasks return an error.
 	DraftOnly bool
 
-	// Logger is told what no error says: that the server has no batch call, so
-	// that a batch is created one by one, and that the function which Instrument
-	// returned panicked. Defaults to slog.Default.
+	// Logger logs what no error reports: that the server has no batch call, so
+	// that tasks are created one by one, and panics of the function that
+	// Instrument returned. Defaults to slog.Default.
 	Logger *slog.Logger
 }
 
@@ -83,14 +84,14 @@ type Enqueuing struct {
 	ID          string
 	Kind        string // empty for an [EnqueueRequest] task
 	Queue       string
-	Batch       bool // one of an [EnqueueBatch]
+	Batch       bool // created by [EnqueueBatch] or [Client.Send]
 	ScheduledAt time.Time
-	Size        int               // bytes of the body as it travels
+	Size        int               // bytes of the body, compressed if it is
 	Header      map[string]string // headers to add
 }
 
-// Client enqueues tasks. It is safe for concurrent use; one is enough for a
-// process. Close it when done.
+// Client enqueues tasks. It is safe for concurrent use. One Client is enough for
+// a process. Call [Client.Close] when done.
 type Client struct {
 	config   ClientConfig
 	policy   Policy
@@ -102,8 +103,8 @@ type Client struct {
 
 const defaultCompressOver = 16 << 10
 
-// NewClient checks the whole configuration, returns every problem at once, and
-// connects in the background.
+// NewClient returns a Client, which connects in the background. The error reports
+// every problem of config.
 func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	opts, err := rpc.Options(config.Options)
 	if err != nil {
@@ -139,7 +140,7 @@ func NewClient(ctx context.Context, config ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// sends returns an error if the client is for drafts only.
+// sends returns an error if the client may only make drafts.
 func (c *Client) sends() error {
 	if c.config.DraftOnly {
 		return errors.New("handoff: ClientConfig.DraftOnly is set, so this client sends nothing")
@@ -177,7 +178,7 @@ func (config *ClientConfig) check() error {
 	return errors.Join(errs...)
 }
 
-// Close closes the connection. Calls in progress fail.
+// Close closes the connection. Calls in progress return an error.
 func (c *Client) Close() error {
 	if c.config.DraftOnly {
 		return nil
@@ -190,40 +191,41 @@ func (c *Client) Close() error {
 
 // Receipt is the result of an enqueue.
 type Receipt struct {
-	// ID is the handoff ID that the task carries, and [Info].ID in its
-	// handler. It is empty for a duplicate: the task that exists has its own.
+	// ID is the handoff ID of the task, which is [Info].ID in its handler. It is
+	// empty for a duplicate, because the existing task has another ID.
 	ID string
 
-	Name        string // full resource name of the task; of a duplicate, that of the task that exists
+	Name        string // full resource name of the task; for a duplicate, of the existing task
 	Queue       string // queue ID
 	ScheduledAt time.Time
 
-	// Duplicate reports that a task of this name exists already or did lately,
-	// so none was created. Only tasks with a name (Key, IdempotencyKey, Name,
-	// Redrive) have duplicates.
+	// Duplicate reports whether no task was created because one of this name
+	// exists, or was deleted lately. Only tasks whose name is chosen by Key,
+	// IdempotencyKey, Name, Redrive or a named draft can be duplicates.
 	Duplicate bool
 }
 
 var (
 	// ErrUnknown is wrapped by the error of an enqueue whose response was
-	// lost: the task may or may not exist. Enqueueing again is safe for work
-	// with a [Key], and may run other work twice.
+	// lost. The task may or may not exist. Enqueueing again is safe for work
+	// with a [Key]; other work may then run twice.
 	ErrUnknown = create.ErrUnknown
 
-	// ErrNotSent is wrapped by the error of an enqueue that never reached a
-	// server: its context had ended, or no connection could be made. The task
-	// does not exist.
+	// ErrNotSent is wrapped by the error of an enqueue that did not reach the
+	// service, because its context ended or no connection could be made. The
+	// task does not exist.
 	ErrNotSent = create.ErrNotSent
 )
 
-// Enqueue creates a task that carries p. When it returns without an error, the
-// service has stored the task durably.
+// Enqueue creates a task that carries p. If the error is nil, the service has
+// stored the task durably.
 //
-// Creates that fail on the way are retried until ctx ends, or for a minute if
-// ctx has no deadline; the receiving router recognises the copies that this
-// may leave. An error that wraps neither [ErrUnknown] nor [ErrNotSent] is
-// certain: there is no task. It is a mistake in the call or the payload, or
-// the service's refusal, whose gRPC status can be had from the error.
+// A create that fails with a temporary error is retried until ctx ends, or for a
+// minute if ctx has no deadline. This may create a second task of the same work,
+// which the receiving router recognises. If an error wraps neither [ErrUnknown]
+// nor [ErrNotSent], there is no task: the call or the payload is wrong, or the
+// service refused the create. [google.golang.org/grpc/status.FromError] returns
+// the status of a refusal.
 func (c *Client) Enqueue(ctx context.Context, p Payload, opts ...Option) (Receipt, error) {
 	call, err := newCall(opts)
 	if err != nil {
@@ -249,8 +251,8 @@ func (c *Client) create(ctx context.Context, d *draft) (Receipt, error) {
 	return c.end(d, created, err)
 }
 
-// begin lets Instrument add its headers, and then checks what only the whole
-// task shows. Each call of it is followed by one of end.
+// begin lets Instrument add its headers and then checks the size of the whole
+// task. The caller must call end after it.
 func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 	if c.config.Instrument != nil {
 		var err error
@@ -293,7 +295,7 @@ func (c *Client) end(d *draft, created create.Created, err error) (Receipt, erro
 		d.receipt.Name = created.Name
 	}
 	if d.observe != nil {
-		// A panic here says nothing of the task, so it must not look as if it did.
+		// The task exists or not whether this panics, so the panic is only logged.
 		if perr := guard("the function that ClientConfig.Instrument returned", func() error { d.observe(d.receipt, err); return nil }); perr != nil {
 			c.config.Logger.Error("handoff: enqueue", "error", perr, "task", d.receipt.Name)
 		}

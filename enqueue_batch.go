@@ -12,22 +12,22 @@ import (
 	"github.com/brillconsulting/handoff/internal/create"
 )
 
-// EnqueueBatch creates a task for each payload, a hundred at a call, and
-// yields one pair for each, in order. The receipt and the error of a pair mean
-// what those of [Client.Enqueue] mean; one payload's error stops nothing.
+// EnqueueBatch creates a task for each payload, up to 100 in one call, and yields
+// a receipt and an error for each, in order. They mean the same as those of
+// [Client.Enqueue]. An error of one payload does not stop the others.
 //
-// It streams: a payload is taken when there is room for it, so a million never
-// live in memory at once. Payloads are taken in the goroutine that ranges over
-// the pairs. Calls go out when a hundred tasks of one queue are there, or 3 MB
-// of them, and when the payloads end: payloads that trickle in belong to
-// Enqueue. The options hold for every task; Key and Name are refused, before
-// any payload is taken, with one pair that holds the error. A payload's
+// EnqueueBatch reads payloads while it sends, so that only a few thousand are in
+// memory at once. It reads them in the goroutine of the loop. A call is sent when
+// 100 tasks or 3 MB for one queue have been read, and at the end of payloads. If
+// payloads arrive slowly, use Enqueue. The options apply to every task. With Key
+// or Name, EnqueueBatch reads no payload and yields only an error. A payload's
 // IdempotencyKey is its key.
 //
-// When ctx ends, no more payloads are taken, and those that were each still
-// yield their pair: created, failed, [ErrUnknown] or [ErrNotSent]. Breaking
-// off the loop abandons what is in flight, which may or may not be created;
-// a loop that must know ends ctx instead. Nothing runs on after the loop.
+// When ctx ends, EnqueueBatch reads no more payloads and yields the results of
+// those that it has read; they may be [ErrUnknown] or [ErrNotSent]. Breaking out
+// of the loop cancels the calls in progress, whose tasks may or may not be
+// created; to learn which, cancel ctx instead. No goroutine is left after the
+// loop.
 func EnqueueBatch[P Payload](ctx context.Context, client *Client, payloads iter.Seq[P], opts ...Option) iter.Seq2[Receipt, error] {
 	return func(yield func(Receipt, error) bool) {
 		b, err := client.newBatch(ctx, opts)
@@ -49,13 +49,13 @@ func EnqueueBatch[P Payload](ctx context.Context, client *Client, payloads iter.
 }
 
 const (
-	batchFlights = 8                                    // calls in flight
-	batchPending = 2 * batchFlights * create.BatchTasks // items taken and not yet yielded
-	batchOpen    = 4 * create.BatchBytes                // bytes waiting for their call to fill up
+	batchFlights = 8                                    // calls in progress
+	batchPending = 2 * batchFlights * create.BatchTasks // items read and not yet yielded
+	batchOpen    = 4 * create.BatchBytes                // bytes in chunks that are not sent yet
 )
 
-// batch is one run of EnqueueBatch. All of it belongs to the goroutine that
-// ranges over the pairs, except a chunk between send and the closing of done.
+// batch is one run of EnqueueBatch. Only the goroutine of the loop uses it, except
+// for a chunk between send and the closing of its done.
 type batch struct {
 	client  *Client
 	ctx     context.Context
@@ -68,7 +68,7 @@ type batch struct {
 	flights sync.WaitGroup
 }
 
-// chunk is what one batch call carries.
+// chunk holds the tasks of one batch call.
 type chunk struct {
 	queue string
 	items []*create.Item
@@ -79,7 +79,7 @@ type chunk struct {
 
 type batchItem struct {
 	draft *draft
-	err   error // decided before it was sent: then there is no chunk
+	err   error // why the task was not sent; chunk is nil then
 	chunk *chunk
 	task  create.Item
 }
@@ -90,7 +90,7 @@ func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 		return nil, err
 	}
 	if call.key != "" || call.name != "" {
-		return nil, errors.New("handoff: EnqueueBatch: Key and Name are for one task; give the payload an IdempotencyKey")
+		return nil, errors.New("handoff: EnqueueBatch: Key and Name are for one task; use a payload with an IdempotencyKey")
 	}
 	b := &batch{client: c, call: call, open: make(map[string]*chunk), chunks: make(chan *chunk)}
 	b.ctx, b.cancel = context.WithCancel(ctx)
@@ -100,8 +100,8 @@ func (c *Client) newBatch(ctx context.Context, opts []Option) (*batch, error) {
 	return b, nil
 }
 
-// close stops what is in flight, waits for it, and ends what a loop that was
-// broken off did not take.
+// close cancels the calls in progress, waits for them, and ends the drafts whose
+// results were not yielded because of a break.
 func (b *batch) close() {
 	b.cancel()
 	b.finish(func(Receipt, error) bool { return true })
@@ -109,14 +109,14 @@ func (b *batch) close() {
 	b.flights.Wait()
 }
 
-// add takes one payload, and yields what is ready. It is false if the loop was
-// broken off.
+// add adds one payload and yields the results that are ready. It returns false
+// after a break.
 func (b *batch) add(p Payload, yield func(Receipt, error) bool) bool {
 	d, err := b.client.draft(p, b.call, time.Now())
 	return b.addDraft(d, err, yield)
 }
 
-// addDraft is add for a task that was made before, or could not be.
+// addDraft is add for a draft, or the error of making it.
 func (b *batch) addDraft(d *draft, err error, yield func(Receipt, error) bool) bool {
 	it := &batchItem{draft: d, err: err}
 	b.pending = append(b.pending, it)
@@ -135,7 +135,7 @@ func (b *batch) addDraft(d *draft, err error, yield func(Receipt, error) bool) b
 	return true
 }
 
-// put adds an item to the open chunk of its queue, and sends what is full.
+// put adds an item to the open chunk of its queue, and sends chunks that are full.
 func (b *batch) put(it *batchItem) {
 	queue, size := it.draft.receipt.Queue, proto.Size(it.draft.req)
 	c := b.open[queue]
@@ -148,7 +148,7 @@ func (b *batch) put(it *batchItem) {
 		b.open[queue] = c
 	}
 	it.chunk, it.task = c, create.Item{Req: it.draft.req, ID: it.draft.receipt.ID}
-	it.draft.req = nil // the chunk lets go of it when it is done
+	it.draft.req = nil // so that the request is freed when fly is done with it
 	c.items = append(c.items, &it.task)
 	c.bytes += size
 	b.bytes += size
@@ -162,7 +162,7 @@ func (b *batch) put(it *batchItem) {
 	}
 }
 
-// send hands a chunk over, when one of the flights is free for it.
+// send passes a chunk to a goroutine of fly, and waits until one is free.
 func (b *batch) send(c *chunk) {
 	if c.sent {
 		return
@@ -173,7 +173,7 @@ func (b *batch) send(c *chunk) {
 	b.chunks <- c
 }
 
-// fly makes one call after the other.
+// fly makes the calls of chunks, one after the other.
 func (b *batch) fly() {
 	for c := range b.chunks {
 		b.client.creator.Batch(b.ctx, b.client.queues+c.queue, c.items)
@@ -212,7 +212,7 @@ func (b *batch) yieldFirst(yield func(Receipt, error) bool) bool {
 	return yield(b.client.end(it.draft, it.task.Created, it.task.Err))
 }
 
-// finish sends what is left and yields every pair that is still owed.
+// finish sends the remaining chunks and yields the remaining results.
 func (b *batch) finish(yield func(Receipt, error) bool) {
 	for _, c := range b.open {
 		b.send(c)

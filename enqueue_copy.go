@@ -28,11 +28,10 @@ type delivered struct {
 
 // copyForLater creates the next generation of a task, due at due: the same work
 // under the same fence key, at the target that it was stamped with. If the task
-// was snoozed, its expiry counts from due; otherwise it stays.
+// was snoozed, its TTL counts from due; otherwise its expiry is unchanged.
 //
-// The task's name is a hash of its work and generation, so that creating the
-// copy twice leaves one. If it can never be created, neverCreated reports true
-// of the error.
+// The task's name is a hash of its work and generation, so that creating the copy
+// twice makes one task. neverCreated reports whether an error is permanent.
 func (c *Client) copyForLater(ctx context.Context, d delivered, due time.Time, snoozed bool) error {
 	draft, err := c.draftCopy(d, due, snoozed, time.Now())
 	if err != nil {
@@ -86,11 +85,10 @@ func (c *Client) copyOf(desc description) (*draft, error) {
 	return c.typed(desc)
 }
 
-// targetOfCopy returns the target that a task was stamped with. Deliveries there
-// are signed as this one was. If its caller has no account, because the router
-// lets everybody in or looks at something else, they are signed as this client
-// signs, as long as it delivers to the same place and the task does not bring
-// an Authorization of its own.
+// targetOfCopy returns the target that a task was stamped with, signed as the
+// delivery of the task was. If the Verifier names no account, it is signed as this
+// client signs, provided that the client delivers to the same target and the task
+// has no Authorization of its own.
 func (c *Client) targetOfCopy(stamp wire.Stamp, caller Caller, header map[string]string) (Target, error) {
 	if own := c.targetOf(stamp.Kind); caller.Email == "" && header["Authorization"] == "" && own.base() == stamp.Target {
 		return own, nil
@@ -98,8 +96,8 @@ func (c *Client) targetOfCopy(stamp wire.Stamp, caller Caller, header map[string
 	return parseTarget(stamp.Target, caller)
 }
 
-// producerHeader returns the headers that a producer put on a task, checked
-// again: they come from a request, or from a store of letters.
+// producerHeader returns the headers that a producer set on a task. It checks them
+// again, because they come from a request or from a dead-letter store.
 func producerHeader(h http.Header, stamp wire.Stamp) (map[string]string, error) {
 	own := make(map[string]string)
 	for name, values := range wire.ProducerHeader(h, stamp) {
@@ -116,14 +114,14 @@ func producerHeader(h http.Header, stamp wire.Stamp) (map[string]string, error) 
 	return own, nil
 }
 
-// neverCreated reports whether a create that failed with err can never pass: the
-// service refused it for good, or the task is over a limit.
+// neverCreated reports whether a create that failed with err can never succeed:
+// the service refused it for good, or the task is over a limit.
 func neverCreated(err error) bool {
 	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrNotSent) {
 		return false
 	}
 	if _, refused := status.FromError(err); !refused {
-		return true // of this client, before any call
+		return true // the client returned it, before any call
 	}
 	switch status.Code(err) {
 	case codes.NotFound, codes.PermissionDenied, codes.InvalidArgument:

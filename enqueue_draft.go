@@ -19,20 +19,22 @@ import (
 )
 
 // Draft is a task that is ready to be created: its ID, key, name, schedule and
-// headers are fixed. Sent twice it is one piece of work, so it can be stored with
-// what it belongs to, such as in the transaction of a database, and be sent by
-// another process. It cannot be changed. The zero Draft is none.
+// headers are fixed. Use it to store a task, for example in a database
+// transaction, and to send it later from another process. A Draft that is sent
+// twice is still one piece of work. It cannot be changed, except by
+// UnmarshalBinary. The zero Draft is empty and cannot be sent.
 type Draft struct {
 	req *cloudtaskspb.CreateTaskRequest
 }
 
-// draftVersion begins what MarshalBinary writes.
+// draftVersion is the first byte that MarshalBinary writes.
 const draftVersion = 1
 
-// Draft makes the task that carries p and does not create it. It makes no call.
-// Options and errors are those of [Client.Enqueue], but the task may be due
-// further ahead than the service's 30 days: [Client.Send] refuses it until then.
-// [ClientConfig].Instrument is called by Send.
+// Draft makes the task that carries p without creating it, and makes no call. It
+// takes the options of [Client.Enqueue] and returns the same errors of the call
+// and the payload. The task may be due later than the service's limit of 30 days;
+// [Client.Send] returns an error until it is within the limit. Send also calls
+// [ClientConfig].Instrument.
 func (c *Client) Draft(p Payload, opts ...Option) (Draft, error) {
 	call, err := newCall(opts)
 	if err != nil {
@@ -71,10 +73,11 @@ func (d *draft) publish() (Draft, error) {
 	return Draft{req: d.req}, nil
 }
 
-// Send creates the tasks of drafts, a hundred at a call, and yields one pair for
-// each, in order, as [EnqueueBatch] does. A draft that was sent before and had a
-// name is a Duplicate; without one it may be a second task, which the receiving
-// router recognises. Drafts must be of this client's project and location.
+// Send creates the tasks of drafts, up to 100 in one call, and yields a receipt and
+// an error for each, in order, as [EnqueueBatch] does. Sending a draft again yields
+// a Duplicate if the draft has a name. Otherwise it may create a second task, which
+// the receiving router recognises. Drafts must be of this client's project and
+// location.
 func (c *Client) Send(ctx context.Context, drafts iter.Seq[Draft]) iter.Seq2[Receipt, error] {
 	return func(yield func(Receipt, error) bool) {
 		b, err := c.newBatch(ctx, nil)
@@ -96,7 +99,7 @@ func (c *Client) Send(ctx context.Context, drafts iter.Seq[Draft]) iter.Seq2[Rec
 	}
 }
 
-// accept makes a draft of this client's own of one that was stored.
+// accept checks a Draft and returns it as a draft of this client.
 func (c *Client) accept(d Draft) (*draft, error) {
 	switch {
 	case d.req == nil:
@@ -108,15 +111,15 @@ func (c *Client) accept(d Draft) (*draft, error) {
 	if ahead := time.Until(receipt.ScheduledAt); ahead > create.MaxAhead {
 		return nil, fmt.Errorf("handoff: send: the Draft is due in %s; the service's limit is %s (30 days)", ahead.Round(time.Second), create.MaxAhead)
 	}
-	// Instrument may add headers, and the caller may send the draft once more.
+	// A clone, because Instrument may add headers and the caller may send d again.
 	return &draft{req: proto.CloneOf(d.req), receipt: receipt, stamp: d.stamp()}, nil
 }
 
-// Kind returns the kind of a typed task, and the empty string for another.
+// Kind returns the kind of a typed task. It is empty for a [Request].
 func (d Draft) Kind() string { return d.stamp().Kind }
 
 // Receipt returns what is known of the task before it is sent. Its Name is empty
-// if the service makes it.
+// if the service will choose it.
 func (d Draft) Receipt() Receipt {
 	header, _ := create.Parts(d.req.GetTask())
 	_, queue, _ := strings.Cut(d.req.GetParent(), "/queues/")
@@ -129,7 +132,7 @@ func (d Draft) Receipt() Receipt {
 	return r
 }
 
-// Expires returns when the task is not worth running any more; zero is never.
+// Expires returns when the task's TTL ends. It is zero if the task has none.
 func (d Draft) Expires() time.Time { return d.stamp().Expires }
 
 func (d Draft) stamp() wire.Stamp {
@@ -146,8 +149,8 @@ func (d Draft) header() map[string][]string {
 	return header
 }
 
-// Letter returns the dead letter of a task that was never created: one that
-// expired while it was stored.
+// Letter returns a dead letter of the draft, for a task that will not be created,
+// such as one that expired while it was stored.
 func (d Draft) Letter(reason Reason) (DeadLetter, error) {
 	task, stamp := d.req.GetTask(), d.stamp()
 	flat, payload := create.Parts(task)
@@ -183,8 +186,8 @@ func (d Draft) Letter(reason Reason) (DeadLetter, error) {
 	}, nil
 }
 
-// MarshalBinary returns the draft in a form that later versions of this package
-// read too. It holds the payload and the headers as they are.
+// MarshalBinary encodes the draft. Later versions of this package can decode it.
+// The encoding is not encrypted: it holds the payload and the headers.
 func (d Draft) MarshalBinary() ([]byte, error) {
 	if d.req == nil {
 		return nil, errors.New("handoff: the Draft is empty")
@@ -196,7 +199,7 @@ func (d Draft) MarshalBinary() ([]byte, error) {
 	return b, nil
 }
 
-// UnmarshalBinary reads what MarshalBinary wrote.
+// UnmarshalBinary decodes what MarshalBinary returned.
 func (d *Draft) UnmarshalBinary(data []byte) error {
 	if len(data) == 0 || data[0] != draftVersion {
 		return fmt.Errorf("handoff: not a Draft of version %d", draftVersion)

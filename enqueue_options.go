@@ -8,11 +8,11 @@ import (
 	"github.com/brillconsulting/handoff/internal/create"
 )
 
-// Option says how one call enqueues. It wins over the payload's Policy and
-// the client's. A wrong value is an error of the call.
+// Option sets how one call enqueues. It overrides the payload's Policy and that of
+// the client. The call returns an error for an invalid value.
 type Option func(*call)
 
-// call is what the options of one call come to.
+// call holds the options of one call.
 type call struct {
 	policy   Policy
 	in       time.Duration
@@ -22,7 +22,7 @@ type call struct {
 	every    time.Duration
 	header   map[string]string
 	retarget bool
-	drafting bool // the task may be due further ahead than the service takes
+	drafting bool // the task may be due later than the service's limit
 	problem  error
 }
 
@@ -33,9 +33,9 @@ func newCall(opts []Option) (*call, error) {
 	}
 	switch {
 	case c.in != 0 && !c.at.IsZero():
-		c.fail(errors.New("handoff: In and At are both given; one decides when the task is due"))
+		c.fail(errors.New("handoff: In and At are both given; remove one"))
 	case c.key != "" && c.name != "":
-		c.fail(errors.New("handoff: Key and Name are both given; Key names the task by its own hash"))
+		c.fail(errors.New("handoff: Key and Name are both given; remove one, because Key decides the task's name"))
 	}
 	return c, c.problem
 }
@@ -58,12 +58,12 @@ func (c *call) due(now time.Time) (time.Time, bool, error) {
 	case ahead > create.MaxAhead && !c.drafting:
 		return at, false, fmt.Errorf("due at %s, which is %s ahead; the limit is %s (30 days)", at.Format(time.RFC3339), ahead.Round(time.Second), create.MaxAhead)
 	}
-	return at.Truncate(time.Microsecond), true, nil // all that the service keeps
+	return at.Truncate(time.Microsecond), true, nil // the service keeps microseconds
 }
 
-// In delays the task: it is due d from now. d must be positive and at most
-// 720 h, the service's 30 days
-// (https://cloud.google.com/tasks/docs/quotas).
+// In makes the task due d from now. d must be positive and at most 720 h, the
+// service's limit (https://cloud.google.com/tasks/docs/quotas). Without In and
+// [At], the task is due at once.
 func In(d time.Duration) Option {
 	return func(c *call) {
 		if c.in = d; d <= 0 {
@@ -82,34 +82,35 @@ func At(t time.Time) Option {
 	}
 }
 
-// Key makes this work happen once (an order, an invoice): of all tasks with this
-// key, of one kind and one project, on whichever queue, only one runs. A kind
-// counts under its oldest name, the last of its Aliases. For an [EnqueueRequest],
-// method and URL count in place of the kind. The key is kept for at least 24 h
-// after the work is done; meanwhile the service may refuse a second create too,
-// which is [Receipt].Duplicate and no error. For work that recurs, put its
-// period in the key, or add [Every].
+// Key names a piece of work, such as an order or an invoice, that must run once.
+// All tasks of one project and kind with the same key, on any queue, are the same
+// work. A kind counts by its oldest name, the last of its Aliases. For
+// [Client.EnqueueRequest], method and URL count instead of the kind. The fence
+// remembers the key for at least 24 h after the work is done. The service may
+// refuse to create a second task, which is [Receipt].Duplicate and not an error.
+// For recurring work, put its period in the key, or add [Every].
 //
-// The key itself never leaves the process: the task is named by a hash of it,
-// since sequential names slow the service down
+// The key itself does not leave the process. The task's name is a hash of it,
+// because sequential names slow the service down
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
-// A payload with a method IdempotencyKey() string needs no Key.
+// A payload with a method IdempotencyKey() string needs no Key. Key overrides it.
 func Key(key string) Option {
 	return func(c *call) {
 		if c.key = key; key == "" {
-			c.fail(errors.New("handoff: Key is empty, so all work without a key would be one"))
+			c.fail(errors.New("handoff: Key is empty; all work with an empty key would be the same work"))
 		}
 	}
 }
 
-// Every allows one task for each key and window of d, by the time it is due:
-// a throttle. Windows begin at multiples of d since the Unix epoch, so those
-// of 24 h begin at midnight UTC. It needs a [Key] or IdempotencyKey. d is at
-// least one second.
+// Every runs the work of a key once in each period of d, by the time that its
+// tasks are due. Periods begin at multiples of d since the Unix epoch, so those of
+// 24 h begin at midnight UTC. Every needs a [Key] or an IdempotencyKey. d is 1 s to
+// 10 years.
 //
-// The window is part of the task's name and of what the fence remembers, for
-// at least d. Nothing relies on how long the service keeps names reserved,
-// which is "up to 24 hours" (https://cloud.google.com/tasks/docs/quotas).
+// The period is part of the task's name and of the fence key, which is remembered
+// for at least d. Every does not rely on how long the service keeps names
+// reserved, which is "up to 24 hours"
+// (https://cloud.google.com/tasks/docs/quotas).
 func Every(d time.Duration) Option {
 	return func(c *call) {
 		if c.every = d; d < time.Second || d > longest {
@@ -118,11 +119,11 @@ func Every(d time.Duration) Option {
 	}
 }
 
-// Name gives the task this ID, verbatim, for the service's own deduplication:
-// a create is refused while a task of this name exists, and up to 24 h longer
-// (https://cloud.google.com/tasks/docs/quotas), which is [Receipt].Duplicate and
-// no error. 1 to 500 letters, digits, '-' and '_'. Sequential names slow the whole queue down;
-// use [Key] unless somebody else needs to know the name.
+// Name sets the ID of the task: 1 to 500 letters, digits, '-' and '_'. The service
+// refuses to create a second task while one with this ID exists, and for up to
+// 24 h after (https://cloud.google.com/tasks/docs/quotas), which is
+// [Receipt].Duplicate and not an error. Sequential IDs slow the queue down. Use
+// [Key] unless another program needs the ID.
 func Name(id string) Option {
 	return func(c *call) {
 		c.name = id
@@ -132,8 +133,8 @@ func Name(id string) Option {
 	}
 }
 
-// OnQueue puts the task on the queue with this ID: 1 to 100 letters, digits
-// and '-'.
+// OnQueue sets the ID of the task's queue: 1 to 100 letters, digits and '-'. It
+// overrides [Policy].Queue.
 func OnQueue(id string) Option {
 	return func(c *call) {
 		c.policy.Queue = id
@@ -143,11 +144,12 @@ func OnQueue(id string) Option {
 	}
 }
 
-// Header adds a header to the delivery. The last of one name wins. Names that
-// handoff or the service sets (Handoff-*, X-CloudTasks-*, X-AppEngine-*,
-// X-Google-*, Host, Content-Length, User-Agent) are refused, and so are
-// Content-Type and Content-Encoding of a typed payload. All headers together
-// must be under 80 KiB.
+// Header adds a header to the delivery. A later Header of the same name replaces
+// it. Names that handoff or the service sets are errors: Handoff-*,
+// X-CloudTasks-*, X-AppEngine-*, X-Google-*, Host, Content-Length and User-Agent.
+// So are Content-Type and Content-Encoding for a typed payload. All headers
+// together must be under 80 KiB
+// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks).
 func Header(name, value string) Option {
 	return func(c *call) {
 		canonical, err := create.Header(name, value)
@@ -171,8 +173,8 @@ func Deadline(d time.Duration) Option {
 	}
 }
 
-// TTL is [Policy].TTL for this task: how long after it is due it may still
-// run, or [NoTTL].
+// TTL is [Policy].TTL for this task: how long after it is due it may run. It is at
+// most 10 years, or [NoTTL].
 func TTL(d time.Duration) Option {
 	return func(c *call) {
 		if c.policy.TTL = d; d <= 0 && d != NoTTL || d > longest {
@@ -181,8 +183,8 @@ func TTL(d time.Duration) Option {
 	}
 }
 
-// Retarget lets [Client.Redrive] send a letter to the client's target although
-// its task was enqueued for another.
+// Retarget lets [Client.Redrive] deliver to the client's target even if the task
+// of the letter was enqueued for another.
 func Retarget() Option {
 	return func(c *call) { c.retarget = true }
 }

@@ -27,51 +27,49 @@ type Request struct {
 	URL string
 
 	// AppEngine routes a relative URL, which is appended to its Path. The
-	// client's Target plays no part in a Request.
+	// client's Target is not used for a Request.
 	AppEngine *AppEngineTarget
 
-	// Method defaults to POST. GET, HEAD, PUT, DELETE, PATCH and OPTIONS are
-	// the others that the service knows.
+	// Method is POST, GET, HEAD, PUT, DELETE, PATCH or OPTIONS. Defaults to
+	// POST.
 	Method string
 
-	// Header goes along; values of one name are joined by a comma.
+	// Header is sent with the request. Values of one name are joined by a comma.
 	Header http.Header
 
 	// Body is sent as it is, with POST, PUT and PATCH (App Engine: POST and
 	// PUT). If Header has no Content-Type, HTTP targets get none.
 	Body []byte
 
-	// ServiceAccount is the email of the account that the service
-	// authenticates the request as: by an OIDC token for Audience (default:
-	// the origin of URL), or by an OAuth access token of Scope, which is for
-	// *.googleapis.com only. Defaults to no token.
+	// ServiceAccount is the email of the account whose token the request
+	// carries: an OIDC token for Audience, which defaults to the origin of URL,
+	// or, if Scope is set, an OAuth access token, for *.googleapis.com only.
+	// Defaults to no token.
 	ServiceAccount, Audience, Scope string
 
-	// Retry is the task's own retry policy, limit included, and replaces the
-	// queue's. Its zero fields are the defaults of [Retry]. The service counts
-	// every dispatch, also those that reach no handler. Defaults to the
-	// queue's.
+	// Retry is the task's retry policy, which replaces the queue's. If any field
+	// is set, zero fields stand for the defaults of [Retry]. MaxAttempts counts
+	// every dispatch, even one that reaches no handler. Defaults to the queue's
+	// policy.
 	Retry Retry
 
-	// Unnamed saves the name that makes a create safe to repeat: named creates
-	// are slower
+	// Unnamed lets the service choose the task's name, which is faster
 	// (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
-	// A create that fails on the way is then not tried again and returns
+	// A create whose response is lost is then not retried and returns
 	// [ErrUnknown].
 	Unnamed bool
 }
 
-// EnqueueRequest creates a task that is not typed: for a receiver without a
-// [Router], or with another body than JSON. It takes the same options as
-// [Client.Enqueue] and returns the same errors. Of the policies, only those of
-// the call and the client count, without defaults: a TTL, if none is given,
-// does not exist.
+// EnqueueRequest creates a task without a payload type, for a receiver without a
+// [Router] or for a body that is not JSON. It takes the same options as
+// [Client.Enqueue] and returns the same errors. The options override
+// [ClientConfig].Policy; there are no other defaults, so that a task has no TTL
+// unless one is set.
 //
-// The task is named by a random ID before the first try, so that creates that
-// fail on the way can be repeated without making it twice. It carries the same
-// Handoff-* headers as a typed task, which a Router believes and others
-// ignore. Nothing but a Router fences it: another receiver gets what Cloud
-// Tasks promises, at least once.
+// Before the first try the task is named by a random ID, so that a create can be
+// retried without creating a second task. The task carries the same Handoff-*
+// headers as a typed task. Only a Router fences it. Any other receiver may get it
+// more than once, as Cloud Tasks delivers at least once.
 func (c *Client) EnqueueRequest(ctx context.Context, r Request, opts ...Option) (Receipt, error) {
 	call, err := newCall(opts)
 	if err != nil {
@@ -121,16 +119,16 @@ func (c *Client) draftRequest(r Request, call *call, now time.Time) (*draft, err
 	return d, nil
 }
 
-// requestParts is what the fields of a Request come to.
+// requestParts is a checked Request.
 type requestParts struct {
 	task    *cloudtaskspb.Task // without name and times
 	header  map[string]string
 	method  string
-	address string // the whole URL; of App Engine, with its routing
-	retry   Retry  // whole, if the task has one of its own
+	address string // the whole URL; for App Engine, with the routing
+	retry   Retry  // with defaults; zero if the queue's policy is used
 }
 
-// parts checks r, and adds the header of the options to its own.
+// parts checks r and adds the headers of the options.
 func (r *Request) parts(also map[string]string) (requestParts, error) {
 	var p requestParts
 	target, address, err := r.target()
@@ -164,7 +162,7 @@ func (r *Request) parts(also map[string]string) (requestParts, error) {
 	return p, nil
 }
 
-// target is the Request's own, and the address of the task there.
+// target returns the target of r and the address of the task there.
 func (r *Request) target() (Target, string, error) {
 	switch authorized := r.ServiceAccount != "" || r.Audience != "" || r.Scope != ""; {
 	case r.AppEngine != nil && authorized:
@@ -194,7 +192,8 @@ func (r *Request) target() (Target, string, error) {
 	return target.resolved(), u.String(), nil
 }
 
-// checkMethod says which methods may carry a body (docs/cloud-tasks.md#4).
+// checkMethod checks the method, and that it may carry the body
+// (docs/cloud-tasks.md#4).
 func (r *Request) checkMethod(method string) error {
 	if _, ok := cloudtaskspb.HttpMethod_value[method]; !ok || method == "HTTP_METHOD_UNSPECIFIED" {
 		return fmt.Errorf("Request.Method is %q; the service knows POST, GET, HEAD, PUT, DELETE, PATCH and OPTIONS", method)
@@ -209,7 +208,7 @@ func (r *Request) checkMethod(method string) error {
 	return nil
 }
 
-// header is that of r, with that of the options.
+// header returns the headers of r and of the options.
 func (r *Request) header(also map[string]string) (map[string]string, error) {
 	header := make(map[string]string, len(r.Header)+len(also)+8)
 	for name, values := range r.Header {

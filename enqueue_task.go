@@ -22,16 +22,15 @@ import (
 // draft is a task that is ready to be created.
 type draft struct {
 	req     *cloudtaskspb.CreateTaskRequest
-	stamp   wire.Stamp // that of req
+	stamp   wire.Stamp // the stamp in req
 	receipt Receipt
-	once    bool                 // do not retry: no receiver would recognise a second copy
-	batch   bool                 // one of an EnqueueBatch
-	observe func(Receipt, error) // of ClientConfig.Instrument; may be nil
+	once    bool                 // do not retry: a retry could create a second task
+	batch   bool                 // in a batch call
+	observe func(Receipt, error) // what ClientConfig.Instrument returned; may be nil
 }
 
-// description is all that decides what a typed task looks like. Enqueue makes
-// one of a payload; a copy of the task, by a snooze or a redrive, is described
-// by what the original was stamped with.
+// description is what a typed task is made from. Enqueue makes it from a payload,
+// a snooze or a redrive from the stamp of the original task.
 type description struct {
 	stamp  wire.Stamp
 	target Target
@@ -142,8 +141,8 @@ func keyOf(p Payload, call *call) (string, error) {
 	return key, nil
 }
 
-// identify returns the task's name, empty for one that the service makes, and
-// stamps the fence key of keyed work.
+// identify returns the task's name, and stamps the fence key of keyed work. The
+// name is empty if the service is to choose it.
 func identify(work fence.Work, call *call, due time.Time, stamp *wire.Stamp) (string, error) {
 	if work.Key == "" {
 		if call.every != 0 {
@@ -159,8 +158,8 @@ func identify(work fence.Work, call *call, due time.Time, stamp *wire.Stamp) (st
 	return work.TaskID(), nil
 }
 
-// typed makes the task of a description. Everything that the task carries beyond
-// its body and its place comes from the stamp, so that a copy has it too.
+// typed makes the task of a description. Its policy comes from the stamp only, so
+// that a copy has the same.
 func (c *Client) typed(desc description) (*draft, error) {
 	header := map[string]string{"Content-Type": "application/json"}
 	for name, value := range desc.header {
@@ -219,7 +218,7 @@ func (d *draft) writeStamp() {
 	d.stamp.Write(func(name, value string) { header[name] = value })
 }
 
-// addHeader adds headers that the producer did not give itself to the task.
+// addHeader adds the headers of ClientConfig.Instrument to the task.
 func (d *draft) addHeader(more map[string]string) error {
 	header, _ := create.Parts(d.req.Task)
 	names := make(map[string]string, len(more)+len(d.stamp.Headers))
@@ -244,9 +243,9 @@ func (d *draft) addHeader(more map[string]string) error {
 // profile is what the tasks of one payload type have in common.
 type profile struct {
 	kind     string
-	oldest   string // kind: the last of the type's aliases, or its kind
+	oldest   string // the oldest kind: the last of the type's aliases, or kind
 	declared Policy // the type's own
-	policy   Policy // with the client's and all defaults
+	policy   Policy // declared, with the client's policy and the defaults
 	target   Target
 	base     string // of target
 	url      string // address of the kind at target
@@ -305,8 +304,8 @@ func (c *Client) newProfile(p Payload, kind string, declared Policy) (*profile, 
 	return pr, err
 }
 
-// oldestKind returns the name that the kind of p had first. It names keyed work,
-// which is the same work under any of its names.
+// oldestKind returns the first name that the kind of p had. It is part of the keys
+// of keyed work, which therefore stay the same when a kind is renamed.
 func oldestKind(p Payload) (string, error) {
 	kinds := append([]string{p.Kind()}, aliasesOf(p)...)
 	for _, kind := range kinds {
@@ -342,7 +341,7 @@ func retryConfig(b wire.Backoff, maxAttempts int) *cloudtaskspb.RetryConfig {
 	}
 }
 
-// check names every field that is out of range. Zero fields are in range.
+// check returns an error that names every field out of range. Zero is in range.
 func (p Policy) check(field string, appEngine bool) error {
 	var errs []error
 	fail := func(name string, value any, want string) {
@@ -382,6 +381,5 @@ func (p Policy) check(field string, appEngine bool) error {
 
 const maxInt32 = 1<<31 - 1
 
-// longest is far over what the service can keep, and far below where times
-// overflow.
+// longest is far above the service's limits and far below an overflow of times.
 const longest = 10 * 365 * 24 * time.Hour

@@ -17,9 +17,8 @@ import (
 )
 
 // Redrive enqueues the work of one dead letter again, due at once, and marks
-// the letter as redriven once the task exists. It is the same work, with its ID,
-// its key, its limits and its pace; attempts and snoozes count from zero, and so
-// does the TTL.
+// the letter as redriven once the task exists. The work keeps its ID, key, attempt
+// limit and backoff. Its attempts, snoozes and TTL start again.
 //
 // A typed task goes to the client's target of its kind, which must be the one
 // that it was enqueued for; otherwise Redrive refuses, naming both, unless
