@@ -85,15 +85,21 @@ func At(t time.Time) Option {
 // Key names a piece of work, such as an order or an invoice, that must run once.
 // All tasks of one project and kind with the same key, on any queue, are the same
 // work. A kind counts by its oldest name, the last of its Aliases. For
-// [Client.EnqueueRequest], method and URL count instead of the kind. The fence
-// remembers the key for at least 24 h after the work is done. The service may
-// refuse to create a second task, which is [Receipt].Duplicate and not an error.
-// For recurring work, put its period in the key, or add [Every].
+// [Client.EnqueueRequest], method and URL count instead of the kind. The service
+// may refuse to create a second task, which is [Receipt].Duplicate and not an
+// error. For recurring work, put its period in the key, or add [Every].
+//
+// The fence remembers the key while the work waits, and for at least 24 h after
+// it is done; later, the work may run again. While the work is dead, its letter
+// holds the key. A renamed type keeps its keys only if its Aliases name the old
+// kind. Tasks that handoff did not enqueue have no key.
 //
 // The key itself does not leave the process. The task's name is a hash of it,
 // because sequential names slow the service down
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
+//
 // A payload with a method IdempotencyKey() string needs no Key. Key overrides it.
+// The method is called when the task is enqueued, not when it is received.
 func Key(key string) Option {
 	return func(c *call) {
 		if c.key = key; key == "" {

@@ -168,9 +168,10 @@ func Drop(err error) error { return &intent{outcome: Dropped, err: err} }
 // and at most 720 h, the service's limit
 // (https://cloud.google.com/tasks/docs/quotas).
 //
-// Snooze needs [RouterConfig.Client] and a typed task. Without them, or with a
-// longer d, the attempt fails and the reason is logged. A handler can limit its
-// snoozes by [Info].Snoozes.
+// Snooze needs [RouterConfig.Client] and a typed task that handoff enqueued.
+// Without them, or with a longer d, the attempt fails and the reason is logged.
+// The TTL counts from the new due time. A handler can limit its snoozes by
+// [Info].Snoozes.
 func Snooze(d time.Duration) error { return &intent{outcome: Snoozed, wait: max(d, time.Second)} }
 
 // RetryAfter returns an error that fails the attempt and slows the whole queue

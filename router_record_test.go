@@ -229,3 +229,25 @@ func TestWhatIsSaidOfExpiredTasks(t *testing.T) {
 		})
 	}
 }
+
+// The mark of a later attempt outlives a copy for later that an earlier one may
+// have made, which comes up to 30 days later.
+func TestWindowOfALaterAttempt(t *testing.T) {
+	t.Parallel()
+	spy := &windowSpy{windows: make(map[string]time.Duration)}
+	b := newBench(t, func(c *handoff.RouterConfig) {
+		spy.Store, c.Store = c.Store, spy
+		c.Client = new(taskServer).client(t, nil)
+	})
+	runs := 0
+	handoff.Handle(b.Router, func(context.Context, note) error {
+		if runs++; runs == 1 {
+			return errBoom
+		}
+		return nil
+	})
+	for _, status := range []int{500, 200} {
+		assert.Status(t, b.send(t, typed("1", "x")), status)
+	}
+	assert.Equal(t, spy.windows["complete"], 31*24*time.Hour)
+}
