@@ -25,7 +25,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// asCaller is a verifier that takes everybody for one caller.
+// asCaller is a Verifier that returns the same caller for every request.
 type asCaller handoff.Caller
 
 func (c asCaller) Verify(*http.Request) (handoff.Caller, error) { return handoff.Caller(c), nil }

@@ -84,7 +84,7 @@ func newEmulatedClient(t *testing.T, opts []option.ClientOption) *handoff.Client
 	return client
 }
 
-// A service that loses answers after it stored the task, answers too late, and
+// A service that loses responses after it stored the task, responds too late, and
 // fails every third call: each payload runs exactly once, and never is a task
 // created under two identities.
 func TestLostAnswersRunOnce(t *testing.T) {
@@ -135,7 +135,7 @@ func TestLostAnswersRunOnce(t *testing.T) {
 						op, err := upstream.BatchCreateTasks(ctx2, req)
 						switch n % 4 {
 						case 0:
-							return nil, status.Error(codes.Unavailable, "carried out, and the answer lost")
+							return nil, status.Error(codes.Unavailable, "created, and the response lost")
 						case 1:
 							<-ctx.Done() // too late
 						}

@@ -99,7 +99,7 @@ func TestEnqueueRequestRetryConfig(t *testing.T) {
 	assert.Equal(t, config.GetMaxDoublings(), 16)
 }
 
-// Somebody without a fence receives it, so one lost answer must not make two
+// Somebody without a fence receives it, so one lost response must not make two
 // tasks: neither named, where the name tells, nor unnamed, where it is not
 // tried again.
 func TestEnqueueRequestLostAnswer(t *testing.T) {

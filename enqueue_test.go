@@ -331,7 +331,7 @@ func TestEnqueueRefused(t *testing.T) {
 	}
 }
 
-// hang answers when the caller has gone.
+// hang returns when the caller has gone.
 func hang(ctx context.Context, _ int, _ *cloudtaskspb.CreateTaskRequest, _ func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
@@ -412,8 +412,8 @@ func TestEnqueueCancelled(t *testing.T) {
 	assert.ErrorIs(t, err, why)
 }
 
-// A server that cannot be trusted in any way: it loses answers after storing
-// the task, answers late, and fails every third create. Every payload is there
+// A server that cannot be trusted in any way: it loses responses after storing
+// the task, responds late, and fails every third create. Every payload is there
 // in the end, under one ID.
 func TestEnqueueLostLateAndFailing(t *testing.T) {
 	t.Parallel()
@@ -449,7 +449,7 @@ func TestEnqueueLostLateAndFailing(t *testing.T) {
 			assert.Equal(t, ids[i], receipt.ID)
 		}
 		if len(server.taken()) == n {
-			t.Error("no answer was lost, so the test shows nothing")
+			t.Error("no response was lost, so the test proves nothing")
 		}
 	})
 }
@@ -460,7 +460,7 @@ func unreliable(ctx context.Context, n int, _ *cloudtaskspb.CreateTaskRequest, t
 		return nil, status.Error(codes.Unavailable, "every third")
 	case n%7 == 0:
 		_, _ = take()
-		return nil, status.Error(codes.Unavailable, "stored, and the answer lost")
+		return nil, status.Error(codes.Unavailable, "stored, and the response lost")
 	case n%11 == 0:
 		task, err := take()
 		<-ctx.Done() // too late for anybody to hear

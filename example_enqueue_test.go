@@ -14,7 +14,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Invoice is sent once, whoever asks for it and however often.
+// Invoice is sent once, however often it is enqueued.
 type Invoice struct {
 	Number string `json:"number"`
 }

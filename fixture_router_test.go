@@ -113,7 +113,7 @@ func typed(id, text string) task {
 	}}
 }
 
-// foreign is a dispatch of a task that somebody else created.
+// foreign is a dispatch of a task that handoff did not create.
 func foreign(name, text string) task {
 	d := typed(name, text)
 	d.stamp = wire.Stamp{}

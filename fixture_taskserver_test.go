@@ -42,7 +42,7 @@ type taskServer struct {
 	// before another.
 	upstream cloudtaskspb.CloudTasksClient
 
-	// operation answers GetOperation.
+	// operation implements GetOperation.
 	operation func(ctx context.Context, n int, name string) (*longrunningpb.Operation, error)
 
 	dial    func(context.Context) (net.Conn, error)

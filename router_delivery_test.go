@@ -30,7 +30,7 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 		name    string
 		err     error
 		status  int
-		again   int // what a second delivery is answered
+		again   int // status of a second delivery
 		attempt int // which attempt the second delivery is; 0: it does not run
 		letter  handoff.Reason
 	}{

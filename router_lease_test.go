@@ -103,7 +103,7 @@ func TestALeaseTakenByAnotherIsLost(t *testing.T) {
 	})
 }
 
-// stealingStore tells every renewal that the lease is somebody else's.
+// stealingStore reports every lease as lost when it is renewed.
 type stealingStore struct {
 	handoff.Store
 	stolen *bool
@@ -280,7 +280,7 @@ func TestALeaseIsGivenUpWhileRenewalsHang(t *testing.T) {
 	}
 }
 
-// A claim without an answer is given up after 5 s, whatever the lease and
+// A claim without a response is given up after 5 s, whatever the lease and
 // whatever else the keeper waits for.
 func TestAClaimIsGivenUpInTime(t *testing.T) {
 	t.Parallel()
@@ -306,7 +306,7 @@ func TestAClaimIsGivenUpInTime(t *testing.T) {
 	}
 }
 
-// A claim that is answered after it was given up does not run, since nobody
+// A claim that returns after it was given up does not run, since nobody
 // would renew it; and it is released.
 func TestAClaimThatIsAnsweredTooLateDoesNotRun(t *testing.T) {
 	t.Parallel()
@@ -329,7 +329,7 @@ func TestAClaimThatIsAnsweredTooLateDoesNotRun(t *testing.T) {
 	})
 }
 
-// lateStore answers claims after the caller gave up, and has carried them out.
+// lateStore makes claims, but returns only after the caller has given up.
 type lateStore struct {
 	handoff.Store
 	quick bool
@@ -342,7 +342,7 @@ func (s *lateStore) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, 
 	return s.Store.Claim(context.WithoutCancel(ctx), l)
 }
 
-// A claim was carried out, and its answer and the releases after it are lost for
+// A claim was carried out, and its response and the releases after it are lost for
 // a while: no handler ran, so nothing is counted, and a task of one attempt is
 // not buried unrun.
 func TestAClaimWithoutAnAnswerIsReleasedUntilItSucceeds(t *testing.T) {
@@ -378,7 +378,7 @@ func (s *lostClaims) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim,
 	return c, err
 }
 
-// A call that is never answered does not hold a delivery beyond its dispatch
+// A call that never returns does not hold a delivery beyond its dispatch
 // deadline, with its lease or without.
 func TestAMarkThatHangsEndsInTime(t *testing.T) {
 	t.Parallel()

@@ -260,7 +260,7 @@ func TestAClaimWhoseAnswerNeverCameIsTakenBack(t *testing.T) {
 			assert.Equal(t, handoff.InfoFromContext(ctx).Attempt, 1) // the lost claim did not count
 			return nil
 		})
-		lost := &answerLost{Store: b.store.Store}
+		lost := &responseLost{Store: b.store.Store}
 		inner := b.store.Store
 		b.store.Store = lost
 		assert.Status(t, b.send(t, typed("1", "x")), 503)
@@ -270,10 +270,10 @@ func TestAClaimWhoseAnswerNeverCameIsTakenBack(t *testing.T) {
 	})
 }
 
-// answerLost claims, and then loses the answer.
-type answerLost struct{ handoff.Store }
+// responseLost claims, and then loses the response.
+type responseLost struct{ handoff.Store }
 
-func (s *answerLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
+func (s *responseLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	if _, err := s.Store.Claim(ctx, l); err != nil {
 		return handoff.Claim{}, err
 	}

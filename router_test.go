@@ -98,7 +98,7 @@ func TestOutcomesAreClosed(t *testing.T) {
 		seen[name] = true
 		switch s := o.Status(); {
 		case s < 200, s >= 300 && s < 400, s > 599:
-			t.Errorf("%s is answered %d", o, s)
+			t.Errorf("the status of %s is %d", o, s)
 		case o.Final() != (s < 300):
 			t.Errorf("%s: final %v, status %d", o, o.Final(), s)
 		}

@@ -260,7 +260,7 @@ func distance(err error) int {
 	}
 	switch reasonOf(err) {
 	case ReasonNoToken, ReasonSignatureRemoved, ReasonSignatureKept, ReasonNotAppEngine:
-		return 0 // what it looks for is not there
+		return 0 // there is no token of the kind that the Verifier accepts
 	}
 	return 1
 }
@@ -275,20 +275,20 @@ const (
 	ReasonSignatureRemoved Reason = oidc.SignatureRemoved // the platform checked and removed it: see DangerouslyTrustPlatform
 	ReasonSignatureKept    Reason = oidc.SignatureKept    // DangerouslyTrustPlatform found a signature
 	ReasonIssuer           Reason = oidc.Issuer           // not issued by Google
-	ReasonAudience         Reason = oidc.Audience         // not for us
+	ReasonAudience         Reason = oidc.Audience         // its audience is not listed
 	ReasonTokenExpired     Reason = oidc.Expired          // the token, not the task
 	ReasonNotYetValid      Reason = oidc.NotYetValid      // issued in the future
 	ReasonLifetime         Reason = oidc.Lifetime         // lives too long
 	ReasonEmail            Reason = oidc.Email            // no verified email
 	ReasonKey              Reason = oidc.Key              // signed by a key that is not published
-	ReasonSignature        Reason = oidc.Signature        // the signature is not good
-	ReasonCaller           Reason = oidc.Caller           // a good token of a service account that is not listed
+	ReasonSignature        Reason = oidc.Signature        // the signature is not valid
+	ReasonCaller           Reason = oidc.Caller           // a valid token of a service account that is not listed
 	ReasonKeysUnavailable  Reason = oidc.KeysUnavailable  // the keys cannot be fetched
 	ReasonNotAppEngine     Reason = "not-app-engine"      // no X-AppEngine headers
-	ReasonRejected         Reason = "rejected"            // a Verifier of somebody else said no
+	ReasonRejected         Reason = "rejected"            // a Verifier of another package returned an error
 )
 
-// rejection is why a Verifier of this package said no.
+// rejection is the error of a Verifier of this package.
 type rejection struct {
 	reason Reason
 	kind   error // ErrUnauthenticated, ErrForbidden or ErrUnavailable
@@ -312,7 +312,7 @@ func reject(err error) error {
 	return &rejection{reason, kind, err}
 }
 
-// reasonOf returns why a Verifier said no, in a word.
+// reasonOf returns the Reason of a Verifier's error.
 func reasonOf(err error) Reason {
 	if e, ok := errors.AsType[*rejection](err); ok {
 		return e.reason

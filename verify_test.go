@@ -314,7 +314,7 @@ func TestAppEngine(t *testing.T) {
 	}
 }
 
-// says is a Verifier of somebody else.
+// says is a Verifier of another package.
 type says struct{ err error }
 
 func (v says) Verify(*http.Request) (handoff.Caller, error) {
