@@ -17,37 +17,36 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// What one call may carry: the service's limit of tasks
-// (docs/cloud-tasks.md#3.5), and bytes well under the 4 MiB that a gRPC server
-// takes by default.
+// Limits of one call: the service's max number of tasks (docs/cloud-tasks.md#3.5),
+// and a size well under the 4 MiB that a gRPC server accepts by default.
 const (
 	BatchTasks = 100
 	BatchBytes = 3 << 20
 )
 
-// unbatchedCalls is how many creates a batch has in flight where the server has
-// no batch call.
+// unbatchedCalls is how many creates of a batch are in flight at a time if the
+// server does not support batch calls.
 const unbatchedCalls = 8
 
 // Item is one task of a batch.
 type Item struct {
 	Req *cloudtaskspb.CreateTaskRequest
-	ID  string // the handoff ID that the task is stamped with
+	ID  string // handoff ID in the task's stamp
 
 	// The result.
 	Created Created
 	Err     error
 
-	mayExist bool // an earlier try may have created it
+	mayExist bool // an earlier call may have created the task
 }
 
 func (it *Item) fail(err error) {
 	it.Err, it.mayExist = err, it.mayExist || ambiguous(err)
 }
 
-// Batch creates the tasks of one queue together and gives each its result:
-// at most [BatchTasks] of at most [BatchBytes], each named, or with a receiver
-// that recognises a second copy.
+// Batch creates tasks in one queue and sets the result of each item. There may be at
+// most [BatchTasks] items of at most [BatchBytes] in all. Creates are retried, so
+// each task must have a name, or a receiver that recognises a second copy.
 func (c *Creator) Batch(ctx context.Context, parent string, items []*Item) {
 	if ctx.Err() != nil {
 		for _, it := range items {
@@ -58,8 +57,8 @@ func (c *Creator) Batch(ctx context.Context, parent string, items []*Item) {
 	c.oneByOne(ctx, c.together(ctx, parent, items))
 }
 
-// together creates items by batch calls. It returns the items that must be
-// created one by one instead.
+// together creates items with batch calls. It returns the items that must be created
+// with single calls instead.
 func (c *Creator) together(ctx context.Context, parent string, items []*Item) []*Item {
 	t := startTries(ctx)
 	defer func() {
@@ -75,13 +74,13 @@ func (c *Creator) together(ctx context.Context, parent string, items []*Item) []
 		err := c.call(ctx, &t, parent, request, left)
 		switch code := status.Code(err); {
 		case err == nil:
-			// What is left is another set of tasks, so another request.
+			// The rest is a different set of tasks, so it needs a new request ID.
 			left, request = retryables(left), rpc.RequestID()
 		case code == codes.Unimplemented:
 			c.withoutBatch()
 			return left
 		case code == codes.InvalidArgument && len(left) > 1:
-			// One task that the service refuses must not take the others with it.
+			// The service refuses the whole call for one bad task, so try each alone.
 			return left
 		default:
 			for _, it := range left {
@@ -104,7 +103,7 @@ func (c *Creator) withoutBatch() {
 	}
 }
 
-// retryables returns the items that are worth another try.
+// retryables returns the items whose errors may be passing.
 func retryables(items []*Item) []*Item {
 	var left []*Item
 	for _, it := range items {
@@ -115,7 +114,7 @@ func retryables(items []*Item) []*Item {
 	return left
 }
 
-// oneByOne creates items by single calls.
+// oneByOne creates items with single calls.
 func (c *Creator) oneByOne(ctx context.Context, items []*Item) {
 	next := make(chan *Item)
 	var workers sync.WaitGroup
@@ -133,8 +132,8 @@ func (c *Creator) oneByOne(ctx context.Context, items []*Item) {
 	workers.Wait()
 }
 
-// call makes one batch call and follows its operation to the end. With an
-// error nothing is known of any item; else each item has its result.
+// call makes one batch call and waits for its operation. If it returns an error, the
+// result of every item is unknown; otherwise each item has its result.
 func (c *Creator) call(ctx context.Context, t *tries, parent, request string, items []*Item) error {
 	req := &cloudtaskspb.BatchCreateTasksRequest{
 		Parent:    parent,
@@ -163,10 +162,10 @@ func (c *Creator) call(ctx context.Context, t *tries, parent, request string, it
 	return nil
 }
 
-// assign gives each item its result. Tasks are recognised by their handoff ID,
-// because their order is not documented (docs/cloud-tasks.md#3.5); failures
-// are told by index. A failure of the whole operation is that of every item
-// without a result of its own.
+// assign sets the result of each item. It matches created tasks by handoff ID,
+// because their order is not documented (docs/cloud-tasks.md#3.5), and failures by
+// index. If the whole operation failed, each item without a result gets that
+// failure.
 func assign(items []*Item, resp *cloudtaskspb.BatchCreateTasksResponse, meta *cloudtaskspb.BatchCreateTasksMetadata, failure error) {
 	names := make(map[string]string, len(items)) // by handoff ID
 	for _, task := range resp.GetTasks() {
@@ -199,8 +198,8 @@ func (c *Creator) start(ctx context.Context, t *tries, req *cloudtaskspb.BatchCr
 	return c.Client.BatchCreateTasks(ctx, req)
 }
 
-// follow waits for the operation. The client's own Wait begins by polling once
-// a second, too slow for a hundred tasks.
+// follow waits for the operation. The client's own Wait polls once a second at
+// first, which is too slow for a hundred tasks.
 func (c *Creator) follow(ctx context.Context, t *tries, op *cloudtasks.BatchCreateTasksOperation) (*cloudtaskspb.BatchCreateTasksResponse, error) {
 	backoff := gax.Backoff{Initial: 20 * time.Millisecond, Max: 5 * time.Second, Multiplier: 2}
 	for {

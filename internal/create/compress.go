@@ -7,18 +7,18 @@ import (
 )
 
 var gzipWriters = sync.Pool{New: func() any {
-	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a valid level: cannot fail
+	w, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // cannot fail: the level is valid
 	return w
 }}
 
-// Compress returns body compressed by gzip, or false if that would not make
-// it smaller.
+// Compress returns body compressed with gzip, or false if the result would not be
+// smaller.
 func Compress(body []byte) ([]byte, bool) {
 	w := gzipWriters.Get().(*gzip.Writer)
 	defer gzipWriters.Put(w)
 	out := bytes.NewBuffer(make([]byte, 0, len(body)/2))
 	w.Reset(out)
-	_, _ = w.Write(body) // a bytes.Buffer takes everything
+	_, _ = w.Write(body) // writes to a bytes.Buffer do not fail
 	_ = w.Close()
 	return out.Bytes(), out.Len() < len(body)
 }

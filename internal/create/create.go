@@ -1,6 +1,6 @@
-// Package create creates tasks at the service, one at a time or by the hundred,
-// and retries where that is safe. It also knows the service's limits, so that a
-// task over one of them is refused before the call.
+// Package create creates tasks at the service, one at a time or in batches, and
+// retries where that is safe. It also checks the service's limits, so that a task
+// beyond one is refused before the call.
 package create
 
 import (
@@ -31,18 +31,20 @@ var (
 	// does not exist.
 	ErrNotSent = errors.New("the task was not sent")
 
-	// errNoConnection is wrapped by the error of one call, see TellUnsent.
+	// errNoConnection is wrapped by the error of a call that had no connection,
+	// see TellUnsent.
 	errNoConnection = errors.New("no connection")
 )
 
-// RetryFor is how long a create is retried if its context has no deadline.
+// RetryFor is how long a create is retried if its context has no deadline: one
+// minute.
 const RetryFor = time.Minute
 
 // Creator creates tasks through one client. It is safe for concurrent use.
 type Creator struct {
 	Client *cloudtasks.Client
 
-	// WithoutBatch is called once, when the server turns out not to know
+	// WithoutBatch is called once, when the server turns out not to support
 	// BatchCreateTasks.
 	WithoutBatch func()
 
@@ -52,12 +54,12 @@ type Creator struct {
 // Created is a task that exists.
 type Created struct {
 	Name      string
-	Duplicate bool // a task of this name existed before the first try
+	Duplicate bool // a task with this name existed before the first call
 }
 
-// Task creates one task. With retry set, it tries until the task exists, the
-// service refuses it, or ctx ends. That is safe only for a task that is named,
-// or whose receiver recognises a second copy.
+// Task creates one task. If retry is true, it retries until the task exists, the
+// service refuses it, or ctx ends. That is safe only for a task that has a name, or
+// whose receiver recognises a second copy.
 //
 // An error that wraps neither [ErrUnknown] nor [ErrNotSent] means that the
 // service refused the task.
@@ -68,7 +70,8 @@ func (c *Creator) Task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest,
 	return c.task(ctx, req, retry, false)
 }
 
-// task is Task. mayExist says that an earlier try may have created the task.
+// task is like Task. mayExist reports whether an earlier call may have created the
+// task.
 func (c *Creator) task(ctx context.Context, req *cloudtaskspb.CreateTaskRequest, retry, mayExist bool) (Created, error) {
 	t := startTries(ctx)
 	for {
@@ -98,15 +101,15 @@ func (c *Creator) try(ctx context.Context, t *tries, req *cloudtaskspb.CreateTas
 	return task, err
 }
 
-// TellUnsent is an option of the client. A refused connection and a lost
-// response have the same code; with this option the error of a call that never
-// had a connection is told from that of a call that had one.
+// TellUnsent returns a client option that lets [Creator] tell a request that was
+// never sent from a lost response. Both have the same status code. With this option,
+// the error of a call that never had a connection wraps errNoConnection.
 func TellUnsent() option.ClientOption {
 	return option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(tellUnsent))
 }
 
 func tellUnsent(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	var server peer.Peer // is set when the call is given to a connection
+	var server peer.Peer // set when the call gets a connection
 	err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Peer(&server))...)
 	if err != nil && server.Addr == nil && ambiguous(err) {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
@@ -114,12 +117,12 @@ func tellUnsent(ctx context.Context, method string, req, reply any, conn *grpc.C
 	return err
 }
 
-// retryable codes are those of passing troubles.
+// retryable reports whether code is that of a passing failure.
 func retryable(code codes.Code) bool {
 	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.ResourceExhausted
 }
 
-// ambiguous reports whether err leaves open that the server acted.
+// ambiguous reports whether the server may have executed a call that returned err.
 func ambiguous(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.DataLoss:
@@ -128,9 +131,9 @@ func ambiguous(err error) bool {
 	return false
 }
 
-// tries paces the tries of one create.
+// tries paces the calls of one create.
 type tries struct {
-	end     time.Time // when there are no more
+	end     time.Time // no call begins after it
 	count   int
 	backoff gax.Backoff
 }
@@ -151,13 +154,13 @@ func (t *tries) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return rpc.WithTimeout(ctx)
 }
 
-// wait pauses before the next try. It reports whether there is time for one.
+// wait waits before the next call. It reports whether there is time for one.
 func (t *tries) wait(ctx context.Context) bool {
 	pause := t.backoff.Pause()
 	return time.Until(t.end) > pause && gax.Sleep(ctx, pause) == nil
 }
 
-// explain wraps the error of the last try.
+// explain wraps the error of the last call.
 func (t *tries) explain(ctx context.Context, err error, mayExist bool) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("%w (last error: %w)", cause, err)
@@ -174,8 +177,8 @@ func (t *tries) explain(ctx context.Context, err error, mayExist bool) error {
 	return fmt.Errorf("%w%s", err, hint(status.Code(err)))
 }
 
-// hint says what a refusal most likely means, where the service's own text
-// does not (docs/cloud-tasks.md#12.2).
+// hint returns the most likely reason for a refusal that the service's own message
+// does not explain (docs/cloud-tasks.md#12.2).
 func hint(code codes.Code) string {
 	switch code {
 	case codes.NotFound:

@@ -24,9 +24,9 @@ import (
 // Limits of the service.
 const (
 	MaxTask     = 1_048_569       // bytes of the stored task (docs/cloud-tasks.md#8.6)
-	MaxHeaders  = 80 << 10        // bytes of all names and values; they must be fewer (docs/cloud-tasks.md#4)
-	MaxURL      = 2083            // characters, encoded (docs/cloud-tasks.md#4)
-	MaxAhead    = 720 * time.Hour // of the schedule time (docs/cloud-tasks.md#8.4)
+	MaxHeaders  = 80 << 10        // bytes of all names and values; a task must have fewer (docs/cloud-tasks.md#4)
+	MaxURL      = 2083            // characters after encoding (docs/cloud-tasks.md#4)
+	MaxAhead    = 720 * time.Hour // max time from now to the schedule time (docs/cloud-tasks.md#8.4)
 	MinDeadline = 15 * time.Second
 	MaxDeadline = 30 * time.Minute // HTTP targets (docs/cloud-tasks.md#8.5)
 
@@ -72,16 +72,15 @@ func Deadline(d time.Duration, appEngine bool) error {
 	return nil
 }
 
-// URL checks the absolute URL of an HTTP target and returns it encoded and
-// parsed. Its error names the host alone: path, query and credentials may be
-// secret.
+// URL checks the absolute URL of an HTTP target and returns it encoded and parsed.
+// Its errors quote only scheme and host, because the rest may be secret.
 func URL(raw string) (*url.URL, error) {
 	scheme, _, ok := strings.Cut(raw, "://")
 	if scheme = strings.ToLower(scheme); !ok || scheme != "http" && scheme != "https" {
 		return nil, fmt.Errorf("URL%s must begin with http:// or https://", ofHost(raw))
 	}
 	if _, err := url.Parse(raw); errors.As(err, new(url.EscapeError)) {
-		// Parse would encode the percent sign, which may not be what was meant.
+		// Parse would encode the percent sign, which may not be what the caller meant.
 		return nil, fmt.Errorf("URL%s holds an invalid escape; a percent sign is %%25", ofHost(raw))
 	}
 	u, err := target.Parse(raw)
@@ -99,8 +98,8 @@ func URL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// ofHost names the scheme and host of a URL that may not parse, and nothing
-// that may be secret.
+// ofHost returns " of host" with the scheme and host of a URL that may not parse, and
+// nothing that may be secret.
 func ofHost(raw string) string {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
@@ -111,15 +110,15 @@ func ofHost(raw string) string {
 	rest, _, _ = strings.Cut(rest, "#")
 	rest = rest[strings.LastIndex(rest, "@")+1:]
 	if !authority.MatchString(rest) {
-		return "" // this may be part of a password
+		return "" // rest may hold part of a password
 	}
 	return fmt.Sprintf(" of host %.100q", scheme+"://"+rest)
 }
 
 var authority = regexp.MustCompile(`^[\w.-]*(:\d*)?$|^\[[0-9a-fA-F:.]+\](:\d*)?$`)
 
-// reasonWithoutURL is what [url.Parse] has against a URL, without what it
-// quotes from it.
+// reasonWithoutURL returns the reason in an error of [url.Parse], without the parts
+// of the URL that the error quotes.
 func reasonWithoutURL(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
@@ -131,8 +130,8 @@ func reasonWithoutURL(err error) string {
 	return strings.TrimSpace(reason)
 }
 
-// RelativeURI checks the URI of an App Engine target. Its error names the path
-// alone: the query may be secret.
+// RelativeURI checks the URI of an App Engine target. Its errors quote only the path,
+// because the query may be secret.
 func RelativeURI(uri string) error {
 	path, _, _ := strings.Cut(uri, "?")
 	switch {
@@ -149,8 +148,8 @@ func RelativeURI(uri string) error {
 	return nil
 }
 
-// Header checks a task header and returns its name as the service documents
-// names. The value stays out of the error: it may be a credential.
+// Header checks a task header and returns its name in canonical form. Its errors do
+// not quote the value, which may be a credential.
 func Header(name, value string) (string, error) {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
@@ -165,7 +164,7 @@ func Header(name, value string) (string, error) {
 	return textproto.CanonicalMIMEHeaderKey(name), nil
 }
 
-// Parts returns the headers and the body of a task of either kind.
+// Parts returns the headers and the body of an HTTP or App Engine task.
 func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {
 	if r := t.GetHttpRequest(); r != nil {
 		return r.GetHeaders(), r.GetBody()
@@ -173,8 +172,8 @@ func Parts(t *cloudtaskspb.Task) (map[string]string, []byte) {
 	return t.GetAppEngineHttpRequest().GetHeaders(), t.GetAppEngineHttpRequest().GetBody()
 }
 
-// Size checks the size of a task: its headers, and the whole as the service
-// stores it.
+// Size checks the size of a task's headers, and that of the whole task as the
+// service stores it.
 func Size(req *cloudtaskspb.CreateTaskRequest) error {
 	header, body := Parts(req.GetTask())
 	headers := 0
@@ -184,8 +183,8 @@ func Size(req *cloudtaskspb.CreateTaskRequest) error {
 	if headers >= MaxHeaders {
 		return fmt.Errorf("headers are %d bytes; they must be under %d", headers, MaxHeaders)
 	}
-	// Only tasks near the limit are worth the exact count: without their body
-	// they are below the limit of headers and 16 KiB of URL, names and times.
+	// Everything but the body takes less than the limit of the headers and 16 KiB
+	// for URL, names and times. Only a task near the limit needs the exact count.
 	if len(body) <= MaxTask-MaxHeaders-16<<10 {
 		return nil
 	}
@@ -195,9 +194,10 @@ func Size(req *cloudtaskspb.CreateTaskRequest) error {
 	return nil
 }
 
-// StoredSize is the size of a task as the service counts it: with all that it
-// adds before it stores the task (docs/cloud-tasks.md#8.6). Where the service's
-// choice is not known yet (times, a generated name), it counts the longest form.
+// StoredSize returns the size of a task in bytes as the service counts it, including
+// what the service adds before it stores the task (docs/cloud-tasks.md#8.6). For
+// values that the service has yet to choose, such as times and a generated name, it
+// counts the longest form.
 func StoredSize(parent string, t *cloudtaskspb.Task) int {
 	stored := proto.CloneOf(t)
 	if stored.Name == "" {
@@ -241,8 +241,8 @@ func with(headers map[string]string, name, value string) map[string]string {
 	return headers
 }
 
-// host is how the service stores App Engine routing: one string, with a
-// region code of two letters in it (docs/cloud-tasks.md#8.6).
+// host returns App Engine routing as the service stores it: one host name, which
+// holds a region code of two letters (docs/cloud-tasks.md#8.6).
 func host(parent string, r *cloudtaskspb.AppEngineRouting) string {
 	project, _, _ := strings.Cut(strings.TrimPrefix(parent, "projects/"), "/")
 	h := project + ".uc.r.appspot.com"

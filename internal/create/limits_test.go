@@ -7,8 +7,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/create"
 )
 
-// Whatever is wrong with a URL, the error does not repeat what may be secret
-// in it.
+// The error for a URL never quotes parts that may be secret.
 func TestURLErrorsKeepSecrets(t *testing.T) {
 	t.Parallel()
 	for raw, says := range map[string]string{

@@ -1,5 +1,5 @@
-// Package endtoend_test sends real tasks all the way: the real client,
-// the emulator, signed dispatches over HTTP, the router on echo, and Redis.
+// Package endtoend_test sends tasks through all parts: the real client, the emulator,
+// signed dispatches over HTTP, the router on echo, and Redis.
 package endtoend_test
 
 import (
@@ -36,7 +36,8 @@ func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
 const account = "tasks@p.iam.gserviceaccount.com"
 
-// order is the payload; its policy makes retries quick, since time is real.
+// order is the payload. Its policy retries quickly, because these tests run in real
+// time.
 type order struct {
 	Number int `json:"number"`
 }
@@ -46,7 +47,7 @@ func (order) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "orders", Retry: handoff.Retry{MaxAttempts: 4, MinBackoff: 50 * time.Millisecond}}
 }
 
-// fixture is one running set-up.
+// fixture is one running setup.
 type fixture struct {
 	tasks   *emulator.Server
 	client  *handoff.Client
@@ -57,7 +58,7 @@ type fixture struct {
 	seen []dispatch
 }
 
-// dispatch is what the worker was sent and what it answered.
+// dispatch is one request to the worker and the status of its response.
 type dispatch struct {
 	at     time.Time
 	header http.Header
@@ -69,8 +70,8 @@ type stores struct {
 	letters handoff.DeadLetterStore
 }
 
-// everyStore runs test on each store: in memory, on miniredis, and on a real
-// redis-server where there is one.
+// everyStore runs test with each store: in memory, on miniredis, and on a real
+// redis-server if one is installed.
 func everyStore(t *testing.T, test func(t *testing.T, open func(t *testing.T) stores)) {
 	t.Helper()
 	onRedis := func(addr string) func(t *testing.T) stores {
@@ -150,7 +151,7 @@ func (f *fixture) raw(t *testing.T) *cloudtasks.Client {
 	return client
 }
 
-// record notes what crosses, outside the pipeline.
+// record is an echo middleware that records every request and its status.
 func (f *fixture) record(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		d := dispatch{at: time.Now(), header: c.Request().Header.Clone()}
@@ -163,8 +164,8 @@ func (f *fixture) record(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// settle waits until Cloud Tasks has nothing left and returns what it was
-// answered, in order.
+// settle waits until no task is left and returns the statuses of all responses, in
+// order.
 func (f *fixture) settle(t *testing.T) []int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -203,8 +204,8 @@ func TestSuccessDeletesTheTask(t *testing.T) {
 	})
 }
 
-// TestAnErrorRetriesWithBackoffAndHeaders: 50 ms, 100 ms, 200 ms
-// (docs/cloud-tasks.md#7.2), and the headers of docs/cloud-tasks.md#9.4.
+// TestAnErrorRetriesWithBackoffAndHeaders: retries come after 50, 100 and 200 ms
+// (docs/cloud-tasks.md#7.2), with the headers of docs/cloud-tasks.md#9.4.
 func TestAnErrorRetriesWithBackoffAndHeaders(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
@@ -267,8 +268,8 @@ func TestAPanicRetries(t *testing.T) {
 	})
 }
 
-// TestTwoDeliveriesOfOneTask: RunTask dispatches beside a running attempt
-// (docs/cloud-tasks.md#3.3), and the handler runs once.
+// TestTwoDeliveriesOfOneTask: RunTask dispatches a task whose attempt is still running
+// (docs/cloud-tasks.md#3.3), and the handler runs only once.
 func TestTwoDeliveriesOfOneTask(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
@@ -295,8 +296,8 @@ func TestTwoDeliveriesOfOneTask(t *testing.T) {
 	})
 }
 
-// TestADeliveryAfterCompletion: the worker's answer was lost on the way, so
-// Cloud Tasks sends the task again.
+// TestADeliveryAfterCompletion: the worker's response is lost, so Cloud Tasks
+// dispatches the task again.
 func TestADeliveryAfterCompletion(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
@@ -354,7 +355,7 @@ type mistyped struct {
 func (mistyped) Kind() string           { return "order" }
 func (mistyped) Policy() handoff.Policy { return order{}.Policy() }
 
-// TestSnoozeRunsLaterAsTheSameWork crosses twice: the copy keeps the ID.
+// TestSnoozeRunsLaterAsTheSameWork: a snooze makes a second task, with the same ID.
 func TestSnoozeRunsLaterAsTheSameWork(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
@@ -413,7 +414,7 @@ func TestRedriveRunsADeadLetterAgainOnce(t *testing.T) {
 	})
 }
 
-// TestADayInABubble runs the full way in virtual time: a task 24 h ahead that
+// TestADayInABubble runs all parts in virtual time, with a task that is due in 24 h,
 // fails three times and then succeeds.
 func TestADayInABubble(t *testing.T) {
 	t.Parallel()

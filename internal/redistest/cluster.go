@@ -14,7 +14,7 @@ const slots = 16384
 // Nodes are the servers of a Redis Cluster.
 type Nodes []*Server
 
-// Addrs are the seeds for a cluster client.
+// Addrs returns the seed addresses for a cluster client.
 func (n Nodes) Addrs() []string {
 	addrs := make([]string, len(n))
 	for i, s := range n {
@@ -23,16 +23,16 @@ func (n Nodes) Addrs() []string {
 	return addrs
 }
 
-// Cluster runs a Redis Cluster of masters that share the slots evenly, and returns
-// when every node reports it healthy, which takes a few seconds: Redis itself waits
-// two before a master takes writes. Redis wants at least three masters, so that a
-// majority is left when one is gone.
+// Cluster runs a Redis Cluster of masters that share the slots evenly. It returns
+// when every node reports the cluster as healthy. That takes a few seconds, because
+// Redis waits two before a master accepts writes. Use at least three masters, so that
+// a majority is left when one is down.
 func Cluster(t testing.TB, masters int, args ...string) Nodes {
 	t.Helper()
 	nodes := make(Nodes, masters)
 	busPorts := make([]string, masters)
 	for i := range nodes {
-		// By default the bus listens at port + 10000, which may not exist or not be free.
+		// The default, port + 10000, may not exist or not be free.
 		busPorts[i] = freePort(t)
 		nodes[i] = Run(t, append([]string{
 			"--cluster-enabled", "yes", "--cluster-port", busPorts[i], "--cluster-node-timeout", "2000",
@@ -53,12 +53,12 @@ func Cluster(t testing.TB, masters int, args ...string) Nodes {
 	return nodes
 }
 
-// join gives node i its slots and makes it known to the first node, from where the
-// gossip spreads.
+// join assigns node i its slots and introduces it to the first node. Gossip does the
+// rest.
 func join(ctx context.Context, s *Server, i int, nodes Nodes, busPorts []string) error {
 	client := connect(s.Addr())
 	defer client.Close()
-	// Epochs must differ between masters. Set here, they need no vote.
+	// Epochs must differ between masters. Setting them here avoids a vote.
 	if err := client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
 		return fmt.Errorf("redistest: set the epoch of node %d: %w", i, err)
 	}
@@ -69,7 +69,7 @@ func join(ctx context.Context, s *Server, i int, nodes Nodes, busPorts []string)
 	if i == 0 {
 		return nil
 	}
-	// The client's ClusterMeet cannot say the port of the bus.
+	// The client's ClusterMeet has no argument for the port of the bus.
 	if err := client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", nodes[0].port, busPorts[0]).Err(); err != nil {
 		return fmt.Errorf("redistest: introduce node %d to the first: %w", i, err)
 	}

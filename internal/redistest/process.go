@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// process is a running redis-server and the watchdog that ends it should the test
-// process die without running its cleanups, as it does on a test timeout.
+// process is a running redis-server and its watchdog. The watchdog ends the server if
+// the test process dies without running its cleanups, as after a test timeout.
 type process struct {
 	server, watchdog *exec.Cmd
-	lifeline         io.Closer     // the watchdog's stdin: ends when we do
+	lifeline         io.Closer     // the watchdog's stdin, which closes when the test process dies
 	exited           chan struct{} // closed when the server has ended and been reaped
 }
 
@@ -30,7 +30,7 @@ func startProcess(logPath, bin string, args ...string) (*process, error) {
 		return nil, fmt.Errorf("redistest: start redis-server: %w", err)
 	}
 	go func() {
-		_ = p.server.Wait() // how it ended is in its log
+		_ = p.server.Wait() // the log says how it ended
 		close(p.exited)
 	}()
 
@@ -46,11 +46,11 @@ func startProcess(logPath, bin string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// kill ends both. The watchdog goes first: once the server is reaped, its process ID
-// may belong to somebody else.
+// kill ends both. The watchdog goes first, because once the server is reaped, another
+// process may get its ID.
 func (p *process) kill() {
 	_ = p.watchdog.Process.Kill()
 	_ = p.watchdog.Wait()       // closes the lifeline too
-	_ = p.server.Process.Kill() // fails only when it has ended by itself
+	_ = p.server.Process.Kill() // fails only if it has already ended
 	<-p.exited
 }

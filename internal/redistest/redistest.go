@@ -1,10 +1,10 @@
-// Package redistest runs real redis-server processes for tests: a single one, one
-// that is killed and comes back, a Sentinel, or a Redis Cluster. Each listens on a free
-// loopback port, keeps its files in the test's own folder and is gone when the test
-// ends.
+// Package redistest runs real redis-server processes for tests: a single server,
+// which a test can kill and restart, a Sentinel, or a Redis Cluster. Each listens on a
+// free loopback port, keeps its files in a temporary directory, and is ended with the
+// test.
 //
-// Where redis-server is not installed the test is skipped; with
-// HANDOFF_REQUIRE_REDIS=1, which CI sets, it fails.
+// If redis-server is not installed, the test is skipped. With HANDOFF_REQUIRE_REDIS=1,
+// which CI sets, it fails instead.
 package redistest
 
 import (
@@ -26,24 +26,27 @@ import (
 )
 
 const (
-	// readyDeadline is generous: a loaded machine, -race, an append-only file to load.
+	// readyDeadline allows for a loaded machine, -race, and loading an append-only
+	// file.
 	readyDeadline = 20 * time.Second
-	// portAttempts: a port that was free can be taken before the server binds it.
+	// portAttempts is how many ports to try: another process may take a free port
+	// before the server binds it.
 	portAttempts = 5
 )
 
-// Start runs a redis-server until the end of the test and returns its address.
-// The args are the server's own, in command-line form:
+// Start runs a redis-server until the end of the test and returns its host:port. The
+// args are arguments of the redis-server command:
 //
 //	addr := redistest.Start(t, "--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru")
 //
-// Without args nothing is written to disk.
+// Without args, the server writes no data to disk.
 func Start(t testing.TB, args ...string) (addr string) {
 	t.Helper()
 	return Run(t, args...).Addr()
 }
 
-// Server is one redis-server of a test. Its methods are for the test's goroutine.
+// Server is one redis-server of a test. Call its methods only in the goroutine of the
+// test.
 type Server struct {
 	t      testing.TB
 	bin    string
@@ -55,7 +58,7 @@ type Server struct {
 	process *process // nil while the server is down
 }
 
-// Run is [Start] for tests that also take the server down.
+// Run is like [Start], for tests that also kill the server.
 func Run(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, bin: binary(t), dir: t.TempDir(), args: args}
@@ -79,10 +82,10 @@ func (s *Server) run() {
 	}
 }
 
-// Addr is the server's host:port. It stays the same over [Server.Restart].
+// Addr returns the server's host:port. [Server.Restart] does not change it.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
 
-// Kill ends the server at once (SIGKILL): connections break, and what was not yet
+// Kill ends the server at once (SIGKILL). Connections break, and data that was not yet
 // on disk is lost.
 func (s *Server) Kill() {
 	s.t.Helper()
@@ -92,8 +95,8 @@ func (s *Server) Kill() {
 	s.stop()
 }
 
-// Restart brings a killed server back at the same address. It has its data again
-// when it was started with "--appendonly", "yes".
+// Restart starts a killed server again at the same address. Its data is kept only if
+// it was started with "--appendonly", "yes".
 func (s *Server) Restart() {
 	s.t.Helper()
 	if s.process != nil {
@@ -113,10 +116,10 @@ func (s *Server) stop() {
 
 var errPortTaken = errors.New("redistest: the port was taken before redis-server had bound it")
 
-// start runs the server on s.port and returns when it answers.
+// start runs the server on s.port and returns when it responds.
 func (s *Server) start() error {
 	log := filepath.Join(s.dir, "log")
-	// No snapshots and no rewrites: both fork a child, which would outlive a killed parent.
+	// No snapshots and no rewrites: both fork a child, which would outlive a killed server.
 	args := []string{"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--auto-aof-rewrite-percentage", "0"}
 	if s.config != "" {
 		args = slices.Insert(args, 0, s.config)
@@ -129,7 +132,7 @@ func (s *Server) start() error {
 	defer cancel()
 	client := connect(s.Addr())
 	defer client.Close()
-	for !answers(ctx, client, p.server.Process.Pid) {
+	for !responds(ctx, client, p.server.Process.Pid) {
 		select {
 		case <-p.exited:
 			p.kill()
@@ -149,10 +152,10 @@ func (s *Server) start() error {
 	return nil
 }
 
-// answers reports whether the server is up and is the one we started: while ours
-// fails to bind a port, whoever has it may well be a Redis.
-func answers(ctx context.Context, client *redis.Client, pid int) bool {
-	// The client logs every refused connection.
+// responds reports whether the server with this process ID responds. If it could not
+// bind its port, another Redis may be responding there.
+func responds(ctx context.Context, client *redis.Client, pid int) bool {
+	// Dial first, because the client logs every refused connection.
 	probe, err := net.Dial("tcp", client.Options().Addr)
 	if err != nil {
 		return false
@@ -166,7 +169,7 @@ func connect(addr string) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr:       addr,
 		MaxRetries: -1, // the callers poll
-		// A handshake that only Redis Enterprise answers.
+		// Only Redis Enterprise supports this handshake.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }

@@ -30,7 +30,7 @@ func client(t *testing.T, addr string) *redis.Client {
 func TestServersAreApart(t *testing.T) {
 	t.Parallel()
 	addrs := make([]string, 4)
-	addrs[3] = redistest.Start(t) // here, where it can skip the test
+	addrs[3] = redistest.Start(t) // not in a goroutine, because it may skip the test
 	var starting sync.WaitGroup
 	for i := range 3 {
 		starting.Go(func() { addrs[i] = redistest.Start(t) })
@@ -101,7 +101,8 @@ func TestClusterTakesWritesInEverySlot(t *testing.T) {
 	assert.Equal(t, total, 200)
 }
 
-// outcome is a testing.TB that keeps how the test ended; a failure becomes a skip.
+// outcome is a testing.TB that records how the test ended. A failure ends it as a
+// skip does.
 type outcome struct {
 	testing.TB
 	said string
@@ -134,14 +135,14 @@ func TestWithoutRedis(t *testing.T) {
 			redistest.Start(o)
 		})
 		if !strings.Contains(o.said, tc.want) {
-			t.Errorf("%s: got %q, want it to say %q", name, o.said, tc.want)
+			t.Errorf("%s: got %q, want %q in it", name, o.said, tc.want)
 		}
 	}
 }
 
 func TestBadArgsShowTheServersWords(t *testing.T) {
 	t.Parallel()
-	redistest.Start(t) // skips the test where there is no redis-server
+	redistest.Start(t) // skips the test if redis-server is not installed
 	o := &outcome{}
 	t.Run("start", func(t *testing.T) {
 		o.TB = t
@@ -150,10 +151,10 @@ func TestBadArgsShowTheServersWords(t *testing.T) {
 	assert.ErrorContains(t, errors.New(o.said), "failed: ", "no-such-option")
 }
 
-// A test process that panics or runs into its timeout calls no cleanups.
+// A test process that panics or times out runs no cleanups.
 func TestServerEndsWithItsTestProcess(t *testing.T) {
 	t.Parallel()
-	addr := redistest.Start(t) // also skips this test where there is no redis-server
+	addr := redistest.Start(t) // skips the test if redis-server is not installed
 	if os.Getenv("REDISTEST_EXIT") == "1" {
 		fmt.Println(addr)
 		os.Exit(0)

@@ -1,5 +1,5 @@
-// Package rpc holds what every caller of the Cloud Tasks API must observe,
-// whichever client it uses: where an emulator is, and how long a call may take.
+// Package rpc holds what all clients of the Cloud Tasks API have in common: the
+// address of an emulator, and the deadline of a call.
 package rpc
 
 import (
@@ -16,13 +16,12 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// EmulatorVariable names the environment variable that redirects clients
-// which were given no options.
+// EmulatorVariable names the environment variable with the host:port of an emulator.
+// It applies to clients that are made without options.
 const EmulatorVariable = "CLOUD_TASKS_EMULATOR_HOST"
 
-// Options returns the options to make a client with: those given, or without
-// any those of the emulator that the environment names. Google's own client
-// knows no such variable (docs/cloud-tasks.md#1.2).
+// Options returns given if it is not empty, or else the options for the emulator that
+// the environment names, if any. Google's own client has no such variable (docs/cloud-tasks.md#1.2).
 func Options(given []option.ClientOption) ([]option.ClientOption, error) {
 	host := os.Getenv(EmulatorVariable)
 	if len(given) > 0 || host == "" {
@@ -41,12 +40,13 @@ func Options(given []option.ClientOption) ([]option.ClientOption, error) {
 	}, nil
 }
 
-// Timeout is the deadline of one call. The service refuses deadlines over
-// 30 s (docs/cloud-tasks.md#1.2), and a context's own replaces the client's default.
+// Timeout is the max duration of one call. The service refuses deadlines over 30 s
+// (docs/cloud-tasks.md#1.2), and the deadline of a context replaces the client's
+// default.
 const Timeout = 20 * time.Second
 
-// WithTimeout bounds one call. It costs nothing where the caller's deadline
-// is nearer.
+// WithTimeout returns a context for one call, which ends after [Timeout]. If the
+// caller's deadline is earlier, it returns ctx.
 func WithTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= Timeout {
 		return ctx, func() {}
@@ -54,8 +54,8 @@ func WithTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, Timeout)
 }
 
-// RequestID is a new ID of a batch call, by which the service knows it again: a
-// random UUID (docs/cloud-tasks.md#3.5; RFC 9562 §5.4).
+// RequestID returns a new ID for a batch call, by which the service recognises a
+// repeated call. It is a random UUID (docs/cloud-tasks.md#3.5; RFC 9562 §5.4).
 func RequestID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -6,10 +6,10 @@ import (
 )
 
 // IsDevelopment reports whether a host, without a port, is for development: this
-// machine, a private address, or a name that the public DNS does not have. Those
-// names are localhost and what ends in .localhost, .local or .internal, and
-// single labels that are not a number, as containers have them. Browsers and
-// resolvers read a number as an IPv4 address.
+// machine, a private address, or a name that is not in the public DNS. Such names are
+// localhost, names that end in .localhost, .local or .internal, and single labels,
+// such as those of containers. A single label that is a number does not count:
+// browsers and resolvers read it as an IPv4 address.
 func IsDevelopment(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")); err == nil {

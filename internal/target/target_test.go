@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/target"
 )
 
-// sent is the request target and the Host header that a request for u has on the
-// wire.
+// sent returns the request target and the Host header that a request for u has on
+// the wire.
 func sent(t *testing.T, u *url.URL) (requestURI, host string) {
 	t.Helper()
 	var wire bytes.Buffer
@@ -65,7 +65,7 @@ func TestParse(t *testing.T) {
 			continue
 		}
 		uri, host := sent(t, u)
-		// A port that is empty is not sent.
+		// An empty port is not sent.
 		if want := strings.TrimSuffix(tt.host, ":"); uri != tt.uri || strings.TrimSuffix(host, ":") != want {
 			t.Errorf("%q: sent %q to %q, want %q to %q", tt.raw, uri, host, tt.uri, want)
 		}
@@ -85,7 +85,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	_, err := target.Parse("http://user:secret@h:99999/?token=secret")
 	if strings.Contains(err.Error(), "secret") {
-		t.Errorf("the error has the secret: %v", err)
+		t.Errorf("the error quotes the secret: %v", err)
 	}
 }
 
@@ -106,15 +106,15 @@ func TestEncodeEveryByte(t *testing.T) {
 	assert.Equal(t, target.EncodeQuery("a?b#c&d= "), "a?b%23c&d=%20")
 }
 
-// FuzzParse holds Parse against net/http's parser of requests: the server sees
-// what was encoded, and decodes what was meant.
+// FuzzParse compares Parse with net/http's parser of requests: a server must receive
+// what was encoded, and decode it to what was meant.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", "/a b", "/a%2Fb/ü?q=%zz#x", "?q=two words", "/%", "/%4", "//[]\\", "/\r\n", "/a?b?c#d#e", "\xff"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, rest string) {
 		if rest != "" && !strings.ContainsAny(rest[:1], "/?#") {
-			rest = "/" + rest // or it would belong to the host
+			rest = "/" + rest // otherwise it would be part of the host
 		}
 		u, err := target.Parse("http://h" + rest)
 		if err != nil {
@@ -143,7 +143,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		if again := target.EncodeURL("http://h" + uri); again != "http://h"+uri {
-			t.Errorf("%q: encoded twice it is %q", uri, again)
+			t.Errorf("%q: encoded twice, it changes to %q", uri, again)
 		}
 	})
 }

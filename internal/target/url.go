@@ -1,5 +1,5 @@
-// Package target has the rules for the URLs that tasks are delivered to, for
-// both sides: how a URL is encoded, and which hosts are for development.
+// Package target encodes and parses the URLs that tasks are delivered to, and knows
+// which hosts are for development. Producers and receivers share it.
 package target
 
 import (
@@ -14,9 +14,9 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Parse encodes and parses the absolute URL of a task. Errors do not repeat the
-// URL, whose query may hold a secret. The host is in ASCII, as it is sent, and
-// RequestURI of the result is the encoded path and query to the letter.
+// Parse encodes and parses the absolute URL of a task. The host of the result is in
+// ASCII, as it is sent, and its RequestURI is exactly the encoded path and query.
+// Errors do not quote the URL, whose query may hold a secret.
 func Parse(raw string) (*url.URL, error) {
 	u, err := url.Parse(EncodeURL(raw))
 	if err != nil {
@@ -37,8 +37,9 @@ func Parse(raw string) (*url.URL, error) {
 	return u, err
 }
 
-// asciiHost returns the host of u as it is sent: international names encoded by
-// IDNA. Other names are left as they are, so that underscores, for one, are.
+// asciiHost returns the host of u as it is sent. International names are encoded by
+// IDNA. ASCII names are unchanged, because IDNA would refuse some that are in use,
+// such as those with underscores.
 func asciiHost(u *url.URL) (string, error) {
 	if isASCII(u.Host) {
 		return u.Host, nil
@@ -66,10 +67,10 @@ func IsHost(s string) bool {
 	return err == nil && u.User == nil && u.Port() == "" && u.RequestURI() == "/" && !strings.ContainsAny(s, ":/?#@")
 }
 
-// EncodeURL percent-encodes what may not stand in a URL (RFC 3986): spaces,
-// control characters, quotes, non-ASCII bytes, and percent signs that begin no
-// escape. Escapes and the characters that separate the parts of a URL are kept.
-// Scheme and host are left as they are: no escape is allowed there.
+// EncodeURL percent-encodes what a URL must not contain (RFC 3986): spaces, control
+// characters, quotes, non-ASCII bytes, and percent signs that do not begin an escape.
+// It keeps escapes and the characters that separate the parts of a URL. It does not
+// change scheme and host, which allow no escapes.
 func EncodeURL(raw string) string {
 	scheme, rest, found := strings.Cut(raw, "://")
 	if !found || strings.ContainsAny(scheme, "/?#") {
@@ -85,15 +86,15 @@ func EncodeURL(raw string) string {
 // EncodeRelative encodes a path and what follows it, as [EncodeURL] does.
 func EncodeRelative(uri string) string { return encode(uri, "?#") }
 
-// EncodePath encodes a path as [EncodeURL] does, ? and # included.
+// EncodePath encodes a path as [EncodeURL] does, including ? and #.
 func EncodePath(path string) string { return encode(path, "") }
 
-// EncodeQuery encodes a query as [EncodeURL] does, # included.
+// EncodeQuery encodes a query as [EncodeURL] does, including #.
 func EncodeQuery(query string) string { return encode(query, "?") }
 
-// Characters that RFC 3986 allows in paths and queries beside letters and
-// digits. The brackets it does not, but they are common in queries, and every
-// parser takes them.
+// allowed lists the characters that are kept in paths and queries, besides letters
+// and digits. RFC 3986 allows all but the brackets, which are common in queries and
+// accepted by every parser.
 const allowed = "-._~!$&'()*+,;=:@/[]"
 
 func encode(s, separators string) string {

@@ -2,6 +2,6 @@
 // did not build.
 package watch
 
-// Key is the context key, in the context of a request, of a func that takes a
-// handoff.Delivery. The router calls it when the delivery has ended.
+// Key is a context key. Its value in the context of a request is a
+// func(handoff.Delivery), which the router calls when the delivery has ended.
 type Key struct{}

@@ -1,12 +1,12 @@
-// Package webguard tells the requests of a server's own users from those that a
-// web page of another site makes their browsers send.
+// Package webguard refuses requests that a web page of another site makes a user's
+// browser send.
 //
-// A server on a developer's machine has no login: whatever reaches its port is
-// obeyed. A browser on that machine reaches it too, on behalf of any page that
-// is open in it. Two facts give such requests away. Browsers say which site a
-// request comes from (Sec-Fetch-Site, Origin), and a page cannot change that. A
-// page whose own name is pointed at the server's address (DNS rebinding) is of
-// the same site to the browser, but then Host has the page's name.
+// A server on a developer's machine has no login: it obeys every request that
+// reaches its port. A browser on that machine can reach the port on behalf of any
+// open page. Two headers give such requests away. Browsers send the site that a
+// request comes from (Sec-Fetch-Site, Origin), and a page cannot change that. If an
+// attacker points the name of the page at the server's address (DNS rebinding), the
+// browser sees one site, but then Host holds the page's name.
 package webguard
 
 import (
@@ -21,25 +21,26 @@ import (
 	"github.com/brillconsulting/handoff/internal/target"
 )
 
-// Guard decides which requests a server takes. The zero Guard takes those that
-// name the server by an IP address or a name for development
-// ([target.IsDevelopment]), and come from no other site. It must not be changed
-// while it is in use.
+// Guard decides which requests a server accepts. The zero Guard accepts those whose
+// Host is an IP address or a name for development ([target.IsDevelopment]), and that
+// do not come from another site. A Guard must not be changed while it is in use.
 type Guard struct {
-	// Hosts are further names to accept in Host, without a port.
+	// Hosts are further names that Host may hold, without a port.
 	Hosts []string
 
-	// AnyHost accepts every name. It is for servers that ask who is calling.
+	// AnyHost accepts every Host. It is for servers that authenticate callers.
 	AnyHost bool
 
-	// Links accepts links of other sites: a GET or HEAD that shows its response
-	// in a tab. It is for servers that change nothing on either method.
+	// Links accepts links from other sites: a GET or HEAD whose response the
+	// browser shows as a page. It is for servers that change nothing on GET or
+	// HEAD.
 	Links bool
 }
 
 var sites = http.NewCrossOriginProtection()
 
-// Check returns why a request is refused, nil if it is accepted.
+// Check returns an error that says why a request must be refused, or nil if it is
+// accepted.
 func (g Guard) Check(r *http.Request) error {
 	if !g.AnyHost {
 		if err := g.checkHost(r.Host); err != nil {
@@ -49,18 +50,18 @@ func (g Guard) Check(r *http.Request) error {
 	if g.Links && isLink(r) {
 		return nil
 	}
-	// net/http lets every GET through, which is right for a server that shows
-	// pages. Ours do work on some.
+	// net/http accepts every GET, which suits servers that only show pages. These
+	// servers also act on some, so the check is made as for a POST.
 	post := r.WithContext(r.Context())
 	post.Method = http.MethodPost
 	if err := sites.Check(post); err != nil {
-		return fmt.Errorf("it comes from a page of another site: %w", err)
+		return fmt.Errorf("the request comes from a page of another site: %w", err)
 	}
 	return nil
 }
 
-// isLink reports whether a browser follows a link. Only browsers send these
-// headers, and no page can set them.
+// isLink reports whether a browser sent the request to follow a link. Pages cannot
+// set these headers.
 func isLink(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
 		r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
@@ -80,12 +81,12 @@ func (g Guard) checkHost(hostport string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("its Host is %q, which is not a name of this machine", hostport)
+	return fmt.Errorf("the request's Host is %q, which is not a name of this machine", hostport)
 }
 
 var label = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
 
-// CheckHostName reports what is wrong with a name for [Guard.Hosts].
+// CheckHostName returns an error if name is not valid in [Guard.Hosts].
 func CheckHostName(name string) error {
 	if len(name) > 253 {
 		return errors.New("it is longer than 253 characters")

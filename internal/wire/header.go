@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// TargetURL is the URL that the task was delivered to. Behind a proxy that ends
-// TLS, the proxy's header or the audience of the caller's token says so.
+// TargetURL returns the URL that the task was delivered to. Its scheme is https if
+// the request came over TLS, or if the header of a proxy or the audience of the
+// caller's token shows that a proxy terminated TLS.
 func TargetURL(req *http.Request, audience string) string {
 	scheme := "http"
 	if req.TLS != nil || req.Header.Get("X-Forwarded-Proto") == "https" || strings.HasPrefix(audience+"/", "https://"+req.Host+"/") {
@@ -16,14 +17,14 @@ func TargetURL(req *http.Request, audience string) string {
 	return scheme + "://" + req.Host + req.URL.RequestURI()
 }
 
-// credentials are headers that no letter, log or page may hold.
+// credentials are the headers that no letter, log or page may hold.
 var credentials = map[string]bool{
 	"Authorization": true, "Proxy-Authorization": true, "X-Serverless-Authorization": true, "Cookie": true,
 }
 
-// added are headers that clients, gateways and platforms add to a request. Of a
-// task without a stamp they are taken for somebody else's, though its producer
-// may have set one.
+// added are headers that clients, gateways and platforms add to requests. In a task
+// without a stamp they do not count as the producer's, although the producer may
+// have set one.
 var added = map[string]bool{
 	"Accept": true, "Accept-Encoding": true, "Connection": true, "Keep-Alive": true, "Te": true, "Trailer": true,
 	"Transfer-Encoding": true, "Upgrade": true, "Forwarded": true, "Via": true,
@@ -45,10 +46,10 @@ func maybeCredential(name string) bool {
 	return slices.ContainsFunc(credentialParts, func(part string) bool { return strings.Contains(lower, part) })
 }
 
-// ProducerHeader returns the headers that the producer put on a task,
-// credentials included. A stamp names them; without one they are those that
-// nobody else is known to add, which no credential is. Content-Encoding is never among them: it belongs
-// to the body as it was sent.
+// ProducerHeader returns the headers that the producer set on a task. The stamp
+// names them, and they may include credentials. Without a stamp it returns all
+// headers except credentials and those that others are known to add. It never
+// returns Content-Encoding, which describes the body as it was sent.
 func ProducerHeader(h http.Header, stamp Stamp) http.Header {
 	own := make(http.Header)
 	keep := func(name string, values []string) {
@@ -70,7 +71,7 @@ func ProducerHeader(h http.Header, stamp Stamp) http.Header {
 	return own
 }
 
-// OwnHeader is ProducerHeader without credentials.
+// OwnHeader returns the headers of [ProducerHeader] without credentials.
 func OwnHeader(h http.Header, stamp Stamp) http.Header {
 	own := ProducerHeader(h, stamp)
 	for name := range credentials {
@@ -79,8 +80,8 @@ func OwnHeader(h http.Header, stamp Stamp) http.Header {
 	return own
 }
 
-// LetterHeader returns the headers of a task that its letter keeps: the
-// producer's own without credentials, and the stamp.
+// LetterHeader returns the headers of a task that its letter keeps: the producer's
+// without credentials, and the stamp.
 func LetterHeader(h http.Header, stamp Stamp) http.Header {
 	kept := OwnHeader(h, stamp)
 	for name, values := range h {
@@ -91,8 +92,8 @@ func LetterHeader(h http.Header, stamp Stamp) http.Header {
 	return kept
 }
 
-// Withheld returns the names of the credentials that a task was stamped with
-// and that header does not hold.
+// Withheld returns the names of the credentials that the stamp names and that
+// header does not hold.
 func Withheld(header http.Header, stamp Stamp) []string {
 	var names []string
 	for _, name := range stamp.Headers {

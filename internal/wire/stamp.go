@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// handoff's own headers, stamped at enqueue and carried by the task.
+// The headers of the stamp, which handoff sets at enqueue.
 const (
 	prefix            = "Handoff-"
 	headerVersion     = "Handoff-Version"
-	HeaderID          = "Handoff-Id" // for benchmarks, which change it from task to task
+	HeaderID          = "Handoff-Id" // exported for benchmarks, which change it for each task
 	headerKind        = "Handoff-Kind"
 	headerKey         = "Handoff-Key"
 	headerTarget      = "Handoff-Target"
@@ -31,32 +31,31 @@ const (
 	headerSnoozes     = "Handoff-Snoozes"
 )
 
-// version is that of the stamp. A stamp of another version is refused: its
+// version is the version of the stamp. ReadStamp refuses any other version, whose
 // fields may mean something else.
 const version = "1"
 
-// Stamp is what the enqueue side tells the receiving side about a task, and
-// what a copy of the task repeats. The zero Stamp is that of a task that handoff
-// did not create. Times and durations have millisecond precision, but for
-// Backoff.
+// Stamp is what the producer tells the receiver about a task. Copies of the task
+// repeat it. The zero Stamp is that of a foreign task. Times and durations have
+// millisecond precision, except Backoff.
 type Stamp struct {
 	ID      string // the handoff ID: one piece of work, however many tasks carry it
 	Kind    string // of a typed task; empty for a request
-	Key     string // fence key of keyed work, already hashed; empty otherwise
+	Key     string // hash of the producer's key; empty for work without a key
 	Target  string // base URL that a typed task was enqueued for; empty for a request
 	Headers []string
 
 	Enqueued    time.Time
 	Scheduled   time.Time     // when it was first due; zero: when it was enqueued
-	Expires     time.Time     // zero: never
+	Expires     time.Time     // zero: the task does not expire
 	Deadline    time.Duration // dispatch deadline; 0: not stated
-	Window      time.Duration // how long the fence must remember it, at least; 0: not stated
+	Window      time.Duration // how long the fence must remember the work, at least; 0: not stated
 	MaxAttempts int           // -1: unlimited; 0: not stated
 	Backoff     Backoff
 
-	Redrives   int // how often it was redriven; ranks before Generation
-	Generation int // how often it was copied since, to run later
-	Snoozes    int // how many of these copies were snoozes
+	Redrives   int // number of redrives; ranks above Generation
+	Generation int // number of copies since the last redrive, each made to run later
+	Snoozes    int // number of those copies that were snoozes
 }
 
 // Backoff is the pace of a typed task's retries. The zero Backoff is not stated.
@@ -65,7 +64,8 @@ type Backoff struct {
 	Doublings int
 }
 
-// Lifetime is how long after it was due the task expires; 0: never.
+// Lifetime returns how long after its due time the task expires, or 0 if it does
+// not expire.
 func (s Stamp) Lifetime() time.Duration {
 	switch {
 	case s.Expires.IsZero():
@@ -76,10 +76,10 @@ func (s Stamp) Lifetime() time.Duration {
 	return s.Expires.Sub(s.Scheduled)
 }
 
-// StampedID returns the handoff ID among the headers of a stored task.
+// StampedID returns the handoff ID in the headers of a stored task, or "".
 func StampedID(header map[string]string) string { return header[HeaderID] }
 
-// Write passes each header of s to set. For the zero Stamp there are none.
+// Write calls set with each header of s. The zero Stamp has none.
 func (s Stamp) Write(set func(name, value string)) {
 	text := func(name, value string) {
 		if value != "" {
@@ -122,12 +122,13 @@ func (s Stamp) Write(set func(name, value string)) {
 const (
 	maxOwnIdentifier = 128
 	maxKind          = 64
-	maxTarget        = 2083    // the service's limit of URLs (docs/cloud-tasks.md#4)
+	maxTarget        = 2083    // the service's limit for URLs (docs/cloud-tasks.md#4)
 	maxNames         = 8 << 10 // of Handoff-Headers
 )
 
-// ReadStamp parses handoff's own headers. Absent ones leave their field zero,
-// but a stamp must have a version and an ID.
+// ReadStamp parses the stamp of a task. An absent header leaves its field zero, but
+// the version and the ID are required. Without any header of a stamp, ReadStamp
+// returns the zero Stamp.
 func ReadStamp(h http.Header) (Stamp, error) {
 	r := reader{header: h}
 	s := Stamp{
@@ -163,7 +164,7 @@ func ReadStamp(h http.Header) (Stamp, error) {
 	return s, r.err
 }
 
-// names reads the names of headers, separated by commas.
+// names reads a list of header names, separated by commas.
 func (r *reader) names(name string) []string {
 	v := r.text(name, maxNames)
 	if v == "" {
@@ -179,8 +180,8 @@ func (r *reader) names(name string) []string {
 	return names
 }
 
-// backoff reads the shortest and the longest backoff in seconds, and the number
-// of doublings.
+// backoff reads the min and the max backoff in seconds, and the number of
+// doublings.
 func (r *reader) backoff(name string) (b Backoff) {
 	v, ok := r.one(name)
 	if !ok {
@@ -203,8 +204,8 @@ func (r *reader) backoff(name string) (b Backoff) {
 	return b
 }
 
-// String writes b as its header: "1 3600 16" is from a second to an hour with 16
-// doublings.
+// String returns b in the form of its header: "1 3600 16" is from one second to one
+// hour, with 16 doublings.
 func (b Backoff) String() string {
 	text := appendSeconds(make([]byte, 0, 48), b.Min)
 	text = appendSeconds(append(text, ' '), b.Max)
@@ -220,11 +221,10 @@ func appendSeconds(text []byte, d time.Duration) []byte {
 	return text
 }
 
-// IsStamp reports whether a header of this name, in canonical form, is one of
-// ours.
+// IsStamp reports whether name, in canonical form, is that of a stamp header.
 func IsStamp(name string) bool { return strings.HasPrefix(name, prefix) }
 
-// HeaderNames returns the names of headers in the form that a Stamp keeps.
+// HeaderNames returns the names of header in the form of Stamp.Headers.
 func HeaderNames(header map[string]string) []string {
 	names := make([]string, 0, len(header))
 	for name := range header {

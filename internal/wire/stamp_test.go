@@ -66,13 +66,12 @@ func TestReadStampRefuses(t *testing.T) {
 	}
 }
 
-// A stamp of another version is not believed, nor is one without a version or
-// an ID.
+// ReadStamp refuses a stamp of another version, and one without a version or an ID.
 func TestReadStampVersion(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		header http.Header
-		says   string // nothing: it is read
+		says   string // in the error; empty: no error
 	}{
 		"no stamp":          {http.Header{"X-A": {"b"}}, ""},
 		"the least":         {http.Header{"Handoff-Version": {"1"}, "Handoff-Id": {"a"}}, ""},
@@ -93,7 +92,7 @@ func TestReadStampVersion(t *testing.T) {
 	}
 }
 
-// full has every field set.
+// full returns a stamp with every field set.
 func full() wire.Stamp {
 	return wire.Stamp{
 		ID: "id", Kind: "a.kind", Key: "key", Target: "https://w.example/tasks", Headers: []string{"Traceparent", "X-Tenant"},
@@ -107,7 +106,7 @@ func TestStampRoundTrip(t *testing.T) {
 	t.Parallel()
 	for i, all := 0, reflect.ValueOf(full()); i < all.NumField(); i++ {
 		if all.Field(i).IsZero() {
-			t.Errorf("full does not set %s, so nothing here shows that it travels", all.Type().Field(i).Name)
+			t.Errorf("full does not set %s, so no test covers it", all.Type().Field(i).Name)
 		}
 	}
 	for _, want := range []wire.Stamp{{}, full(), {ID: "a", MaxAttempts: 1}, {ID: "a", Backoff: wire.Backoff{Max: time.Second}}} {
@@ -144,7 +143,7 @@ func FuzzReadStamp(f *testing.F) {
 	})
 }
 
-// What a gateway adds is not the producer's, and no letter holds a credential.
+// Headers that a gateway adds are not the producer's. No letter holds a credential.
 func TestProducerHeader(t *testing.T) {
 	t.Parallel()
 	h := http.Header{
@@ -160,7 +159,8 @@ func TestProducerHeader(t *testing.T) {
 	assert.Equal(t, wire.Withheld(letter, stamp), []string{"Authorization"})
 	assert.Equal(t, len(wire.Withheld(h, stamp)), 0)
 
-	// Without a stamp, what nobody is known to add is the producer's.
+	// Without a stamp, all headers count as the producer's except those that others
+	// are known to add.
 	assert.Equal(t, wire.LetterHeader(h, wire.Stamp{}), http.Header{
 		"X-Tenant": {"acme"}, "X-Brand-New-Gateway": {"g"}, "Content-Type": {"application/json"}, "Handoff-Id": {"id"},
 	})

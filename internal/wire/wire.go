@@ -1,6 +1,6 @@
-// Package wire is the one place where the headers of a Cloud Tasks dispatch
-// and handoff's own headers are named, written and read. The router, the
-// client and the emulator all speak through it, so they cannot drift apart.
+// Package wire names, writes and reads the headers of a Cloud Tasks dispatch and
+// those of handoff's stamp. The client, the router and the emulator all use it, so
+// they always agree.
 package wire
 
 import (
@@ -18,8 +18,8 @@ const (
 	UserAgentAppEngine = "AppEngine-Google; (+http://code.google.com/appengine)"
 )
 
-// Family is a set of dispatch headers: one is sent to HTTP targets, the
-// other to App Engine targets (docs/cloud-tasks.md#9.4, #11.3).
+// Family is a set of names of dispatch headers. HTTP targets get one family, App
+// Engine targets the other (docs/cloud-tasks.md#9.4, #11.3).
 type Family struct {
 	QueueName        string
 	TaskName         string
@@ -30,15 +30,15 @@ type Family struct {
 	RetryReason      string
 }
 
-// The two header families, in the form that [http.Header] has them as keys:
-// case means nothing on the wire (docs/cloud-tasks.md#9.4), and a key that is ready to
-// use saves each delivery from spelling it out again.
+// The two header families. The names are in canonical form, so that they can be used
+// as keys of an [http.Header] without conversion. Case does not matter on the wire
+// (docs/cloud-tasks.md#9.4).
 var (
 	HTTP      = family("X-CloudTasks-")
 	AppEngine = family("X-AppEngine-")
 )
 
-// AppEngineFailFast accompanies App Engine dispatches only.
+// AppEngineFailFast is sent with App Engine dispatches only.
 const AppEngineFailFast = "X-AppEngine-FailFast"
 
 func family(prefix string) Family {
@@ -54,21 +54,21 @@ func family(prefix string) Family {
 	}
 }
 
-// Dispatch is what the service says of one dispatch.
+// Dispatch is what the headers tell about one dispatch.
 type Dispatch struct {
 	Queue          string // queue ID, never the full path
 	Task           string // task ID, never the full path
 	RetryCount     int    // dispatches before this one
-	ExecutionCount int    // responses before this one, by the target's own rule (docs/cloud-tasks.md#9.4, #11.3)
+	ExecutionCount int    // responses before this one, counted differently for each kind of target (docs/cloud-tasks.md#9.4, #11.3)
 	ETA            time.Time
 
-	// Retried says whether this is a retry: only then are the next two sent.
+	// Retried reports whether this is a retry. Only then are the next two sent.
 	Retried          bool
-	PreviousResponse int // 0 is a real value: App Engine sends it after a timeout
+	PreviousResponse int // may be 0: App Engine sends that after a timeout
 	RetryReason      string
 }
 
-// Write puts d on h as the service does.
+// Write sets the headers of d on h as the service does.
 func (f Family) Write(h http.Header, d Dispatch) {
 	h.Set(f.QueueName, d.Queue)
 	h.Set(f.TaskName, d.Task)
@@ -81,16 +81,16 @@ func (f Family) Write(h http.Header, d Dispatch) {
 	}
 }
 
-// Longest identifiers of the service (docs/cloud-tasks.md#2).
+// Max lengths of the service's identifiers (docs/cloud-tasks.md#2).
 const (
 	maxQueueID = 100
 	maxTaskID  = 500
 )
 
-// Read parses the headers of a dispatch. The queue and task names are
-// required; counts and times that are absent read as zero, because real
-// dispatches have been seen without them (docs/cloud-tasks.md#9.4). What is present
-// must be well formed and may appear once.
+// Read parses the headers of a dispatch. The names of queue and task are required.
+// Absent counts and times are zero, because real dispatches have been seen without
+// them (docs/cloud-tasks.md#9.4). A header that is present must be well formed, and
+// may appear only once.
 func (f Family) Read(h http.Header) (Dispatch, error) {
 	r := reader{header: h}
 	d := Dispatch{
@@ -107,7 +107,7 @@ func (f Family) Read(h http.Header) (Dispatch, error) {
 	return d, r.err
 }
 
-// FormatETA writes t as the service does: decimal Unix seconds with a
+// FormatETA returns t as the service writes it: decimal Unix seconds with a
 // microsecond fraction (docs/cloud-tasks.md#9.4).
 func FormatETA(t time.Time) string {
 	s := strconv.FormatInt(t.UnixMicro(), 10)
@@ -141,21 +141,21 @@ func ParseETA(s string) (time.Time, error) {
 	return time.Unix(sec, ns), nil
 }
 
-// reader takes headers one by one and keeps the first error.
+// reader reads headers one at a time and keeps the first error.
 type reader struct {
 	header http.Header
-	found  int // headers that were there
+	found  int // number of headers present
 	err    error
 }
 
 func (r *reader) fail(name, why string) {
 	if r.err == nil {
-		// The value itself stays out: it may be anything, from anyone.
+		// The error does not quote the value, which any sender can choose.
 		r.err = fmt.Errorf("header %s %s", name, why)
 	}
 }
 
-// one returns the value of a header by its canonical name.
+// one returns the value of the header with this canonical name.
 func (r *reader) one(name string) (string, bool) {
 	values := r.header[name]
 	switch len(values) {
@@ -194,7 +194,7 @@ func (r *reader) optionalIdentifier(name string) string {
 	return r.identifierOf(name, v, maxOwnIdentifier)
 }
 
-// maxText is far over the few words that the service writes as a reason
+// maxText is far above the length of the reasons that the service sends
 // (docs/cloud-tasks.md#11.3).
 const maxText = 256
 
@@ -230,8 +230,8 @@ func (r *reader) countOf(name, v string) int {
 	return int(n)
 }
 
-// maxMillis keeps every accepted number inside time.Duration and inside the
-// years that JSON can carry.
+// maxMillis keeps every accepted number within the range of time.Duration and within
+// the years that time.Time can marshal to JSON.
 const maxMillis = 9_000_000_000_000
 
 func (r *reader) number(name string) (int64, bool) {

@@ -11,7 +11,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// TestReadRecorded reads dispatches as they were recorded (docs/cloud-tasks.md#9.4, #11.3).
+// TestReadRecorded reads recorded dispatches (docs/cloud-tasks.md#9.4, #11.3).
 func TestReadRecorded(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -145,8 +145,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// One family is not the other: what an outsider may send to App Engine must
-// not be read in place of what App Engine guards.
+// Read must not mix the families: App Engine removes only its own headers from
+// outside requests, so the others could be forged.
 func TestFamiliesAreApart(t *testing.T) {
 	t.Parallel()
 	h := http.Header{}
@@ -176,7 +176,7 @@ func TestETA(t *testing.T) {
 		}
 	}
 	for want, in := range map[string]time.Time{
-		"1602727873.950779": time.Unix(1602727873, 950779999), // cut, not rounded
+		"1602727873.950779": time.Unix(1602727873, 950779999), // truncated, not rounded
 		"0.000000":          time.Unix(0, 0),
 		"0.000001":          time.Unix(0, 1000),
 		"1.000000":          time.Unix(1, 0),
@@ -199,7 +199,7 @@ func TestIsReserved(t *testing.T) {
 	}
 }
 
-// The names are used as they are to look into an http.Header.
+// The names are used as keys of an http.Header without conversion.
 func TestNamesAreCanonical(t *testing.T) {
 	t.Parallel()
 	names := []string{}
@@ -213,8 +213,8 @@ func TestNamesAreCanonical(t *testing.T) {
 	}
 }
 
-// What wire reads, it writes so that it reads the same again; and whatever it
-// reads, it neither crashes nor lets odd text through.
+// FuzzRead tests that Read does not panic or accept malformed text, and that what it
+// reads can be written and read again unchanged.
 func FuzzRead(f *testing.F) {
 	f.Add("emails", "1", "0", "0", "1602727873.950779", "", "", false)
 	f.Add("emails", "1", "25", "0", "1666670855.3296249", "0", "App Error", true)
@@ -239,7 +239,7 @@ func FuzzRead(f *testing.F) {
 			again := http.Header{}
 			family.Write(again, d)
 			back, err := family.Read(again)
-			if eta == "" { // written as the year 1, which no service says
+			if eta == "" { // Write would send the year 1
 				continue
 			}
 			assert.NoError(t, err)
