@@ -21,7 +21,7 @@ import (
 //
 //	Policy() Policy          // how tasks of this kind behave
 //	Aliases() []string       // kinds this type had before, the oldest last: Handle serves them too
-//	IdempotencyKey() string  // as the option Key, for every task of this type
+//	IdempotencyKey() string  // as the option Key, for every task of this type that handoff enqueues
 //	Validate() error         // checked at enqueue and again at receive
 //
 // To rename a kind while tasks are in flight, first deploy workers whose type
