@@ -84,9 +84,10 @@ func (d *delivery) finalWindow() time.Duration {
 // mayHaveCopy reports whether an earlier attempt may have created a copy for later
 // without marking it, because its worker died or the response to the create was
 // lost. The copy may arrive up to 30 days later and must then find the mark of
-// this attempt.
+// this attempt. A last attempt whose create has no response is given back, so where
+// there is only one, its number tells nothing.
 func (d *delivery) mayHaveCopy() bool {
-	return d.router.config.Client != nil && !d.foreign() && d.claim.Attempt > 1
+	return d.router.config.Client != nil && !d.foreign() && (d.claim.Attempt > 1 || d.result.Info.MaxAttempts == 1)
 }
 
 // deadWindow returns how long the mark of dead work lives: as long as its letter.

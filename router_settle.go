@@ -201,7 +201,7 @@ func (d *delivery) snooze(err error) {
 		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
 		// If the copy may exist, the attempt counts, so that the next one
 		// keeps its mark long enough for the copy to find: see mayHaveCopy.
-		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown))
+		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown) && !d.result.Info.LastAttempt())
 		return
 	}
 	d.complete(Snoozed, err)
