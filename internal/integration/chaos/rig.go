@@ -99,7 +99,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 		return err
 	}
 	r.fleet = &fleet{
-		dir: r.dir, url: "http://worker.chaos", ledger: r.ledger,
+		dir: r.dir, url: "http://worker.internal", ledger: r.ledger,
 		transport: &http.Transport{MaxIdleConnsPerHost: 1000},
 	}
 	if r.tasks, err = emulator.New(emulator.Config{GRPCAddr: "127.0.0.1:0", Transport: r.fleet}); err != nil {
