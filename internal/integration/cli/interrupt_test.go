@@ -65,7 +65,7 @@ func TestInterruptedRedrive(t *testing.T) {
 	store := redisstore.NewDeadLetters(rdb, nil)
 	for i := range letters {
 		assert.NoError(t, store.Put(t.Context(), handoff.DeadLetter{
-			ID: strconv.Itoa(i), Kind: "welcome-email", Queue: "emails", BuriedAt: time.Now(),
+			ID: strconv.Itoa(i), Kind: "welcome-email", Queue: "emails", Target: "http://127.0.0.1:1/tasks/welcome-email", BuriedAt: time.Now(),
 		}))
 	}
 	srv := paused(t)
