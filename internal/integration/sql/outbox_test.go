@@ -205,9 +205,10 @@ func TestMissingQueue(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.outbox.Run(ctx) }()
-	for left := rows; ; {
+	for {
 		// All rows: one whose response the end of the relay cuts off would wait for its next try.
-		if left, err = s.outbox.List(t.Context(), 0, 1000, false); err != nil {
+		left, err := s.outbox.List(t.Context(), 0, 1000, false)
+		if err != nil {
 			t.Fatal(err)
 		}
 		if len(left) == 0 {
