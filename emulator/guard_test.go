@@ -29,7 +29,7 @@ var everyRoute = []struct{ method, path, body string }{
 }
 
 // TestStrangersAreRefused: a web page in a developer's browser reaches the
-// emulator's port. Whatever it asks for, nothing is done and nothing is told.
+// emulator's port. Every such request is refused: it changes nothing and reads nothing.
 func TestStrangersAreRefused(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0", Hosts: []string{"tasks.example.com"}, CreateMissingQueues: true})

@@ -134,7 +134,7 @@ SELECT CASE WHEN verdict IN ('done', 'dead', 'superseded') THEN verdict ELSE 'bu
 FROM (SELECT f.state, f.attempt, f.token, f.first, f.crashed, f.letter, f.owner, f.lease_end, t.now, ` + postgresVerdict + ` AS verdict FROM $schema.fence f, t WHERE f.key = $1::text) seen
 WHERE NOT EXISTS (SELECT FROM took)`
 
-// postgresRenew takes a JSON list of [key, owner, TTL, window]. It answers with a
+// postgresRenew takes a JSON list of [key, owner, TTL, window]. It returns a
 // row for each that is not kept: its place in the list, and "locked" where another
 // transaction holds the row, "ended" where this owner's work is over, or "lost".
 const postgresRenew = `WITH ` + postgresNow + `,
