@@ -123,6 +123,7 @@ type Router struct {
 	cleanups     sync.WaitGroup // goroutines of disown
 	cleanupCtx   context.Context
 	stopCleanups context.CancelFunc
+	stopKeys     func() // ends the fetch of the Verifier's keys, once
 }
 
 const (
@@ -144,6 +145,8 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
 		return nil, err
 	}
+	useKeys(r.config.Verifier)
+	r.stopKeys = sync.OnceFunc(func() { stopKeys(r.config.Verifier) })
 	r.log = cmp.Or(r.log, slog.Default())
 	r.config.Observers = slices.Clone(config.Observers)
 	if config.Project == "" && config.Client != nil {
@@ -287,6 +290,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	r.drain()
 	defer r.keeper.close()
 	defer r.endCleanups(ctx)
+	defer r.stopKeys()
 	select {
 	case <-r.drained:
 		return nil
@@ -294,6 +298,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	}
 	r.keeper.interrupt(ErrInterrupted)
 	r.stopReading()
+	r.stopKeys()
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()
 	select {

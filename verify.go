@@ -73,8 +73,11 @@ type OIDCConfig struct {
 // fresh.
 //
 // Errors of Verify wrap [ErrUnauthenticated]; [ErrForbidden] if the token is
-// valid and its account is not listed; or [ErrUnavailable] if the keys cannot be
-// fetched. Verify waits for keys until the request's context ends.
+// valid and its account is not listed; or [ErrUnavailable] if there are no keys
+// and they cannot be fetched. Verify waits for keys, until the request's context
+// ends, only while there are none that are fresh. A token that names an unknown
+// key is unauthenticated at once, whichever account it names, so that the time
+// of a response does not tell which accounts are listed.
 func NewOIDC(config OIDCConfig) (Verifier, error) {
 	errs := config.policy().Problems("handoff: OIDCConfig")
 	keys := config.Keys
@@ -90,7 +93,30 @@ func NewOIDC(config OIDCConfig) (Verifier, error) {
 		return nil, errors.Join(errs...)
 	}
 	tokens := oidc.New(config.policy(), keys.source)
-	return verifierFunc(func(r *http.Request) (oidc.Identity, error) { return tokens.Verify(r.Context(), r.Header) }), nil
+	verify := func(r *http.Request) (oidc.Identity, error) { return tokens.Verify(r.Context(), r.Header) }
+	return fetching{verifierFunc: verify, source: keys.source}, nil
+}
+
+// fetching is a Verifier that fetches keys. A router that uses it calls useKeys
+// when it is made and stopKeys when it no longer verifies: see Router.Shutdown.
+type fetching struct {
+	verifierFunc
+	source *oidc.Source
+}
+
+func (v fetching) useKeys()  { v.source.Use() }
+func (v fetching) stopKeys() { v.source.Stop() }
+
+func useKeys(v Verifier) {
+	if v, ok := v.(interface{ useKeys() }); ok {
+		v.useKeys()
+	}
+}
+
+func stopKeys(v Verifier) {
+	if v, ok := v.(interface{ stopKeys() }); ok {
+		v.stopKeys()
+	}
 }
 
 func (c OIDCConfig) policy() oidc.Policy {
@@ -125,12 +151,17 @@ type KeySource struct {
 // Keys are fetched at the first delivery, and then in the background before they
 // expire. They are fresh for as long as the response's Cache-Control says, but
 // at least a minute and at most a day. One fetch runs at a time and takes at
-// most 10 s; no goroutine runs between fetches. While fetching fails the last
-// keys are used for another day; after that, and while there are none,
-// deliveries are [Unavailable]. A token that names an unknown key, and is
-// otherwise acceptable, causes a fetch at most once a minute: after a rotation
-// that was not published ahead, valid tokens can be refused for that long, and
-// Cloud Tasks retries their tasks.
+// most 10 s; no goroutine runs between fetches, and [Router.Shutdown] ends the
+// fetch in progress, unless another router uses the same keys. While fetching
+// fails the last keys are used for another day; after that, and while there are
+// none, deliveries are [Unavailable].
+//
+// A token that names an unknown key is refused with [ReasonKey], and causes a
+// fetch in the background if its other claims are acceptable, at most once a
+// minute. A new key that is published before it signs, as Google's are, is
+// therefore known in time. Valid tokens of one that is not, such as that of an
+// emulator that was restarted, are refused until the fetch is done, which may be
+// a minute later; Cloud Tasks retries their tasks.
 func RemoteKeys(url string) *KeySource {
 	if err := oidc.CheckURL(url); err != nil {
 		return &KeySource{err: fmt.Errorf("RemoteKeys: %w", err)}
@@ -236,6 +267,18 @@ func AnyOf(verifiers ...Verifier) Verifier {
 
 type anyOf []Verifier
 
+func (all anyOf) useKeys() {
+	for _, v := range all {
+		useKeys(v)
+	}
+}
+
+func (all anyOf) stopKeys() {
+	for _, v := range all {
+		stopKeys(v)
+	}
+}
+
 func (all anyOf) Verify(r *http.Request) (Caller, error) {
 	var furthest error
 	for _, v := range all {
@@ -280,7 +323,7 @@ const (
 	ReasonNotYetValid      Reason = oidc.NotYetValid      // issued in the future
 	ReasonLifetime         Reason = oidc.Lifetime         // lives too long
 	ReasonEmail            Reason = oidc.Email            // no verified email
-	ReasonKey              Reason = oidc.Key              // signed by a key that is not published
+	ReasonKey              Reason = oidc.Key              // signed by a key that is not known
 	ReasonSignature        Reason = oidc.Signature        // the signature is not valid
 	ReasonCaller           Reason = oidc.Caller           // a valid token of a service account that is not listed
 	ReasonKeysUnavailable  Reason = oidc.KeysUnavailable  // the keys cannot be fetched

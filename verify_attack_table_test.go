@@ -212,7 +212,7 @@ var attacks = map[string]attack{
 
 	// The key.
 	"an unknown key":                byToken(handoff.ReasonKey, func(*oidctest.Key) string { return stranger().Good() }).costing(1),
-	"an unknown key for a stranger": byToken(handoff.ReasonKey, func(*oidctest.Key) string { return stranger().Token(claimsOf("email", "MARK@example.com")) }),
+	"an unknown key for a stranger": byToken(handoff.ReasonKey, func(*oidctest.Key) string { return stranger().Token(claimsOf("email", "MARK@example.com")) }).costing(1), // as for a listed account
 	"a stranger's key by our name":  byToken(handoff.ReasonSignature, func(k *oidctest.Key) string { return stranger().Sign(k.Header(), oidctest.Claims(nil)) }),
 	"the key's name in capitals":    byHeader(handoff.ReasonKey, `{"alg":"RS256","kid":"SHARED-KEY"}`).costing(1),
 	"a path for a key":              byHeader(handoff.ReasonKey, `{"alg":"RS256","kid":"../../../dev/null"}`).costing(1),

@@ -136,7 +136,7 @@ func TestAttack(t *testing.T) {
 			}
 			assert.Equal(t, f.delivery.Reason, a.reason)
 			assert.Equal(t, f.runs.Load(), 1)
-			assert.Equal(t, f.fetches.Load(), 1+a.fetches)
+			assert.Eventually(t, time.Minute, func() bool { return f.fetches.Load() >= 1+a.fetches }, "the fetch in the background")
 			if said := f.said.String(); strings.Count(said, "metric handoff.rejections 1 ") != 2 || !strings.Contains(said, ",handoff.reason="+string(a.reason)+"\n") {
 				t.Errorf("not counted twice as %q: %s", a.reason, said)
 			}
@@ -144,6 +144,8 @@ func TestAttack(t *testing.T) {
 			f.silentAbout(t, sent)
 
 			assert.Status(t, f.send(f, delivering(oidctest.Shared().Good())).Code, http.StatusOK)
+			assert.NoError(t, f.Shutdown(t.Context()))
+			assert.Equal(t, f.fetches.Load(), 1+a.fetches)
 		})
 	}
 }

@@ -111,27 +111,36 @@ type keyServer struct {
 	*httptest.Server
 	mu      sync.Mutex
 	keys    []*oidctest.Key
+	ready   chan struct{} // closed when keys may be served
 	fetches atomic.Int32
+	served  atomic.Int32 // those whose keys are chosen
 }
 
 func newKeyServer(t *testing.T, keys ...*oidctest.Key) *keyServer {
 	t.Helper()
-	s := &keyServer{keys: keys}
+	s := new(keyServer)
+	s.publish(keys...)()
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		s.fetches.Add(1)
 		s.mu.Lock()
-		defer s.mu.Unlock()
+		keys, ready := s.keys, s.ready
+		s.mu.Unlock()
+		s.served.Add(1)
+		<-ready
 		w.Header().Set("Cache-Control", "max-age=3600")
-		_, _ = w.Write(oidctest.JWKS(s.keys...))
+		_, _ = w.Write(oidctest.JWKS(keys...))
 	}))
 	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *keyServer) publish(keys ...*oidctest.Key) {
+// publish changes the keys. They are served from when the returned function is
+// called.
+func (s *keyServer) publish(keys ...*oidctest.Key) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys = keys
+	s.keys, s.ready = keys, make(chan struct{})
+	return sync.OnceFunc(func() { close(s.ready) })
 }
 
 // crowd verifies n tokens at once and returns how many were refused.
@@ -165,25 +174,39 @@ func TestACrowdOnAColdCacheFetchesOnce(t *testing.T) {
 	assert.Equal(t, keys.fetches.Load(), 1)
 }
 
+// TestARotationUnderLoadRefusesNoGoodToken: the next key is published before it
+// signs, as Google does it.
 func TestARotationUnderLoadRefusesNoGoodToken(t *testing.T) {
+	t.Parallel()
+	keys := newKeyServer(t, oidctest.Shared(), stranger())
+	v := newOIDC(t, handoff.RemoteKeys(keys.URL))
+	old, next := oidctest.Shared().Good(), stranger().Good()
+	assert.Equal(t, crowd(v, 200, func(int) string { return old }), 0)
+	assert.Equal(t, crowd(v, 1000, func(i int) string { return []string{old, next}[i%2] }), 0)
+	assert.Equal(t, keys.fetches.Load(), 1)
+}
+
+// TestAnUnannouncedRotation: tokens of a key that was not published ahead are
+// refused until it is fetched, because only a wait would tell them from forged
+// ones, and the wait itself would tell a stranger which accounts are listed.
+// Tokens of the old key are accepted throughout.
+func TestAnUnannouncedRotation(t *testing.T) {
 	t.Parallel()
 	keys := newKeyServer(t, oidctest.Shared())
 	v := newOIDC(t, handoff.RemoteKeys(keys.URL))
 	old, next := oidctest.Shared().Good(), stranger().Good()
-	mixed := func(i int) string {
-		if i%2 == 0 {
-			return old
-		}
-		return next
-	}
-	assert.Equal(t, crowd(v, 200, func(int) string { return old }), 0)
-	keys.publish(oidctest.Shared(), stranger()) // and signs with the new key at once
-	assert.Equal(t, crowd(v, 1000, mixed), 0)
+	assert.Equal(t, crowd(v, 10, func(int) string { return old }), 0)
+	release := keys.publish(oidctest.Shared(), stranger())
+	assert.Equal(t, crowd(v, 100, func(int) string { return next }), 100)
+	assert.Equal(t, crowd(v, 100, func(int) string { return old }), 0)
+	release()
+	assert.Eventually(t, time.Minute, func() bool { return crowd(v, 1, func(int) string { return next }) == 0 }, "the new key")
+	assert.Equal(t, crowd(v, 100, func(i int) string { return []string{old, next}[i%2] }), 0)
 	assert.Equal(t, keys.fetches.Load(), 2)
 }
 
-// The exception: junk that looks good but for its key has just spent the
-// minute's fetch, so good tokens of a new key are refused until the next.
+// The exception: a forged token has just spent the minute's fetch, so good tokens
+// of a new key are refused until the next.
 func TestARotationRightAfterJunk(t *testing.T) {
 	t.Parallel()
 	keys := newKeyServer(t, oidctest.Shared())
@@ -191,11 +214,40 @@ func TestARotationRightAfterJunk(t *testing.T) {
 	old, next := oidctest.Shared().Good(), stranger().Good()
 	assert.Equal(t, crowd(v, 10, func(int) string { return old }), 0)
 	assert.Equal(t, crowd(v, 10, func(int) string { return next }), 10) // junk for now
-	assert.Equal(t, keys.fetches.Load(), 2)
-	keys.publish(oidctest.Shared(), stranger())
+	assert.Eventually(t, time.Minute, func() bool { return keys.served.Load() == 2 }, "the fetch of this minute")
+	keys.publish(oidctest.Shared(), stranger())()
 	assert.Equal(t, crowd(v, 10, func(int) string { return next }), 10)
 	assert.Equal(t, crowd(v, 10, func(int) string { return old }), 0)
 	assert.Equal(t, keys.fetches.Load(), 2)
+}
+
+// TestShutdownEndsTheFetch: the router owns the fetch of its verifier's keys, so
+// a key server that hangs does not hold a shutdown.
+func TestShutdownEndsTheFetch(t *testing.T) {
+	t.Parallel()
+	asked, gone := make(chan struct{}), make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+		close(gone)
+	}))
+	t.Cleanup(hangs.Close)
+	b := newBench(t, func(c *handoff.RouterConfig) {
+		c.DangerouslyAllowUnauthenticated = false
+		c.Verifier = handoff.AnyOf(appEngineVerifier(t), newOIDC(t, handoff.RemoteKeys(hangs.URL)))
+	})
+	served := make(chan int, 1)
+	go func() {
+		rec := httptest.NewRecorder()
+		b.ServeHTTP(rec, delivering(oidctest.Shared().Good()))
+		served <- rec.Code
+	}()
+	<-asked
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.NoError(t, b.Shutdown(now))
+	<-gone
+	assert.Status(t, <-served, http.StatusServiceUnavailable)
 }
 
 func TestVerifiersShareAKeySource(t *testing.T) {

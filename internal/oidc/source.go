@@ -32,6 +32,7 @@ type Source struct {
 	now   atomic.Pointer[snapshot]
 
 	mu      sync.Mutex
+	users   int       // calls of Use without their Stop
 	flight  *flight   // the fetch in progress, or nil
 	err     error     // of the last fetch
 	retry   time.Time // no fetch before then
@@ -48,8 +49,10 @@ type snapshot struct {
 
 // flight is one fetch. done is closed when it has ended.
 type flight struct {
-	done chan struct{}
-	err  error
+	done    chan struct{}
+	cancel  context.CancelFunc
+	stopped bool // by Stop; guarded by Source.mu
+	err     error
 }
 
 // far is later than any time in use.
@@ -98,38 +101,27 @@ func (s *Source) current(ctx context.Context, t time.Time) (*snapshot, error) {
 	return nil, f.err
 }
 
-// beyond returns keys newer than old, which lack the key that a request received
-// at time t names. It fetches at most once a minute, and not at all if old was
-// fetched for the same request. An error means that the keys could not be
-// fetched, so the token can be neither accepted nor refused.
-func (s *Source) beyond(ctx context.Context, old *snapshot, t time.Time) (*snapshot, error) {
+// seek starts a fetch, because a request received at time t names a key that is
+// not among the current ones. It does not wait. It fetches at most once a minute,
+// and not at all if the current keys were fetched for the same request.
+func (s *Source) seek(t time.Time) {
 	s.mu.Lock()
-	now, failing, f := s.now.Load(), s.err, s.flight
-	if now.keys != old.keys || !now.sent.Before(t) {
-		s.mu.Unlock()
-		return now, nil
-	}
-	if f == nil && !t.Before(s.retry) && t.Sub(s.unknown) >= unknownPause {
+	defer s.mu.Unlock()
+	if s.now.Load().sent.Before(t) && s.flight == nil && !t.Before(s.retry) && t.Sub(s.unknown) >= unknownPause {
 		s.unknown = t
-		f = s.launch(t)
+		s.launch(t)
 	}
-	s.mu.Unlock()
-	if f == nil {
-		return now, failing
-	}
-	err := f.wait(ctx)
-	return s.now.Load(), err
 }
 
 // launch starts a fetch. The caller holds s.mu and has checked that none is in
 // progress.
 func (s *Source) launch(t time.Time) *flight {
-	f := &flight{done: make(chan struct{})}
+	// Not the context of the first request: when it is cancelled, the other
+	// requests still need the keys.
+	ctx, cancel := context.WithTimeout(context.Background(), FetchTimeout)
+	f := &flight{done: make(chan struct{}), cancel: cancel}
 	s.flight = f
 	go func() {
-		// Not the context of the first request: when it is cancelled, the other
-		// requests still need the keys.
-		ctx, cancel := context.WithTimeout(context.Background(), FetchTimeout)
 		defer cancel()
 		keys, life, err := s.fetch(ctx)
 		s.land(f, t, keys, life, err)
@@ -140,17 +132,42 @@ func (s *Source) launch(t time.Time) *flight {
 func (s *Source) land(f *flight, sent time.Time, keys *Keys, life time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flight, s.err, f.err = nil, err, err
-	if err != nil {
-		s.retry = time.Now().Add(retryPause)
-	} else {
+	s.flight, f.err = nil, err
+	switch {
+	case err == nil:
 		if last := s.now.Load(); last != nil && last.keys.same(keys) {
 			keys = last.keys // so that remembered tokens stay valid
 		}
 		life = min(max(life, minLife), maxLife)
 		s.now.Store(&snapshot{keys: keys, sent: sent, ahead: sent.Add(life / 10 * 9), fresh: sent.Add(life)})
+		s.err = nil
+	case !f.stopped:
+		s.err, s.retry = err, time.Now().Add(retryPause)
 	}
 	close(f.done)
+}
+
+// Use adds a user of the source, which calls Stop when it no longer needs keys.
+func (s *Source) Use() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users++
+}
+
+// Stop removes a user. When the last one has left, Stop cancels the fetch in
+// progress and waits for it to end.
+func (s *Source) Stop() {
+	s.mu.Lock()
+	s.users--
+	f := s.flight
+	if s.users > 0 || f == nil {
+		s.mu.Unlock()
+		return
+	}
+	f.stopped = true
+	s.mu.Unlock()
+	f.cancel()
+	<-f.done
 }
 
 var errWaiting = errors.New("the delivery ended before the keys came")

@@ -32,6 +32,8 @@ func (s *server) set(change func()) {
 	change()
 }
 
+func (s *server) breaks() { s.err = errNetwork }
+
 func (s *server) fetch(ctx context.Context) (*oidc.Keys, time.Duration, error) {
 	s.mu.Lock()
 	s.fetches++
@@ -51,11 +53,15 @@ func (s *server) fetch(ctx context.Context) (*oidc.Keys, time.Duration, error) {
 
 func (s *server) fetched(t *testing.T, want int) {
 	t.Helper()
+	if got := s.count(); got != want {
+		t.Fatalf("%d fetches, want %d", got, want)
+	}
+}
+
+func (s *server) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fetches != want {
-		t.Fatalf("%d fetches, want %d", s.fetches, want)
-	}
+	return s.fetches
 }
 
 // bubble runs test in virtual time. The keys of its Verifier come from a server
@@ -66,8 +72,10 @@ func bubble(t *testing.T, test func(t *testing.T, v *oidc.Verifier, s *server)) 
 	other()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{keys: []*oidctest.Key{oidctest.Shared()}, life: time.Hour, takes: time.Second}
-		test(t, oidc.New(policy, oidc.Remote(s.fetch)), s)
-		synctest.Wait()
+		source := oidc.Remote(s.fetch)
+		source.Use()
+		defer source.Stop()
+		test(t, oidc.New(policy, source), s)
 	})
 }
 
@@ -186,36 +194,46 @@ func TestStaleKeysServeWhileFetchingFails(t *testing.T) {
 	})
 }
 
-func TestAnUnknownKeyIsLookedUpOnceAMinute(t *testing.T) {
+// junk is a token whose claims are good and whose key nobody has.
+func junk() string {
+	key := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
+	return key.Good()
+}
+
+// TestAnUnknownKeyIsRefusedAtOnce: waiting for the fetch would tell by the time of
+// the response that it was made.
+func TestAnUnknownKeyIsRefusedAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		time.Sleep(time.Minute)
 
-		// After a rotation the token names a new key.
-		s.set(func() { s.keys = []*oidctest.Key{other()} })
-		var wg sync.WaitGroup
-		for range 100 {
-			token := other().Good()
-			wg.Go(func() {
-				if r := reason(t, v, token); r != "" {
-					t.Errorf("refused: %s", r)
-				}
-			})
-		}
-		wg.Wait()
+		s.set(func() { s.keys = []*oidctest.Key{oidctest.Shared(), other()} }) // not published ahead
+		assert.Equal(t, waited(func() {
+			for range 100 {
+				assert.Equal(t, reason(t, v, other().Good()), oidc.Key)
+			}
+			assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") // others are not affected
+		}), 0)
+		time.Sleep(s.takes)
+		synctest.Wait()
+		assert.Equal(t, reason(t, v, other().Good()), "")
 		s.fetched(t, 2)
+	})
+}
 
-		// The fetch of this minute is used up: no token gets another.
-		junk := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
-		s.set(func() { s.keys = []*oidctest.Key{oidctest.Shared()} })
+func TestAnUnknownKeyIsLookedUpOnceAMinute(t *testing.T) {
+	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
+		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
+		time.Sleep(time.Minute)
+		assert.Equal(t, reason(t, v, junk()), oidc.Key)
 		for range 5 {
 			time.Sleep(10 * time.Second)
-			assert.Equal(t, reason(t, v, junk.Good()), oidc.Key)
-			assert.Equal(t, reason(t, v, oidctest.Shared().Good()), oidc.Key)
+			assert.Equal(t, reason(t, v, junk()), oidc.Key)
 		}
 		s.fetched(t, 2)
 		time.Sleep(10 * time.Second)
-		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
+		assert.Equal(t, reason(t, v, junk()), oidc.Key)
+		synctest.Wait()
 		s.fetched(t, 3)
 	})
 }
@@ -224,14 +242,19 @@ func TestJunkSpendsTheMinute(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		time.Sleep(time.Minute)
-		junk := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
-		assert.Equal(t, reason(t, v, junk.Good()), oidc.Key)
+		assert.Equal(t, reason(t, v, junk()), oidc.Key)
+		time.Sleep(30 * time.Second)
 		s.fetched(t, 2)
 
 		s.set(func() { s.keys = append(s.keys, other()) })
-		time.Sleep(30 * time.Second)
 		assert.Equal(t, reason(t, v, other().Good()), oidc.Key) // the cost that RemoteKeys documents
-		time.Sleep(30 * time.Second)
+		time.Sleep(30*time.Second - time.Nanosecond)
+		assert.Equal(t, reason(t, v, other().Good()), oidc.Key)
+		s.fetched(t, 2)
+		time.Sleep(time.Nanosecond)
+		assert.Equal(t, reason(t, v, other().Good()), oidc.Key) // causes the fetch
+		time.Sleep(s.takes)
+		synctest.Wait()
 		assert.Equal(t, reason(t, v, other().Good()), "")
 		s.fetched(t, 3)
 	})
@@ -239,36 +262,113 @@ func TestJunkSpendsTheMinute(t *testing.T) {
 
 func TestJunkCostsNoFetch(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
-		junk := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
+		key := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
 		// An empty cache is filled once. The keys are then newer than the token.
-		assert.Equal(t, reason(t, v, junk.Good()), oidc.Key)
+		assert.Equal(t, reason(t, v, junk()), oidc.Key)
 		s.fetched(t, 1)
 		time.Sleep(2 * time.Minute)
 		for _, claims := range []string{
-			oidctest.Claims(map[string]any{"email": "stranger@example.com"}),
 			oidctest.Claims(map[string]any{"email_verified": false}),
 			oidctest.Claims(map[string]any{"aud": "https://elsewhere.example.com"}),
 			oidctest.Claims(map[string]any{"iss": "https://elsewhere.example.com"}),
 			oidctest.Claims(map[string]any{"exp": time.Now().Unix()}),
 		} {
-			if reason(t, v, junk.Token(claims)) == "" {
+			if reason(t, v, key.Token(claims)) == "" {
 				t.Fatalf("accepted %s", claims)
 			}
 		}
+		synctest.Wait()
 		s.fetched(t, 1)
 	})
 }
 
+// TestAStrangerDoesNotLearnWhoIsListed sends forged tokens that differ in their
+// account only. The response, its time and the fetches that it causes must not
+// depend on it, whatever the state of the keys.
+func TestAStrangerDoesNotLearnWhoIsListed(t *testing.T) {
+	type seen struct {
+		reason  string
+		after   time.Duration
+		fetches int
+	}
+	for name, state := range map[string]func(s *server, v *oidc.Verifier){
+		"no keys yet":          func(*server, *oidc.Verifier) {},
+		"no keys to be had":    func(s *server, _ *oidc.Verifier) { s.set(s.breaks) },
+		"keys":                 func(_ *server, v *oidc.Verifier) { warm(v); time.Sleep(2 * time.Minute) },
+		"keys near their end":  func(_ *server, v *oidc.Verifier) { warm(v); time.Sleep(55 * time.Minute) },
+		"keys past their end":  func(_ *server, v *oidc.Verifier) { warm(v); time.Sleep(2 * time.Hour) },
+		"keys, and no network": func(s *server, v *oidc.Verifier) { warm(v); s.set(s.breaks); time.Sleep(2 * time.Minute) },
+		"stale keys":           func(s *server, v *oidc.Verifier) { warm(v); s.set(s.breaks); time.Sleep(2 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var all []seen
+			for _, email := range []string{oidctest.Email, "stranger@example.com"} {
+				oidctest.Shared()
+				other()
+				synctest.Test(t, func(t *testing.T) {
+					s := &server{keys: []*oidctest.Key{oidctest.Shared()}, life: time.Hour, takes: time.Second}
+					v := oidc.New(policy, oidc.Remote(s.fetch))
+					state(s, v)
+					synctest.Wait()
+					before := s.count()
+					key := oidctest.Key{PrivateKey: other().PrivateKey, ID: "junk"}
+					forged := key.Token(oidctest.Claims(map[string]any{"email": email}))
+					var got seen
+					got.after = waited(func() { got.reason = reason(t, v, forged) })
+					time.Sleep(time.Minute)
+					got.fetches = s.count() - before
+					all = append(all, got)
+				})
+			}
+			assert.Equal(t, all[0], all[1])
+		})
+	}
+}
+
+func warm(v *oidc.Verifier) {
+	_, _ = v.Verify(context.Background(), bearer(oidctest.Shared().Good()))
+}
+
+// TestAnUnknownKeyAndNoWayToAsk: 503 would tell a valid token from a forged one no
+// better, and would slow the queue whenever a stranger asks.
 func TestAnUnknownKeyAndNoWayToAsk(t *testing.T) {
 	bubble(t, func(t *testing.T, v *oidc.Verifier, s *server) {
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "")
 		time.Sleep(time.Minute)
 		s.set(func() { s.err = errNetwork })
-		for range 3 { // it may be valid: 503, not 401
-			assert.Equal(t, reason(t, v, other().Good()), oidc.KeysUnavailable)
+		for range 3 {
+			assert.Equal(t, reason(t, v, other().Good()), oidc.Key)
+			time.Sleep(time.Second)
 		}
 		s.fetched(t, 2)
 		assert.Equal(t, reason(t, v, oidctest.Shared().Good()), "") // the others are not affected
+	})
+}
+
+// TestStopEndsTheFetch: the last user of a source ends the fetch in progress, and
+// who waits for it learns that there are no keys.
+func TestStopEndsTheFetch(t *testing.T) {
+	t.Parallel()
+	oidctest.Shared()
+	synctest.Test(t, func(t *testing.T) {
+		token := oidctest.Shared().Good()
+		s := &server{keys: []*oidctest.Key{oidctest.Shared()}, life: time.Hour, takes: time.Second}
+		source := oidc.Remote(s.fetch)
+		v := oidc.New(policy, source)
+		source.Use()
+		source.Use()
+		waits := make(chan string)
+		go func() { waits <- reason(t, v, token) }()
+		synctest.Wait()
+		source.Stop() // the other user still needs the keys
+		assert.Equal(t, waited(source.Stop), 0)
+		assert.Equal(t, <-waits, oidc.KeysUnavailable)
+		s.fetched(t, 1)
+
+		source.Use() // a fetch that was stopped did not fail: the next begins at once
+		assert.Equal(t, reason(t, v, token), "")
+		s.fetched(t, 2)
+		source.Stop()
 	})
 }
 
@@ -290,7 +390,7 @@ func TestMemoryEndsWithItsKeys(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.set(func() { s.keys = []*oidctest.Key{other()} }) // the key is withdrawn
 		assert.Equal(t, reason(t, v, token), "")            // not noticed yet
-		assert.Equal(t, reason(t, v, other().Good()), "")
+		assert.Equal(t, reason(t, v, other().Good()), oidc.Key)
 		time.Sleep(time.Minute)
 		assert.Equal(t, reason(t, v, token), oidc.Key)
 	})

@@ -140,28 +140,20 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Ide
 	return id, until, snap.keys, nil
 }
 
-// keysFor returns a set of keys that includes the one the token names.
+// keysFor returns a set of keys that includes the one the token names. An unknown
+// key is refused at once, while a fetch looks for it in the background. All
+// accounts are treated alike: otherwise the status or the time of the response
+// would tell a stranger which of them are listed.
 func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snapshot, *Refusal) {
-	unavailable := func(err error) *Refusal {
-		return &Refusal{Reason: KeysUnavailable, Text: "the keys cannot be fetched", Err: err}
-	}
 	snap, err := v.source.current(ctx, now)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, &Refusal{Reason: KeysUnavailable, Text: "the keys cannot be fetched", Err: err}
 	}
-	if snap.keys.byID[p.kid] != nil {
-		return snap, nil
+	if snap.keys.byID[p.kid] == nil {
+		v.source.seek(now)
+		return nil, refuse(Key, "the token is signed by a key that is not known; a new one is fetched within a minute")
 	}
-	// Only a token that could be valid may use up the refresh.
-	if _, listed := v.accepts.callers[p.email]; listed {
-		if snap, err = v.source.beyond(ctx, snap, now); err != nil {
-			return nil, unavailable(err)
-		}
-		if snap.keys.byID[p.kid] != nil {
-			return snap, nil
-		}
-	}
-	return nil, refuse(Key, "the token is signed by a key that the issuer does not publish")
+	return snap, nil
 }
 
 // plausible checks the claims that need no key. They are not verified yet.
