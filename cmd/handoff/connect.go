@@ -68,7 +68,12 @@ func (p *placeFlags) client(ctx context.Context, target handoff.Target, do func(
 	if err := p.check(ctx); err != nil {
 		return err
 	}
-	client, err := handoff.NewClient(ctx, handoff.ClientConfig{Project: p.Project, Location: p.Location, Target: target})
+	config := handoff.ClientConfig{Project: p.Project, Location: p.Location, Target: target, DraftOnly: true}
+	if _, err := handoff.NewClient(ctx, config); err != nil {
+		return usageError{err} // this one opens no connection, so the settings are wrong
+	}
+	config.DraftOnly = false
+	client, err := handoff.NewClient(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 	return tasks.client(ctx, target, func(client *handoff.Client) error {
 		receipt, err := enqueue(ctx, client)
 		if err != nil {
-			return err
+			return invalid(ctx, err)
 		}
 		value := receiptJSON{ID: receipt.ID, Name: receipt.Name, Queue: receipt.Queue, ScheduledAt: stamp(receipt.ScheduledAt), Duplicate: receipt.Duplicate}
 		if receipt.Duplicate {

@@ -5,6 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/admin"
 )
 
 // usageError is a mistake in the command line: nothing was done.
@@ -13,6 +19,19 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// invalid makes the error of a call a mistake in the command line if what the call
+// was given cannot be: the library refused it without a request, or the service did.
+func invalid(ctx context.Context, err error) error {
+	_, answered := status.FromError(err)
+	switch {
+	case err == nil || ctx.Err() != nil || errors.Is(err, handoff.ErrNotSent) || errors.Is(err, handoff.ErrUnknown):
+		return err
+	case !answered || errors.Is(err, admin.ErrInvalid) || status.Code(err) == codes.InvalidArgument:
+		return usageError{err}
+	}
+	return err
+}
 
 // errDiffers is the error of queues diff if there are differences, which its
 // output has shown.

@@ -123,7 +123,7 @@ func (c *queuesList) Run(ctx context.Context, con *console, queues *queuesCmd) e
 		now := time.Now()
 		for q, err := range a.Queues().List(ctx, admin.ListQueues{Filter: c.Filter, Stats: true}) {
 			if err != nil {
-				return out.endWith(err)
+				return out.endWith(invalid(ctx, err))
 			}
 			if err := out.add(jsonOfQueue(q), queueRow(q, now)...); err != nil {
 				return err
