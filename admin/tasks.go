@@ -78,7 +78,8 @@ type Task struct {
 	Execution Execution
 }
 
-func taskOf(m *cloudtaskspb.Task) Task {
+// TaskOf returns what a message of the API says, as [Tasks.Get] does.
+func TaskOf(m *cloudtaskspb.Task) Task {
 	queue, id, _ := strings.Cut(m.GetName(), "/tasks/")
 	t := Task{
 		Name:        m.GetName(),
@@ -146,7 +147,7 @@ func (t *Tasks) List(ctx context.Context, queue string, view View) iter.Seq2[Tas
 		}
 		req := &cloudtaskspb.ListTasksRequest{Parent: t.a.queueName(queue), ResponseView: view.message()}
 		err := pages(ctx, tasksPage, func(ctx context.Context) lister[*cloudtaskspb.Task] { return t.a.v2.ListTasks(ctx, req) },
-			func(task *cloudtaskspb.Task) bool { return yield(taskOf(task), nil) })
+			func(task *cloudtaskspb.Task) bool { return yield(TaskOf(task), nil) })
 		if err != nil {
 			yield(Task{}, view.of(listTasks).on(ctx, queue, err))
 		}
@@ -180,7 +181,7 @@ func (t *Tasks) Page(ctx context.Context, queue string, view View, size int, tok
 	}
 	tasks := make([]Task, len(found))
 	for i, task := range found {
-		tasks[i] = taskOf(task)
+		tasks[i] = TaskOf(task)
 	}
 	return TaskPage{Tasks: tasks, Next: next}, nil
 }
@@ -195,7 +196,7 @@ func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {
 	if err != nil {
 		return Task{}, view.of(getTask).on(ctx, name, err)
 	}
-	return taskOf(got), nil
+	return TaskOf(got), nil
 }
 
 // Delete deletes a task. The dispatch of a task in flight may continue. It
@@ -230,7 +231,7 @@ func (t *Tasks) RunNow(ctx context.Context, name string) (Task, error) {
 	if err != nil {
 		return Task{}, runTask.on(ctx, name, err)
 	}
-	return taskOf(ran), nil
+	return TaskOf(ran), nil
 }
 
 // WaitGone waits until a task is gone: until it succeeded, was given up or

@@ -3,6 +3,8 @@ package dashboard
 import (
 	"context"
 	"time"
+
+	"github.com/brillconsulting/handoff/admin"
 )
 
 // Observer is a [Source] that has seen the dispatches, as an emulator has.
@@ -18,6 +20,10 @@ type Observer interface {
 	// most limit of them.
 	Ended(ctx context.Context, queue string, limit int) ([]Life, error)
 
+	// Failing returns the tasks of a queue that wait for a retry, grouped by
+	// kind and target, the most first.
+	Failing(ctx context.Context, queue string) ([]Failing, error)
+
 	// Activity returns what a queue has done lately.
 	Activity(ctx context.Context, queue string) (Activity, error)
 }
@@ -31,6 +37,19 @@ type Life struct {
 	End       End       // empty: it has not ended
 	Attempts  []Attempt // oldest first; the oldest of very many may be missing
 	Earlier   int       // how many are missing
+
+	// Request is the task as it was, with its body. It is nil if it is not kept
+	// any more, and in what Observer.Ended returns.
+	Request *admin.Task
+}
+
+// Failing are tasks of one kind that wait for a retry.
+type Failing struct {
+	Queue  string // full name
+	Kind   string // empty: they are not handoff's
+	Target string // URL that they are dispatched to
+	Tasks  int
+	Last   Attempt // the latest
 }
 
 // End is how a task ended.

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,12 +15,14 @@ type queuesView struct {
 	Watched bool // each row has a chart of its last minute
 	Tasks   int64
 
+	Failing []Failing // what waits for a retry, the most first
+
 	Dead        []count // dead letters of each kind, the most first
 	DeadTrouble string  // why they are not known
 }
 
-// Failing is how many dead letters there are.
-func (v queuesView) Failing() int {
+// Letters is how many dead letters there are.
+func (v queuesView) Letters() int {
 	n := 0
 	for _, c := range v.Dead {
 		n += c.N
@@ -54,6 +57,11 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 			if a, err := d.watcher.Activity(r.Context(), q.Name); err == nil {
 				row.Chart = sparkline(a, now, rowSpan)
 			}
+			failing, err := d.watcher.Failing(r.Context(), q.Name)
+			if err != nil {
+				return view{}, err
+			}
+			data.Failing = append(data.Failing, failing...)
 		}
 		if q.Stats != nil {
 			data.Tasks += q.Stats.Tasks
@@ -65,6 +73,7 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 		}
 		data.Groups = append(data.Groups, queueGroup{n.Project, n.Location, []queueRow{row}})
 	}
+	slices.SortStableFunc(data.Failing, func(a, b Failing) int { return b.Tasks - a.Tasks })
 	if d.config.DeadLetters != nil {
 		if data.Dead, err = d.countDead(r.Context()); err != nil {
 			// The queues are worth showing without them.

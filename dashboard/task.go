@@ -32,10 +32,6 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 	switch {
 	case err == nil:
 		data.Task = &task
-		data.Header = headerLines(task.Header)
-		if shown {
-			data.Payload = payloadOf(task.Body, task.Header.Get("Content-Type"))
-		}
 	case d.watcher == nil || !errors.Is(err, admin.ErrNotFound):
 		return view{}, err
 	}
@@ -46,6 +42,12 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 			data.Life = &life
 		case data.Task == nil:
 			return view{}, err
+		}
+	}
+	if request := data.Request(); request != nil {
+		data.Header = headerLines(request.Header)
+		if shown {
+			data.Payload = payloadOf(request.Body, request.Header.Get("Content-Type"))
 		}
 	}
 	if data.Task != nil && data.Life == nil {
@@ -60,10 +62,18 @@ func (v taskView) Queue() string {
 	return queue
 }
 
+// Request is the task, also after its end; nil: it is not kept any more.
+func (v taskView) Request() *admin.Task {
+	if v.Task == nil {
+		return v.Life.Request
+	}
+	return v.Task
+}
+
 // Limit is the limit of attempts that the task carries for the router of its
 // kind, "" if it carries none. The queue's own counts every dispatch.
 func (v taskView) Limit() string {
-	limit := v.Task.Header.Get("Handoff-Max-Attempts")
+	limit := v.Request().Header.Get("Handoff-Max-Attempts")
 	n, err := strconv.Atoi(limit)
 	switch {
 	case err != nil:

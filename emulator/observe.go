@@ -1,7 +1,11 @@
 package emulator
 
 import (
+	"cmp"
+	"slices"
 	"time"
+
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 	"github.com/brillconsulting/handoff/emulator/internal/names"
@@ -16,6 +20,11 @@ type Life struct {
 	End           End        // empty if it has not
 	DispatchCount int        // dispatches begun
 	Dispatches    []Dispatch // oldest first: the last hundred
+
+	// Task is the task with its body, as the API returns it. It is nil for a task
+	// that has ended if newer ones took its place: 16 MiB of ended tasks are kept,
+	// of all queues together. [Server.Ended] leaves it out.
+	Task *cloudtaskspb.Task
 }
 
 // End is how a task ended.
@@ -43,7 +52,38 @@ func (s *Server) Life(task string) (Life, bool) {
 	if !ok {
 		return Life{}, false
 	}
-	return lifeOf(q.Name(), l), true
+	return s.wholeLife(q.Name(), l), true
+}
+
+// wholeLife is a life with its task.
+func (s *Server) wholeLife(queue string, l engine.Life) Life {
+	life := lifeOf(queue, l)
+	if l.Task.Message != nil {
+		life.Task = s.service.Task(queue, l.Task)
+	}
+	return life
+}
+
+// Failing are the tasks of a queue that wait for a retry, of one target.
+type Failing struct {
+	Target string // URL that they are dispatched to
+	Tasks  int
+	Last   Life // of the one that was dispatched last, with its task
+}
+
+// Failing returns the tasks of a queue that wait for a retry, grouped by their
+// targets, the most first. queue is as for [Server.Tasks].
+func (s *Server) Failing(queue string) []Failing {
+	q := s.find(queue)
+	if q == nil {
+		return nil
+	}
+	var all []Failing
+	for _, f := range q.Failing() {
+		all = append(all, Failing{Target: f.Target, Tasks: f.Tasks, Last: s.wholeLife(q.Name(), f.Last)})
+	}
+	slices.SortFunc(all, func(a, b Failing) int { return cmp.Or(b.Tasks-a.Tasks, cmp.Compare(a.Target, b.Target)) })
+	return all
 }
 
 // Ended returns the history of the tasks of a queue that ended last, the latest

@@ -56,13 +56,13 @@ func TestLife(t *testing.T) {
 		s := begin(t, emulator.Config{}, 200, 500, 500, 500, 500)
 		s.update(&cloudtaskspb.Queue{RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: 2}})
 		start := time.Now()
-		succeeded := s.create().GetName()
+		succeeded := s.create(withBody).GetName()
 		s.wait()
-		givenUp := s.create().GetName()
+		givenUp := s.create(withBody).GetName()
 		s.wait()
 
 		s.update(&cloudtaskspb.Queue{RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: -1, MinBackoff: durationpb.New(time.Hour)}})
-		deleted := s.create().GetName()
+		deleted := s.create(withBody).GetName()
 		synctest.Wait()
 		l, ok := s.srv.Life(deleted)
 		assert.Equal(t, []any{ok, l.Ended.IsZero(), l.End, len(l.Dispatches), l.Target}, []any{true, true, emulator.End(""), 1, "https://worker.example/send"})
@@ -83,11 +83,36 @@ func TestLife(t *testing.T) {
 		}{{emulator.Deleted, 2}, {emulator.GivenUp, 2}, {emulator.Succeeded, 1}} {
 			l, ok := s.srv.Life(names[i])
 			assert.Equal(t, ok, true)
+			assert.Equal(t, []any{l.Task.GetName(), string(l.Task.GetHttpRequest().GetBody()), int(l.Task.GetDispatchCount())}, []any{names[i], "body", want.dispatches})
+			l.Task = nil
 			assert.Equal(t, l, ends[i])
 			assert.Equal(t, []any{l.End, l.DispatchCount, len(l.Dispatches), l.Created.Before(start), l.Ended.IsZero()}, []any{want.end, want.dispatches, want.dispatches, false, false})
 		}
 		assert.Equal(t, len(s.srv.Ended("emails", 2)), 2)
 		_, ok = s.srv.Life(emails + "/tasks/missing")
 		assert.Equal(t, ok, false)
+	})
+}
+
+func withBody(t *cloudtaskspb.Task) { t.GetHttpRequest().Body = []byte("body") }
+
+// TestFailing groups the tasks that wait for a retry by their targets.
+func TestFailing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := begin(t, emulator.Config{}, 500, 503, 404, 200)
+		s.update(&cloudtaskspb.Queue{RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: -1, MinBackoff: durationpb.New(time.Hour)}})
+		var names []string
+		for _, url := range []string{"https://worker.example/a", "https://worker.example/a", "https://worker.example/b", "https://worker.example/c"} {
+			task := s.create(func(t *cloudtaskspb.Task) { t.GetHttpRequest().Url = url })
+			names = append(names, task.GetName())
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		failing := s.srv.Failing("emails")
+		assert.Equal(t, len(failing), 2)
+		assert.Equal(t, []any{failing[0].Target, failing[0].Tasks, failing[0].Last.Name, failing[0].Last.Dispatches[0].Status}, []any{"https://worker.example/a", 2, names[1], 503})
+		assert.Equal(t, []any{failing[1].Target, failing[1].Tasks, failing[1].Last.Task.GetName()}, []any{"https://worker.example/b", 1, names[2]})
+		assert.Equal(t, len(s.srv.Failing("missing")), 0)
 	})
 }

@@ -3,6 +3,7 @@ package emulatorsource
 import (
 	"context"
 
+	"github.com/brillconsulting/handoff/admin"
 	"github.com/brillconsulting/handoff/dashboard"
 	"github.com/brillconsulting/handoff/emulator"
 )
@@ -13,7 +14,24 @@ func (s *Source) Life(ctx context.Context, task string) (dashboard.Life, error) 
 	if _, full := placeOf(task); !ok || !full {
 		return dashboard.Life{}, missing(task)
 	}
-	return lifeOf(life), ctx.Err()
+	told := lifeOf(life)
+	if life.Task != nil {
+		request := admin.TaskOf(life.Task)
+		told.Request = &request
+	}
+	return told, ctx.Err()
+}
+
+// Failing implements [dashboard.Observer].
+func (s *Source) Failing(ctx context.Context, queue string) ([]dashboard.Failing, error) {
+	var all []dashboard.Failing
+	for _, f := range s.srv.Failing(queue) {
+		all = append(all, dashboard.Failing{
+			Queue: queue, Kind: admin.TaskOf(f.Last.Task).Kind, Target: f.Target, Tasks: f.Tasks,
+			Last: attemptOf(f.Last.Dispatches[len(f.Last.Dispatches)-1]),
+		})
+	}
+	return all, ctx.Err()
 }
 
 // Ended implements [dashboard.Observer].
@@ -56,18 +74,16 @@ func lifeOf(l emulator.Life) dashboard.Life {
 		End:       ends[l.End],
 		Earlier:   l.DispatchCount - len(l.Dispatches),
 	}
-	for _, a := range l.Dispatches {
-		failure := a.Err
-		if a.Timeout {
-			failure = "none by the dispatch deadline"
-		}
-		life.Attempts = append(life.Attempts, dashboard.Attempt{
-			DueAt:        a.Schedule,
-			DispatchedAt: a.Dispatch,
-			RespondedAt:  a.Response,
-			Status:       a.Status,
-			Failure:      failure,
-		})
+	for _, d := range l.Dispatches {
+		life.Attempts = append(life.Attempts, attemptOf(d))
 	}
 	return life
+}
+
+func attemptOf(d emulator.Dispatch) dashboard.Attempt {
+	failure := d.Err
+	if d.Timeout {
+		failure = "none by the dispatch deadline"
+	}
+	return dashboard.Attempt{DueAt: d.Schedule, DispatchedAt: d.Dispatch, RespondedAt: d.Response, Status: d.Status, Failure: failure}
 }

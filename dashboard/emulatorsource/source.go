@@ -64,7 +64,7 @@ func (s *Source) Close() error {
 func (s *Source) About() dashboard.About {
 	return dashboard.About{
 		Name:    "Emulator",
-		Limits:  "The emulator remembers attempts for as long as it runs: the last hundred of each task, and those of the tasks of a queue that ended last. Charts go back five minutes.",
+		Limits:  "The emulator remembers attempts for as long as it runs: the last hundred of each task, and those of the tasks of a queue that ended last; of these, with headers and payloads, 16 MiB. Charts go back five minutes.",
 		Refresh: time.Second,
 	}
 }

@@ -52,7 +52,7 @@ func (w *world) queue(name string, attempts int32) {
 func (w *world) task(url string) string {
 	w.Helper()
 	task, err := w.api.CreateTask(w.Context(), &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: &cloudtaskspb.Task{
-		MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: url}},
+		MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: url, Body: []byte(`{"user_id":"42"}`), Headers: map[string]string{"Content-Type": "application/json"}}},
 	}})
 	assert.NoError(w, err)
 	return task.GetName()
@@ -136,8 +136,9 @@ func TestTimeline(t *testing.T) {
 			"Throughput", "Outcomes", "Lag behind schedule", "Ended last", ">succeeded</span>", ">given up</span>",
 		},
 		"/queues/shop/europe-west1/emails/tasks/" + bad[len(emails)+len("/tasks/"):]: {
-			"Created", "Attempt 1", "Attempt 2", "502 Bad Gateway", "Given up", "The task has ended",
+			"Created", "Attempt 1", "Attempt 2", "502 Bad Gateway", "Given up", "POST https://worker.test/fails", "Content-Type", "Show the payload",
 		},
+		"/queues/shop/europe-west1/emails/tasks/" + bad[len(emails)+len("/tasks/"):] + "?payload=shown": {"user_id"},
 	} {
 		resp, err := server.Client().Get(server.URL + path)
 		assert.NoError(t, err)
@@ -148,6 +149,53 @@ func TestTimeline(t *testing.T) {
 			if !strings.Contains(string(body), want) {
 				t.Fatalf("%s lacks %q:\n%s", path, want, body)
 			}
+		}
+	}
+}
+
+// TestFailing: the first page says what fails, by kind, or by target where there is
+// none.
+func TestFailing(t *testing.T) {
+	t.Parallel()
+	w := setup(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) })
+	const slow = "projects/shop/locations/europe-west1/queues/slow"
+	_, err := w.api.UpdateQueue(w.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{
+		Name: slow, RetryConfig: &cloudtaskspb.RetryConfig{MinBackoff: durationpb.New(time.Hour)},
+	}})
+	assert.NoError(t, err)
+	create := func(url string, header map[string]string) {
+		_, err := w.api.CreateTask(w.Context(), &cloudtaskspb.CreateTaskRequest{Parent: slow, Task: &cloudtaskspb.Task{
+			MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: url, Headers: header}},
+		}})
+		assert.NoError(t, err)
+	}
+	create("https://worker.test/hooks/contact", nil)
+	stamp := map[string]string{"Handoff-Version": "1", "Handoff-Id": "HX4WKIWRPLVXKXRNRG2SMM"}
+	create("https://worker.test/tasks/charge-card", stamp)
+	create("https://worker.test/tasks/charge-card", stamp)
+	var failing []dashboard.Failing
+	assert.Eventually(t, 20*time.Second, func() bool {
+		failing, err = w.source.Failing(t.Context(), slow)
+		return err == nil && len(failing) == 2 && failing[0].Tasks == 2
+	}, "the tasks to fail")
+	assert.Equal(t, []any{failing[0].Kind, failing[0].Last.Status, failing[1].Kind, failing[1].Target, failing[1].Tasks}, []any{"charge-card", 502, "", "https://worker.test/hooks/contact", 1})
+
+	board, err := dashboard.New(dashboard.Config{Source: w.source, Loopback: true, Logger: slog.New(slog.DiscardHandler)})
+	assert.NoError(t, err)
+	t.Cleanup(board.Close)
+	server := httptest.NewServer(board)
+	t.Cleanup(server.Close)
+	resp, err := server.Client().Get(server.URL)
+	assert.NoError(t, err)
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	assert.NoError(t, err)
+	for _, want := range []string{
+		`<a href="/queues/shop/europe-west1/slow?kind=charge-card&amp;status=retrying">charge-card</a> <b>2</b> <span class="dim">502 Bad Gateway`,
+		`/hooks/contact</a> <b>1</b>`,
+	} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the first page lacks %q:\n%s", want, page)
 		}
 	}
 }

@@ -39,7 +39,7 @@ type Config struct {
 	TombstoneTTL time.Duration // how long a task name stays reserved, unless its queue says; 0: not at all
 	TaskTTL      time.Duration // how old a task may grow, unless its queue says
 	QueueWindow  time.Duration // how long a queue name stays reserved; 0: not at all
-	History      int           // finished tasks a queue remembers the dispatches of
+	History      int           // finished tasks a queue remembers
 	Throttle     bool          // slow a queue down on 429 and 503
 }
 
@@ -57,6 +57,8 @@ type Engine struct {
 	held    atomic.Bool // no dispatch begins any more
 	stopped atomic.Bool // Wait fails if tasks are left
 	settled settled
+
+	messages messages
 }
 
 // epoch is the time between two resets, and the dispatches that began in it.
@@ -80,7 +82,7 @@ func (p *epoch) end() {
 
 // New returns an engine without queues.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch()}
+	e := &Engine{cfg: cfg, gone: make(map[string]time.Time), epoch: newEpoch(), messages: messages{limit: keptBytes}}
 	e.settled.changed = make(chan struct{})
 	return e
 }
@@ -135,7 +137,7 @@ func (e *Engine) Delete(name string) error {
 		return ErrQueueMissing
 	}
 	e.queues.Delete(name)
-	q.close()
+	q.discard()
 	if e.cfg.QueueWindow > 0 {
 		e.gone[name] = time.Now()
 	}
@@ -152,7 +154,7 @@ func (e *Engine) Reset() {
 		return
 	}
 	for _, q := range e.queues.Range {
-		q.(*Queue).close()
+		q.(*Queue).discard()
 	}
 	e.queues.Clear()
 	clear(e.gone)

@@ -8,9 +8,10 @@ import (
 
 // history keeps the tasks that ended last, for inspection.
 type history struct {
-	max  int
-	ring []finished
-	next int
+	max      int
+	messages *messages // of all queues of the engine
+	ring     []finished
+	next     int
 }
 
 // finished is a task that has ended.
@@ -20,6 +21,7 @@ type finished struct {
 	ended   int64
 	how     End
 	life    *life
+	message *message
 }
 
 // End is how a task ended.
@@ -38,13 +40,22 @@ func (h *history) add(t *task, now int64, how End) {
 	if t.life == nil || h.max <= 0 {
 		return
 	}
-	f := finished{id: t.id, created: t.created, ended: now, how: how, life: t.life}
+	f := finished{id: t.id, created: t.created, ended: now, how: how, life: t.life, message: h.messages.keep(t.message)}
 	if len(h.ring) < h.max {
 		h.ring = append(h.ring, f)
 		return
 	}
+	h.messages.drop(h.ring[h.next].message)
 	h.ring[h.next] = f
 	h.next = (h.next + 1) % h.max
+}
+
+// forget drops all that is kept.
+func (h *history) forget() {
+	for i := range h.ring {
+		h.messages.drop(h.ring[i].message)
+	}
+	h.ring, h.next = nil, 0
 }
 
 // back returns the task that ended as many before the last one.
@@ -72,6 +83,7 @@ type Life struct {
 	How           End
 	DispatchCount int
 	Dispatches    []Record // oldest first, the last hundred
+	Task          Task     // its Message is nil if it is not kept any more
 }
 
 func lifeOf(id string, created int64, l *life) Life {
@@ -85,9 +97,12 @@ func lifeOf(id string, created int64, l *life) Life {
 	return told
 }
 
-func (f *finished) copy() Life {
+func (h *history) copy(f *finished) Life {
 	l := lifeOf(f.id, f.created, f.life)
 	l.Ended, l.How = time.Unix(0, f.ended), f.how
+	last := f.life.dispatches[len(f.life.dispatches)-1]
+	t := task{id: f.id, message: h.messages.read(f.message), life: f.life, created: f.created, due: last.schedule}
+	l.Task = t.copy()
 	return l
 }
 
@@ -97,10 +112,12 @@ func (q *Queue) Life(id string) (Life, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t := q.tasks.find(id, q.tasks.hash(id)); t != nil {
-		return lifeOf(id, t.created, t.life), true
+		l := lifeOf(id, t.created, t.life)
+		l.Task = t.copy()
+		return l, true
 	}
 	if f := q.finished.find(id); f != nil {
-		return f.copy(), true
+		return q.finished.copy(f), true
 	}
 	return Life{}, false
 }
@@ -112,7 +129,7 @@ func (q *Queue) Ended(limit int) []Life {
 	defer q.mu.Unlock()
 	var ended []Life
 	for i := range min(limit, len(q.finished.ring)) {
-		ended = append(ended, q.finished.back(i).copy())
+		ended = append(ended, q.finished.copy(q.finished.back(i)))
 	}
 	return ended
 }

@@ -52,7 +52,7 @@ func newQueue(e *Engine, d Definition) *Queue {
 		state:      cloudtaskspb.Queue_RUNNING,
 		born:       time.Now().UnixNano(),
 		tasks:      newStore(),
-		finished:   history{max: e.cfg.History},
+		finished:   history{max: e.cfg.History, messages: &e.messages},
 	}
 	q.bucket = newBucket(q.settings.rate, q.settings.burst)
 	return q
@@ -166,6 +166,14 @@ func (q *Queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.setTimer(0)
+}
+
+// discard closes a queue that nobody will ask about any more.
+func (q *Queue) discard() {
+	q.close()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.finished.forget()
 }
 
 // Add puts a task into the queue, due at its schedule time, or at once if

@@ -140,10 +140,10 @@ func TestGraves(t *testing.T) {
 
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	h := history{max: 3}
+	h := history{max: 3, messages: &messages{limit: keptBytes}}
 	for i := range 5 {
 		tk := storedTask(t, fmt.Sprint(i))
-		tk.life = &life{count: int32(i)}
+		tk.life = &life{count: int32(i), dispatches: []record{{}}}
 		h.add(tk, int64(i), Succeeded)
 	}
 	h.add(storedTask(t, "never dispatched"), 5, Deleted)
@@ -156,7 +156,39 @@ func TestHistory(t *testing.T) {
 	if !slices.Equal(found, []string{"2", "3", "4"}) {
 		t.Errorf("remembers %v", found)
 	}
-	if last := h.back(0).copy(); last.ID != "4" || last.Ended.UnixNano() != 4 || last.DispatchCount != 4 {
+	if last := h.copy(h.back(0)); last.ID != "4" || last.Ended.UnixNano() != 4 || last.DispatchCount != 4 {
 		t.Errorf("last is %+v", last)
+	}
+}
+
+// TestMessages: the messages of the tasks that ended last are kept, of all queues
+// together, and no more than the limit.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	const size = 1000
+	m := &messages{limit: 5 * (size + keptOverhead)}
+	quiet, busy := history{max: 3, messages: m}, history{max: 3, messages: m}
+	end := func(h *history, id string) {
+		tk := &task{id: id, message: make([]byte, size), life: &life{dispatches: []record{{}}}}
+		h.add(tk, 0, Succeeded)
+	}
+	kept := func(h *history, id string) bool { return h.copy(h.find(id)).Task.Message != nil }
+	end(&quiet, "q1")
+	for i := range 100 {
+		end(&busy, fmt.Sprint("b", i))
+	}
+	if !kept(&quiet, "q1") || !kept(&busy, "b97") || !kept(&busy, "b99") || m.order.Len() != 4 {
+		t.Errorf("a busy queue takes the place of another: %d kept", m.order.Len())
+	}
+	end(&quiet, "q2")
+	end(&quiet, "q3")
+	if kept(&quiet, "q1") || !kept(&quiet, "q2") || m.bytes != m.limit {
+		t.Errorf("the oldest is kept over the limit: %d bytes of %d", m.bytes, m.limit)
+	}
+	end(&quiet, "q4") // in q1's place in the history, which has no message any more
+	quiet.forget()
+	busy.forget()
+	if m.bytes != 0 || m.order.Len() != 0 {
+		t.Errorf("%d bytes are left", m.bytes)
 	}
 }

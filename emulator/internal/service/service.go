@@ -85,7 +85,12 @@ func (s *Service) Tasks(q *engine.Queue) []*cloudtaskspb.Task {
 	tasks, _ := q.List(0, math.MaxInt, math.MaxInt)
 	all := make([]*cloudtaskspb.Task, 0, len(tasks))
 	for _, t := range tasks {
-		all = append(all, taskView(q.Name(), t, engine.Decode(t.Message), true))
+		all = append(all, s.Task(q.Name(), t))
 	}
 	return all
+}
+
+// Task returns a task of a queue, as the full view of the API shows it.
+func (*Service) Task(queue string, t engine.Task) *cloudtaskspb.Task {
+	return taskView(queue, t, engine.Decode(t.Message), true)
 }
