@@ -42,12 +42,12 @@ type Middleware func(next Handler) Handler
 // Call Handle before the router serves. It panics if fn is nil, or if the kind
 // is not valid or already has a handler, naming the kind and both places.
 func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error) {
-	where := "an unknown place"
+	where := "Handle at an unknown place"
 	if _, file, line, ok := runtime.Caller(1); ok {
-		where = fmt.Sprintf("%s:%d", file, line)
+		where = fmt.Sprintf("Handle at %s:%d", file, line)
 	}
 	if fn == nil {
-		panic(fmt.Sprintf("handoff: Handle at %s: the handler is nil", where))
+		panic(fmt.Sprintf("handoff: %s: the handler is nil", where))
 	}
 	zero := zeroPayload[T](where)
 	r.register(&handler{
@@ -65,8 +65,11 @@ type handler struct {
 	kind   string
 	where  string
 	policy Policy
+	raw    bool // of Raw
 	decode func(body []byte) (payload any, reason Reason, err error)
 	run    func(ctx context.Context, payload any) error
+
+	cannotCopy sync.Once // the log says that tasks of this kind cannot be copied for later
 }
 
 func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
@@ -139,7 +142,7 @@ func zeroPayload[T Payload](where string) T {
 	var zero T
 	switch t := reflect.TypeFor[T](); t.Kind() {
 	case reflect.Interface:
-		panic(fmt.Sprintf("handoff: Handle at %s: payload type %s is an interface; use the concrete type", where, t))
+		panic(fmt.Sprintf("handoff: %s: payload type %s is an interface; use the concrete type", where, t))
 	case reflect.Pointer:
 		zero = reflect.New(t.Elem()).Interface().(T)
 	}
@@ -158,7 +161,7 @@ func aliasesOf(p any) []string {
 func (r *Router) register(h *handler, aliases []string) {
 	for _, kind := range append([]string{h.kind}, aliases...) {
 		if err := checkKind(kind); err != nil {
-			panic(fmt.Sprintf("%v (Handle at %s)", err, h.where))
+			panic(fmt.Sprintf("%v (%s)", err, h.where))
 		}
 		if other, taken := r.handlers[kind]; taken {
 			panic(fmt.Sprintf("handoff: kind %q has two handlers: %s and %s", kind, other.where, h.where))

@@ -184,7 +184,8 @@ func InfoFromContext(ctx context.Context) Info {
 }
 
 // PayloadFromContext returns the decoded payload of the task that runs with ctx,
-// for middleware, or nil if ctx does not come from a [Router].
+// for middleware: for [Router.Raw], the body as a []byte. It returns nil if ctx does
+// not come from a [Router].
 func PayloadFromContext(ctx context.Context) any {
 	if run, ok := ctx.Value(infoKey{}).(*delivery); ok {
 		return reflect.ValueOf(run.payload).Elem().Interface()

@@ -127,6 +127,9 @@ func (c *Client) redriveRequest(letter DeadLetter, stamp wire.Stamp, header map[
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
+	if coding := letter.Header["Content-Encoding"]; len(coding) > 0 {
+		r.Header["Content-Encoding"] = coding // the payload is as it was sent
+	}
 	if own, ok := c.config.Target.(HTTPTarget); ok && r.ServiceAccount == "" && strings.HasPrefix(r.URL, own.base()+"/") {
 		r.ServiceAccount, r.Audience = own.ServiceAccount, own.Audience // as every delivery there
 	}

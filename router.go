@@ -255,12 +255,16 @@ func (r *Router) Use(middleware ...Middleware) {
 // ServeHTTP serves one delivery. The last segment of the path is the kind; what
 // comes before it does not matter. The response has no body, so that it tells an
 // unknown caller nothing; details are logged.
-func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.serve(w, req, "") }
+
+// serve serves one delivery. If kind is empty, the last segment of the path is the
+// kind.
+func (r *Router) serve(w http.ResponseWriter, req *http.Request, kind string) {
 	entered := r.enter()
 	if entered {
 		defer r.leave() // after the End of the observers
 	}
-	d := &delivery{router: r, req: req, writer: w}
+	d := &delivery{router: r, req: req, writer: w, mounted: kind}
 	d.result.Received, d.result.ctx = time.Now(), req.Context()
 	defer d.observeEnd()
 	defer d.respond(w)

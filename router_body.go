@@ -32,6 +32,8 @@ func (d *delivery) read() bool {
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: the body did not arrive within %s: %w", d.limit(), err))
 	case errors.Is(err, body.ErrTooLarge) && !d.expired():
 		return d.refuse(TooLarge, "", fmt.Errorf("handoff: RouterConfig.MaxBody is %d: %w", d.router.config.MaxBody, err))
+	case errors.Is(err, body.ErrEncoding) && d.raw():
+		d.bodyAsSent = true
 	case errors.Is(err, body.ErrEncoding), errors.Is(err, body.ErrTooLarge):
 		d.bodyAsSent, d.decodeWhy, d.decodeError = true, ReasonUndecodable, fmt.Errorf("handoff: %w", err)
 	default:

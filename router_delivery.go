@@ -24,6 +24,8 @@ type delivery struct {
 	result Delivery
 	writer http.ResponseWriter
 
+	mounted string // the kind of the handler of Raw that got the request; empty for the Router itself
+
 	headerOnce sync.Once
 	header     http.Header // the producer's own; made by the first call of info
 
@@ -124,7 +126,8 @@ func (d *delivery) parse() bool {
 	if err == nil {
 		d.stamp, err = wire.ReadStamp(req.Header)
 	}
-	if err == nil && req.Method != http.MethodPost && req.Method != http.MethodPut && req.Method != http.MethodPatch {
+	kind := cmp.Or(d.stamp.Kind, d.mounted, path.Base(req.URL.Path))
+	if err == nil && !d.router.takes(kind, req.Method) {
 		err = fmt.Errorf("method %s carries no payload", req.Method)
 	}
 	if err != nil {
@@ -132,7 +135,7 @@ func (d *delivery) parse() bool {
 	}
 	info := &d.result.Info
 	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Snoozes
-	info.Kind = cmp.Or(d.stamp.Kind, path.Base(req.URL.Path))
+	info.Kind = kind
 	info.Queue, info.Task = dispatch.Queue, dispatch.Task
 	info.ScheduledAt, info.EnqueuedAt, info.ExpiresAt = dispatch.ETA, d.stamp.Enqueued, d.stamp.Expires
 	info.RetryCount, info.PreviousResponse = dispatch.RetryCount, dispatch.PreviousResponse
@@ -161,6 +164,9 @@ func (d *delivery) expired() bool {
 func (d *delivery) route() bool {
 	info := &d.result.Info
 	h := d.router.handlers[info.Kind]
+	if d.mounted != "" && info.Kind != d.mounted {
+		h = nil // a typed task of another kind
+	}
 	if h == nil && !d.expired() {
 		return d.refuse(UnknownKind, "", fmt.Errorf("handoff: no handler for this kind on queue %q", info.Queue))
 	}

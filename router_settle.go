@@ -175,11 +175,14 @@ func (d *delivery) release(outcome Outcome, err error, counted bool) {
 // the other order it would lose the work.
 func (d *delivery) snooze(err error) {
 	switch {
+	case d.stamp.Kind == "":
+		d.handler.cannotCopy.Do(func() {
+			d.router.log.Warn("handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail and are retried at the queue's pace", d.attrs()...)
+		})
+		d.fail(Failed, fmt.Errorf("handoff: a task that Enqueue did not create cannot be copied for later: %w", err))
+		return
 	case d.router.config.Client == nil:
 		d.fail(Failed, fmt.Errorf("handoff: RouterConfig.Client is nil; Snooze needs it to create the copy: %w", err))
-		return
-	case d.foreign():
-		d.fail(Failed, fmt.Errorf("handoff: a task that was not enqueued by handoff cannot be snoozed: %w", err))
 		return
 	}
 	in, _ := errors.AsType[*intent](err)

@@ -51,6 +51,7 @@ type Kit struct {
 	Emulator    *emulator.Server
 
 	t        testing.TB
+	mux      *http.ServeMux
 	queues   *queues
 	store    *store
 	verifier *verifier
@@ -87,7 +88,7 @@ func New(t testing.TB, config ...Config) *Kit {
 	if c.DeadLetters == nil {
 		c.DeadLetters = memstore.NewDeadLetters()
 	}
-	k := &Kit{t: t, store: &store{Store: c.Store}, DeadLetters: c.DeadLetters}
+	k := &Kit{t: t, mux: http.NewServeMux(), store: &store{Store: c.Store}, DeadLetters: c.DeadLetters}
 	k.queues = newQueues(t, emulator.Config{})
 	k.Emulator = k.queues.server
 	k.verifier = newVerifier(t, k.Emulator)
@@ -104,9 +105,15 @@ func New(t testing.TB, config ...Config) *Kit {
 	}
 	k.Router = router
 	t.Cleanup(k.shutdown)
-	k.Emulator.SetHandler(k.watch(watched(router)))
+	k.mux.Handle("/", router)
+	k.Emulator.SetHandler(k.watch(watched(k.mux)))
 	return k
 }
+
+// Mount serves the tasks whose URL matches pattern by handler, such as that of
+// [handoff.Router.Raw], instead of by the Router. pattern is one of
+// [http.ServeMux], without a method if the handler gets several.
+func (k *Kit) Mount(pattern string, handler http.Handler) { k.mux.Handle(pattern, handler) }
 
 // shutdownTime is how long handlers may still run when the test ends. Only
 // handlers that ignored their dispatch deadline can be running then.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -419,4 +420,26 @@ func TestKitFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A task for a mounted handler goes there, and its deliveries are seen as any other.
+func TestKitMounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kit := handofftest.New(t)
+		var ids []string
+		kit.Mount("/contacts/{id}", kit.Router.Raw("contact-changed", func(_ context.Context, req *http.Request) error {
+			ids = append(ids, req.PathValue("id"))
+			return nil
+		}))
+		kit.DeliverTwice(1)
+		_, err := kit.Client.EnqueueRequest(t.Context(), handoff.Request{
+			URL: handofftest.Audience + "/contacts/7", Method: http.MethodGet, ServiceAccount: handofftest.Account,
+		}, handoff.OnQueue("crm"))
+		assert.NoError(t, err)
+		results := kit.Drain()
+		assert.Equal(t, ids, []string{"7"})
+		assert.Equal(t, results[0].Info.Kind, "contact-changed")
+		assert.Equal(t, results[0].Outcome, handoff.Done)
+	})
 }

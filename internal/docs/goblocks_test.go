@@ -24,7 +24,7 @@ import (
 
 // known are the packages that a fragment may use without importing them.
 var known = []string{
-	"context", "database/sql", "errors", "fmt", "log/slog", "net/http", "os", "slices", "testing", "time",
+	"context", "database/sql", "errors", "fmt", "io", "log/slog", "net/http", "os", "slices", "testing", "time",
 	"cloud.google.com/go/cloudtasks/apiv2", "cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb",
 	"github.com/labstack/echo/v4", "github.com/redis/go-redis/v9",
 	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore", module + "/sqlstore",
@@ -40,6 +40,9 @@ var preludes = map[string]string{
 			mailer interface{ Send(ctx context.Context, user string) error }
 			router *handoff.Router
 			target handoff.Target
+
+			mux      *http.ServeMux
+			contacts interface{ Update(ctx context.Context, id string, contact io.Reader) error }
 
 			engine    interface{ Any(path string, h http.Handler) }
 			gin       struct{ WrapH func(http.Handler) http.Handler }

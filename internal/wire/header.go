@@ -14,7 +14,11 @@ func TargetURL(req *http.Request, audience string) string {
 	if req.TLS != nil || req.Header.Get("X-Forwarded-Proto") == "https" || strings.HasPrefix(audience+"/", "https://"+req.Host+"/") {
 		scheme = "https"
 	}
-	return scheme + "://" + req.Host + req.URL.RequestURI()
+	path := req.URL.RequestURI()
+	if strings.HasPrefix(req.RequestURI, "/") {
+		path = req.RequestURI // as it was sent; a mux may have cut URL.Path
+	}
+	return scheme + "://" + req.Host + path
 }
 
 // credentials are the headers that no letter, log or page may hold.
