@@ -60,7 +60,8 @@ type ClientConfig struct {
 	// option.WithTelemetryDisabled.
 	Options []option.ClientOption
 
-	// Instrument is called before each task is created, for traces and metrics.
+	// Instrument is called before each task is created, for traces and metrics,
+	// and also when [Client.Draft] makes a task that is created later.
 	// It may add headers to e.Header, such as W3C trace context. The context it
 	// returns, which must not be nil, is used for the call, except in a batch,
 	// whose calls create many tasks. The function it returns, if not nil, is
@@ -85,9 +86,10 @@ type Enqueuing struct {
 	Kind        string // empty for an [EnqueueRequest] task
 	Queue       string
 	Batch       bool // created by [EnqueueBatch] or [Client.Send]
+	Draft       bool // made by [Client.Draft]; Instrument is called again when it is sent
 	ScheduledAt time.Time
 	Size        int               // bytes of the body, compressed if it is
-	Header      map[string]string // headers to add
+	Header      map[string]string // headers to add; of a draft that is sent, those that it has
 }
 
 // Client enqueues tasks. It is safe for concurrent use. One Client is enough for
@@ -264,8 +266,13 @@ func (c *Client) begin(ctx context.Context, d *draft) (context.Context, error) {
 }
 
 func (c *Client) instrument(ctx context.Context, d *draft) (context.Context, error) {
-	_, body := create.Parts(d.req.Task)
-	e := Enqueuing{ID: d.receipt.ID, Kind: d.stamp.Kind, Queue: d.receipt.Queue, Batch: d.batch, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+	header, body := create.Parts(d.req.Task)
+	e := Enqueuing{ID: d.receipt.ID, Kind: d.stamp.Kind, Queue: d.receipt.Queue, Batch: d.batch, Draft: d.step == drafted, ScheduledAt: d.receipt.ScheduledAt, Size: len(body), Header: make(map[string]string)}
+	if d.step == sent {
+		for _, name := range d.stamp.Headers {
+			e.Header[name] = header[name]
+		}
+	}
 	with := ctx
 	err := guard("ClientConfig.Instrument", func() error {
 		with, d.observe = c.config.Instrument(ctx, e) //nolint:fatcontext // assigned once
@@ -294,11 +301,17 @@ func (c *Client) end(d *draft, created create.Created, err error) (Receipt, erro
 	default:
 		d.receipt.Name = created.Name
 	}
-	if d.observe != nil {
-		// The task exists or not whether this panics, so the panic is only logged.
-		if perr := guard("the function that ClientConfig.Instrument returned", func() error { d.observe(d.receipt, err); return nil }); perr != nil {
-			c.config.Logger.Error("handoff: enqueue", "error", perr, "task", d.receipt.Name)
-		}
-	}
+	c.observed(d, err)
 	return d.receipt, err
+}
+
+// observed tells Instrument's function of the result.
+func (c *Client) observed(d *draft, err error) {
+	if d.observe == nil {
+		return
+	}
+	// The task exists or not whether this panics, so the panic is only logged.
+	if perr := guard("the function that ClientConfig.Instrument returned", func() error { d.observe(d.receipt, err); return nil }); perr != nil {
+		c.config.Logger.Error("handoff: enqueue", "error", perr, "task", d.receipt.Name)
+	}
 }

@@ -33,9 +33,11 @@ const draftVersion = 1
 // Draft makes the task that carries p without creating it, and makes no call. It
 // takes the options of [Client.Enqueue] and returns the same errors of the call
 // and the payload. The task may be due later than the service's limit of 30 days;
-// [Client.Send] returns an error until it is within the limit. Send also calls
-// [ClientConfig].Instrument.
-func (c *Client) Draft(p Payload, opts ...Option) (Draft, error) {
+// [Client.Send] returns an error until it is within the limit.
+//
+// The context is for [ClientConfig].Instrument: the task's trace is that of the
+// caller of Draft, not that of Send, which also calls Instrument.
+func (c *Client) Draft(ctx context.Context, p Payload, opts ...Option) (Draft, error) {
 	call, err := newCall(opts)
 	if err != nil {
 		return Draft{}, err
@@ -45,12 +47,12 @@ func (c *Client) Draft(p Payload, opts ...Option) (Draft, error) {
 	if err != nil {
 		return Draft{}, err
 	}
-	return d.publish()
+	return c.publish(ctx, d)
 }
 
 // DraftRequest is [Client.Draft] for a task that is not typed. It refuses
 // [Request].Unnamed: without a name, two sends would be two tasks.
-func (c *Client) DraftRequest(r Request, opts ...Option) (Draft, error) {
+func (c *Client) DraftRequest(ctx context.Context, r Request, opts ...Option) (Draft, error) {
 	call, err := newCall(opts)
 	if err != nil {
 		return Draft{}, err
@@ -63,14 +65,25 @@ func (c *Client) DraftRequest(r Request, opts ...Option) (Draft, error) {
 	if err != nil {
 		return Draft{}, fmt.Errorf("handoff: draft request: %w", err)
 	}
-	return d.publish()
+	return c.publish(ctx, d)
 }
 
-func (d *draft) publish() (Draft, error) {
-	if err := create.Size(d.req); err != nil {
-		return Draft{}, fmt.Errorf("handoff: draft: %w", err)
+// publish has Instrument see a draft before it is fixed.
+func (c *Client) publish(ctx context.Context, d *draft) (Draft, error) {
+	d.step = drafted
+	_, err := c.begin(ctx, d)
+	if err != nil {
+		err = fmt.Errorf("handoff: draft: %w", err)
 	}
-	return Draft{req: d.req}, nil
+	public := Draft{req: d.req}
+	if err == nil {
+		d.receipt = public.Receipt()
+	}
+	c.observed(d, err)
+	if err != nil {
+		return Draft{}, err
+	}
+	return public, nil
 }
 
 // Send creates the tasks of drafts, up to 100 in one call, and yields a receipt and
@@ -112,7 +125,7 @@ func (c *Client) accept(d Draft) (*draft, error) {
 		return nil, fmt.Errorf("handoff: send: the Draft is due in %s; the service's limit is %s (30 days)", ahead.Round(time.Second), create.MaxAhead)
 	}
 	// A clone, because Instrument may add headers and the caller may send d again.
-	return &draft{req: proto.CloneOf(d.req), receipt: receipt, stamp: d.stamp()}, nil
+	return &draft{req: proto.CloneOf(d.req), receipt: receipt, stamp: d.stamp(), step: sent}, nil
 }
 
 // Kind returns the kind of a typed task. It is empty for a [Request].

@@ -42,9 +42,9 @@ func TestDraftSentTwice(t *testing.T) {
 	assert.NoError(t, err)
 	defer client.Close()
 	maker := drafter(t)
-	typed, err := maker.Draft(job{N: 1}, handoff.OnQueue("jobs"))
+	typed, err := maker.Draft(t.Context(), job{N: 1}, handoff.OnQueue("jobs"))
 	assert.NoError(t, err)
-	keyed, err := maker.Draft(order{ID: "a"})
+	keyed, err := maker.Draft(t.Context(), order{ID: "a"})
 	assert.NoError(t, err)
 	assert.Equal(t, typed.Kind(), "job")
 	drafts := []handoff.Draft{stored(t, typed), stored(t, keyed)}
@@ -71,7 +71,7 @@ func TestDraftRefused(t *testing.T) {
 	maker := drafter(t)
 	_, err := maker.Enqueue(t.Context(), job{N: 1}, handoff.OnQueue("jobs"))
 	refuses(t, err, "DraftOnly")
-	_, err = maker.DraftRequest(handoff.Request{URL: "https://example.com", Unnamed: true}, handoff.OnQueue("q"))
+	_, err = maker.DraftRequest(t.Context(), handoff.Request{URL: "https://example.com", Unnamed: true}, handoff.OnQueue("q"))
 	refuses(t, err, "Unnamed")
 	_, err = handoff.Draft{}.MarshalBinary()
 	refuses(t, err, "empty")
@@ -87,9 +87,9 @@ func TestDraftRefused(t *testing.T) {
 func TestDraftsOfOthers(t *testing.T) {
 	t.Parallel()
 	client := new(taskServer).client(t, func(c *handoff.ClientConfig) { c.Project = "other" })
-	near, err := drafter(t).Draft(job{N: 1}, handoff.OnQueue("jobs"))
+	near, err := drafter(t).Draft(t.Context(), job{N: 1}, handoff.OnQueue("jobs"))
 	assert.NoError(t, err)
-	far, err := client.Draft(job{N: 2}, handoff.OnQueue("jobs"), handoff.In(31*24*time.Hour))
+	far, err := client.Draft(t.Context(), job{N: 2}, handoff.OnQueue("jobs"), handoff.In(31*24*time.Hour))
 	assert.NoError(t, err)
 	wants := []string{"this client is for", "30 days", "empty"}
 	for _, err := range client.Send(t.Context(), slices.Values([]handoff.Draft{near, stored(t, far), {}})) {
@@ -102,7 +102,7 @@ func TestDraftsOfOthers(t *testing.T) {
 // TestLetterOfADraft: what expired while it was stored is kept whole.
 func TestLetterOfADraft(t *testing.T) {
 	t.Parallel()
-	d, err := drafter(t).Draft(blob{Text: strings.Repeat("long ", 10_000)}, handoff.OnQueue("q"), handoff.Header("X-Own", "1"), handoff.TTL(time.Hour))
+	d, err := drafter(t).Draft(t.Context(), blob{Text: strings.Repeat("long ", 10_000)}, handoff.OnQueue("q"), handoff.Header("X-Own", "1"), handoff.TTL(time.Hour))
 	assert.NoError(t, err)
 	letter, err := stored(t, d).Letter(handoff.ReasonExpired)
 	assert.NoError(t, err)

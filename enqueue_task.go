@@ -26,8 +26,19 @@ type draft struct {
 	receipt Receipt
 	once    bool                 // do not retry: a retry could create a second task
 	batch   bool                 // in a batch call
+	step    step                 // what is done with it
 	observe func(Receipt, error) // what ClientConfig.Instrument returned; may be nil
 }
+
+// step is what is done with a task: it is enqueued in one step, or drafted and
+// sent in two.
+type step int
+
+const (
+	enqueued step = iota
+	drafted
+	sent
+)
 
 // description is what a typed task is made from. Enqueue makes it from a payload,
 // a snooze or a redrive from the stamp of the original task.

@@ -18,7 +18,8 @@
 // Tracing may be anywhere among the observers for its trace to be in the log lines.
 // It must come before observers whose spans are to be children of its span.
 //
-// [Instrument] traces and counts enqueued tasks, for [handoff.ClientConfig].
+// [Instrument] traces and counts enqueued tasks, for [handoff.ClientConfig], and
+// [OutboxMetrics] measures an outbox of package sqlstore.
 //
 // Each function takes one struct, and returns an error that lists everything wrong
 // with it. All results are safe for concurrent use. Tokens and payloads are never

@@ -42,7 +42,9 @@ type InstrumentConfig struct {
 //
 // Each task has an OpenTelemetry producer span, named "create_task <queue>",
 // whose trace context is stored with the task for [Tracing] to continue. In a
-// batch, each task has a span of its own. The instruments, with their attributes:
+// batch, each task has a span of its own. A draft, such as a task of an outbox, has
+// its producer span, "draft_task <queue>", where it is drafted; sending it is a
+// client span with a link to that one. The instruments, with their attributes:
 //
 //	messaging.client.sent.messages       counter    kind, result
 //	messaging.client.operation.duration  histogram  kind, result  s until the response, including retries
@@ -50,7 +52,8 @@ type InstrumentConfig struct {
 // The attributes are named handoff.kind and handoff.result. The result is created,
 // duplicate, failed (no task was created), not-sent (no request was sent, so no
 // task was created) or unknown (see [handoff.ErrUnknown]). A task without a payload
-// type has an empty kind. Payloads are not read.
+// type has an empty kind. A draft is counted when it is sent; the result of its first
+// span is drafted or failed. Payloads are not read.
 func Instrument(config InstrumentConfig) (InstrumentFunc, error) {
 	meter := meterOf(config.MeterProvider)
 	sent, err := newSentMessages(meter)
@@ -77,19 +80,18 @@ type instrument struct {
 }
 
 func (i *instrument) begin(ctx context.Context, e handoff.Enqueuing) (context.Context, func(handoff.Receipt, error)) {
-	start, operation := time.Now(), sendType
-	if e.Batch {
-		operation = createType // in a batch, only the batch call is a send
-	}
-	ctx, span := i.tracer.Start(ctx, "create_task "+e.Queue,
-		trace.WithSpanKind(trace.SpanKindProducer),
-		trace.WithAttributes(systemName, operation, createName, destinationKey.String(e.Queue)))
-	i.propagator.Inject(ctx, propagation.MapCarrier(e.Header))
+	start := time.Now()
+	ctx, span := i.start(ctx, e)
 	return ctx, func(r handoff.Receipt, err error) {
 		result := resultOf(r, err)
-		options := i.labels.get(sendLabel{e.Kind, result}, sendLabel.options)
-		i.sent.Add(ctx, 1, options.add...)
-		i.duration.Record(ctx, time.Since(start).Seconds(), options.record...)
+		switch {
+		case !e.Draft:
+			options := i.labels.get(sendLabel{e.Kind, result}, sendLabel.options)
+			i.sent.Add(ctx, 1, options.add...)
+			i.duration.Record(ctx, time.Since(start).Seconds(), options.record...)
+		case err == nil:
+			result = "drafted"
+		}
 		if span.IsRecording() {
 			span.SetAttributes(kindKey.String(e.Kind), idKey.String(e.ID), bodySizeKey.Int(e.Size), resultKey.String(result))
 			if r.Name != "" {
@@ -102,6 +104,41 @@ func (i *instrument) begin(ctx context.Context, e handoff.Enqueuing) (context.Co
 		}
 		span.End()
 	}
+}
+
+// start begins the span of a task, and stores its context with the task unless
+// the task has that of an earlier span.
+func (i *instrument) start(ctx context.Context, e handoff.Enqueuing) (context.Context, trace.Span) {
+	name, operation := createName, sendType
+	switch {
+	case e.Draft:
+		name, operation = draftName, createType
+	case e.Batch:
+		operation = createType // in a batch, only the batch call is a send
+	}
+	kind, links := trace.SpanKindProducer, []trace.Link(nil)
+	stored := i.stored(e.Header)
+	if stored.IsValid() {
+		operation, kind, links = sendType, trace.SpanKindClient, []trace.Link{{SpanContext: stored}}
+	}
+	ctx, span := i.tracer.Start(ctx, name.Value.AsString()+" "+e.Queue, trace.WithSpanKind(kind), trace.WithLinks(links...),
+		trace.WithAttributes(systemName, operation, name, destinationKey.String(e.Queue)))
+	if !stored.IsValid() {
+		i.propagator.Inject(ctx, propagation.MapCarrier(e.Header))
+	}
+	return ctx, span
+}
+
+// stored returns the trace context that a draft was made with.
+func (i *instrument) stored(header map[string]string) trace.SpanContext {
+	if len(header) == 0 {
+		return trace.SpanContext{}
+	}
+	carrier := make(propagation.HeaderCarrier, len(header))
+	for name, value := range header {
+		carrier.Set(name, value)
+	}
+	return trace.SpanContextFromContext(i.propagator.Extract(context.Background(), carrier))
 }
 
 func resultOf(r handoff.Receipt, err error) string {

@@ -21,6 +21,7 @@ var (
 	processName = semconv.MessagingOperationNameKey.String("process")
 	processType = semconv.MessagingOperationTypeProcess
 	createName  = semconv.MessagingOperationNameKey.String("create_task")
+	draftName   = semconv.MessagingOperationNameKey.String("draft_task")
 	createType  = semconv.MessagingOperationTypeCreate
 	sendType    = semconv.MessagingOperationTypeSend
 )
@@ -36,6 +37,7 @@ const (
 	attemptKey  = attribute.Key("handoff.attempt")
 	outcomeKey  = attribute.Key("handoff.outcome")
 	reasonKey   = attribute.Key("handoff.reason")
+	stateKey    = attribute.Key("handoff.state")
 	resultKey   = attribute.Key("handoff.result")
 	retriesKey  = attribute.Key("gcp.cloud_tasks.retry_count")
 	previousKey = attribute.Key("gcp.cloud_tasks.previous_response")

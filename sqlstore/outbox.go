@@ -27,7 +27,8 @@ type Outbox struct {
 
 // Outbox returns the outbox of this database. The client makes the drafts, and
 // sends them where Run, Send or Handler is called; elsewhere it may be
-// [handoff.ClientConfig].DraftOnly.
+// [handoff.ClientConfig].DraftOnly. List, Retry, Drop and Stats need no client: it
+// may be nil where nothing else is called.
 func (db *DB) Outbox(client *handoff.Client) *Outbox {
 	return &Outbox{db: db, client: client, relay: newRelay()}
 }
@@ -37,16 +38,28 @@ func (db *DB) Outbox(client *handoff.Client) *Outbox {
 // ahead than the service's 30 days. The receipt has no Name yet, unless the
 // payload has a key. Call [Outbox.Nudge] after the commit to have it sent at once.
 func (o *Outbox) Enqueue(ctx context.Context, tx Execer, p handoff.Payload, opts ...handoff.Option) (handoff.Receipt, error) {
-	d, err := o.client.Draft(p, opts...)
+	d, err := o.draft(ctx, p, opts)
 	if err != nil {
 		return handoff.Receipt{}, err
 	}
 	return o.insertOne(ctx, tx, d)
 }
 
+var errNoClient = errors.New("sqlstore: the outbox has no client; pass one to DB.Outbox")
+
+func (o *Outbox) draft(ctx context.Context, p handoff.Payload, opts []handoff.Option) (handoff.Draft, error) {
+	if o.client == nil {
+		return handoff.Draft{}, errNoClient
+	}
+	return o.client.Draft(ctx, p, opts...)
+}
+
 // EnqueueRequest is [Outbox.Enqueue] for a task that is not typed.
 func (o *Outbox) EnqueueRequest(ctx context.Context, tx Execer, r handoff.Request, opts ...handoff.Option) (handoff.Receipt, error) {
-	d, err := o.client.DraftRequest(r, opts...)
+	if o.client == nil {
+		return handoff.Receipt{}, errNoClient
+	}
+	d, err := o.client.DraftRequest(ctx, r, opts...)
 	if err != nil {
 		return handoff.Receipt{}, err
 	}
@@ -68,7 +81,7 @@ func EnqueueBatch[P handoff.Payload](ctx context.Context, o *Outbox, tx Execer, 
 	return func(yield func(handoff.Receipt, error) bool) {
 		b := outboxBatch{outbox: o, tx: tx}
 		for p := range payloads {
-			d, err := o.client.Draft(p, opts...)
+			d, err := o.draft(ctx, p, opts)
 			if !b.add(ctx, d, err, yield) {
 				return
 			}
@@ -161,6 +174,14 @@ func microsOf(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
+// timeOf is the time of a column; zero for 0.
+func timeOf(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros)
+}
+
 // insertStatement returns the statement that inserts a number of rows.
 func (db *DB) insertStatement(rows int) string {
 	if rows == 1 {
@@ -175,103 +196,4 @@ func (db *DB) insertStatement(rows int) string {
 		values = append(values, value)
 	}
 	return db.sql.enqueue + strings.Join(values, ",")
-}
-
-// Row is a task that waits in an outbox, for operators.
-type Row struct {
-	ID      int64
-	Queue   string
-	Kind    string
-	Made    time.Time // when it was enqueued
-	NextAt  time.Time // when a relay may take it
-	Expires time.Time // zero: never
-	Tries   int       // sends begun
-	Unknown bool      // a send may have created the task
-	Parked  string    // why no relay takes it any more; empty: it waits
-}
-
-// List returns rows in the order of their IDs, from after an ID on: at most limit,
-// and only parked ones if asked for.
-func (o *Outbox) List(ctx context.Context, after int64, limit int, parked bool) ([]Row, error) {
-	rows, err := o.list(ctx, after, limit, parked)
-	if err != nil {
-		return nil, fmt.Errorf("sqlstore: list the outbox: %w", o.db.explain(err))
-	}
-	return rows, nil
-}
-
-func (o *Outbox) list(ctx context.Context, after int64, limit int, parked bool) ([]Row, error) {
-	if err := o.db.check(ctx); err != nil {
-		return nil, err
-	}
-	found, err := o.db.pool.QueryContext(ctx, o.db.sql.listOutbox, after, limit, parked)
-	if err != nil {
-		return nil, err
-	}
-	defer found.Close()
-	var rows []Row
-	for found.Next() {
-		var r Row
-		var made, next, expires int64
-		if err := found.Scan(&r.ID, &r.Queue, &r.Kind, &made, &next, &expires, &r.Tries, &r.Unknown, &r.Parked); err != nil {
-			return nil, err
-		}
-		r.Made, r.NextAt = time.UnixMicro(made), time.UnixMicro(next)
-		if expires > 0 {
-			r.Expires = time.UnixMicro(expires)
-		}
-		rows = append(rows, r)
-	}
-	return rows, found.Err()
-}
-
-// Retry has a row sent as soon as possible, also one that is parked. It reports
-// whether there is such a row.
-func (o *Outbox) Retry(ctx context.Context, id int64) (bool, error) {
-	return o.change(ctx, "retry", o.db.sql.retryOutbox, id)
-}
-
-// Drop deletes a row: its task is never created, unless it was already. It
-// reports whether there is such a row.
-func (o *Outbox) Drop(ctx context.Context, id int64) (bool, error) {
-	return o.change(ctx, "drop", o.db.sql.dropOutbox, id)
-}
-
-func (o *Outbox) change(ctx context.Context, verb, statement string, id int64) (bool, error) {
-	err := o.db.check(ctx)
-	var n int64
-	if err == nil {
-		result, eerr := o.db.pool.ExecContext(ctx, statement, id)
-		if err = eerr; err == nil {
-			n, err = result.RowsAffected()
-		}
-	}
-	if err != nil {
-		return false, fmt.Errorf("sqlstore: %s row %d of the outbox: %w", verb, id, o.db.explain(err))
-	}
-	return n > 0, nil
-}
-
-// Stats is what waits in an outbox.
-type Stats struct {
-	Waiting int       // rows that are not parked
-	Parked  int       // rows that no relay takes any more
-	Oldest  time.Time // when the oldest waiting row was enqueued; zero without one
-}
-
-// Stats counts the rows, for metrics. It reads all of them.
-func (o *Outbox) Stats(ctx context.Context) (Stats, error) {
-	err := o.db.check(ctx)
-	var s Stats
-	var oldest int64
-	if err == nil {
-		err = o.db.pool.QueryRowContext(ctx, o.db.sql.statsOutbox).Scan(&s.Waiting, &s.Parked, &oldest)
-	}
-	if err != nil {
-		return Stats{}, fmt.Errorf("sqlstore: stats of the outbox: %w", o.db.explain(err))
-	}
-	if oldest > 0 {
-		s.Oldest = time.UnixMicro(oldest)
-	}
-	return s, nil
 }

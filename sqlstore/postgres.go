@@ -33,19 +33,19 @@ func postgres(schema string) statements {
 		sweepInbox:     inSchema(postgresSweepInbox, schema),
 		committed:      inSchema(postgresCommitted, schema),
 
-		enqueue:      inSchema(`INSERT INTO $schema.outbox (queue, kind, made, next_at, expires, size, draft) VALUES `, schema),
-		enqueueRow:   `(#1::text, #2::text, ` + postgresMicros + `, greatest(` + postgresMicros + `, #3::bigint), #4::bigint, #5::int, #6::bytea)`,
+		enqueue:      inSchema(`INSERT INTO $schema.outbox (queue, kind, made, due, next_at, expires, size, draft) VALUES `, schema),
+		enqueueRow:   `(#1::text, #2::text, ` + postgresMicros + `, greatest(` + postgresMicros + `, #3::bigint), greatest(` + postgresMicros + `, #3::bigint), #4::bigint, #5::int, #6::bytea)`,
 		queuesOutbox: inSchema(postgresQueues, schema),
 		takeOutbox:   inSchema(postgresTake, schema),
 		sentOutbox:   inSchema(`DELETE FROM $schema.outbox WHERE id = ANY (ARRAY(SELECT a::bigint FROM jsonb_array_elements_text($1::jsonb) a))`, schema),
-		backOutbox: inSchema(`UPDATE $schema.outbox o SET next_at = `+postgresMicros+` + (a->>1)::bigint, unknown = o.unknown OR (a->>2)::boolean
+		backOutbox: inSchema(`UPDATE $schema.outbox o SET next_at = `+postgresMicros+` + (a->>1)::bigint, unknown = (a->>2)::boolean
 FROM jsonb_array_elements($1::jsonb) a WHERE o.id = (a->>0)::bigint AND o.next_at = (a->>3)::bigint`, schema),
-		parkOutbox: inSchema(`UPDATE $schema.outbox o SET parked = a->>1 FROM jsonb_array_elements($1::jsonb) a WHERE o.id = (a->>0)::bigint`, schema),
-		listOutbox: inSchema(`SELECT id, queue, kind, made, next_at, expires, tries, unknown, coalesce(parked, '') FROM $schema.outbox
+		parkOutbox: inSchema(`UPDATE $schema.outbox o SET parked = a->>1, unknown = (a->>2)::boolean FROM jsonb_array_elements($1::jsonb) a WHERE o.id = (a->>0)::bigint`, schema),
+		listOutbox: inSchema(`SELECT id, queue, kind, made, due, next_at, expires, tries, unknown, coalesce(parked, '') FROM $schema.outbox
 WHERE id > $1::bigint AND (NOT $3::boolean OR parked IS NOT NULL) ORDER BY id LIMIT $2::int`, schema),
 		retryOutbox: inSchema(`UPDATE $schema.outbox SET parked = NULL, next_at = `+postgresMicros+` WHERE id = $1::bigint`, schema),
 		dropOutbox:  inSchema(`DELETE FROM $schema.outbox WHERE id = $1::bigint`, schema),
-		statsOutbox: inSchema(`SELECT count(*) FILTER (WHERE parked IS NULL), count(parked), coalesce(min(made) FILTER (WHERE parked IS NULL), 0) FROM $schema.outbox`, schema),
+		statsOutbox: inSchema(postgresStats, schema),
 
 		putLetter:    inSchema(postgresPutLetter, schema),
 		trimLetters:  inSchema(postgresTrimLetters, schema),
@@ -295,21 +295,30 @@ const postgresQueues = `WITH RECURSIVE q AS (
 	SELECT (SELECT o.queue FROM $schema.outbox o WHERE o.parked IS NULL AND o.queue > q.queue ORDER BY o.queue LIMIT 1) FROM q WHERE q.queue IS NOT NULL)
 SELECT queue FROM q WHERE queue IS NOT NULL`
 
+// postgresStats goes by when a row could first be sent, not by its next_at, which
+// every try moves on.
+const postgresStats = `WITH ` + postgresNow + `
+SELECT queue, count(*) FILTER (WHERE parked IS NULL AND due <= now), count(*) FILTER (WHERE parked IS NULL AND due > now), count(parked),
+	coalesce(min(due) FILTER (WHERE parked IS NULL AND due <= now), 0)
+FROM $schema.outbox, t GROUP BY queue ORDER BY queue`
+
 // postgresTake takes a queue, where the scan begins, the most rows and bytes, and
 // the time for which the rows are taken. Rows are found by their time, never by
-// their ID: those that commit late would be skipped.
+// their ID: those that commit late would be skipped. What is about to be sent is
+// unknown from now on, for the case that this relay dies; it returns what was
+// known before.
 const postgresTake = `WITH ` + postgresNow + `,
 due AS MATERIALIZED (
-	SELECT o.id, o.size, o.next_at FROM $schema.outbox o, t
+	SELECT o.id, o.size, o.next_at, o.unknown, o.expires > 0 AND o.expires <= t.now AS over FROM $schema.outbox o, t
 	WHERE o.queue = $1::text AND o.parked IS NULL AND o.next_at >= $2::bigint AND o.next_at <= t.now
 	ORDER BY o.next_at LIMIT $3::int FOR UPDATE OF o SKIP LOCKED),
 fit AS MATERIALIZED (
-	SELECT id, next_at FROM (
-		SELECT id, next_at, row_number() OVER first AS place, sum(size) OVER first AS total FROM due WINDOW first AS (ORDER BY next_at, id)) counted
+	SELECT id, next_at, unknown, over FROM (
+		SELECT id, next_at, unknown, over, row_number() OVER first AS place, sum(size) OVER first AS total FROM due WINDOW first AS (ORDER BY next_at, id)) counted
 	WHERE place = 1 OR total <= $4::bigint)
-UPDATE $schema.outbox o SET next_at = t.now + $5::bigint, tries = o.tries + 1
+UPDATE $schema.outbox o SET next_at = t.now + $5::bigint, tries = o.tries + 1, unknown = o.unknown OR NOT fit.over
 FROM fit, t WHERE o.id = fit.id
-RETURNING o.id, fit.next_at, o.next_at, o.expires > 0 AND o.expires <= t.now, o.unknown, o.tries, o.draft`
+RETURNING o.id, fit.next_at, o.next_at, fit.over, fit.unknown, o.tries, o.draft`
 
 // postgresKept holds for a letter whose retention, in µs, is not over.
 const postgresKept = `put > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $2::bigint`

@@ -2,13 +2,12 @@ package sqlstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -39,6 +38,8 @@ type relay struct {
 	queues map[string]*queue
 	looked time.Time // when the queues were looked up
 	nudged time.Time
+
+	sent, buried, unsure atomic.Int64 // as Stats has them
 }
 
 // queue is one queue whose rows are relayed.
@@ -110,6 +111,9 @@ func (o *Outbox) Run(ctx context.Context) error {
 
 // sends returns an error if the client cannot send.
 func (o *Outbox) sends(ctx context.Context) error {
+	if o.client == nil {
+		return errNoClient
+	}
 	for _, err := range o.client.Send(ctx, slices.Values([]handoff.Draft(nil))) {
 		return fmt.Errorf("sqlstore: the outbox's client cannot relay: %w", err)
 	}
@@ -260,7 +264,7 @@ type taken struct {
 	id      int64
 	lease   int64 // its next_at now
 	expired bool
-	unknown bool
+	unknown bool // an earlier send may have created the task
 	tries   int
 	draft   handoff.Draft
 	text    []byte
@@ -351,28 +355,6 @@ func (r *relay) scanned(name string, low, lowest int64) {
 	}
 }
 
-// bury makes a dead letter of a row that has expired, unless its task may exist.
-func (o *Outbox) bury(ctx context.Context, row taken, fate *settlement) {
-	receipt := row.draft.Receipt()
-	attrs := []any{"kind", row.draft.Kind(), "queue", receipt.Queue, "id", receipt.ID}
-	if row.unknown {
-		o.db.log.ErrorContext(ctx, "sqlstore: a task has expired in the outbox, and it is not known whether it was created", attrs...)
-		fate.gone = append(fate.gone, row.id)
-		return
-	}
-	letter, err := row.draft.Letter(handoff.ReasonExpired)
-	if err == nil {
-		err = o.db.DeadLetters().Put(ctx, letter)
-	}
-	if err != nil {
-		o.db.log.ErrorContext(ctx, "sqlstore: an expired task of the outbox could not be kept as a dead letter", append(attrs, "error", err)...)
-		fate.back(row, false)
-		return
-	}
-	o.db.log.ErrorContext(ctx, "sqlstore: a task expired in the outbox and is a dead letter", attrs...)
-	fate.gone = append(fate.gone, row.id)
-}
-
 // send creates the tasks of rows. It reports whether the queue refuses tasks.
 func (o *Outbox) send(ctx context.Context, rows []taken, fate *settlement) (refused bool) {
 	if len(rows) == 0 {
@@ -428,58 +410,4 @@ func (o *Outbox) pace(name string, refused, took bool) {
 	case took:
 		q.pause, q.until = 0, time.Time{}
 	}
-}
-
-// settlement is what becomes of the rows of a batch.
-type settlement struct {
-	created int
-	refused bool
-	gone    []int64  // to delete
-	later   [][4]any // ID, pause, unknown, lease
-	parked  [][2]any // ID, why
-}
-
-// back leaves a row for later. unknown is whether its task may exist now.
-func (s *settlement) back(row taken, unknown bool) {
-	pause := min(minPause<<min(row.tries-1, 10), maxPause)
-	s.later = append(s.later, [4]any{row.id, micros(pause), unknown, decimal(row.lease)})
-}
-
-// maxParkedText keeps the service's words short enough to be shown.
-const maxParkedText = 500
-
-func (s *settlement) park(row taken, why error) {
-	text := strings.ToValidUTF8(strings.ReplaceAll(why.Error(), "\x00", ""), "")
-	s.parked = append(s.parked, [2]any{row.id, text[:min(len(text), maxParkedText)]})
-}
-
-// settle writes down what became of the rows. A row whose settlement is lost is
-// sent once more, when its lease is over.
-func (o *Outbox) settle(ctx context.Context, fate *settlement) error {
-	var errs []error
-	for _, step := range []struct {
-		statement string
-		rows      any
-		n         int
-	}{
-		{o.db.sql.sentOutbox, fate.gone, len(fate.gone)},
-		{o.db.sql.backOutbox, fate.later, len(fate.later)},
-		{o.db.sql.parkOutbox, fate.parked, len(fate.parked)},
-	} {
-		if step.n == 0 {
-			continue
-		}
-		text, err := json.Marshal(step.rows)
-		if err == nil {
-			err = o.db.retry(ctx, func() error {
-				_, err := o.db.pool.ExecContext(ctx, step.statement, string(text))
-				return err
-			})
-		}
-		errs = append(errs, o.db.explain(err))
-	}
-	if len(fate.parked) > 0 {
-		o.db.log.ErrorContext(ctx, "sqlstore: rows of the outbox are parked, since no send of them can succeed", "rows", len(fate.parked))
-	}
-	return errors.Join(errs...)
 }

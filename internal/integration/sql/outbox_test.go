@@ -14,6 +14,8 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 )
 
@@ -40,17 +42,27 @@ func newShop(t testing.TB, queues ...string) *shop {
 	for _, id := range queues {
 		s.createQueue(id)
 	}
-	var err error
-	s.client, err = handoff.NewClient(t.Context(), handoff.ClientConfig{
-		Project: "p", Location: "l", Options: s.srv.ClientOptions(),
-		Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.client.Close() })
+	s.client = s.clientWith(nil)
 	s.outbox = s.db.Outbox(s.client)
 	return s
+}
+
+// clientWith returns a client of the shop's service.
+func (s *shop) clientWith(change func(*handoff.ClientConfig)) *handoff.Client {
+	s.t.Helper()
+	config := handoff.ClientConfig{
+		Project: "p", Location: "l", Options: s.srv.ClientOptions(),
+		Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
+	}
+	if change != nil {
+		change(&config)
+	}
+	client, err := handoff.NewClient(s.t.Context(), config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 func (s *shop) createQueue(id string) {
@@ -236,7 +248,7 @@ func TestParkedRows(t *testing.T) {
 		t.Fatalf("%+v, %v", parked, err)
 	}
 	stats, err := s.outbox.Stats(t.Context())
-	if err != nil || stats.Parked != 1 || stats.Waiting != 0 || !stats.Oldest.IsZero() {
+	if err != nil || stats.Sent != 2 || len(stats.Queues) != 1 || stats.Queues[0] != (sqlstore.QueueStats{Queue: "q", Parked: 1}) {
 		t.Fatalf("%+v, %v", stats, err)
 	}
 	s.send() // takes no parked row
@@ -266,6 +278,103 @@ func TestExpiredInTheOutbox(t *testing.T) {
 	if err != nil || len(page.Letters) != 1 || page.Letters[0].Kind != "order" || page.Letters[0].Reasons[0] != handoff.ReasonExpired {
 		t.Fatalf("%+v, %v", page, err)
 	}
+	stats, err := s.outbox.Stats(t.Context())
+	if err != nil || stats.Buried != 1 || stats.Unsure != 1 || stats.Sent != 0 || len(stats.Queues) != 0 {
+		t.Fatalf("%+v, %v", stats, err)
+	}
+}
+
+// TestRelayDiesAtTheSend: a task whose relay died between the send and its
+// settlement may exist, so that no dead letter is made of it.
+func TestRelayDiesAtTheSend(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	pool := connect(t)
+	dying := inSchema(t, pool, s.schema).Outbox(s.clientWith(func(c *handoff.ClientConfig) {
+		c.Options = append(c.Options, option.WithGRPCDialOption(grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, req, resp any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				err := invoke(ctx, method, req, resp, conn, opts...)
+				_ = pool.Close()
+				return err
+			})))
+	}))
+	s.enqueue(1, "q", (*sql.Tx).Commit)
+	if _, err := dying.Send(t.Context()); err == nil {
+		t.Fatal("the settlement was written on a closed pool")
+	}
+	s.want("q", 1, 1)
+	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET next_at = 0, expires = 1`)
+	s.send()
+	s.want("q", 1, 0)
+	stats, err := s.outbox.Stats(t.Context())
+	if err != nil || stats.Buried != 0 || stats.Unsure != 1 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
+// TestRefusedIsNotUnknown: a task that the service refused was never created, so
+// that a dead letter is made of it when it expires.
+func TestRefusedIsNotUnknown(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.enqueue(1, "missing", (*sql.Tx).Commit)
+	s.send()
+	rows, err := s.outbox.List(t.Context(), 0, 10, false)
+	if err != nil || len(rows) != 1 || rows[0].Unknown || rows[0].Tries != 1 {
+		t.Fatalf("%+v, %v", rows, err)
+	}
+}
+
+// TestInstrumentAtTheEnqueue: the context of the enqueue is the one that is
+// instrumented, not that of the relay alone.
+func TestInstrumentAtTheEnqueue(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	type key struct{}
+	s.outbox = s.db.Outbox(s.clientWith(func(c *handoff.ClientConfig) {
+		c.Instrument = func(ctx context.Context, e handoff.Enqueuing) (context.Context, func(handoff.Receipt, error)) {
+			if e.Draft {
+				e.Header["X-Trace"], _ = ctx.Value(key{}).(string)
+			} else if e.Header["X-Trace"] != "of the request" {
+				t.Errorf("a send sees %v", e.Header)
+			}
+			return ctx, nil
+		}
+	}))
+	tx, err := s.pool.Begin()
+	if err == nil {
+		_, err = s.outbox.Enqueue(context.WithValue(t.Context(), key{}, "of the request"), tx, order{}, handoff.OnQueue("q"))
+	}
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.send()
+	if got := s.srv.Tasks(parent + "/queues/q")[0].GetHttpRequest().GetHeaders()["X-Trace"]; got != "of the request" {
+		t.Errorf("the task has %q", got)
+	}
+}
+
+// TestOutboxWithoutClient: it is for operators.
+func TestOutboxWithoutClient(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.enqueue(1, "q", (*sql.Tx).Commit)
+	outbox := s.db.Outbox(nil)
+	rows, err := outbox.List(t.Context(), 0, 10, false)
+	if err != nil || len(rows) != 1 {
+		t.Fatal(rows, err)
+	}
+	_, sendErr := outbox.Send(t.Context())
+	_, enqueueErr := outbox.Enqueue(t.Context(), nil, order{})
+	_, requestErr := outbox.EnqueueRequest(t.Context(), nil, handoff.Request{})
+	for _, err := range []error{sendErr, enqueueErr, requestErr, outbox.Run(t.Context())} {
+		if err == nil || !strings.Contains(err.Error(), "no client") {
+			t.Errorf("got %v", err)
+		}
+	}
 }
 
 // TestFarAhead: what is due beyond the service's 30 days waits in the outbox.
@@ -274,6 +383,10 @@ func TestFarAhead(t *testing.T) {
 	s := newShop(t, "q")
 	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(40*24*time.Hour))
 	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(20*24*time.Hour))
+	stats, err := s.outbox.Stats(t.Context())
+	if err != nil || stats.Queues[0].Waiting != 1 || stats.Queues[0].Later != 1 || time.Since(stats.Queues[0].Oldest) > time.Minute {
+		t.Fatalf("%+v, %v", stats, err)
+	}
 	s.send()
 	s.want("q", 1, 1)
 }

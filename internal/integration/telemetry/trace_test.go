@@ -124,6 +124,51 @@ func TestTraceOfASnooze(t *testing.T) {
 	})
 }
 
+// A draft is in the trace in which it was made, wherever it is sent, and is counted
+// when that is done.
+func TestTraceOfADraft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, sdktrace.AlwaysSample())
+		handoff.Handle(w.router, func(context.Context, order) error { return nil })
+		ctx, checkout := w.provider.Tracer("test").Start(t.Context(), "checkout")
+		typed, err := w.client.Draft(ctx, order{Card: card})
+		assert.NoError(t, err)
+		untyped, err := w.client.DraftRequest(ctx, handoff.Request{URL: origin + "/tasks/none", ServiceAccount: account}, handoff.OnQueue("orders"))
+		assert.NoError(t, err)
+		checkout.End()
+		drafted := w.named("draft_task orders")
+		assert.Equal(t, len(drafted), 2)
+		for _, s := range drafted {
+			assert.Equal(t, s.Parent, checkout.SpanContext())
+			assert.Equal(t, s.SpanKind, trace.SpanKindProducer)
+			assert.Equal(t, attributesOf(s)["handoff.result"], any("drafted"))
+		}
+		assert.Equal(t, len(w.collect(t)["messaging.client.sent.messages"]), 0)
+
+		for _, err := range w.client.Send(t.Context(), slices.Values([]handoff.Draft{typed, untyped})) {
+			assert.NoError(t, err)
+		}
+		assert.NoError(t, w.tasks.Wait(t.Context()))
+		sent := w.named("create_task orders")
+		assert.Equal(t, len(sent), 2)
+		for i, s := range sent {
+			assert.Equal(t, s.SpanKind, trace.SpanKindClient)
+			assert.Equal(t, len(s.Links), 1)
+			assert.Equal(t, s.Links[0].SpanContext, drafted[i].SpanContext.WithRemote(true))
+			assert.Equal(t, attributesOf(s)["messaging.operation.type"], any("send"))
+		}
+		var parents []trace.SpanContext
+		for _, s := range w.named("process orders") {
+			if attributesOf(s)["handoff.kind"] == "order" {
+				parents = append(parents, s.Parent)
+			}
+		}
+		assert.Equal(t, parents, []trace.SpanContext{drafted[0].SpanContext.WithRemote(true)})
+		assert.Equal(t, len(w.collect(t)["messaging.client.sent.messages"]), 2)
+	})
+}
+
 // The members of a batch have a span each, which none of the calls is.
 func TestTraceOfABatch(t *testing.T) {
 	t.Parallel()

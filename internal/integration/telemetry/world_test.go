@@ -224,6 +224,10 @@ func pointsOf(t *testing.T, data metricdata.Aggregation) []point {
 		for _, p := range data.DataPoints {
 			points = append(points, point{labels: encode(p.Attributes), value: float64(p.Value)})
 		}
+	case metricdata.Gauge[float64]:
+		for _, p := range data.DataPoints {
+			points = append(points, point{labels: encode(p.Attributes), value: p.Value})
+		}
 	case metricdata.Histogram[float64]:
 		for _, p := range data.DataPoints {
 			points = append(points, point{encode(p.Attributes), p.Sum, p.Count})

@@ -2,8 +2,8 @@
 -- Tasks that were enqueued in a transaction and are not created yet.
 -- Times are microseconds since 1970.
 
--- "next_at" is when a relay may take the row: its due time where that is far
--- ahead, the end of the relay's lease, or the end of a backoff. "unknown" is
+-- "due" is when the row could first be sent, and "next_at" when a relay may take
+-- it: that time, the end of the relay's lease, or the end of a backoff. "unknown" is
 -- whether an earlier send may have created the task; "parked" why no relay takes
 -- the row any more.
 CREATE TABLE handoff.outbox (
@@ -11,6 +11,7 @@ CREATE TABLE handoff.outbox (
 	queue text COLLATE "C" NOT NULL,
 	kind text NOT NULL,
 	made bigint NOT NULL,
+	due bigint NOT NULL,
 	next_at bigint NOT NULL,
 	expires bigint NOT NULL,
 	size integer NOT NULL,
