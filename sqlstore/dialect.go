@@ -42,9 +42,9 @@ type statements struct {
 	migrated string // whether there is a table of migrations
 	version  string
 
-	claim, renew, complete, release, end, keep, show, free, sweep string
+	claimNew, claim, renew, complete, release, end, keep, show, free, sweep string
 
-	mark, commit, committed                       string
+	mark, markEnding, commit, committed           string
 	inbox, probeInbox, committedInbox, sweepInbox string
 
 	enqueue, enqueueRow                              string // a row has #1 to #6 for its parameters

@@ -30,10 +30,13 @@ func (w work) key() string { return name(w.lease.Key) }
 func (db *DB) mark(w work, run string) (statement string, args []any) {
 	l := w.lease
 	args = []any{w.key(), ownerOf(l.Owner), w.held.Token(), int64(l.Redrives), int64(l.Generation), micros(l.Window), max(1, l.TTL.Milliseconds()), run}
-	if db.inbox {
+	switch note := w.held.Note(); {
+	case db.inbox:
 		return db.sql.inbox, args
+	case note != nil:
+		return db.sql.markEnding, append(args, note)
 	}
-	return db.sql.mark, append(args, w.held.Note())
+	return db.sql.mark, args
 }
 
 // workOf returns the claim that ctx runs.

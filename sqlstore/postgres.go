@@ -15,6 +15,7 @@ func postgres(schema string) statements {
 		migrate:  `SELECT pg_advisory_xact_lock(7161736485)`,
 		migrated: inSchema(`SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $literal AND tablename = 'migration')`, schema),
 
+		claimNew: inSchema(postgresClaimNew, schema),
 		claim:    inSchema(postgresClaim, schema),
 		renew:    inSchema(postgresRenew, schema),
 		complete: inSchema(postgresComplete, schema),
@@ -26,6 +27,7 @@ func postgres(schema string) statements {
 		sweep:    inSchema(postgresSweep, schema),
 
 		mark:           inSchema(postgresMark, schema),
+		markEnding:     inSchema(postgresMarkEnding, schema),
 		commit:         postgresCommit,
 		inbox:          inSchema(postgresInbox, schema),
 		probeInbox:     inSchema(postgresProbeInbox, schema),
@@ -94,8 +96,16 @@ const postgresVerdict = `CASE
 	ELSE 'first'
 END`
 
-// postgresClaim takes key, owner, redrives, generation, TTL, window and freed
-// letter. It locks a row only to take it. A row that could be taken by its looks
+// postgresClaimNew takes key, owner, redrives, generation, TTL and window. It makes
+// the record, and returns its token, where there is none. It waits for another
+// statement that makes the same record, but for no Run.
+const postgresClaimNew = `INSERT INTO $schema.fence (key, owner, token, first, lease_end, expires, expires_hour, redrives, generation, attempt, state, crashed)
+SELECT $1::text, $2::bigint, t.now AS token, t.now AS first, t.now + $5::bigint, t.now + $6::bigint, (t.now + $6::bigint + 3599999999) / 3600000000, $3::int, $4::int, 1, 1, false
+FROM (SELECT ` + postgresMicros + ` AS now) t WHERE NOT EXISTS (SELECT FROM $schema.fence WHERE key = $1::text)
+ON CONFLICT DO NOTHING
+RETURNING token`
+
+// postgresClaim takes the same, and the freed letter. It locks a row only to take it. A row that could be taken by its looks
 // and was not is locked by somebody, or was changed a moment ago: busy.
 const postgresClaim = `WITH ` + postgresNow + `,
 free AS MATERIALIZED (
@@ -117,19 +127,11 @@ took AS (
 		memo = CASE free.verdict WHEN 'fresh' THEN NULL ELSE f.memo END,
 		lease_end = t.now + $5::bigint, expires = t.now + $6::bigint, expires_hour = (t.now + $6::bigint + 3599999999) / 3600000000
 	FROM free, t WHERE f.key = free.key
-	RETURNING free.verdict, f.state, f.attempt, f.token, f.first, f.crashed, f.memo, f.note, f.letter, f.lease_end),
-made AS (
-	INSERT INTO $schema.fence (key, owner, token, first, lease_end, expires, expires_hour, redrives, generation, attempt, state, crashed)
-	SELECT $1::text, $2::bigint, t.now AS token, t.now AS first, t.now + $5::bigint, t.now + $6::bigint, (t.now + $6::bigint + 3599999999) / 3600000000, $3::int, $4::int, 1, 1, false
-	FROM t WHERE NOT EXISTS (SELECT FROM $schema.fence WHERE key = $1::text)
-	ON CONFLICT DO NOTHING
-	RETURNING 'fresh' AS verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end)
-SELECT verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end, 0::bigint AS wait FROM took
-UNION ALL
-SELECT verdict, state, attempt, token, first, crashed, memo, note, letter, lease_end, 0::bigint FROM made
+	RETURNING free.verdict, f.state, f.attempt, f.token, f.first, f.crashed, f.memo, f.note, f.letter)
+SELECT verdict, state, attempt, token, first, crashed, memo, note, letter, 0::bigint AS wait FROM took
 UNION ALL
 SELECT CASE WHEN verdict IN ('done', 'dead', 'superseded') THEN verdict ELSE 'busy' END,
-	state, attempt, token, first, crashed, NULL::bytea AS memo, NULL::bytea AS note, letter, lease_end,
+	state, attempt, token, first, crashed, NULL::bytea AS memo, NULL::bytea AS note, letter,
 	CASE WHEN lease_end = 0 AND owner = $2::bigint THEN 0 ELSE greatest(lease_end - now, 1000) END
 FROM (SELECT f.state, f.attempt, f.token, f.first, f.crashed, f.letter, f.owner, f.lease_end, t.now, ` + postgresVerdict + ` AS verdict FROM $schema.fence f, t WHERE f.key = $1::text) seen
 WHERE NOT EXISTS (SELECT FROM took)`
@@ -204,21 +206,21 @@ const postgresKeep = postgresChange + `, memo = $4::bytea
 
 // postgresMark takes key, owner, token, redrives, generation, window, the time in ms
 // after which the database ends a transaction that is idle, the name of a Run, and
-// the note or NULL. It must hit one row. It is the first statement of a transaction,
+// where the work is not done yet the note. It must hit one row. It is the first statement of a transaction,
 // so that nothing can change the row from then on; as the last one it would fail
 // at REPEATABLE READ and above as soon as the lease was renewed in between.
-const postgresMark = `UPDATE $schema.fence f SET
-	state = CASE WHEN $9::bytea IS NULL THEN 5 ELSE 4 END,
-	note = $9::bytea,
-	memo = CASE WHEN $9::bytea IS NULL THEN NULL ELSE f.memo END,
-	crashed = false,
-	lease_end = CASE WHEN $9::bytea IS NULL THEN 0 ELSE f.lease_end END,
-	expires = t.now + $6::bigint,
-	expires_hour = (t.now + $6::bigint + 3599999999) / 3600000000
-FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now) t
-WHERE f.key = $1::text AND f.owner = $2::bigint AND f.token = $3::bigint AND f.redrives = $4::bigint AND f.generation = $5::bigint
-	AND f.state = 1 AND f.lease_end > 0
+//
+// Run sends it as text, to be planned each time: so it has no join and no more
+// expressions than it needs.
+const (
+	postgresMark       = postgresMarks + `, state = 5, note = NULL, memo = NULL, lease_end = 0` + postgresMarked
+	postgresMarkEnding = postgresMarks + `, state = 4, note = $9::bytea` + postgresMarked
+
+	postgresMarks  = `UPDATE $schema.fence SET expires = ` + postgresMicros + ` + $6::bigint, expires_hour = (` + postgresMicros + ` + $6::bigint + 3599999999) / 3600000000, crashed = false`
+	postgresMarked = `
+WHERE key = $1::text AND owner = $2::bigint AND token = $3::bigint AND redrives = $4::bigint AND generation = $5::bigint AND state = 1 AND lease_end > 0
 RETURNING set_config('idle_in_transaction_session_timeout', $7::bigint::text, true), set_config('handoff.run', $8::text, true)`
+)
 
 // postgresInbox takes the same, without a note. Two transactions of one key take turns: the second
 // waits for the first, and hits no row if that committed.

@@ -75,8 +75,8 @@ func New(pool *sql.DB, config Config) (*DB, error) {
 		errs = append(errs, fmt.Errorf("sqlstore: Config.Dialect is %d; it must be sqlstore.Postgres", int(config.Dialect)))
 	}
 	schema := cmp.Or(config.Schema, defaultSchema)
-	if len(schema) > maxIdentifier || !utf8.ValidString(schema) || strings.ContainsRune(schema, 0) {
-		errs = append(errs, fmt.Errorf("sqlstore: Config.Schema is %q; it must be a name of at most %d bytes, without NUL", schema, maxIdentifier))
+	if len(schema) > maxIdentifier || !utf8.ValidString(schema) || strings.ContainsAny(schema, "\x00$") {
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Schema is %q; it must be a name of at most %d bytes, without NUL and without $", schema, maxIdentifier))
 	}
 	if _, known := isolations[config.Isolation]; !known {
 		errs = append(errs, fmt.Errorf("sqlstore: Config.Isolation is %s; it must be Read Committed, Repeatable Read, Serializable or Default", config.Isolation))

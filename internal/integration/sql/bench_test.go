@@ -1,11 +1,8 @@
 package sql_test
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,7 +14,6 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/pgtest"
-	"github.com/brillconsulting/handoff/sqlstore"
 )
 
 // inFlight is how many tasks are worked on at once.
@@ -84,59 +80,6 @@ func parallel(b *testing.B, server *pgtest.Server, one func(n int64) error) {
 		}
 	})
 	b.ReportMetric(float64((processorTime(b, server)-before).Microseconds())/float64(b.N), "cpu-µs/op")
-}
-
-// BenchmarkReceive compares a delivery through the router and Run with a bare
-// handler that sends the same statements by hand.
-func BenchmarkReceive(b *testing.B) {
-	server, pool := durable(b)
-	db := inSchema(b, pool, "handoff")
-	if err := db.Migrate(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-	b.Run("handoff", func(b *testing.B) {
-		w := newWorker(b, pool, db.Store(), nil)
-		w.handle = func(ctx context.Context) error {
-			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
-				_, err := tx.ExecContext(ctx, w.insert(), handoff.InfoFromContext(ctx).ID)
-				return err
-			})
-		}
-		parallel(b, server, func(n int64) error {
-			rec := httptest.NewRecorder()
-			w.ServeHTTP(rec, request(b.Context(), fmt.Sprint(w.effects, "-", n)))
-			if rec.Code != http.StatusOK {
-				return fmt.Errorf("status %d", rec.Code)
-			}
-			return nil
-		})
-		if got := w.count(); got != b.N {
-			b.Errorf("%d effects of %d tasks", got, b.N)
-		}
-	})
-	b.Run("by hand", func(b *testing.B) {
-		table := fmt.Sprintf("hand_%d", schemas.Add(1))
-		exec(b, pool, `CREATE TABLE `+table+` (key text PRIMARY KEY, done boolean); CREATE TABLE `+table+`_effects (task text, UNIQUE (task) DEFERRABLE INITIALLY IMMEDIATE)`)
-		parallel(b, server, func(n int64) error {
-			key := fmt.Sprint(n)
-			if _, err := pool.ExecContext(b.Context(), `INSERT INTO `+table+` VALUES ($1, false) ON CONFLICT DO NOTHING`, key); err != nil {
-				return err
-			}
-			conn, err := pool.Conn(b.Context())
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			_, err = conn.ExecContext(b.Context(), `BEGIN; UPDATE `+table+` SET done = true WHERE key = '`+key+`' AND NOT done`)
-			if err == nil {
-				_, err = conn.ExecContext(b.Context(), `INSERT INTO `+table+`_effects VALUES ($1)`, key)
-			}
-			if err == nil {
-				_, err = conn.ExecContext(b.Context(), `COMMIT`)
-			}
-			return err
-		})
-	})
 }
 
 // BenchmarkEnqueue is a transaction with a business row, without a task and with
