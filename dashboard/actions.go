@@ -15,6 +15,8 @@ var notices = map[string]string{
 	"deleted":        "The task is deleted.",
 	"redriven":       "The letter is enqueued again.",
 	"letter-deleted": "The letter is deleted.",
+	"retried":        "The row is sent as soon as a relay finds it.",
+	"dropped":        "The row is deleted.",
 	"stopped":        "It stops after the letters that it has in hand.",
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/sqlstore"
 )
 
 // Config configures a [Dashboard]. Source is required, and one of Authorize
@@ -23,6 +24,10 @@ type Config struct {
 	// DeadLetters is where dead letters are kept. Defaults to none: the page
 	// says that it knows of no store.
 	DeadLetters handoff.DeadLetterStore
+
+	// Outbox is where tasks wait that were enqueued in a transaction, such as a
+	// [sqlstore.Outbox]. Defaults to none: there is no page of it.
+	Outbox Outbox
 
 	// Client redrives dead letters, to its own Target. Defaults to none: they
 	// can be read and deleted.
@@ -94,6 +99,7 @@ type Dashboard struct {
 	streams chan struct{} // a place for each page being watched
 	redrive redrives
 	dead    memo[[]count] // for the start page, which everybody watches
+	waiting memo[[]sqlstore.QueueStats]
 }
 
 // New checks the whole configuration and returns every problem at once. Call
@@ -111,6 +117,7 @@ func New(config Config) (*Dashboard, error) {
 		log:     config.Logger,
 		streams: make(chan struct{}, mostStreams),
 		dead:    memo[[]count]{ttl: deadCountAge},
+		waiting: memo[[]sqlstore.QueueStats]{ttl: outboxStatsAge},
 	}
 	d.sparse = newSparseLog(d.log)
 	d.guard = newGuard(&d.config, d.sparse)
@@ -157,6 +164,8 @@ func (d *Dashboard) routes() http.Handler {
 	mux.Handle("GET /dead/redrive", d.page(d.askRedrive))
 	mux.Handle("GET /dead/delete", d.page(d.askDeleteLetters))
 	mux.Handle("GET /dead/progress", d.page(d.showRedrive))
+	mux.Handle("GET /outbox", d.page(d.showOutbox))
+	mux.Handle("GET /outbox/drop", d.page(d.askDrop))
 
 	mux.Handle("POST "+queue+"/pause", d.change(d.pause))
 	mux.Handle("POST "+queue+"/resume", d.change(d.resume))
@@ -168,6 +177,8 @@ func (d *Dashboard) routes() http.Handler {
 	mux.Handle("POST /dead/redrive", d.change(d.redriveMany))
 	mux.Handle("POST /dead/delete", d.change(d.deleteMany))
 	mux.Handle("POST /dead/redrive/stop", d.change(d.stopRedrive))
+	mux.Handle("POST /outbox/retry", d.change(d.retryRow))
+	mux.Handle("POST /outbox/drop", d.change(d.dropRow))
 	mux.Handle("/", d.page(func(*http.Request) (view, error) { return view{}, errNoPage }))
 	return mux
 }

@@ -31,6 +31,7 @@ type frame struct {
 	ReadOnly bool
 	Live     bool
 	Dead     bool // dead letters are kept somewhere
+	Outbox   bool // there is one
 	Reload   int  // seconds until a browser without JavaScript reloads; 0: it does not
 	About    About
 	Notice   string
@@ -80,6 +81,7 @@ func (d *Dashboard) frame(r *http.Request, v view) frame {
 		ReadOnly: d.config.ReadOnly,
 		Live:     v.live,
 		Dead:     d.config.DeadLetters != nil,
+		Outbox:   d.config.Outbox != nil,
 		About:    d.source.About(),
 		Notice:   notices[r.URL.Query().Get("done")],
 		Now:      time.Now(),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/brillconsulting/handoff/admin"
+	"github.com/brillconsulting/handoff/sqlstore"
 )
 
 // queuesView is what the page of all queues shows.
@@ -19,6 +20,9 @@ type queuesView struct {
 
 	Dead        []count // dead letters of each kind, the most first
 	DeadTrouble string  // why they are not known
+
+	Outbox        []sqlstore.QueueStats // queues whose rows wait for too long, or are parked
+	OutboxTrouble string                // why they are not known
 }
 
 // Letters is how many dead letters there are.
@@ -78,6 +82,11 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 		if data.Dead, err = d.countDead(r.Context()); err != nil {
 			// The queues are worth showing without them.
 			data.DeadTrouble = d.failure(r, err).data.(problem).say()
+		}
+	}
+	if d.config.Outbox != nil {
+		if data.Outbox, err = d.stuck(r.Context(), now); err != nil {
+			data.OutboxTrouble = d.failure(r, err).data.(problem).say()
 		}
 	}
 	return view{name: "queues", title: "Queues", nav: "queues", live: true, data: data}, nil

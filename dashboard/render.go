@@ -15,7 +15,7 @@ var files embed.FS
 
 // pages are the templates by name. Each has the layout and a part "live",
 // which a page that is being watched is sent again.
-var pages = parsePages("queues", "queue", "task", "purge", "delete", "letters", "letter", "redrive", "progress", "problem")
+var pages = parsePages("queues", "queue", "task", "purge", "delete", "letters", "letter", "redrive", "progress", "outbox", "drop", "problem")
 
 func parsePages(names ...string) map[string]*template.Template {
 	layout := template.Must(template.New("").Funcs(words).ParseFS(files, "templates/layout.html", "templates/parts.html"))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -40,11 +41,19 @@ var errDiffers = errors.New("the queues differ")
 // errToldAlready is a failure whose errors were printed to stderr.
 var errToldAlready = errors.New("failed")
 
+// exitCode is the end of another program, which has told its errors itself.
+type exitCode int
+
+func (e exitCode) Error() string { return "exit code " + strconv.Itoa(int(e)) }
+
 // fail prints an error, one line for each of its joined errors, and returns the
 // exit code. The codes are documented in main.go.
 func (c *console) fail(ctx context.Context, err error) int {
 	var stopped interruption
+	var code exitCode
 	switch {
+	case errors.As(err, &code):
+		return int(code)
 	case errors.Is(err, errDiffers):
 		return 3
 	case errors.As(context.Cause(ctx), &stopped):

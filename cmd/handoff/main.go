@@ -7,6 +7,7 @@
 //	handoff tasks  list|describe|run|delete|enqueue
 //	handoff dead   list|show|redrive|delete
 //	handoff key    show|free
+//	handoff outbox list|retry|drop                            by handoff-outbox, a program of its own
 //	handoff version
 //
 // handoff COMMAND --help says more; docs/operating.md walks through an incident.
@@ -65,6 +66,7 @@ type cli struct {
 	Tasks     tasksCmd     `cmd:"" help:"List, run, delete and enqueue tasks."`
 	Dead      deadCmd      `cmd:"" help:"List, redrive and delete dead letters."`
 	Key       keyCmd       `cmd:"" help:"Show and free the keys of work that happens once."`
+	Outbox    outboxCmd    `cmd:"" passthrough:"" help:"List, retry and drop tasks that were enqueued in a transaction (needs handoff-outbox)."`
 	Version   versionCmd   `cmd:"" help:"Say which version this is."`
 }
 

@@ -53,6 +53,7 @@ var preludes = map[string]string{
 			a         *admin.Admin
 			client    *handoff.Client
 			e         *echo.Echo
+			outbox    *sqlstore.Outbox
 			rdb       redis.UniversalClient
 			srv       *emulator.Server
 			staffOnly func(r *http.Request) error
