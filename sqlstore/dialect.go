@@ -38,6 +38,9 @@ func (d Dialect) statements(schema string) statements { return dialects[d].state
 // statements are all that is ever sent to the database, with the schema filled
 // in. The file of a dialect says what each must do.
 type statements struct {
+	parameter string // what begins one: $ or ?
+	timed     bool   // the time is a parameter, :now
+
 	migrate  string // takes the lock of a transaction that migrates
 	migrated string // whether there is a table of migrations
 	version  string

@@ -63,7 +63,7 @@ func (s *DeadLetters) exec(ctx context.Context, statement, id string, more ...an
 		return err
 	}
 	return s.db.retry(ctx, func() error {
-		_, err := s.db.pool.ExecContext(ctx, statement, append([]any{bytesName(id), micros(letterAge)}, more...)...)
+		_, err := s.db.exec(ctx, statement, append([]any{bytesName(id), micros(letterAge)}, more...)...)
 		return s.db.explain(err)
 	})
 }
@@ -84,7 +84,7 @@ func (s *DeadLetters) List(ctx context.Context, query handoff.DeadLetterQuery) (
 	if query.Kind != "" {
 		statement, args = s.db.sql.listKind, append(args, bytesName(query.Kind))
 	}
-	rows, err := s.db.pool.QueryContext(ctx, statement, args...)
+	rows, err := s.db.query(ctx, statement, args...)
 	if err != nil {
 		return handoff.DeadLetterPage{}, wrapLetter("list dead letters", s.db.explain(err))
 	}
@@ -133,7 +133,7 @@ func scanLetter(row scanner, more ...any) (letter handoff.DeadLetter, err error)
 func (s *DeadLetters) Get(ctx context.Context, id string) (letter handoff.DeadLetter, err error) {
 	err = s.db.check(ctx)
 	if err == nil {
-		letter, err = scanLetter(s.db.pool.QueryRowContext(ctx, s.db.sql.getLetter, bytesName(id), micros(letterAge)))
+		letter, err = scanLetter(s.db.queryRow(ctx, s.db.sql.getLetter, bytesName(id), micros(letterAge)))
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("%q: %w", id, handoff.ErrNoDeadLetter)
@@ -145,7 +145,7 @@ func (s *DeadLetters) Get(ctx context.Context, id string) (letter handoff.DeadLe
 func (s *DeadLetters) Delete(ctx context.Context, id string) error {
 	err := s.db.check(ctx)
 	if err == nil {
-		_, err = s.db.pool.ExecContext(ctx, s.db.sql.deleteLetter, bytesName(id))
+		_, err = s.db.exec(ctx, s.db.sql.deleteLetter, bytesName(id))
 	}
 	return wrapLetter("delete dead letter", s.db.explain(err))
 }
@@ -160,7 +160,7 @@ func (s *DeadLetters) CountByKind(ctx context.Context) (map[string]int, error) {
 	if err := s.db.check(ctx); err != nil {
 		return nil, wrapLetter("count dead letters", err)
 	}
-	rows, err := s.db.pool.QueryContext(ctx, s.db.sql.countLetters, nil, micros(letterAge))
+	rows, err := s.db.query(ctx, s.db.sql.countLetters, nil, micros(letterAge))
 	if err != nil {
 		return nil, wrapLetter("count dead letters", s.db.explain(err))
 	}

@@ -116,7 +116,7 @@ func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 		return fmt.Errorf("sqlstore: complete in a transaction: %w", err)
 	}
 	statement, args := db.mark(w, "")
-	result, err := tx.ExecContext(ctx, statement, args...)
+	result, err := tx.ExecContext(ctx, statement, db.args(args...)...)
 	if err == nil {
 		err = db.hit(ctx, w, result)
 	}

@@ -34,7 +34,7 @@ func (o *Outbox) list(ctx context.Context, after int64, limit int, parked bool) 
 	if err := o.db.check(ctx); err != nil {
 		return nil, err
 	}
-	found, err := o.db.pool.QueryContext(ctx, o.db.sql.listOutbox, after, limit, parked)
+	found, err := o.db.query(ctx, o.db.sql.listOutbox, after, limit, parked)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (o *Outbox) change(ctx context.Context, verb, statement string, id int64) (
 	err := o.db.check(ctx)
 	var n int64
 	if err == nil {
-		result, eerr := o.db.pool.ExecContext(ctx, statement, id)
+		result, eerr := o.db.exec(ctx, statement, id)
 		if err = eerr; err == nil {
 			n, err = result.RowsAffected()
 		}
@@ -113,7 +113,7 @@ func (o *Outbox) stats(ctx context.Context) ([]QueueStats, error) {
 	if err := o.db.check(ctx); err != nil {
 		return nil, err
 	}
-	found, err := o.db.pool.QueryContext(ctx, o.db.sql.statsOutbox)
+	found, err := o.db.query(ctx, o.db.sql.statsOutbox)
 	if err != nil {
 		return nil, err
 	}

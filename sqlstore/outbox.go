@@ -150,7 +150,7 @@ func (o *Outbox) insert(ctx context.Context, tx Execer, drafts []handoff.Draft) 
 		receipt := d.Receipt()
 		args = append(args, receipt.Queue, d.Kind(), sendAt(receipt), microsOf(d.Expires()), len(text), text)
 	}
-	_, err := tx.ExecContext(ctx, o.db.insertStatement(len(drafts)), args...)
+	_, err := tx.ExecContext(ctx, o.db.insertStatement(len(drafts)), o.db.args(args...)...)
 	return o.db.explain(err)
 }
 
@@ -184,14 +184,11 @@ func timeOf(micros int64) time.Time {
 
 // insertStatement returns the statement that inserts a number of rows.
 func (db *DB) insertStatement(rows int) string {
-	if rows == 1 {
-		return db.sql.enqueue + strings.ReplaceAll(db.sql.enqueueRow, "#", "$")
-	}
 	var values []string
 	for row := range rows {
 		value := db.sql.enqueueRow
 		for i := columns; i > 0; i-- {
-			value = strings.ReplaceAll(value, "#"+strconv.Itoa(i), "$"+strconv.Itoa(columns*row+i))
+			value = strings.ReplaceAll(value, "#"+strconv.Itoa(i), db.sql.parameter+strconv.Itoa(columns*row+i))
 		}
 		values = append(values, value)
 	}

@@ -10,6 +10,8 @@ package sqlstore
 // PgBouncer's modes.
 func postgres(schema string) statements {
 	return statements{
+		parameter: "$",
+
 		version: inSchema(`SELECT coalesce(max(version), 0), coalesce(max(least), 0) FROM $schema.migration`, schema),
 		// Any number, as long as no other program locks it.
 		migrate:  `SELECT pg_advisory_xact_lock(7161736485)`,

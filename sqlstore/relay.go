@@ -227,7 +227,7 @@ func (o *Outbox) look(ctx context.Context) error {
 	if err := o.db.check(ctx); err != nil {
 		return err
 	}
-	rows, err := o.db.pool.QueryContext(ctx, o.db.sql.queuesOutbox)
+	rows, err := o.db.query(ctx, o.db.sql.queuesOutbox)
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (o *Outbox) relayQueue(ctx context.Context, name string) (int, error) {
 // take claims rows by moving their next_at on.
 func (o *Outbox) take(ctx context.Context, name string) ([]taken, error) {
 	low, limit := o.relay.scan(name)
-	rows, err := o.db.pool.QueryContext(ctx, o.db.sql.takeOutbox, name, low, limit, relayBytes, micros(relayLease))
+	rows, err := o.db.query(ctx, o.db.sql.takeOutbox, name, low, limit, relayBytes, micros(relayLease))
 	if err != nil {
 		return nil, err
 	}

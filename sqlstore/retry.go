@@ -43,7 +43,7 @@ func (db *DB) unlocked(ctx context.Context, patience time.Duration, call func() 
 // patience is over.
 func (db *DB) ask(ctx context.Context, patience time.Duration, statement string, args ...any) (answer string, err error) {
 	err = db.unlocked(ctx, patience, func() (bool, error) {
-		err := db.pool.QueryRowContext(ctx, statement, args...).Scan(&answer)
+		err := db.queryRow(ctx, statement, args...).Scan(&answer)
 		return answer == "locked", err
 	})
 	return answer, err

@@ -54,7 +54,7 @@ func (o *Outbox) settle(ctx context.Context, fate *settlement) error {
 		text, err := json.Marshal(step.rows)
 		if err == nil {
 			err = o.db.retry(ctx, func() error {
-				_, err := o.db.pool.ExecContext(ctx, step.statement, string(text))
+				_, err := o.db.exec(ctx, step.statement, string(text))
 				return err
 			})
 		}

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 )
 
@@ -95,6 +97,29 @@ func New(pool *sql.DB, config Config) (*DB, error) {
 		inbox:     config.Inbox,
 		marks:     make(map[string]markState),
 	}, nil
+}
+
+// query, queryRow and exec send a statement of this package to the pool.
+
+func (db *DB) query(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
+	return db.pool.QueryContext(ctx, statement, db.args(args...)...)
+}
+
+func (db *DB) queryRow(ctx context.Context, statement string, args ...any) *sql.Row {
+	return db.pool.QueryRowContext(ctx, statement, db.args(args...)...)
+}
+
+func (db *DB) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
+	return db.pool.ExecContext(ctx, statement, db.args(args...)...)
+}
+
+// args adds the time to the arguments of a statement, where a dialect takes the
+// process's.
+func (db *DB) args(args ...any) []any {
+	if !db.sql.timed {
+		return args
+	}
+	return append(slices.Clip(args), sql.Named("now", time.Now().UnixMicro()))
 }
 
 // check makes sure, once, that the tables are there and of a version that this

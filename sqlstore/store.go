@@ -62,12 +62,12 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 func (s *Store) claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	args := []any{name(l.Key), ownerOf(l.Owner), l.Redrives, l.Generation, micros(l.TTL), micros(l.Window)}
 	var token int64
-	err := s.db.pool.QueryRowContext(ctx, s.db.sql.claimNew, args...).Scan(&token)
+	err := s.db.queryRow(ctx, s.db.sql.claimNew, args...).Scan(&token)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: token, First: time.UnixMicro(token)}, err
 	}
 	var c claimRow
-	row := s.db.pool.QueryRowContext(ctx, s.db.sql.claim, append(args, textOrNull(l.Freed))...)
+	row := s.db.queryRow(ctx, s.db.sql.claim, append(args, textOrNull(l.Freed))...)
 	err = row.Scan(&c.verdict, &c.state, &c.attempt, &c.token, &c.first, &c.crashed, &c.memo, &c.note, &c.letter, &c.left)
 	if errors.Is(err, sql.ErrNoRows) { // the record was removed in between
 		return handoff.Claim{Status: handoff.ClaimBusy, Left: time.Millisecond}, nil
@@ -126,7 +126,7 @@ var stateNames = map[int]string{
 // sweep removes some of the rows that have expired.
 func (db *DB) sweep(ctx context.Context, statement string) {
 	for range sweepMost {
-		result, err := db.pool.ExecContext(ctx, statement, sweepBatch)
+		result, err := db.exec(ctx, statement, sweepBatch)
 		if err != nil {
 			db.log.WarnContext(ctx, "sqlstore: expired rows could not be removed", "error", err)
 			return
@@ -177,7 +177,7 @@ func (s *Store) renewSome(ctx context.Context, leases []handoff.Lease, asked []i
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.pool.QueryContext(ctx, s.db.sql.renew, string(text))
+	rows, err := s.db.query(ctx, s.db.sql.renew, string(text))
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +264,7 @@ func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, err
 	var letter []byte
 	var owner, first, leaseEnd, expires int64
 	if err == nil {
-		row := s.db.pool.QueryRowContext(ctx, s.db.sql.show, name(key))
+		row := s.db.queryRow(ctx, s.db.sql.show, name(key))
 		err = row.Scan(&state, &owner, &r.Redrives, &r.Generation, &r.Attempt, &r.Token, &first, &leaseEnd, &letter, &r.Memo, &expires)
 	}
 	switch {
