@@ -102,6 +102,11 @@ const (
 	ReasonDeadBefore  Reason = "dead-before" // the work was buried before, and RouterConfig.DeadLetters is not set
 )
 
+// ReasonResponseSent means that code around the router wrote the response: a
+// status before the router was called, which is then not run (Failed), or a 2xx,
+// after which a task that failed is not retried and is buried instead.
+const ReasonResponseSent Reason = "response-sent"
+
 // Errors that a handler, its middleware, a [Verifier] or a [Store] returns,
 // alone or wrapped with %w at any depth. Each leads to an [Outcome].
 var (

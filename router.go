@@ -99,8 +99,8 @@ type RouterConfig struct {
 //	settle, response
 //
 // A Router is an [http.Handler], so it can be mounted in any framework, below the
-// framework's own middleware. Such middleware must not write a response while the
-// router runs: Cloud Tasks would act on that status.
+// framework's own middleware. Such middleware must not write a response before the
+// router has returned: Cloud Tasks would act on that status ([ReasonResponseSent]).
 //
 // Register handlers and middleware before the router serves. From then on a Router
 // is safe for concurrent use. Call [Router.Shutdown] when done.

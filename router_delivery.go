@@ -57,7 +57,7 @@ type delivery struct {
 // process takes the delivery through the pipeline, one step a line. A step that
 // ends the delivery sets the outcome and returns false.
 func (d *delivery) process() {
-	if !d.verify() || !d.parse() {
+	if !d.unanswered() || !d.verify() || !d.parse() {
 		return
 	}
 	d.observeVerified()
@@ -401,39 +401,8 @@ func verdict(err error) error {
 	return err
 }
 
-// respond writes the status, which is all that Cloud Tasks reads. It is deferred,
-// so that it also runs after a panic: middleware that recovers above the router
-// might otherwise send a 200.
-func (d *delivery) respond(w http.ResponseWriter) {
-	if !d.result.Outcome.valid() {
-		d.end(Failed, errNoEnd)
-	}
-	if !d.bodyRead {
-		d.limitRest()
-	}
-	status := d.router.statuses[d.result.Outcome]
-	if d.result.Outcome == Throttled {
-		w.Header().Set("Retry-After", retryAfter(d.result.Err))
-	}
-	w.WriteHeader(status)
-	if d.returns {
-		d.result.Status = status
-	}
-}
-
 // attrs returns the log attributes that name the task, followed by more.
 func (d *delivery) attrs(more ...any) []any {
 	info := &d.result.Info
 	return append([]any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}, more...)
-}
-
-// retryAfter returns the Retry-After header of a throttled delivery: whole
-// seconds, rounded up.
-func retryAfter(err error) string {
-	in, _ := errors.AsType[*intent](err)
-	seconds := int64(in.wait / time.Second)
-	if in.wait%time.Second > 0 {
-		seconds++
-	}
-	return strconv.FormatInt(seconds, 10)
 }

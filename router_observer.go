@@ -44,7 +44,7 @@ type Delivery struct {
 	Info      Info      // what was known of the task when the delivery ended
 	Known     bool      // the router has a handler for Info.Kind; if false, Info.Kind may be any text
 	Outcome   Outcome   // how the delivery ended
-	Status    int       // status of the response; 0 if none was sent, so that Cloud Tasks retries
+	Status    int       // status that was sent; 0 if none was, or not the router's: Cloud Tasks retries
 	Reason    Reason    // why the delivery was refused or its task buried; empty otherwise
 	Err       error     // error of the handler or the pipeline; the pipeline's holds no token and no payload
 	LeaseLost bool      // the lease was lost during the attempt, even if the work could still be marked as done

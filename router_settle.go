@@ -34,6 +34,10 @@ func (d *delivery) settle(err error) {
 	case Dead:
 		d.bury([]Reason{ReasonPermanent}, err)
 	case Busy, Interrupted:
+		if d.notRetried() {
+			d.bury([]Reason{ReasonResponseSent}, err)
+			return
+		}
 		d.release(outcome, err, false)
 	default: // Failed, Throttled
 		d.fail(outcome, err)
@@ -53,6 +57,10 @@ func (d *delivery) detach() (kept bool) {
 func (d *delivery) fail(outcome Outcome, err error) {
 	if d.result.Info.LastAttempt() {
 		d.bury([]Reason{ReasonExhausted}, err)
+		return
+	}
+	if d.notRetried() {
+		d.bury([]Reason{ReasonResponseSent}, err)
 		return
 	}
 	d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)

@@ -3,6 +3,7 @@ package frameworks_test
 import (
 	"compress/gzip"
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -115,4 +116,95 @@ func inflated(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// earlyMounts serve a router behind a middleware of the framework that has already
+// written the response.
+var earlyMounts = map[string]func(r *handoff.Router, status int) http.Handler{
+	"net/http": func(r *handoff.Router, status int) http.Handler { return recovered(written(status)(r)) },
+	"chi": func(router *handoff.Router, status int) http.Handler {
+		r := chi.NewRouter()
+		r.Use(chimiddleware.Recoverer, chimiddleware.NewCompressor(5).Handler, written(status))
+		r.Mount("/tasks", router)
+		return r
+	},
+	"gin": func(router *handoff.Router, status int) http.Handler {
+		gin.SetMode(gin.ReleaseMode)
+		engine := gin.New()
+		engine.Use(func(c *gin.Context) {
+			c.Status(status)
+			c.Writer.WriteHeaderNow()
+			c.Next()
+		})
+		engine.Any("/tasks/:kind", gin.WrapH(router))
+		return engine
+	},
+	"echo v4": func(router *handoff.Router, status int) http.Handler {
+		e := echo.New()
+		e.Use(echomiddleware.Recover(), echomiddleware.Gzip())
+		router.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
+			return func(c echo.Context) error {
+				return errors.Join(c.NoContent(status), next(c))
+			}
+		}))
+		return e
+	},
+	"echo v5": func(router *handoff.Router, status int) http.Handler {
+		e := echo5.New()
+		e.Use(echo5middleware.Recover(), func(next echo5.HandlerFunc) echo5.HandlerFunc {
+			return func(c *echo5.Context) error {
+				return errors.Join(c.NoContent(status), next(c))
+			}
+		})
+		e.Any("/tasks/:kind", echo5.WrapHandler(router))
+		return e
+	},
+}
+
+func written(status int) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(status)
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// lateMounts serve a router behind a middleware that writes a 200 after it.
+var lateMounts = map[string]func(*handoff.Router) http.Handler{
+	"net/http": func(r *handoff.Router) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			r.ServeHTTP(w, req)
+			w.WriteHeader(http.StatusOK)
+		})
+	},
+	"gin": func(router *handoff.Router) http.Handler {
+		gin.SetMode(gin.ReleaseMode)
+		engine := gin.New()
+		engine.Use(func(c *gin.Context) {
+			c.Next()
+			c.String(http.StatusOK, "ok")
+		})
+		engine.Any("/tasks/:kind", gin.WrapH(router))
+		return engine
+	},
+	"echo v4": func(router *handoff.Router) http.Handler {
+		e := echo.New()
+		router.Mount(e.Group("/tasks", func(next echo.HandlerFunc) echo.HandlerFunc {
+			return func(c echo.Context) error {
+				return errors.Join(next(c), c.NoContent(http.StatusOK))
+			}
+		}))
+		return e
+	},
+	"echo v5": func(router *handoff.Router) http.Handler {
+		e := echo5.New()
+		e.Use(func(next echo5.HandlerFunc) echo5.HandlerFunc {
+			return func(c *echo5.Context) error {
+				return errors.Join(next(c), c.NoContent(http.StatusOK))
+			}
+		})
+		e.Any("/tasks/:kind", echo5.WrapHandler(router))
+		return e
+	},
 }
