@@ -46,6 +46,12 @@ type texts struct {
 	letter     string
 }
 
+// entry is what a Store keeps of a key.
+type entry struct {
+	record
+	texts
+}
+
 // rank orders the claims of a key: by redrives, then by generation.
 type rank struct{ redrives, generation int }
 

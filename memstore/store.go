@@ -160,75 +160,76 @@ func (s *Store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
 	if len(memo) > handoff.MaxMemo {
 		return fmt.Errorf("memstore: keep: the memo has %d bytes, must be %d at most", len(memo), handoff.MaxMemo)
 	}
-	return s.change(ctx, "keep", l, func(r *record, t *texts) error {
-		if !r.heldBy(l.Owner) {
-			return handoff.ErrLeaseLost
+	return s.change(ctx, "keep", l, func(e entry) (entry, error) {
+		if !e.heldBy(l.Owner) {
+			return e, handoff.ErrLeaseLost
 		}
-		t.memo = nil
+		e.memo = nil
 		if len(memo) > 0 {
-			t.memo = bytes.Clone(memo)
+			e.memo = bytes.Clone(memo)
 		}
-		return nil
+		return e, nil
 	})
 }
 
 // End implements [handoff.Store].
 func (s *Store) End(ctx context.Context, l handoff.Lease, note []byte) error {
-	return s.change(ctx, "end", l, func(r *record, t *texts) error {
-		if !r.heldBy(l.Owner) {
-			return handoff.ErrLeaseLost
+	return s.change(ctx, "end", l, func(e entry) (entry, error) {
+		if !e.heldBy(l.Owner) {
+			return e, handoff.ErrLeaseLost
 		}
-		r.phase, t.note = phaseEnding, bytes.Clone(note)
-		return nil
+		e.phase, e.note = phaseEnding, bytes.Clone(note)
+		return e, nil
 	})
 }
 
 // Complete implements [handoff.Store].
 func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
-	return s.change(ctx, "complete", l, func(r *record, t *texts) error {
-		if r.phase >= phaseOpened && r.owner == compacted(l.Owner) {
-			return nil // a repeat
+	return s.change(ctx, "complete", l, func(e entry) (entry, error) {
+		if e.phase >= phaseOpened && e.owner == compacted(l.Owner) {
+			return e, nil // a repeat
 		}
-		if !r.heldBy(l.Owner) {
-			return handoff.ErrLeaseLost
+		if !e.heldBy(l.Owner) {
+			return e, handoff.ErrLeaseLost
 		}
-		r.leased, t.note = false, nil
+		e.leased, e.note = false, nil
 		switch {
 		case l.Letter != "":
-			r.phase, t.letter = phaseDead, l.Letter
+			e.phase, e.letter = phaseDead, l.Letter
 		case l.Opens == handoff.OpensNothing:
-			r.phase, t.memo = phaseDone, nil
+			e.phase, e.memo = phaseDone, nil
 		default:
-			r.open(l.Opens)
+			e.open(l.Opens)
 		}
-		return nil
+		return e, nil
 	})
 }
 
 // Release implements [handoff.Store].
 func (s *Store) Release(ctx context.Context, l handoff.Lease, counted bool) error {
-	return s.change(ctx, "release", l, func(r *record, _ *texts) error {
+	return s.change(ctx, "release", l, func(e entry) (entry, error) {
 		switch {
-		case r.phase >= phaseOpened || r.owner != compacted(l.Owner):
-			return handoff.ErrLeaseLost
-		case r.phase == phaseRunning:
-			r.phase = phaseIdle
+		case e.phase >= phaseOpened || e.owner != compacted(l.Owner):
+			return e, handoff.ErrLeaseLost
+		case e.phase == phaseRunning:
+			e.phase = phaseIdle
 			if counted {
-				r.crashed = false
+				e.crashed = false
 			} else {
-				r.attempt--
+				e.attempt--
 			}
 		}
-		r.leased = false
-		return nil
+		e.leased = false
+		return e, nil
 	})
 }
 
-// change applies fn to an existing record, and extends its life to the window.
-func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(*record, *texts) error) error {
+// change applies fn to the entry of a key that is known, and extends its life to
+// the window.
+func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn func(entry) (entry, error)) error {
 	err := checkCall(ctx, l)
 	if err == nil {
-		err = s.changeRecord(l, fn)
+		err = s.changeEntry(l, fn)
 	}
 	if err != nil {
 		return fmt.Errorf("memstore: %s: %w", verb, err)
@@ -236,7 +237,7 @@ func (s *Store) change(ctx context.Context, verb string, l handoff.Lease, fn fun
 	return nil
 }
 
-func (s *Store) changeRecord(l handoff.Lease, fn func(*record, *texts) error) error {
+func (s *Store) changeEntry(l handoff.Lease, fn func(entry) (entry, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, key := time.Since(s.start), compacted(l.Key)
@@ -244,13 +245,13 @@ func (s *Store) changeRecord(l handoff.Lease, fn func(*record, *texts) error) er
 	if !known {
 		return handoff.ErrLeaseLost
 	}
-	t := s.texts[key]
-	if err := fn(&r, &t); err != nil {
+	e, err := fn(entry{r, s.texts[key]})
+	if err != nil {
 		return err
 	}
-	r.expires = later(at, l.Window)
-	s.records[key] = r
-	s.keep(key, t)
+	e.expires = later(at, l.Window)
+	s.records[key] = e.record
+	s.keep(key, e.texts)
 	return nil
 }
 
