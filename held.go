@@ -28,9 +28,7 @@ func HeldFromContext(ctx context.Context) (*Held, bool) {
 // Lease returns the lease of the claim. Its Window is how long the mark of the
 // finished work lives.
 func (h *Held) Lease() Lease {
-	l := h.d.lease.Lease
-	l.Window = h.d.finalWindow()
-	return l
+	return h.d.finalLease()
 }
 
 // Token returns the fencing token of the claim.
@@ -143,7 +141,7 @@ func (d *delivery) settleMarked(err error) (settled bool, left error) {
 	}
 	d.detach()
 	if beside || d.marker.note != nil {
-		d.complete(Done, err)
+		d.complete(d.finalLease(), Done, err)
 		return true, nil
 	}
 	d.end(Done, err)

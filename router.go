@@ -116,9 +116,8 @@ type Router struct {
 
 	mu       sync.Mutex
 	draining bool
-	active   int                    // deliveries in the pipeline
-	reading  map[*delivery]struct{} // deliveries that are reading their bodies
-	drained  chan struct{}          // closed when draining and none is active
+	active   int           // deliveries in the pipeline
+	drained  chan struct{} // closed when draining and none is active
 
 	cleanups     sync.WaitGroup // goroutines of disown
 	cleanupCtx   context.Context
@@ -139,7 +138,6 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		log:      config.Logger,
 		handlers: make(map[string]*handler),
 		drained:  make(chan struct{}),
-		reading:  make(map[*delivery]struct{}),
 	}
 	r.cleanupCtx, r.stopCleanups = context.WithCancel(context.Background()) //nolint:gosec // Shutdown calls stopCleanups
 	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
@@ -301,7 +299,6 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	r.keeper.interrupt(ErrInterrupted)
-	r.stopReading()
 	r.stopKeys()
 	grace := time.NewTimer(shutdownGrace)
 	defer grace.Stop()

@@ -129,6 +129,32 @@ func TestABodyThatTrickles(t *testing.T) {
 	}
 }
 
+// The keeper, which sleeps while an attempt runs, is woken for a reading that ends
+// before it would look again.
+func TestABodyThatTricklesBesideARun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		release := make(chan struct{})
+		handoff.Handle(b.Router, func(context.Context, note) error { <-release; return nil })
+		running := make(chan int, 1)
+		go func() { running <- b.send(t, typed("1", "x")) }()
+		synctest.Wait()
+
+		d := typed("2", "x")
+		d.stamp.Deadline = 2 * time.Second
+		req, stop := trickling(d)
+		defer stop()
+		start := time.Now()
+		assert.Status(t, b.serve(req).Code, 400)
+		if took := time.Since(start); took > d.stamp.Deadline {
+			t.Errorf("it took %s", took)
+		}
+		close(release)
+		assert.Status(t, <-running, 200)
+	})
+}
+
 // Over a connection the read ends by a deadline, also after a refusal: net/http
 // reads the rest of a body before it sends the response.
 func TestABodyThatTricklesOverAConnection(t *testing.T) {

@@ -29,29 +29,25 @@ type delivery struct {
 	headerOnce sync.Once
 	header     http.Header // the producer's own; made by the first call of info
 
-	stamp          wire.Stamp
-	handler        *handler // nil if none is registered for the kind
-	payload        any      // a *T
-	decodeError    error    // why the payload cannot be handled; nil if it can
-	decodeWhy      Reason   // the Reason of decodeError
-	body           []byte
-	bodyRead       bool        // the whole body was read
-	bodyAsSent     bool        // body is still compressed, because it could not be decompressed
-	readingTimer   *time.Timer // nil without a body
-	readingStopped bool        // guarded by router.mu
-	freeBody       func()
+	stamp       wire.Stamp
+	handler     *handler // nil if none is registered for the kind
+	payload     any      // a *T
+	decodeError error    // why the payload cannot be handled; nil if it can
+	decodeWhy   Reason   // the Reason of decodeError
+	body        []byte
+	bodyRead    bool // the whole body was read
+	bodyAsSent  bool // body is still compressed, because it could not be decompressed
+	freeBody    func()
 
-	lease    heldLease
-	claim    Claim
-	marker   marker
-	copyDue  time.Time       // when the copy of a snoozed task is due
-	buriedAs string          // ID of the letter
-	ctx      context.Context // of the current step: the claim and the run end with the request, settling does not
-	run      runContext
-	next     nextCalls
-	aborts   bool                    // the handler panicked with http.ErrAbortHandler
-	returns  bool                    // ServeHTTP returns, so the response is sent
-	cancel   context.CancelCauseFunc // cancels the claim and the run; nil before the claim
+	lease   heldLease
+	claim   Claim
+	marker  marker
+	ctx     context.Context // of the current step: the claim and the run end with the request, settling does not
+	run     runContext
+	next    nextCalls
+	aborts  bool                    // the handler panicked with http.ErrAbortHandler
+	returns bool                    // ServeHTTP returns, so the response is sent
+	cancel  context.CancelCauseFunc // cancels the claim and the run; nil before the claim
 }
 
 // process takes the delivery through the pipeline, one step a line. A step that
@@ -80,9 +76,9 @@ func (d *delivery) claimAndRun() {
 }
 
 func (d *delivery) close() {
+	d.router.keeper.remove(&d.lease)
 	d.freeBody()
 	if d.cancel != nil {
-		d.router.keeper.remove(&d.lease)
 		d.cancel(nil)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
@@ -22,8 +23,9 @@ var errNoResponse = fmt.Errorf("no response within %s: %w", storeTimeout, contex
 // is before the Store began to count. The handler has a tenth of the lease left
 // to stop.
 //
-// It also cancels claims and completions after storeTimeout. A timer for each
-// would cost more than the claim itself.
+// It also stops the reading of a body that takes too long, and cancels claims and
+// completions after storeTimeout. A timer for each would cost more than the claim
+// itself.
 type leaseKeeper struct {
 	store Store
 	ttl   time.Duration // of every lease
@@ -36,27 +38,28 @@ type leaseKeeper struct {
 
 	mu          sync.Mutex
 	held        map[*heldLease]struct{}
-	started     bool // the goroutine was started
-	idle        bool // the goroutine waits for wake
-	renewing    bool // a call of Renew has not returned
+	started     bool      // the goroutine was started
+	idle        bool      // the goroutine waits for wake
+	looks       time.Time // when the goroutine looks next, unless it is idle
+	renewing    bool      // a call of Renew has not returned
 	closed      bool
 	interrupted error // why claims and runs are cancelled; nil if they are not
 }
 
-// heldLease is the lease of one delivery, from before its claim until it is
-// settled. Its fields are guarded by the keeper's mu.
+// heldLease is the lease of one delivery, from the reading of the body until the
+// delivery is settled. Its fields are guarded by the keeper's mu.
 type heldLease struct {
 	Lease
 
-	sent     time.Time // when the claim or the last successful renewal was sent
-	asked    time.Time // when the Store call in progress was sent; zero if there is none
+	sent     time.Time // when the claim or the last successful renewal was sent; zero before the claim
+	ends     time.Time // when the reading or the Store call in progress is cancelled; zero if there is none
 	claimed  bool      // the claim returned and was acquired
 	settling bool      // the run is over
 	lost     bool
-	cancel   context.CancelCauseFunc // cancels the current step: the claim, the run or the settling
+	cancel   context.CancelCauseFunc // cancels the current step: the reading, the claim, the run or the settling
 }
 
-// newLeaseKeeper returns a keeper. It starts no goroutine before the first claim.
+// newLeaseKeeper returns a keeper. It starts no goroutine before the first delivery.
 func newLeaseKeeper(store Store, ttl time.Duration, log *slog.Logger) *leaseKeeper {
 	ctx, stop := context.WithCancel(context.Background())
 	return &leaseKeeper{
@@ -84,31 +87,47 @@ func (k *leaseKeeper) trusted(h *heldLease) time.Duration {
 
 // left returns how long until expire must look at h.
 func (k *leaseKeeper) left(h *heldLease) time.Duration {
-	left := k.trusted(h)
-	if !h.asked.IsZero() {
-		left = min(left, storeTimeout-time.Since(h.asked))
+	switch {
+	case h.sent.IsZero():
+		return time.Until(h.ends)
+	case h.ends.IsZero():
+		return k.trusted(h)
 	}
-	return left
+	return min(k.trusted(h), time.Until(h.ends))
 }
 
-// claiming adds h before its claim is sent. The keeper calls cancel to end the
-// claim and, after that, the run.
+// reading adds h before the body is read. The keeper calls stop at the time ends,
+// or before if the router is interrupted. stop must not block.
+func (k *leaseKeeper) reading(h *heldLease, ends time.Time, stop context.CancelCauseFunc) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h.ends, h.cancel = ends, stop
+	k.held[h] = struct{}{}
+	if k.interrupted != nil {
+		stop(k.interrupted)
+	}
+	switch {
+	case !k.started && k.ctx.Err() == nil:
+		k.started, k.looks = true, time.Now().Add(k.tick())
+		go k.run()
+	case k.idle || ends.Before(k.looks):
+		k.idle, k.looks = false, ends
+		select {
+		case k.wake <- struct{}{}:
+		default: // it is awake already
+		}
+	}
+}
+
+// claiming notes that the body was read and the claim is about to be sent. The
+// keeper calls cancel to end the claim and, after that, the run.
 func (k *leaseKeeper) claiming(h *heldLease, cancel context.CancelCauseFunc) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	h.sent, h.asked, h.cancel = now, now, cancel
-	k.held[h] = struct{}{}
+	h.sent, h.ends, h.cancel, h.lost = now, now.Add(storeTimeout), cancel, false
 	if k.interrupted != nil {
 		cancel(k.interrupted)
-	}
-	switch {
-	case !k.started && k.ctx.Err() == nil:
-		k.started = true
-		go k.run()
-	case k.idle:
-		k.idle = false
-		k.wake <- struct{}{} // never blocks: idle is set once for each receive
 	}
 }
 
@@ -120,7 +139,7 @@ func (k *leaseKeeper) acquired(h *heldLease) (inTime bool) {
 	if h.lost {
 		return false
 	}
-	h.claimed, h.asked = true, time.Time{}
+	h.claimed, h.ends = true, time.Time{}
 	return true
 }
 
@@ -129,7 +148,7 @@ func (k *leaseKeeper) acquired(h *heldLease) (inTime bool) {
 func (k *leaseKeeper) settle(h *heldLease, cancel context.CancelCauseFunc) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.cancel, h.settling, h.asked = cancel, true, time.Time{}
+	h.cancel, h.settling, h.ends = cancel, true, time.Time{}
 	h.lost = h.lost || k.trusted(h) <= 0
 	return !h.lost
 }
@@ -140,7 +159,7 @@ func (k *leaseKeeper) settle(h *heldLease, cancel context.CancelCauseFunc) (kept
 func (k *leaseKeeper) ask(h *heldLease) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.asked = time.Now()
+	h.ends = time.Now().Add(storeTimeout)
 	return !h.lost
 }
 
@@ -149,7 +168,7 @@ func (k *leaseKeeper) ask(h *heldLease) (kept bool) {
 func (k *leaseKeeper) returned(h *heldLease) (kept bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	h.asked = time.Time{}
+	h.ends = time.Time{}
 	return !h.lost
 }
 
@@ -203,50 +222,43 @@ func (k *leaseKeeper) stopIfDone() {
 
 func (k *leaseKeeper) run() {
 	defer close(k.ended)
-	timer := time.NewTimer(k.tick())
+	timer := time.NewTimer(k.next())
 	defer timer.Stop()
 	for {
 		select {
 		case <-k.ctx.Done():
 			return
 		case <-timer.C:
+		case <-k.wake:
 		}
 		k.expire()
 		k.renew()
-		next, some := k.next()
-		if !some {
-			select {
-			case <-k.ctx.Done():
-				return
-			case <-k.wake:
-			}
-			next = k.tick()
-		}
-		timer.Reset(next)
+		timer.Reset(k.next())
 	}
 }
 
-// next returns how long to wait: a tick, or less if a lease or a call expires
-// before. If no lease is held, it returns false and notes that the goroutine will
-// wait for wake.
-func (k *leaseKeeper) next() (wait time.Duration, some bool) {
+// next returns how long to wait for wake: a tick, or less if a lease, a reading or
+// a call expires before. Without any of them it returns the longest Duration and
+// notes that the goroutine is idle.
+func (k *leaseKeeper) next() time.Duration {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.held) == 0 {
-		k.idle = true
-		return 0, false
+	k.idle = len(k.held) == 0
+	if k.idle {
+		return math.MaxInt64
 	}
-	wait = k.tick()
+	wait := k.tick()
 	for h := range k.held {
 		if !h.lost {
 			wait = min(wait, max(0, k.left(h)))
 		}
 	}
-	return wait, true
+	k.looks = time.Now().Add(wait)
+	return wait
 }
 
-// expire cancels the calls that have timed out and the leases that are no longer
-// trusted.
+// expire cancels the calls and readings whose time is over, and the leases that are
+// no longer trusted.
 func (k *leaseKeeper) expire() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -254,7 +266,7 @@ func (k *leaseKeeper) expire() {
 		switch {
 		case h.lost || k.left(h) > 0:
 		case h.claimed && k.trusted(h) > 0: // a call has timed out
-			h.asked = time.Time{}
+			h.ends = time.Time{}
 			h.cancel(errNoResponse)
 		default:
 			k.lose(h)

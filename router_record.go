@@ -11,7 +11,9 @@ import (
 	"github.com/brillconsulting/handoff/internal/fence"
 )
 
-// This file decides the key of a record in the Store and how long it lives.
+// This file decides the key of a record in the Store and how long it lives. Windows
+// are counted from the arrival of the delivery. The Store counts from its call, so a
+// record lives longer than needed, by the time of the run.
 
 // fenceKey returns the key of the work's record in the Store.
 func (d *delivery) fenceKey() string {
@@ -53,7 +55,14 @@ func (d *delivery) unfinishedWindow() time.Duration {
 }
 
 func (d *delivery) windowUntil(end time.Time) time.Duration {
-	return max(time.Until(end), lastMargin, d.router.config.Lease)
+	return max(end.Sub(d.result.Received), lastMargin, d.router.config.Lease)
+}
+
+// finalLease returns the lease to complete with, if the work is over.
+func (d *delivery) finalLease() Lease {
+	l := d.lease.Lease
+	l.Window = d.finalWindow()
+	return l
 }
 
 // finalWindow returns how long the mark of finished work lives: until no retry and
@@ -67,7 +76,7 @@ func (d *delivery) finalWindow() time.Duration {
 	case d.stamp.Expires.IsZero():
 		window = max(window, noTTLWindow)
 	default:
-		window = max(window, time.Until(d.stamp.Expires)+lastMargin)
+		window = max(window, d.stamp.Expires.Sub(d.result.Received)+lastMargin)
 	}
 	if d.stamp.Key != "" {
 		window = max(window, keyedWindow)

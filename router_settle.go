@@ -28,7 +28,7 @@ func (d *delivery) settle(err error) {
 	}
 	switch outcome {
 	case Done, Dropped, Duplicate:
-		d.complete(outcome, err)
+		d.complete(d.finalLease(), outcome, err)
 	case Snoozed:
 		d.snooze(err)
 	case Dead:
@@ -74,9 +74,7 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	d.result.LeaseLost = true
-	l := d.lease.Lease
-	l.Window = d.finalWindow()
-	complete := func() error { return d.router.config.Store.Complete(ctx, l) }
+	complete := func() error { return d.router.config.Store.Complete(ctx, d.finalLease()) }
 	over := err == nil || outcome == Dropped
 	if over && guard("Store.Complete", complete) == nil {
 		d.end(outcome, err)
@@ -102,20 +100,12 @@ func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(d.ctx, storeTimeout)
 }
 
-// complete marks the work as done. If the Store cannot be reached until the lease
-// or the dispatch deadline is over, the response is still that of done work: any
-// other would certainly run it again.
-func (d *delivery) complete(outcome Outcome, err error) {
-	l := d.lease.Lease
-	switch outcome {
-	case Snoozed:
-		l.Opens, l.Window = OpensNext, d.windowUntil(d.copyDue.Add(taskLife))
-	case Dead:
-		l.Letter, l.Window = d.buriedAs, d.deadWindow()
-	default:
-		l.Window = d.finalWindow()
-	}
-	switch cerr := d.mark(l); {
+// complete calls Store.Complete with l and ends the delivery. If the Store cannot
+// be reached until the lease or the dispatch deadline is over, the response is
+// still that of done work: any other would certainly run it again.
+func (d *delivery) complete(l Lease, outcome Outcome, err error) {
+	complete := func(ctx context.Context) error { return d.router.config.Store.Complete(ctx, l) }
+	switch cerr := d.insist("Store.Complete", complete); {
 	case cerr == nil:
 		d.end(outcome, err)
 	case errors.Is(cerr, ErrLeaseLost):
@@ -132,12 +122,6 @@ const (
 	markPause    = 50 * time.Millisecond // doubles after each try
 	maxMarkPause = 2 * time.Second
 )
-
-// mark calls Store.Complete until it succeeds, or until the lease or the dispatch
-// deadline is over.
-func (d *delivery) mark(l Lease) error {
-	return d.insist("Store.Complete", func(ctx context.Context) error { return d.router.config.Store.Complete(ctx, l) })
-}
 
 // insist repeats a call of the Store until it succeeds, the lease is lost, or the
 // dispatch deadline is over. The timeout of each try is storeTimeout.
@@ -196,14 +180,14 @@ func (d *delivery) snooze(err error) {
 	in, _ := errors.AsType[*intent](err)
 	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
 	defer cancel()
-	d.copyDue = time.Now().Add(in.wait)
+	due := time.Now().Add(in.wait)
 	serr := d.router.config.Client.copyForLater(ctx, delivered{
 		queue:  d.result.Info.Queue,
 		stamp:  d.stamp,
 		header: d.req.Header,
 		body:   d.body,
 		caller: d.result.Info.Caller,
-	}, d.copyDue, true)
+	}, due, true)
 	if serr != nil && neverCreated(serr) {
 		d.fail(Failed, fmt.Errorf("handoff: snooze: %w", serr))
 		return
@@ -215,7 +199,9 @@ func (d *delivery) snooze(err error) {
 		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown) && !d.result.Info.LastAttempt())
 		return
 	}
-	d.complete(Snoozed, err)
+	l := d.lease.Lease
+	l.Opens, l.Window = OpensNext, d.windowUntil(due.Add(taskLife))
+	d.complete(l, Snoozed, err)
 }
 
 const snoozeTimeout = 10 * time.Second
@@ -312,7 +298,6 @@ func (d *delivery) burial(reasons []Reason, lastErr string, attempts int) burial
 
 func (d *delivery) putLetter(note burial, err error) {
 	letter := d.letter(note)
-	d.buriedAs = letter.ID
 	ctx, cancel := d.settleContext()
 	defer cancel()
 	if store := d.router.config.DeadLetters; store != nil {
@@ -324,7 +309,9 @@ func (d *delivery) putLetter(note burial, err error) {
 		}
 	}
 	d.router.log.Error("handoff: task died", d.attrs("reasons", note.Reasons, "error", err)...)
-	defer d.complete(Dead, err) // deferred, because OnDead may call runtime.Goexit
+	l := d.lease.Lease
+	l.Letter, l.Window = letter.ID, d.deadWindow()
+	defer d.complete(l, Dead, err) // deferred, because OnDead may call runtime.Goexit
 	if onDead := d.router.config.OnDead; onDead != nil {
 		if perr := guard("RouterConfig.OnDead", func() error { onDead(ctx, letter); return nil }); perr != nil {
 			d.router.log.Error("handoff: a hook panicked", d.attrs("error", perr)...)
