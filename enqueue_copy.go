@@ -26,14 +26,22 @@ type delivered struct {
 	caller Caller
 }
 
-// copyForLater creates the next generation of a task, due at due: the same work
-// under the same fence key, at the target that it was stamped with. If the task
-// was snoozed, its TTL counts from due; otherwise its expiry is unchanged.
+// laterCopy is what is asked of a copy for later.
+type laterCopy struct {
+	due     time.Time
+	opens   Opening
+	snoozes int // 1 if Info.Snoozes counts it
+}
+
+// copyForLater creates the next generation of a task: the same work under the same
+// fence key, at the target that it was stamped with. If its attempts start again,
+// so does its TTL, from the time that the copy is due. Otherwise its expiry is
+// unchanged.
 //
 // The task's name is a hash of its work and generation, so that creating the copy
 // twice makes one task. neverCreated reports whether an error is permanent.
-func (c *Client) copyForLater(ctx context.Context, d delivered, due time.Time, snoozed bool) error {
-	draft, err := c.draftCopy(d, due, snoozed, time.Now())
+func (c *Client) copyForLater(ctx context.Context, d delivered, later laterCopy) error {
+	draft, err := c.draftCopy(d, later, time.Now())
 	if err != nil {
 		return fmt.Errorf("handoff: copy %s: %w", d.stamp.Kind, err)
 	}
@@ -41,21 +49,21 @@ func (c *Client) copyForLater(ctx context.Context, d delivered, due time.Time, s
 	return err
 }
 
-func (c *Client) draftCopy(d delivered, due time.Time, snoozed bool, now time.Time) (*draft, error) {
+func (c *Client) draftCopy(d delivered, later laterCopy, now time.Time) (*draft, error) {
 	if d.stamp.Kind == "" {
 		return nil, errors.New("a task that Enqueue did not make cannot be copied")
 	}
 	at := place{queue: d.queue, due: now}
-	if due.After(now) {
+	if later.due.After(now) {
 		var err error
-		if at.due, at.later, err = (&call{at: due}).due(now); err != nil {
+		if at.due, at.later, err = (&call{at: later.due}).due(now); err != nil {
 			return nil, err
 		}
 	}
 	stamp := d.stamp
 	stamp.Generation++
-	if snoozed {
-		stamp.Snoozes++
+	stamp.Snoozes += later.snoozes
+	if later.opens == OpensNext {
 		stamp.Scheduled = at.due
 		if life := d.stamp.Lifetime(); life > 0 {
 			stamp.Expires = at.due.Add(life)

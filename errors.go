@@ -18,7 +18,9 @@ const (
 	Done            Outcome = iota + 1 // 200: the handler returned nil
 	Duplicate                          // 208: the work was done or buried before, or a later generation or redrive of it exists
 	Dropped                            // 204: the handler returned Drop
-	Snoozed                            // 202: the handler returned Snooze, and the copy for later is enqueued
+	Snoozed                            // 202: the handler returned Snooze or BusyFor, and the copy for later is enqueued
+	Retried                            // 202: the handler returned RetryIn, and the copy for later is enqueued
+	Continued                          // 202: the handler returned Continue, and the copy that continues is enqueued
 	Dead                               // 205: the task was buried
 	Failed                             // 500: the attempt failed; retried with backoff
 	Busy                               // 409: the same work is running, or there is no room; retried with backoff, not counted
@@ -41,6 +43,8 @@ var outcomes = [...]struct {
 	Duplicate:       {"duplicate", http.StatusAlreadyReported},
 	Dropped:         {"dropped", http.StatusNoContent},
 	Snoozed:         {"snoozed", http.StatusAccepted},
+	Retried:         {"retried", http.StatusAccepted},
+	Continued:       {"continued", http.StatusAccepted},
 	Dead:            {"dead", http.StatusResetContent},
 	Failed:          {"failed", http.StatusInternalServerError},
 	Busy:            {"busy", http.StatusConflict},
@@ -112,7 +116,8 @@ const ReasonResponseSent Reason = "response-sent"
 var (
 	// ErrBusy means that there is no room for the task now. Middleware given
 	// to [Router.Use] returns it. The task is retried with backoff, the
-	// attempt does not count, and the queue does not slow down.
+	// attempt does not count, and the queue does not slow down. [BusyFor]
+	// says when there will be room.
 	ErrBusy = errors.New("handoff: busy")
 
 	// ErrLeaseLost is the cause of a handler's cancelled context after its
@@ -142,12 +147,16 @@ var (
 type intent struct {
 	outcome Outcome
 	wait    time.Duration
+	opens   Opening // what the copy for later opens
 	err     error
 }
 
 func (e *intent) Error() string {
 	what := e.outcome.String()
-	if e.wait > 0 {
+	switch {
+	case e.outcome == Retried:
+		what += " in " + e.wait.String()
+	case e.wait > 0:
 		what += " for " + e.wait.String()
 	}
 	if e.err == nil {
@@ -177,7 +186,49 @@ func Drop(err error) error { return &intent{outcome: Dropped, err: err} }
 // Without them, or with a longer d, the attempt fails and the reason is logged.
 // The TTL counts from the new due time. A handler can limit its snoozes by
 // [Info].Snoozes.
-func Snooze(d time.Duration) error { return &intent{outcome: Snoozed, wait: max(d, time.Second)} }
+func Snooze(d time.Duration) error {
+	return &intent{outcome: Snoozed, wait: max(d, time.Second), opens: OpensNext}
+}
+
+// RetryIn returns an error that fails the attempt and retries the task in d,
+// instead of after its backoff. Use it if a third party says when to try again, as
+// by Retry-After; the queue does not slow down, unlike after [RetryAfter]. A copy
+// of the task is enqueued, due d from now, with the same ID and fence key. Its
+// attempts continue the count, and its expiry is unchanged: after the last attempt
+// the task is buried, as after any other error. d is as for [Snooze].
+//
+// RetryIn needs [RouterConfig.Client] and a typed task that handoff enqueued.
+// Without them the task is retried with its backoff, and the router logs the
+// reason once. With a d of more than 720 h the attempt fails and is retried with
+// its backoff.
+func RetryIn(err error, d time.Duration) error {
+	return &intent{outcome: Retried, wait: max(d, time.Second), opens: OpensContinued, err: err}
+}
+
+// BusyFor returns an error that wraps [ErrBusy] and retries the task in d, when
+// there will be room for it. It is for limiters that know when that is: a task
+// that is [Busy] is retried with its backoff, which may have grown long. A copy of
+// the task is enqueued as for [RetryIn], but the attempt does not count. The
+// delivery is [Snoozed], although [Info].Snoozes does not count it.
+//
+// Without [RouterConfig.Client], or if handoff did not enqueue the task, the
+// delivery is [Busy], and the router logs the reason once.
+func BusyFor(d time.Duration) error {
+	return &intent{outcome: Snoozed, wait: max(d, time.Second), opens: OpensUncounted, err: ErrBusy}
+}
+
+// Continue returns an error that ends the attempt and continues the work at once in
+// a new task, for work that is longer than the deadline of one attempt. A copy of
+// the task is enqueued, with the same ID, fence key and memo; its attempts and its
+// TTL start again. Package steps does all this.
+//
+// The attempt must have made progress: [Held.Keep] must have changed the memo.
+// Otherwise the attempt fails, so that work which makes no progress ends after its
+// last attempt; during a shutdown it is [Interrupted].
+//
+// Continue needs [RouterConfig.Client] and a typed task that handoff enqueued.
+// Without them the attempt fails, and the router logs the reason once.
+func Continue() error { return &intent{outcome: Continued, opens: OpensNext} }
 
 // RetryAfter returns an error that fails the attempt and slows the whole queue
 // down: the response is 503 with Retry-After, in whole seconds, at least one. Use

@@ -24,14 +24,14 @@ type Handler func(ctx context.Context) error
 // It calls next with its own ctx or one derived from it, once or more often, and
 // should return after next does: the task is settled only after that. If it
 // returns nil without having called next, the attempt fails; return [Drop],
-// [Snooze] or [ErrBusy] instead.
+// [Snooze], [BusyFor] or [ErrBusy] instead.
 type Middleware func(next Handler) Handler
 
 // Handle registers fn for the tasks whose payload is a T: for its Kind and its
 // Aliases. The payload is decoded and valid; [InfoFromContext] returns the rest
 // of the task. What fn returns decides the outcome: nil is done, an error is
-// retried with backoff, unless it is [Permanent], [Drop], [Snooze] or
-// [RetryAfter]. A panic counts as an error.
+// retried with backoff, unless it is [Permanent], [Drop], [Snooze], [RetryIn],
+// [Continue] or [RetryAfter]. A panic counts as an error.
 //
 // ctx ends at the dispatch deadline, when the caller closes the connection, when
 // the lease is lost ([ErrLeaseLost]), or when the context of a shutdown ends

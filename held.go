@@ -1,12 +1,14 @@
 package handoff
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Held is the claim of the work that a handler is running. It is for packages that
@@ -79,13 +81,26 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	if err := guard("Store.Keep", keep); err != nil {
 		return fmt.Errorf("handoff: keep: %w", err)
 	}
+	if !bytes.Equal(memo, h.d.claim.Memo) {
+		h.d.marker.changed = true
+	}
 	h.d.claim.Memo = slices.Clone(memo)
 	return nil
 }
 
+// Late reports whether a long handler should stop, keep what it needs to continue,
+// and return [Continue]: at most a tenth of the attempt's time is left, or 30 s if
+// that is less, or the router is shutting down.
+func (h *Held) Late() bool {
+	return time.Until(h.d.result.Info.Deadline) <= min(h.d.limit()/10, maxLate) || h.d.router.isDraining()
+}
+
+const maxLate = 30 * time.Second
+
 // marker holds what the handler set by Held. mu also guards the claim's Memo.
 type marker struct {
 	mu        sync.Mutex
+	changed   bool                                    // the attempt changed the memo
 	committed func(ctx context.Context) (bool, error) // nil for none
 	beside    bool                                    // the mark is not in the Store
 	note      []byte
@@ -101,6 +116,13 @@ func (m *marker) get() (committed func(ctx context.Context) (bool, error), besid
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.committed, m.beside
+}
+
+// progressed reports whether the attempt may continue in a copy.
+func (m *marker) progressed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changed
 }
 
 var errNotCommitted = errors.New("handoff: marked in a transaction that did not commit")

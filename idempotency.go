@@ -115,7 +115,7 @@ type Lease struct {
 	Key        string        // fence key, not empty; from this package, 22 characters of URL-safe base64
 	Owner      string        // random, made for this one delivery; not empty
 	Redrives   int           // how often the work was redriven
-	Generation int           // how often it was snoozed or continued since the last redrive
+	Generation int           // how often it was copied for later or continued since the last redrive
 	TTL        time.Duration // how long a claim or renewal holds; positive
 	Window     time.Duration // how long the record lives after this call, unless a later call changes it; at least TTL
 
@@ -131,7 +131,8 @@ type Opening int
 const (
 	OpensNothing   Opening = iota // no generation can run any more
 	OpensNext                     // the next generation; its attempts count from one, as after [Snooze]
-	OpensContinued                // the next generation; its attempts continue the count
+	OpensContinued                // the next generation; its attempts continue the count, as after [RetryIn]
+	OpensUncounted                // as OpensContinued, but the attempt that completes does not count, as after [BusyFor]
 )
 
 // Validate returns an error that lists every problem of the lease, or nil. It is
@@ -167,7 +168,7 @@ func (l Lease) Validate() error {
 }
 
 func (l Lease) opensRightly() bool {
-	return l.Opens == OpensNothing || l.Letter == "" && (l.Opens == OpensNext || l.Opens == OpensContinued)
+	return l.Opens == OpensNothing || l.Letter == "" && l.Opens >= OpensNext && l.Opens <= OpensUncounted
 }
 
 // ClaimStatus is how a claim ended.

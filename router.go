@@ -48,8 +48,9 @@ type RouterConfig struct {
 	// two projects can share a Store. Defaults to the project of Client.
 	Project string
 
-	// Client creates the copies of snoozed tasks. Without it an attempt whose
-	// handler returns [Snooze] fails.
+	// Client creates the copies of tasks whose handlers return [Snooze],
+	// [RetryIn], [BusyFor] or [Continue]. Without it such a task is retried
+	// with its backoff instead.
 	Client *Client
 
 	// Observers watch every delivery and are called in this order. Package
@@ -113,6 +114,7 @@ type Router struct {
 	use      []Middleware
 	keeper   *leaseKeeper
 	statuses [len(outcomes)]int
+	copyless sync.Once // logs that there is no Client for copies
 
 	mu       sync.Mutex
 	draining bool
@@ -330,6 +332,12 @@ func (r *Router) drain() {
 		r.draining = true
 		r.closeIfDrained()
 	}
+}
+
+func (r *Router) isDraining() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.draining
 }
 
 func (r *Router) enter() bool {

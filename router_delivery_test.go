@@ -44,6 +44,9 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 		{"retry after", handoff.RetryAfter(errBoom, 1500*time.Millisecond), 503, 503, 2, ""},
 		{"busy", fmt.Errorf("no room: %w", handoff.ErrBusy), 409, 409, 1, ""},
 		{"snooze without a client", handoff.Snooze(time.Hour), 500, 500, 2, ""},
+		{"retry in without a client", handoff.RetryIn(errBoom, time.Hour), 500, 500, 2, ""},
+		{"busy for without a client", handoff.BusyFor(time.Hour), 409, 409, 1, ""},
+		{"continue without a client", handoff.Continue(), 500, 500, 2, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -29,8 +29,8 @@ func (d *delivery) settle(err error) {
 	switch outcome {
 	case Done, Dropped, Duplicate:
 		d.complete(d.finalLease(), outcome, err)
-	case Snoozed:
-		d.snooze(err)
+	case Snoozed, Retried, Continued:
+		d.goOnLater(outcome, err)
 	case Dead:
 		d.bury([]Reason{ReasonPermanent}, err)
 	case Busy, Interrupted:
@@ -85,7 +85,8 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		return
 	}
 	last := d.result.Info.LastAttempt() // released and counted, it would be claimed beyond its limit
-	if last && (outcome == Failed || outcome == Throttled || outcome == Lost) {
+	failed := outcome == Failed || outcome == Throttled || outcome == Lost || outcome == Retried || outcome == Continued && !d.marker.progressed()
+	if last && failed {
 		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
 		return
 	}
@@ -161,50 +162,6 @@ func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	}
 	d.end(outcome, err)
 }
-
-// snooze enqueues the copy for later and then opens its generation in the Store.
-// In this order a crash in between leaves a second copy, which the fence stops. In
-// the other order it would lose the work.
-func (d *delivery) snooze(err error) {
-	switch {
-	case d.stamp.Kind == "":
-		d.handler.cannotCopy.Do(func() {
-			d.router.log.Warn("handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail and are retried at the queue's pace", d.attrs()...)
-		})
-		d.fail(Failed, fmt.Errorf("handoff: a task that Enqueue did not create cannot be copied for later: %w", err))
-		return
-	case d.router.config.Client == nil:
-		d.fail(Failed, fmt.Errorf("handoff: RouterConfig.Client is nil; Snooze needs it to create the copy: %w", err))
-		return
-	}
-	in, _ := errors.AsType[*intent](err)
-	ctx, cancel := context.WithTimeout(d.ctx, snoozeTimeout)
-	defer cancel()
-	due := time.Now().Add(in.wait)
-	serr := d.router.config.Client.copyForLater(ctx, delivered{
-		queue:  d.result.Info.Queue,
-		stamp:  d.stamp,
-		header: d.req.Header,
-		body:   d.body,
-		caller: d.result.Info.Caller,
-	}, due, true)
-	if serr != nil && neverCreated(serr) {
-		d.fail(Failed, fmt.Errorf("handoff: snooze: %w", serr))
-		return
-	}
-	if serr != nil {
-		d.router.log.Warn("handoff: the copy of a snoozed task could not be created", d.attrs("error", serr)...)
-		// If the copy may exist, the attempt counts, so that the next one
-		// keeps its mark long enough for the copy to find: see mayHaveCopy.
-		d.release(Unavailable, serr, errors.Is(serr, ErrUnknown) && !d.result.Info.LastAttempt())
-		return
-	}
-	l := d.lease.Lease
-	l.Opens, l.Window = OpensNext, d.windowUntil(due.Add(taskLife))
-	d.complete(l, Snoozed, err)
-}
-
-const snoozeTimeout = 10 * time.Second
 
 // burial is the note that the Store keeps while a task is being buried. If the
 // worker dies, the delivery that finishes the burial writes the same letter.

@@ -88,6 +88,8 @@ var ends = map[string]struct {
 	"nil":         {nil, handoff.Done, false, handofftest.Completed},
 	"drop":        {handoff.Drop(nil), handoff.Dropped, false, handofftest.Completed},
 	"snooze":      {handoff.Snooze(time.Hour), handoff.Snoozed, false, handofftest.Completed},
+	"retry in":    {handoff.RetryIn(errors.New("boom"), time.Hour), handoff.Retried, false, handofftest.Completed},
+	"busy for":    {handoff.BusyFor(time.Hour), handoff.Snoozed, false, handofftest.Completed},
 	"permanent":   {handoff.Permanent(errors.New("boom")), handoff.Dead, false, handofftest.Buried},
 	"error":       {errors.New("boom"), handoff.Failed, true, handofftest.Counted},
 	"retry after": {handoff.RetryAfter(errors.New("boom"), time.Second), handoff.Throttled, true, handofftest.Counted},

@@ -38,7 +38,7 @@ func TestDrainSaysHowItEnded(t *testing.T) {
 			first, _ := kit.Step()
 			assert.Equal(t, []any{first.Outcome, first.Status, first.Retry, first.Settled}, []any{end.outcome, end.outcome.Status(), end.retry, end.settled})
 			assert.Equal(t, first.Info.ID, receipt.ID)
-			if end.outcome == handoff.Snoozed && time.Now().Year() > 2000 {
+			if (end.outcome == handoff.Snoozed || end.outcome == handoff.Retried) && time.Now().Year() > 2000 {
 				return // due in an hour, which only a bubble can wait for
 			}
 			rest := kit.Drain()

@@ -53,7 +53,7 @@ type Settled string
 // The values of Settled.
 const (
 	NotClaimed Settled = "not claimed" // the delivery ended before the claim, or the claim was refused
-	Completed  Settled = "completed"   // the work will not run again
+	Completed  Settled = "completed"   // the work will not run again, unless in a copy for later
 	Buried     Settled = "buried"      // the same, and its dead letter is stored
 	Counted    Settled = "counted"     // released, and the attempt counts
 	Uncounted  Settled = "uncounted"   // released, and the attempt does not count
@@ -64,7 +64,7 @@ const (
 // settledBy derives from the outcome what became of the claim.
 func settledBy(d handoff.Delivery) Settled {
 	switch d.Outcome {
-	case handoff.Done, handoff.Dropped, handoff.Snoozed:
+	case handoff.Done, handoff.Dropped, handoff.Snoozed, handoff.Retried, handoff.Continued:
 		return Completed
 	case handoff.Dead:
 		return Buried

@@ -24,38 +24,39 @@ var saboteurs = map[string]struct {
 	bites string
 	store func(handoff.Store) handoff.Store
 }{
-	"always acquires":          {"busy", func(s handoff.Store) handoff.Store { return alwaysAcquires{s} }},
-	"forgets who completed":    {"complete", func(s handoff.Store) handoff.Store { return completesForAll{s} }},
-	"checks no owner":          {"wrong_owner", func(s handoff.Store) handoff.Store { return ownerless{s} }},
-	"renews for its own time":  {"renew", func(s handoff.Store) handoff.Store { return renewsForAMinute{s} }},
-	"renews what is lost":      {"lease_lost", func(s handoff.Store) handoff.Store { return renewsAll{s} }},
-	"release forgets counters": {"release_counted", func(s handoff.Store) handoff.Store { return forgetful{s} }},
-	"counts every release":     {"release_uncounted", func(s handoff.Store) handoff.Store { return countsAll{s} }},
-	"tokens stand still":       {"release_counted", func(s handoff.Store) handoff.Store { return sameToken{s} }},
-	"repeats count":            {"claim_repeated", func(s handoff.Store) handoff.Store { return &countsRepeats{Store: s} }},
-	"knows no crash":           {"lease_runs_out", func(s handoff.Store) handoff.Store { return crashless{s} }},
-	"knows no generation":      {"generations", func(s handoff.Store) handoff.Store { return ageless{s} }},
-	"windows never end":        {"window_end", func(s handoff.Store) handoff.Store { return endless{s} }},
-	"loses notes":              {"ending_cut_short", func(s handoff.Store) handoff.Store { return noteless{s} }},
-	"runs what is ending":      {"ending_cut_short", func(s handoff.Store) handoff.Store { return exhumes{s} }},
-	"done opens to a copy":     {"done_closes_every_generation", func(s handoff.Store) handoff.Store { return reopens{s} }},
-	"refuses copies":           {"a_higher_generation_of_unfinished_work", func(s handoff.Store) handoff.Store { return &refusesCopies{Store: s} }},
-	"opens nothing":            {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return closes{s} }},
-	"opens with no attempts":   {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
-	"death is final":           {"redrive", func(s handoff.Store) handoff.Store { return buriesForGood{s} }},
-	"redrive is a generation":  {"redrive", func(s handoff.Store) handoff.Store { return rankless{s} }},
-	"frees by any letter":      {"dead_until_its_letter_is_gone", func(s handoff.Store) handoff.Store { return freesByAny{s} }},
-	"released owners may run":  {"a_released_claim_repeated", func(s handoff.Store) handoff.Store { return &runsTheReleased{Store: s} }},
-	"ends for its own rank":    {"ending_and_generations", func(s handoff.Store) handoff.Store { return &endsItsOwn{Store: s} }},
-	"ends once":                {"end", func(s handoff.Store) handoff.Store { return &endsOnce{Store: s} }},
-	"keeps for all":            {"keep", func(s handoff.Store) handoff.Store { return keepsForAll{s} }},
-	"keeps no memo":            {"keep", func(s handoff.Store) handoff.Store { return memoless{s} }},
-	"forgets memos at an end":  {"memo_outlives", func(s handoff.Store) handoff.Store { return endsMemos{s} }},
-	"shows no letter":          {"show_key", func(s handoff.Store) handoff.Store { return secretive{s.(handoff.KeyStore)} }},
-	"frees what is held":       {"free_key", func(s handoff.Store) handoff.Store { return freesHeld{s.(handoff.KeyStore)} }},
-	"one history is wrong":     {"every_history", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
-	"ignores contexts":         {"context_over", func(s handoff.Store) handoff.Store { return deaf{s} }},
-	"mixes up keys":            {"hostile_strings", func(s handoff.Store) handoff.Store { return trims{s} }},
+	"always acquires":           {"busy", func(s handoff.Store) handoff.Store { return alwaysAcquires{s} }},
+	"forgets who completed":     {"complete", func(s handoff.Store) handoff.Store { return completesForAll{s} }},
+	"checks no owner":           {"wrong_owner", func(s handoff.Store) handoff.Store { return ownerless{s} }},
+	"renews for its own time":   {"renew", func(s handoff.Store) handoff.Store { return renewsForAMinute{s} }},
+	"renews what is lost":       {"lease_lost", func(s handoff.Store) handoff.Store { return renewsAll{s} }},
+	"release forgets counters":  {"release_counted", func(s handoff.Store) handoff.Store { return forgetful{s} }},
+	"counts every release":      {"release_uncounted", func(s handoff.Store) handoff.Store { return countsAll{s} }},
+	"tokens stand still":        {"release_counted", func(s handoff.Store) handoff.Store { return sameToken{s} }},
+	"repeats count":             {"claim_repeated", func(s handoff.Store) handoff.Store { return &countsRepeats{Store: s} }},
+	"knows no crash":            {"lease_runs_out", func(s handoff.Store) handoff.Store { return crashless{s} }},
+	"knows no generation":       {"generations", func(s handoff.Store) handoff.Store { return ageless{s} }},
+	"windows never end":         {"window_end", func(s handoff.Store) handoff.Store { return endless{s} }},
+	"loses notes":               {"ending_cut_short", func(s handoff.Store) handoff.Store { return noteless{s} }},
+	"runs what is ending":       {"ending_cut_short", func(s handoff.Store) handoff.Store { return exhumes{s} }},
+	"done opens to a copy":      {"done_closes_every_generation", func(s handoff.Store) handoff.Store { return reopens{s} }},
+	"refuses copies":            {"a_higher_generation_of_unfinished_work", func(s handoff.Store) handoff.Store { return &refusesCopies{Store: s} }},
+	"opens nothing":             {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return closes{s} }},
+	"opens with no attempts":    {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
+	"counts what is given back": {"completion_opens_the_next_generation", func(s handoff.Store) handoff.Store { return countsTheGivenBack{s} }},
+	"death is final":            {"redrive", func(s handoff.Store) handoff.Store { return buriesForGood{s} }},
+	"redrive is a generation":   {"redrive", func(s handoff.Store) handoff.Store { return rankless{s} }},
+	"frees by any letter":       {"dead_until_its_letter_is_gone", func(s handoff.Store) handoff.Store { return freesByAny{s} }},
+	"released owners may run":   {"a_released_claim_repeated", func(s handoff.Store) handoff.Store { return &runsTheReleased{Store: s} }},
+	"ends for its own rank":     {"ending_and_generations", func(s handoff.Store) handoff.Store { return &endsItsOwn{Store: s} }},
+	"ends once":                 {"end", func(s handoff.Store) handoff.Store { return &endsOnce{Store: s} }},
+	"keeps for all":             {"keep", func(s handoff.Store) handoff.Store { return keepsForAll{s} }},
+	"keeps no memo":             {"keep", func(s handoff.Store) handoff.Store { return memoless{s} }},
+	"forgets memos at an end":   {"memo_outlives", func(s handoff.Store) handoff.Store { return endsMemos{s} }},
+	"shows no letter":           {"show_key", func(s handoff.Store) handoff.Store { return secretive{s.(handoff.KeyStore)} }},
+	"frees what is held":        {"free_key", func(s handoff.Store) handoff.Store { return freesHeld{s.(handoff.KeyStore)} }},
+	"one history is wrong":      {"every_history", func(s handoff.Store) handoff.Store { return startsAgain{s} }},
+	"ignores contexts":          {"context_over", func(s handoff.Store) handoff.Store { return deaf{s} }},
+	"mixes up keys":             {"hostile_strings", func(s handoff.Store) handoff.Store { return trims{s} }},
 }
 
 // TestSabotagedStore is run by TestStoreBites, in a process of its own.
@@ -285,6 +286,15 @@ type startsAgain struct{ handoff.Store }
 func (s startsAgain) Complete(ctx context.Context, l handoff.Lease) error {
 	if l.Opens == handoff.OpensContinued {
 		l.Opens = handoff.OpensNext
+	}
+	return s.Store.Complete(ctx, l)
+}
+
+type countsTheGivenBack struct{ handoff.Store }
+
+func (s countsTheGivenBack) Complete(ctx context.Context, l handoff.Lease) error {
+	if l.Opens == handoff.OpensUncounted {
+		l.Opens = handoff.OpensContinued
 	}
 	return s.Store.Complete(ctx, l)
 }

@@ -163,7 +163,7 @@ func unfinishedSuperseded(t *storeTest) {
 }
 
 func opens(t *storeTest) {
-	for name, o := range map[string]handoff.Opening{"next": handoff.OpensNext, "continued": handoff.OpensContinued} {
+	for name, o := range map[string]handoff.Opening{"next": handoff.OpensNext, "continued": handoff.OpensContinued, "uncounted": handoff.OpensUncounted} {
 		first := t.acquire(lease(name, "a"))
 		t.must("keep", t.store.Keep(t.Context(), lease(name, "a"), []byte("memo")))
 		t.must("release", t.store.Release(t.Context(), lease(name, "a"), true))
@@ -179,12 +179,12 @@ func opens(t *storeTest) {
 
 		t.pass(0) // otherwise both first claims could have the same time
 		c := t.acquire(of(1, lease(name, "d")))
-		want := map[string]int{"next": 1, "continued": 3}[name]
+		want := map[string]int{"next": 1, "continued": 3, "uncounted": 2}[name]
 		t.want("Attempt of a generation that was opened as "+name, c.Attempt, want)
 		t.want("Crashed of a generation that was opened", c.Crashed, false)
 		t.want("Memo of a generation that was opened", string(c.Memo), "memo")
 		t.wantGrown(first, c)
-		if same := c.First.Equal(first.First); same != (o == handoff.OpensContinued) {
+		if same := c.First.Equal(first.First); same != (o != handoff.OpensNext) {
 			t.Fatalf("First of a generation that was opened as %s is %v; before it was %v", name, c.First, first.First)
 		}
 		t.wantLost("complete by the generation before", t.store.Complete(t.Context(), opening(o, lease(name, "b"))))

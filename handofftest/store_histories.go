@@ -36,7 +36,7 @@ const (
 )
 
 var verbs = []string{
-	stepClaim, stepFreed, "keep", "end", "complete", "complete as dead", "open", "continue", "release counted", "release uncounted",
+	stepClaim, stepFreed, "keep", "end", "complete", "complete as dead", "open", "continue", "open uncounted", "release counted", "release uncounted",
 }
 
 func (s step) String() string { return actors[s.by].Owner + ": " + s.verb }
@@ -54,6 +54,8 @@ func (s step) lease(key string) handoff.Lease {
 		l.Opens = handoff.OpensNext
 	case "continue":
 		l.Opens = handoff.OpensContinued
+	case "open uncounted":
+		l.Opens = handoff.OpensUncounted
 	}
 	return l
 }
@@ -69,7 +71,7 @@ func (m *model) next(s step) expectation {
 		return m.keep(l, "memo of "+l.Owner)
 	case "end":
 		return m.end(l, "note of "+l.Owner)
-	case "complete", "complete as dead", "open", "continue":
+	case "complete", "complete as dead", "open", "continue", "open uncounted":
 		return m.complete(l)
 	case "release counted", "release uncounted":
 		return m.release(l, s.verb == "release counted")
@@ -187,7 +189,7 @@ func (h *history) take(t *storeTest, s step) error {
 		err = t.store.Keep(t.Context(), l, []byte("memo of "+l.Owner))
 	case "end":
 		err = t.store.End(t.Context(), l, []byte("note of "+l.Owner))
-	case "complete", "complete as dead", "open", "continue":
+	case "complete", "complete as dead", "open", "continue", "open uncounted":
 		err = t.store.Complete(t.Context(), l)
 	case "release counted", "release uncounted":
 		err = t.store.Release(t.Context(), l, s.verb == "release counted")

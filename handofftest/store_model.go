@@ -172,8 +172,11 @@ func (m *model) complete(l handoff.Lease) expectation {
 	default:
 		m.state, m.crashed = "opened", false
 		m.generation++
-		if l.Opens == handoff.OpensNext {
+		switch l.Opens {
+		case handoff.OpensNext:
 			m.attempt = 0
+		case handoff.OpensUncounted:
+			m.attempt--
 		}
 	}
 	return expectation{}

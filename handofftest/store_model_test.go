@@ -102,6 +102,9 @@ func (w *witness) finish(s step) {
 	case "continue":
 		w.attempts[next] = w.attempts[w.lowest]
 		w.lowest = next
+	case "open uncounted":
+		w.attempts[next] = w.attempts[w.lowest] - 1
+		w.lowest = next
 	}
 }
 

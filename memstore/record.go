@@ -80,8 +80,11 @@ func (r *record) begin(l handoff.Lease, now time.Time) {
 func (r *record) open(opens handoff.Opening) {
 	r.phase, r.crashed = phaseOpened, false
 	r.rank.generation++
-	if opens == handoff.OpensNext {
+	switch opens {
+	case handoff.OpensNext:
 		r.attempt = 0
+	case handoff.OpensUncounted:
+		r.attempt--
 	}
 }
 

@@ -137,7 +137,7 @@ func levelOf(d *handoff.Delivery) slog.Level {
 	switch {
 	case d.Outcome == handoff.Dead, d.Outcome == handoff.Unavailable:
 		return slog.LevelError
-	case d.Outcome.Final():
+	case d.Outcome.Final() && d.Outcome != handoff.Retried:
 		return slog.LevelInfo
 	}
 	return slog.LevelWarn

@@ -71,7 +71,7 @@ func kindOf(d *handoff.Delivery) string {
 // shutdowns are ordinary.
 func failed(o handoff.Outcome) bool {
 	switch o {
-	case handoff.Dead:
+	case handoff.Dead, handoff.Retried:
 		return true
 	case handoff.Busy, handoff.Interrupted:
 		return false

@@ -1,5 +1,5 @@
 -- KEYS: record. ARGV: owner, window; then nothing if the work is done, or 'next',
--- or 'continued', or 'dead' and the letter.
+-- or 'continued' or 'uncounted', or 'dead' and the letter.
 -- Returns 1, or 0 if the lease is lost.
 --
 -- Most work is done. Its completion ends here, without parsing the record.

@@ -5,6 +5,7 @@ if ARGV[3] == 'dead' then
 else
   r.state, r.note, r.crashed, r.generation = OPENED, '', '0', r.generation + 1
   if ARGV[3] == 'next' then r.attempt = 0 end
+  if ARGV[3] == 'uncounted' then r.attempt = r.attempt - 1 end
 end
 save(r, ARGV[2])
 return 1

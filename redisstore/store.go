@@ -265,6 +265,8 @@ func (s *Store) Complete(ctx context.Context, l handoff.Lease) error {
 		as = []string{"next"}
 	case l.Opens == handoff.OpensContinued:
 		as = []string{"continued"}
+	case l.Opens == handoff.OpensUncounted:
+		as = []string{"uncounted"}
 	}
 	return s.change(ctx, "complete", l, &completeScript, as...)
 }

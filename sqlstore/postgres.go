@@ -183,7 +183,7 @@ END`
 // letter or NULL.
 const postgresComplete = postgresChange + `,
 		generation = CASE WHEN free.held AND $4::int > 0 THEN f.generation + 1 ELSE f.generation END,
-		attempt = CASE WHEN free.held AND $4::int = 1 THEN 0 ELSE f.attempt END,
+		attempt = CASE WHEN free.held AND $4::int = 1 THEN 0 WHEN free.held AND $4::int = 3 THEN f.attempt - 1 ELSE f.attempt END,
 		state = CASE WHEN NOT free.held THEN f.state WHEN $4::int > 0 THEN 3 WHEN $5::bytea IS NULL THEN 5 ELSE 6 END,
 		letter = CASE WHEN free.held THEN $5::bytea ELSE f.letter END,
 		memo = CASE WHEN free.held AND $4::int = 0 AND $5::bytea IS NULL THEN NULL ELSE f.memo END,

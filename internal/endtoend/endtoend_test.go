@@ -378,6 +378,50 @@ func TestSnoozeRunsLaterAsTheSameWork(t *testing.T) {
 	})
 }
 
+// TestGoesOnLater: attempts go on across the copies of RetryIn, are given back by
+// BusyFor, and begin again with work that continues, which keeps its memo.
+func TestGoesOnLater(t *testing.T) {
+	t.Parallel()
+	boom := errors.New("boom")
+	for name, row := range map[string]struct {
+		ends     []error // of the runs, one after the other
+		statuses []int
+		attempts []int
+	}{
+		"retry in":          {[]error{boom, handoff.RetryIn(boom, time.Second), handoff.RetryIn(boom, time.Second), handoff.RetryIn(boom, time.Second)}, []int{500, 202, 202, 205}, []int{1, 2, 3, 4}},
+		"busy for":          {[]error{handoff.BusyFor(time.Second), boom, handoff.BusyFor(time.Second), nil}, []int{202, 500, 202, 200}, []int{1, 1, 2, 2}},
+		"continue":          {[]error{boom, handoff.Continue(), handoff.Continue(), nil}, []int{500, 202, 202, 200}, []int{1, 2, 1, 1}},
+		"one after another": {[]error{handoff.RetryIn(boom, time.Second), handoff.Continue(), handoff.BusyFor(time.Second), handoff.RetryIn(boom, time.Second), nil}, []int{202, 202, 202, 202, 200}, []int{1, 2, 1, 1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			everyStore(t, func(t *testing.T, open func(*testing.T) stores) {
+				ids := map[string]bool{}
+				var attempts []int
+				var memos []string
+				f := start(t, open(t), func(ctx context.Context, _ order) error {
+					info := handoff.InfoFromContext(ctx)
+					held, _ := handoff.HeldFromContext(ctx)
+					ids[info.ID], attempts, memos = true, append(attempts, info.Attempt), append(memos, string(held.Memo()))
+					if err := held.Keep(ctx, fmt.Appendf(nil, "run %d", len(attempts))); err != nil {
+						return err
+					}
+					return row.ends[len(attempts)-1]
+				})
+				_, err := f.client.Enqueue(t.Context(), order{})
+				assert.NoError(t, err)
+				statuses := slices.DeleteFunc(f.settle(t), func(status int) bool { return status == 409 }) // a copy may arrive before its original ended
+				assert.Equal(t, statuses, row.statuses)
+				assert.Equal(t, attempts, row.attempts)
+				assert.Equal(t, len(ids), 1)
+				for i, memo := range memos[1:] {
+					assert.Equal(t, memo, fmt.Sprintf("run %d", i+1))
+				}
+			})
+		})
+	}
+}
+
 func TestRedriveRunsADeadLetterAgainOnce(t *testing.T) {
 	t.Parallel()
 	everyStore(t, func(t *testing.T, open func(*testing.T) stores) {

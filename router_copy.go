@@ -1,0 +1,97 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// goOnLater ends a delivery whose work goes on in a copy of the task: it was
+// snoozed, is retried at a time of its own, or continues.
+func (d *delivery) goOnLater(outcome Outcome, err error) {
+	switch {
+	case outcome == Retried && d.result.Info.LastAttempt():
+		d.bury([]Reason{ReasonExhausted}, err)
+		return
+	case outcome == Continued && !d.marker.progressed():
+		d.failToContinue(err)
+		return
+	}
+	in, _ := errors.AsType[*intent](err)
+	switch why := d.copyless(); {
+	case why != nil && in.opens == OpensUncounted:
+		d.release(Busy, errors.Join(err, why), false)
+		return
+	case why != nil:
+		d.fail(Failed, fmt.Errorf("%w: %w", why, err))
+		return
+	}
+	later := laterCopy{due: time.Now().Add(in.wait), opens: in.opens}
+	if in.opens == OpensNext && outcome == Snoozed {
+		later.snoozes = 1
+	}
+	d.createCopy(later, outcome, err)
+}
+
+// failToContinue ends an attempt that continues without progress. It counts, so that
+// nothing continues for ever, unless a shutdown cut it short.
+func (d *delivery) failToContinue(err error) {
+	if d.router.isDraining() {
+		d.release(Interrupted, err, false)
+		return
+	}
+	d.fail(Failed, fmt.Errorf("%w: the attempt made no progress: its memo is that of the attempt before", err))
+}
+
+// copyless returns why the task cannot be copied, or nil if it can. It logs the
+// reason once, or once for the kind.
+func (d *delivery) copyless() error {
+	switch {
+	case d.stamp.Kind == "":
+		d.handler.cannotCopy.Do(func() {
+			d.router.log.Warn("handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail, or are busy after BusyFor, and are retried at the queue's pace", d.attrs()...)
+		})
+		return errors.New("handoff: a task that Enqueue did not create cannot be copied for later")
+	case d.router.config.Client == nil:
+		d.router.copyless.Do(func() {
+			d.router.log.Error("handoff: RouterConfig.Client is nil, so tasks cannot be copied for later; they are retried with their backoff", d.attrs()...)
+		})
+		return errors.New("handoff: RouterConfig.Client is nil, so the task cannot be copied for later")
+	}
+	return nil
+}
+
+const copyTimeout = 10 * time.Second
+
+// createCopy enqueues the copy and then opens its generation in the Store. In this
+// order a crash in between leaves a second copy, which the fence stops. In the
+// other order it would lose the work.
+func (d *delivery) createCopy(later laterCopy, outcome Outcome, err error) {
+	ctx, cancel := context.WithTimeout(d.ctx, copyTimeout)
+	defer cancel()
+	cerr := d.router.config.Client.copyForLater(ctx, delivered{
+		queue:  d.result.Info.Queue,
+		stamp:  d.stamp,
+		header: d.req.Header,
+		body:   d.body,
+		caller: d.result.Info.Caller,
+	}, later)
+	if cerr != nil && neverCreated(cerr) {
+		d.fail(Failed, fmt.Errorf("%w: its copy: %w", err, cerr))
+		return
+	}
+	if cerr != nil {
+		d.router.log.Warn("handoff: the copy of a task could not be created", d.attrs("outcome", outcome, "error", errors.Join(cerr, err))...)
+		// If the copy may exist, the attempt counts, so that the next one
+		// keeps its mark long enough for the copy to find: see mayHaveCopy.
+		d.release(Unavailable, errors.Join(cerr, err), errors.Is(cerr, ErrUnknown) && !d.result.Info.LastAttempt())
+		return
+	}
+	if outcome == Retried {
+		d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
+	}
+	l := d.lease.Lease
+	l.Opens, l.Window = later.opens, d.windowUntil(later.due.Add(taskLife))
+	d.complete(l, outcome, err)
+}
