@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+)
+
+// shop handles the tasks.
+type shop struct {
+	client *handoff.Client
+	books  *books
+	http   *http.Client
+	page   time.Duration // how long a twelfth of an export takes
+}
+
+// register tells the router what handles each kind, and returns the handler of what
+// the CRM sends.
+func (s *shop) register(router *handoff.Router) (contacts http.Handler) {
+	handoff.Handle(router, s.charge)
+	handoff.Handle(router, s.nightly)
+	handoff.Handle(router, s.webhook)
+	handoff.Handle(router, s.export)
+	handoff.Handle(router, func(_ context.Context, m Mail) error { return s.books.add("mails", m.Text+", "+m.To) })
+	handoff.Handle(router, func(_ context.Context, r Report) error { return s.books.add("reports", r.Tenant+" "+r.Day) })
+	handoff.Handle(router, func(_ context.Context, t Thumbnail) error { return s.books.add("thumbnails", t.Image) })
+	return router.Raw("contact-changed", s.contactChanged)
+}
+
+// charge passes the fencing token on, so that a worker that stalled cannot charge
+// after another one has. A declined card is a dead letter, for somebody to look at.
+func (s *shop) charge(ctx context.Context, c Charge) error {
+	err := s.books.charge(c, handoff.InfoFromContext(ctx).FencingToken)
+	if errors.Is(err, errDeclined) {
+		return handoff.Permanent(err)
+	}
+	return err
+}
+
+// nightly enqueues the report of each tenant, and itself for the next night.
+func (s *shop) nightly(ctx context.Context, _ Nightly) error {
+	due := handoff.InfoFromContext(ctx).ScheduledAt.UTC()
+	for _, tenant := range tenants {
+		if _, err := s.client.Enqueue(ctx, Report{Tenant: tenant, Day: due.Format(time.DateOnly)}); err != nil {
+			return err // the next attempt enqueues them all again: each is one piece of work
+		}
+	}
+	return s.schedule(ctx, due)
+}
+
+// schedule enqueues the first Nightly after a time: at two o'clock, UTC.
+func (s *shop) schedule(ctx context.Context, after time.Time) error {
+	night := after.UTC().Truncate(24 * time.Hour).Add(2 * time.Hour)
+	if !night.After(after) {
+		night = night.Add(24 * time.Hour)
+	}
+	_, err := s.client.Enqueue(ctx, Nightly{}, handoff.At(night), handoff.Every(24*time.Hour))
+	return err
+}
+
+// webhook posts the event. A server that says when to come back is asked again then.
+func (s *shop) webhook(ctx context.Context, w Webhook) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(w.Event))
+	if err != nil {
+		return handoff.Permanent(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", handoff.InfoFromContext(ctx).ID) // the same in every attempt
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < 300 {
+		return s.books.add("webhooks", string(w.Event))
+	}
+	err = fmt.Errorf("webhook: %s", resp.Status)
+	if seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")); seconds > 0 {
+		return handoff.RetryAfter(err, time.Duration(seconds)*time.Second)
+	}
+	return err
+}
+
+// export keeps how far it has got, so that the next attempt goes on from there.
+func (s *shop) export(ctx context.Context, e Export) error {
+	held, _ := handoff.HeldFromContext(ctx)
+	done, _ := strconv.Atoi(string(held.Memo())) // 0 in the first attempt
+	for page := done + 1; page <= 12; page++ {
+		select {
+		case <-time.After(s.page):
+		case <-ctx.Done():
+			return context.Cause(ctx) // a shutdown, or the deadline
+		}
+		if err := s.books.add("exports", fmt.Sprint(e.Tenant, " ", page)); err != nil {
+			return err
+		}
+		if err := held.Keep(ctx, []byte(strconv.Itoa(page))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contactChanged takes what the CRM sends, as the CRM sends it.
+func (s *shop) contactChanged(_ context.Context, req *http.Request) error {
+	var contact struct {
+		Mail string `xml:"mail,attr"`
+	}
+	if err := xml.NewDecoder(req.Body).Decode(&contact); err != nil {
+		return handoff.Permanent(fmt.Errorf("contact: %w", err))
+	}
+	return s.books.add("contacts", req.PathValue("id")+" "+contact.Mail)
+}
