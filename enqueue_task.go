@@ -172,7 +172,8 @@ func identify(work fence.Work, call *call, due time.Time, stamp *wire.Stamp) (st
 // typed makes the task of a description. Its policy comes from the stamp only, so
 // that a copy has the same.
 func (c *Client) typed(desc description) (*draft, error) {
-	header := map[string]string{"Content-Type": "application/json"}
+	header := make(map[string]string, len(desc.header)+16) // room for the stamp too
+	header["Content-Type"] = "application/json"
 	for name, value := range desc.header {
 		switch name {
 		case "Content-Type", "Content-Encoding":
