@@ -3,6 +3,8 @@ package recipes_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,42 @@ import (
 	"github.com/brillconsulting/handoff/examples/recipes"
 	"github.com/brillconsulting/handoff/handofftest"
 )
+
+// responses is another company's API: it says when to come back, in both ways that
+// HTTP has, and works then.
+type responses struct{ n int }
+
+func (r *responses) RoundTrip(*http.Request) (*http.Response, error) {
+	r.n++
+	resp := &http.Response{Status: "429 Too Many Requests", StatusCode: http.StatusTooManyRequests, Header: http.Header{}, Body: http.NoBody}
+	switch r.n {
+	case 1:
+		resp.Header.Set("Retry-After", "3600")
+	case 2:
+		resp.Header.Set("Retry-After", time.Now().Add(2*time.Hour).UTC().Format(http.TimeFormat))
+	default:
+		resp.Status, resp.StatusCode = "200 OK", http.StatusOK
+	}
+	return resp, nil
+}
+
+// TestRetryAfter: the task comes back when the API says, in its next attempt.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kit := handofftest.New(t)
+		handoff.Handle(kit.Router, recipes.RunNotify(&http.Client{Transport: new(responses)}, "https://api.example.com"))
+		began := time.Now()
+		enqueue(t, kit, recipes.Notify{Order: "1001"})
+		var got []string
+		for _, r := range kit.Drain() {
+			got = append(got, fmt.Sprint(r.Outcome, " attempt ", r.Info.Attempt))
+		}
+		if want := []string{"retried attempt 1", "retried attempt 2", "done attempt 3"}; !slices.Equal(got, want) || time.Since(began) != 3*time.Hour {
+			t.Errorf("after %v: %q", time.Since(began), got)
+		}
+	})
+}
 
 // TestProgress: an attempt goes on where the one before was cut off.
 func TestProgress(t *testing.T) {

@@ -83,7 +83,7 @@ func (s *shop) webhook(ctx context.Context, w Webhook) error {
 	}
 	err = fmt.Errorf("webhook: %s", resp.Status)
 	if seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")); seconds > 0 {
-		return handoff.RetryAfter(err, time.Duration(seconds)*time.Second)
+		return handoff.RetryIn(err, time.Duration(seconds)*time.Second)
 	}
 	return err
 }
