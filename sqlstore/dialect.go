@@ -53,6 +53,7 @@ type statements struct {
 	enqueue, enqueueRow                              string // a row has #1 to #6 for its parameters
 	queuesOutbox, takeOutbox                         string
 	sentOutbox, backOutbox, parkOutbox               string
+	notify                                           string // empty: there is no such thing
 	listOutbox, retryOutbox, dropOutbox, statsOutbox string
 
 	putLetter, trimLetters, getLetter, listLetters, listKind, deleteLetter, markLetter, countLetters string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"log"
+	"net/http"
 	"os"
 
 	"github.com/brillconsulting/handoff"
@@ -89,5 +90,34 @@ func ExampleOutbox_Enqueue() { //nolint:testableexamples // needs a database
 	if err := tx.Commit(); err != nil {
 		log.Fatal(err)
 	}
-	outbox.Nudge() // the relay, outbox.Run in some goroutine, sends it at once
+	outbox.Nudge(ctx) // the relay, outbox.Run in some goroutine, sends it at once
+}
+
+// On Cloud Run the CPU stops after the response: what is due is sent before it. What
+// fails here is left to the sweep of Outbox.Handler.
+func ExampleOutbox_Send() { //nolint:testableexamples // needs a database
+	var outbox *sqlstore.Outbox // of DB.Outbox
+
+	http.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
+		// A transaction with outbox.Enqueue, and its commit.
+		if _, err := outbox.Send(r.Context()); err != nil {
+			log.Print(err) // the order stands
+		}
+		w.WriteHeader(http.StatusCreated)
+	})
+}
+
+// The relay of a service that scales to zero: a job of Cloud Scheduler calls it
+// every minute, with a token of its service account.
+func ExampleOutbox_Handler() { //nolint:testableexamples // needs a database
+	var outbox *sqlstore.Outbox // of DB.Outbox
+
+	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
+		Audiences: []string{"https://shop.example.com/outbox"},
+		Callers:   []string{"scheduler@my-project.iam.gserviceaccount.com"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("POST /outbox", outbox.Handler(verifier))
 }

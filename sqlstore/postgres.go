@@ -45,6 +45,7 @@ func postgres(schema string) statements {
 		backOutbox: inSchema(`UPDATE $schema.outbox o SET next_at = `+postgresMicros+` + (a->>1)::bigint, unknown = (a->>2)::boolean
 FROM jsonb_array_elements($1::jsonb) a WHERE o.id = (a->>0)::bigint AND o.next_at = (a->>3)::bigint`, schema),
 		parkOutbox: inSchema(`UPDATE $schema.outbox o SET parked = a->>1, unknown = (a->>2)::boolean FROM jsonb_array_elements($1::jsonb) a WHERE o.id = (a->>0)::bigint`, schema),
+		notify:     `SELECT pg_notify($1::text, $2::text)`,
 		listOutbox: inSchema(`SELECT id, queue, kind, made, due, next_at, expires, tries, unknown, coalesce(parked, '') FROM $schema.outbox
 WHERE id > $1::bigint AND (NOT $3::boolean OR parked IS NOT NULL) ORDER BY id LIMIT $2::int`, schema),
 		retryOutbox: inSchema(`UPDATE $schema.outbox SET parked = NULL, next_at = `+postgresMicros+` WHERE id = $1::bigint`, schema),

@@ -25,7 +25,7 @@ const (
 	relayTimeout  = 20 * time.Second       // of sending a batch
 	relayPoll     = time.Second            // between two looks at an empty outbox
 	relayFromZero = 3 * time.Second        // between two looks for rows that committed late
-	nudgePause    = 100 * time.Millisecond // between two nudges
+	nudgePause    = 100 * time.Millisecond // between two nudges that are heeded
 	minPause      = time.Second            // of a queue that refuses tasks, and of a row; doubles
 	maxPause      = time.Minute
 )
@@ -37,7 +37,9 @@ type relay struct {
 	mu     sync.Mutex
 	queues map[string]*queue
 	looked time.Time // when the queues were looked up
-	nudged time.Time
+	nudged time.Time // when others were notified
+	roused time.Time
+	runs   int // calls of Run in progress
 
 	sent, buried, unsure atomic.Int64 // as Stats has them
 }
@@ -54,32 +56,6 @@ func newRelay() *relay {
 	return &relay{wake: make(chan struct{}, 1), queues: make(map[string]*queue)}
 }
 
-// Nudge has the relay of this process, if one runs, look for rows at once. Call it
-// after a commit. It never blocks, and is not needed for safety: a relay looks
-// every second by itself. Ten nudges a second are heeded.
-func (o *Outbox) Nudge() {
-	r := o.relay
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if time.Since(r.nudged) < nudgePause {
-		return
-	}
-	r.nudged = time.Now()
-	r.forget()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// forget has the next scans begin at zero, with all queues.
-func (r *relay) forget() {
-	r.looked = time.Time{}
-	for _, q := range r.queues {
-		q.zeroed = time.Time{}
-	}
-}
-
 // Run sends the rows of the outbox as they come, until ctx ends. Several relays,
 // of one process or of many, share the work; one that dies leaves its rows to the
 // others for a minute.
@@ -92,7 +68,8 @@ func (o *Outbox) Run(ctx context.Context) error {
 	if err := o.sends(ctx); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
+	defer o.listen(ctx)()
+	for pause := relayPoll; ctx.Err() == nil; {
 		n, err := o.pass(ctx)
 		if err != nil && ctx.Err() == nil {
 			o.db.log.WarnContext(ctx, "sqlstore: the outbox could not be relayed", "error", err)
@@ -103,7 +80,12 @@ func (o *Outbox) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-o.relay.wake:
-		case <-time.After(relayPoll):
+			pause = nudgePause // for the commits whose nudges were too many
+		case <-time.After(pause):
+			if pause == nudgePause {
+				o.relay.forget()
+			}
+			pause = relayPoll
 		}
 	}
 	return nil
@@ -127,9 +109,7 @@ func (o *Outbox) Send(ctx context.Context) (int, error) {
 	if err := o.sends(ctx); err != nil {
 		return 0, err
 	}
-	o.relay.mu.Lock()
 	o.relay.forget()
-	o.relay.mu.Unlock()
 	sent := 0
 	for {
 		n, err := o.pass(ctx)

@@ -36,6 +36,15 @@ type Config struct {
 	// Defaults to the database's own.
 	Isolation sql.IsolationLevel
 
+	// Listen has the relay hear of commits in other processes, where
+	// [Outbox.Nudge] is called, instead of looking every second: database/sql has
+	// no LISTEN. It listens on the channel and calls notified for each
+	// notification, until ctx ends or it cannot; it is then called again after 5 s.
+	// Package sqlstore/pgxtx has one. It needs a connection of its own, straight
+	// to PostgreSQL: PgBouncer in transaction mode passes no notifications on.
+	// Defaults to none.
+	Listen func(ctx context.Context, channel string, notified func(payload string)) error
+
 	// Logger takes what no caller is told, such as expired rows that could not
 	// be removed. Defaults to slog.Default.
 	Logger *slog.Logger
@@ -58,6 +67,7 @@ type DB struct {
 	log     *slog.Logger
 	ready   atomic.Bool // the schema's version was checked
 
+	listen    func(context.Context, string, func(string)) error
 	isolation sql.IsolationLevel
 	inbox     bool
 	runs      atomic.Uint64 // that were committed with an inbox
@@ -93,6 +103,7 @@ func New(pool *sql.DB, config Config) (*DB, error) {
 		sql:     config.Dialect.statements(schema),
 		log:     cmp.Or(config.Logger, slog.Default()),
 
+		listen:    config.Listen,
 		isolation: config.Isolation,
 		inbox:     config.Inbox,
 		marks:     make(map[string]markState),

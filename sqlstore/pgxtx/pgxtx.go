@@ -1,5 +1,6 @@
-// Package pgxtx marks tasks as done, and enqueues tasks, in transactions of pgx's
-// own interface, for applications that do not use database/sql:
+// Package pgxtx is what needs pgx. It marks tasks as done, and enqueues tasks, in
+// transactions of pgx's own interface, for applications that do not use
+// database/sql, and it hears PostgreSQL's notifications for a relay ([Listen]):
 //
 //	tx, err := pgxPool.Begin(ctx)
 //	err = db.CompleteTx(ctx, pgxtx.New(tx))
@@ -39,4 +40,26 @@ func (r result) RowsAffected() (int64, error) { return r.tag.RowsAffected(), nil
 // LastInsertId implements [sql.Result]. PostgreSQL has no such thing.
 func (r result) LastInsertId() (int64, error) {
 	return 0, errors.New("pgxtx: PostgreSQL has no last insert ID; use RETURNING")
+}
+
+// Listen returns a [sqlstore.Config].Listen on a connection of its own to the
+// database of url, which must not lead through PgBouncer in transaction mode.
+func Listen(url string) func(ctx context.Context, channel string, notified func(payload string)) error {
+	return func(ctx context.Context, channel string, notified func(payload string)) error {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
+			return err
+		}
+		for {
+			n, err := conn.WaitForNotification(ctx)
+			if err != nil {
+				return err
+			}
+			notified(n.Payload)
+		}
+	}
 }
