@@ -16,6 +16,7 @@ import (
 
 	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/fence"
+	"github.com/brillconsulting/handoff/internal/strictjson"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -48,6 +49,7 @@ type description struct {
 	url    string            // address of the stamp's kind at target
 	header map[string]string // the producer's own
 	body   []byte            // JSON
+	coding string            // the Content-Encoding of body, if a letter keeps it as it was sent
 	place  place
 }
 
@@ -127,6 +129,12 @@ func (c *Client) encode(p Payload) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("payload does not marshal: %w", err)
 	}
+	if strictjson.Replaced(body, p) {
+		return nil, errors.New("payload has a string that is not UTF-8, which JSON cannot hold; use []byte")
+	}
+	if err := strictjson.Check(body, reflect.TypeOf(p)); err != nil {
+		return nil, fmt.Errorf("payload marshals to JSON that no worker takes: %w", err)
+	}
 	if len(body) > c.config.MaxBody {
 		return nil, fmt.Errorf("payload is %d bytes of JSON; ClientConfig.MaxBody is %d, and RouterConfig.MaxBody of the receiver may be no more", len(body), c.config.MaxBody)
 	}
@@ -186,7 +194,9 @@ func (c *Client) typed(desc description) (*draft, error) {
 		header[name] = value
 	}
 	body := desc.body
-	if c.config.CompressOver >= 0 && len(body) > c.config.CompressOver {
+	if desc.coding != "" {
+		header["Content-Encoding"] = desc.coding
+	} else if c.config.CompressOver >= 0 && len(body) > c.config.CompressOver {
 		if smaller, ok := create.Compress(body); ok {
 			header["Content-Encoding"] = "gzip"
 			body = smaller

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/brillconsulting/handoff/internal/strictjson"
 )
 
 // Handler runs the task of its context, which it gets by [InfoFromContext] and
@@ -79,6 +81,9 @@ func decoder[T Payload](zero T) func(body []byte) (any, Reason, error) {
 			return nil, ReasonUndecodable, errors.New("handoff: the body is null")
 		}
 		payload := new(T)
+		if err := strictjson.Check(body, reflect.TypeFor[T]()); err != nil {
+			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is JSON that is not taken: %w", err)
+		}
 		err := guard("UnmarshalJSON", func() error { return json.Unmarshal(body, payload) })
 		if err != nil {
 			return nil, ReasonUndecodable, fmt.Errorf("handoff: the body is not a %T in JSON: %w", *payload, withoutValue(err, reflect.TypeFor[T]()))

@@ -13,6 +13,14 @@ import (
 // Payload is the data of a task: a type that producer and worker share. It is
 // encoded as JSON, so its exported fields are the contract between them.
 //
+// Not all JSON is taken, because decoders disagree about some of it. Refused, by
+// the enqueue and by the router alike, are: bytes that are not UTF-8, which
+// encoding/json would replace by U+FFFD, and halves of surrogate pairs; two members
+// of an object with one name, or that set one field because their names differ in
+// case only; arrays and objects that nest deeper than 1,000 levels; numbers of more
+// than 4,096 bytes or with an exponent over 9,999. A field of type any holds numbers
+// as float64, which has 53 bits; use json.Number for larger ones.
+//
 // Kind names the type on the wire. It is the last path segment of the delivery
 // URL, must match ^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$, and must be constant:
 // it must not depend on the payload's fields.

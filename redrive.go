@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
@@ -99,7 +100,11 @@ func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*dra
 		}
 		stamp.Target = own
 	}
-	return c.copyOf(description{stamp: stamp, target: target, header: header, body: letter.Payload, place: at})
+	coding := strings.Join(letter.Header["Content-Encoding"], ", ") // the payload is as it was sent
+	if _, err := create.Header("Content-Encoding", coding); err != nil {
+		return nil, err
+	}
+	return c.copyOf(description{stamp: stamp, target: target, header: header, body: letter.Payload, coding: coding, place: at})
 }
 
 // letterHeader returns the producer's headers of a letter, with those given
