@@ -1,17 +1,14 @@
-// Package conformance holds the documented and recorded rules of Cloud Tasks
-// as tables: one row a rule, with its section of docs/cloud-tasks.md.
+// Package conformance measures how close a server comes to Cloud Tasks. It has
+// one row for each rule that is documented, observed or inferred, with its
+// section of docs/cloud-tasks.md and the mark of its evidence.
 //
-// go test runs every row against the emulator, once over gRPC and once over
-// REST, through Google's own client. Each row runs in a testing/synctest
-// bubble of its own, so that hours of backoff take no time and durations are
-// exact.
+//	go run ./emulator/conformance/cmd/score --grpc 127.0.0.1:8123 --http 127.0.0.1:8124
 //
-// # Against the real service
+// runs the rows against any emulator, or with --project against the service, and
+// prints what came of them. docs/fidelity.md has the score of this emulator, and
+// how to score another.
 //
-// With HANDOFF_CONFORMANCE_PROJECT set (and HANDOFF_CONFORMANCE_LOCATION,
-// default us-central1) the rows run against that project too, with the
-// application default credentials. They create queues with names that
-// cannot be used again for days, and rows that need a worker or long waits
-// are skipped. This mode has never been exercised: no project was at hand
-// when it was written.
+// go test runs the same rows against the emulator in its process, over gRPC and
+// REST, each in a testing/synctest bubble of its own, beside rules that take
+// hours.
 package conformance

@@ -1,4 +1,4 @@
-package conformance_test
+package rows
 
 import (
 	"errors"
@@ -10,61 +10,7 @@ import (
 	"google.golang.org/api/iterator"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
-
-const day = 24 * time.Hour
-
-func (b *bench) betaCreate(q *betapb.Queue) (*betapb.Queue, error) {
-	return b.beta().CreateQueue(b.ctx, &betapb.CreateQueueRequest{Parent: b.parent, Queue: q})
-}
-
-// betaQueue creates a queue through v2beta3.
-func (b *bench) betaQueue(edits ...func(*betapb.Queue)) *betapb.Queue {
-	b.Helper()
-	q := &betapb.Queue{Name: b.freshName()}
-	for _, edit := range edits {
-		edit(q)
-	}
-	created, err := b.betaCreate(q)
-	b.ok(err)
-	return created
-}
-
-func (b *bench) betaGet(name string, mask ...string) *betapb.Queue {
-	b.Helper()
-	q, err := b.beta().GetQueue(b.ctx, &betapb.GetQueueRequest{Name: name, ReadMask: readMask(mask)})
-	b.ok(err)
-	return q
-}
-
-func readMask(paths []string) *fieldmaskpb.FieldMask {
-	if len(paths) == 0 {
-		return nil
-	}
-	return &fieldmaskpb.FieldMask{Paths: paths}
-}
-
-func (b *bench) betaUpdate(q *betapb.Queue, paths ...string) *betapb.Queue {
-	b.Helper()
-	updated, err := b.beta().UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{Queue: q, UpdateMask: readMask(paths)})
-	b.ok(err)
-	return updated
-}
-
-func taskTTL(d time.Duration) func(*betapb.Queue) {
-	return func(q *betapb.Queue) { q.TaskTtl = durationpb.New(d) }
-}
-
-func tombstoneTTL(d time.Duration) func(*betapb.Queue) {
-	return func(q *betapb.Queue) { q.TombstoneTtl = durationpb.New(d) }
-}
-
-func betaLimits(perSecond float64, burst int32) func(*betapb.Queue) {
-	return func(q *betapb.Queue) {
-		q.RateLimits = &betapb.RateLimits{MaxDispatchesPerSecond: perSecond, MaxBurstSize: burst}
-	}
-}
 
 // defaultBetaQueue is what a queue made without options looks like, the TTLs
 // being those of the emulator.
@@ -196,23 +142,23 @@ func TestBetaQueues(t *testing.T) {
 		}},
 		{"5.1", "v2beta3: pause, resume, purge and delete", func(b *bench) {
 			name := b.betaQueue().GetName()
-			q, err := b.beta().PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: name})
+			q, err := b.beta.PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: name})
 			b.ok(err)
 			b.equal(q.GetState(), betapb.Queue_PAUSED)
 			b.equal(b.getQueue(name).GetState(), cloudtaskspb.Queue_PAUSED)
 			b.task(name, httpTask("https://example.com/"))
-			q, err = b.beta().PurgeQueue(b.ctx, &betapb.PurgeQueueRequest{Name: name})
+			q, err = b.beta.PurgeQueue(b.ctx, &betapb.PurgeQueueRequest{Name: name})
 			b.ok(err)
 			if !q.GetPurgeTime().IsValid() {
 				b.Fatalf("purge time %v", q.GetPurgeTime())
 			}
 			b.local("a purge takes up to a minute")
 			b.equal(len(b.tasks(name)), 0)
-			q, err = b.beta().ResumeQueue(b.ctx, &betapb.ResumeQueueRequest{Name: name})
+			q, err = b.beta.ResumeQueue(b.ctx, &betapb.ResumeQueueRequest{Name: name})
 			b.ok(err)
 			b.equal(q.GetState(), betapb.Queue_RUNNING)
-			b.ok(b.beta().DeleteQueue(b.ctx, &betapb.DeleteQueueRequest{Name: name}))
-			_, err = b.client.GetQueue(b.ctx, &cloudtaskspb.GetQueueRequest{Name: name})
+			b.ok(b.beta.DeleteQueue(b.ctx, &betapb.DeleteQueueRequest{Name: name}))
+			_, err = b.v2.GetQueue(b.ctx, &cloudtaskspb.GetQueueRequest{Name: name})
 			b.fails(err, codes.NotFound, noQueue)
 		}},
 		{"3.2", "v2beta3: ListQueues pages and filters, by its own fields too", func(b *bench) {
@@ -220,7 +166,7 @@ func TestBetaQueues(t *testing.T) {
 			long, short := b.betaQueue(taskTTL(300*day)).GetName(), b.betaQueue(taskTTL(11*day)).GetName()
 			list := func(req *betapb.ListQueuesRequest) (names []string) {
 				req.Parent = b.parent
-				it := b.beta().ListQueues(b.ctx, req)
+				it := b.beta.ListQueues(b.ctx, req)
 				for {
 					q, err := it.Next()
 					if errors.Is(err, iterator.Done) {

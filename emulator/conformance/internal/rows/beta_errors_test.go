@@ -1,4 +1,4 @@
-package conformance_test
+package rows
 
 import (
 	"testing"
@@ -10,18 +10,6 @@ import (
 )
 
 const pullMessage = "Task.pullMessage: pull queues are not supported by this emulator."
-
-// refusedBeta is a row's test for a queue that cannot be created.
-func refusedBeta(message string, edits ...func(*betapb.Queue)) func(*bench) {
-	return fails(codes.InvalidArgument, message, func(b *bench) error {
-		q := &betapb.Queue{Name: b.freshName()}
-		for _, edit := range edits {
-			edit(q)
-		}
-		_, err := b.betaCreate(q)
-		return err
-	})
-}
 
 func pullTask() *betapb.Task {
 	return &betapb.Task{PayloadType: &betapb.Task_PullMessage{PullMessage: &betapb.PullMessage{Payload: []byte("p"), Tag: "t"}}}
@@ -59,30 +47,30 @@ func TestBetaErrors(t *testing.T) {
 			want := b.betaQueue()
 			q := &betapb.Queue{Name: want.GetName(), RetryConfig: &betapb.RetryConfig{MaxAttempts: 3}}
 			tombstoneTTL(time.Minute)(q)
-			_, err := b.beta().UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{Queue: q})
+			_, err := b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{Queue: q})
 			b.fails(err, codes.InvalidArgument, badTombstoneTTL)
 			b.protoEqual(b.betaGet(want.GetName()), want)
 		}},
 		{"3.3", "v2beta3: UpdateQueue with a path that is no field", fails(codes.InvalidArgument, "", func(b *bench) error {
-			_, err := b.beta().UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{
+			_, err := b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{
 				Queue: &betapb.Queue{Name: b.queue()}, UpdateMask: readMask([]string{"app_engine_routing_override"}), // v2's
 			})
 			return err
 		})},
 		{"5.1", "v2beta3: GetQueue with a read mask that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
-			_, err := b.beta().GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
+			_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
 			return err
 		})},
 		{"5.1", "v2beta3: ListQueues with a read mask that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
-			_, err := b.beta().ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, ReadMask: readMask([]string{"colour"})}).Next()
+			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, ReadMask: readMask([]string{"colour"})}).Next()
 			return err
 		})},
 		{"12.1", "v2beta3: a filter that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
-			_, err := b.beta().ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
+			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
 			return err
 		})},
 		{"12.1", "v2beta3: queues that do not exist", func(b *bench) {
-			name, c := b.freshName(), b.beta()
+			name, c := b.freshName(), b.beta
 			_, get := c.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: name})
 			_, pause := c.PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: name})
 			_, resume := c.ResumeQueue(b.ctx, &betapb.ResumeQueueRequest{Name: name})
@@ -99,7 +87,7 @@ func TestBetaErrors(t *testing.T) {
 			b.fails(c.DeleteQueue(b.ctx, &betapb.DeleteQueueRequest{Name: name}), codes.NotFound, noEntity)
 		}},
 		{"12.2", "v2beta3: tasks that do not exist", func(b *bench) {
-			name, c := b.queue()+"/tasks/t", b.beta()
+			name, c := b.queue()+"/tasks/t", b.beta
 			_, get := c.GetTask(b.ctx, &betapb.GetTaskRequest{Name: name})
 			_, run := c.RunTask(b.ctx, &betapb.RunTaskRequest{Name: name})
 			for _, err := range []error{get, run, c.DeleteTask(b.ctx, &betapb.DeleteTaskRequest{Name: name})} {
@@ -108,31 +96,31 @@ func TestBetaErrors(t *testing.T) {
 		}},
 		{"5.1", "v2beta3: CreateTask with a pull message", fails(codes.InvalidArgument, pullMessage, func(b *bench) error {
 			b.local("the service has pull queues")
-			_, err := b.beta().CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: pullTask()})
+			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: pullTask()})
 			return err
 		})},
 		{"5.1", "v2beta3: BatchCreateTasks with a pull message creates nothing", func(b *bench) {
 			b.local("the service has pull queues")
 			queue := b.pausedQueue()
-			_, err := b.beta().BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
+			_, err := b.beta.BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
 				{Parent: queue, Task: betaTask("https://example.com/")}, {Parent: queue, Task: pullTask()},
 			}})
 			b.fails(err, codes.InvalidArgument, pullMessage)
 			b.equal(len(b.tasks(queue)), 0)
 		}},
 		{"12.2", "v2beta3: CreateTask without a target", fails(codes.InvalidArgument, "Task.payload_type is not set", func(b *bench) error {
-			_, err := b.beta().CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: new(betapb.Task)})
+			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: new(betapb.Task)})
 			return err
 		})},
 		{"12.2", "v2beta3: CreateTask under a name that v2 has used", fails(codes.AlreadyExists, "Requested entity already exists", func(b *bench) error {
 			task := b.task(b.pausedQueue(), httpTask("https://example.com/"))
 			again := betaTask("https://example.com/")
 			again.Name = task.GetName()
-			_, err := b.beta().CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: task.GetName()[:len(task.GetName())-len("/tasks/")-20], Task: again})
+			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: task.GetName()[:len(task.GetName())-len("/tasks/")-20], Task: again})
 			return err
 		})},
 		{"4", "v2beta3: a CMEK key that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
-			_, err := b.beta().UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: b.parent + "/cmekConfig", KmsKey: "k"}})
+			_, err := b.beta.UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: b.parent + "/cmekConfig", KmsKey: "k"}})
 			return err
 		})},
 	})

@@ -1,4 +1,4 @@
-package conformance_test
+package rows
 
 import (
 	"errors"
@@ -15,18 +15,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
-
-// betaTask is a task for url.
-func betaTask(url string) *betapb.Task {
-	return &betapb.Task{PayloadType: &betapb.Task_HttpRequest{HttpRequest: &betapb.HttpRequest{Url: url}}}
-}
-
-func (b *bench) betaTask(queue string, task *betapb.Task) *betapb.Task {
-	b.Helper()
-	created, err := b.beta().CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: queue, Task: task, ResponseView: betapb.Task_FULL})
-	b.ok(err)
-	return created
-}
 
 func TestBetaTasks(t *testing.T) {
 	conform(t, []rule{
@@ -49,7 +37,7 @@ func TestBetaTasks(t *testing.T) {
 			want.GetHttpRequest().Headers["User-Agent"] = "Google-Cloud-Tasks"
 			b.protoEqual(got, want)
 
-			seen, err := b.client.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: asked.GetName(), ResponseView: cloudtaskspb.Task_FULL})
+			seen, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: asked.GetName(), ResponseView: cloudtaskspb.Task_FULL})
 			b.ok(err)
 			b.equal(string(seen.GetHttpRequest().GetBody()), "body")
 			b.equal(seen.GetHttpRequest().GetOidcToken().GetAudience(), "aud")
@@ -77,7 +65,7 @@ func TestBetaTasks(t *testing.T) {
 			w := b.worker(always(500))
 			task := b.betaTask(b.queue(retry(&cloudtaskspb.RetryConfig{MinBackoff: durationpb.New(time.Hour)})), betaTask(w.url))
 			w.one()
-			got, err := b.beta().GetTask(b.ctx, &betapb.GetTaskRequest{Name: task.GetName()})
+			got, err := b.beta.GetTask(b.ctx, &betapb.GetTaskRequest{Name: task.GetName()})
 			b.ok(err)
 			b.equal([]int32{got.GetDispatchCount(), got.GetResponseCount()}, []int32{1, 1})
 			b.equal(got.GetView(), betapb.Task_BASIC)
@@ -88,11 +76,11 @@ func TestBetaTasks(t *testing.T) {
 			w := b.worker(always(500))
 			queue := b.pausedQueue()
 			tasks := []*betapb.Task{b.betaTask(queue, betaTask(w.url)), b.betaTask(queue, betaTask(w.url))}
-			_, err := b.beta().RunTask(b.ctx, &betapb.RunTaskRequest{Name: tasks[0].GetName()})
+			_, err := b.beta.RunTask(b.ctx, &betapb.RunTaskRequest{Name: tasks[0].GetName()})
 			b.ok(err)
 			w.one()
 			var names []string
-			it := b.beta().ListTasks(b.ctx, &betapb.ListTasksRequest{Parent: queue, PageSize: 1})
+			it := b.beta.ListTasks(b.ctx, &betapb.ListTasksRequest{Parent: queue, PageSize: 1})
 			for {
 				task, err := it.Next()
 				if errors.Is(err, iterator.Done) {
@@ -102,7 +90,7 @@ func TestBetaTasks(t *testing.T) {
 				names = append(names, task.GetName())
 			}
 			b.equal(names, []string{tasks[0].GetName(), tasks[1].GetName()})
-			b.ok(b.beta().DeleteTask(b.ctx, &betapb.DeleteTaskRequest{Name: names[0]}))
+			b.ok(b.beta.DeleteTask(b.ctx, &betapb.DeleteTaskRequest{Name: names[0]}))
 			b.gone(names[0])
 		}},
 		{"3.5", "v2beta3: batches and their operations are in its own messages", func(b *bench) {
@@ -110,9 +98,9 @@ func TestBetaTasks(t *testing.T) {
 			req := &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
 				{Parent: queue, Task: betaTask("https://example.com/")}, {Parent: queue, Task: betaTask("")},
 			}}
-			op, err := b.beta().BatchCreateTasks(b.ctx, req)
+			op, err := b.beta.BatchCreateTasks(b.ctx, req)
 			b.ok(err)
-			found := b.beta().BatchCreateTasksOperation(op.Name())
+			found := b.beta.BatchCreateTasksOperation(op.Name())
 			resp, err := found.Poll(b.ctx)
 			b.ok(err)
 			b.equal(len(resp.GetTasks()), 1)
@@ -121,7 +109,7 @@ func TestBetaTasks(t *testing.T) {
 			b.equal(meta.GetState(), betapb.BatchCreateTasksMetadata_PARTIALLY_SUCCEEDED)
 			b.equal(meta.GetFailedRequests()[1].GetMessage(), "HttpRequest.url is required.")
 
-			remove, err := b.beta().BatchDeleteTasks(b.ctx, &betapb.BatchDeleteTasksRequest{
+			remove, err := b.beta.BatchDeleteTasks(b.ctx, &betapb.BatchDeleteTasksRequest{
 				Parent: queue, Names: []string{resp.GetTasks()[0].GetName(), queue + "/tasks/never"},
 			})
 			b.ok(err)
@@ -136,35 +124,35 @@ func TestBetaTasks(t *testing.T) {
 			req := batch(queue, 1)
 			req.RequestId = "6f1f1b9e-8a2b-4f4e-9a70-0b6d7f6f1c11"
 			b.batchCreate(req)
-			_, err := b.beta().BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{
+			_, err := b.beta.BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{
 				Parent: queue, RequestId: req.GetRequestId(), Requests: []*betapb.CreateTaskRequest{{Parent: queue, Task: betaTask("https://example.com/")}},
 			})
 			return err
 		})},
 		{"3.3", "v2beta3: policies are those of v2", func(b *bench) {
 			queue := b.queue()
-			set, err := b.client.SetIamPolicy(b.ctx, &iampb.SetIamPolicyRequest{Resource: queue, Policy: &iampb.Policy{
+			set, err := b.v2.SetIamPolicy(b.ctx, &iampb.SetIamPolicyRequest{Resource: queue, Policy: &iampb.Policy{
 				Bindings: []*iampb.Binding{{Role: "roles/viewer", Members: []string{"user:a@b.test"}}},
 			}})
 			b.ok(err)
-			got, err := b.beta().GetIamPolicy(b.ctx, &iampb.GetIamPolicyRequest{Resource: queue})
+			got, err := b.beta.GetIamPolicy(b.ctx, &iampb.GetIamPolicyRequest{Resource: queue})
 			b.ok(err)
 			b.protoEqual(got, set)
-			_, err = b.beta().SetIamPolicy(b.ctx, &iampb.SetIamPolicyRequest{Resource: queue, Policy: got})
+			_, err = b.beta.SetIamPolicy(b.ctx, &iampb.SetIamPolicyRequest{Resource: queue, Policy: got})
 			b.ok(err)
-			may, err := b.beta().TestIamPermissions(b.ctx, &iampb.TestIamPermissionsRequest{Resource: queue, Permissions: []string{"cloudtasks.queues.get"}})
+			may, err := b.beta.TestIamPermissions(b.ctx, &iampb.TestIamPermissionsRequest{Resource: queue, Permissions: []string{"cloudtasks.queues.get"}})
 			b.ok(err)
 			b.equal(may.GetPermissions(), []string{"cloudtasks.queues.get"})
 		}},
 		{"4", "v2beta3: CMEK keys are those of v2", func(b *bench) {
 			b.local("a key that does not exist")
 			name, key := b.parent+"/cmekConfig", "projects/p/locations/l/keyRings/r/cryptoKeys/k"
-			_, err := b.beta().UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: name, KmsKey: key}})
+			_, err := b.beta.UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: name, KmsKey: key}})
 			b.ok(err)
-			seen, err := b.client.GetCmekConfig(b.ctx, &cloudtaskspb.GetCmekConfigRequest{Name: name})
+			seen, err := b.v2.GetCmekConfig(b.ctx, &cloudtaskspb.GetCmekConfigRequest{Name: name})
 			b.ok(err)
 			b.equal(seen.GetKmsKey(), key)
-			got, err := b.beta().GetCmekConfig(b.ctx, &betapb.GetCmekConfigRequest{Name: name})
+			got, err := b.beta.GetCmekConfig(b.ctx, &betapb.GetCmekConfigRequest{Name: name})
 			b.ok(err)
 			b.equal(got.GetKmsKey(), key)
 		}},
@@ -183,7 +171,7 @@ func TestBetaTasks(t *testing.T) {
 				"GET /v2beta3/" + queue + "?readMask=stats.nothing": 400,
 			} {
 				method, path, _ := strings.Cut(path, " ")
-				got, _ := b.http(method, path, "")
+				got, _ := b.send(method, path, "")
 				if got != status {
 					b.Errorf("%s %s: got %d, want %d", method, path, got, status)
 				}
@@ -211,7 +199,7 @@ func TestTTLs(t *testing.T) {
 		{"5.1", "task_ttl: longer than the default", func(b *bench) {
 			b.local("it takes a year")
 			queue := b.betaQueue(taskTTL(365 * day)).GetName()
-			_, err := b.beta().PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: queue})
+			_, err := b.beta.PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: queue})
 			b.ok(err)
 			task := b.task(queue, httpTask("https://example.com/"))
 			time.Sleep(364 * day)
@@ -236,7 +224,7 @@ func TestTTLs(t *testing.T) {
 			for _, window := range []time.Duration{time.Hour, 9 * day} {
 				queue := b.betaQueue(tombstoneTTL(window)).GetName()
 				b.ok(again(b, queue))
-				b.ok(b.client.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: queue + "/tasks/t"}))
+				b.ok(b.v2.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: queue + "/tasks/t"}))
 				time.Sleep(window - time.Second)
 				b.fails(again(b, queue), codes.AlreadyExists, usedTask)
 				time.Sleep(time.Second)
@@ -247,7 +235,7 @@ func TestTTLs(t *testing.T) {
 			b.local("it takes hours")
 			queue := b.betaQueue(tombstoneTTL(10 * time.Hour)).GetName()
 			b.ok(again(b, queue))
-			b.ok(b.client.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: queue + "/tasks/t"}))
+			b.ok(b.v2.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: queue + "/tasks/t"}))
 			time.Sleep(2 * time.Hour)
 			q := &betapb.Queue{Name: queue}
 			tombstoneTTL(3 * time.Hour)(q)
