@@ -50,8 +50,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s)
 	@internal/tools/fuzz $(or $(FUZZTIME),5s)
 
 .PHONY: chaos
-chaos: ## Run 100,000 tasks while workers and Redis are killed (ten minutes)
+chaos: ## Run 100,000 tasks while workers and Redis are killed, 50,000 with PostgreSQL (twenty minutes)
 	@go run -C internal/integration/chaos . -tasks 100000
+	@go run -C internal/integration/chaos . -sql -tasks 50000
 
 .PHONY: simulate
 simulate: ## Simulate WORLDS (2000) new worlds, in which all goes wrong

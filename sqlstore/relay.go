@@ -204,6 +204,8 @@ func (o *Outbox) look(ctx context.Context) error {
 	if fresh {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
 	if err := o.db.check(ctx); err != nil {
 		return err
 	}
@@ -278,6 +280,9 @@ func (o *Outbox) relayQueue(ctx context.Context, name string) (int, error) {
 
 // take claims rows by moving their next_at on.
 func (o *Outbox) take(ctx context.Context, name string) ([]taken, error) {
+	// A connection that swallows everything must not stop the relay.
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
 	low, limit := o.relay.scan(name)
 	rows, err := o.db.query(ctx, o.db.sql.takeOutbox, name, low, limit, relayBytes, micros(relayLease))
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 // fleet is the worker processes, and the way that dispatches find one.
 type fleet struct {
+	role      string // of its processes
 	dir, url  string
 	emulator  string // host:port of its gRPC
 	ledger    *ledger
@@ -42,7 +43,7 @@ func (f *fleet) launch(s *slot) error {
 		return err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), envRole+"="+roleWorker, envDir+"="+f.dir, envRedis+"="+s.proxy.addr(),
+	cmd.Env = append(os.Environ(), envRole+"="+f.role, envDir+"="+f.dir, envStore+"="+s.proxy.addr(),
 		envURL+"="+f.url, "CLOUD_TASKS_EMULATOR_HOST="+f.emulator, "GOMAXPROCS=2")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -5,6 +5,10 @@
 //
 //	go run -C internal/integration/chaos . -tasks 100000
 //
+// With -sql the tasks are enqueued in transactions of a real PostgreSQL, relayed by
+// its workers and run in transactions: in the end every order that was committed
+// has exactly one effect.
+//
 // It exits 1 if there is a violation. The seed is printed; it decides what the
 // tasks do and in which order things go wrong, not how processes interleave.
 package main
@@ -20,11 +24,11 @@ import (
 )
 
 func main() {
-	if os.Getenv(envRole) == roleWorker {
-		exitOn(workerMain())
+	if asWorker() {
 		return
 	}
 	var c config
+	flag.BoolVar(&c.sql, "sql", false, "use PostgreSQL and its outbox, not Redis")
 	flag.IntVar(&c.tasks, "tasks", 5000, "how many tasks")
 	flag.IntVar(&c.workers, "workers", 4, "how many worker processes at a time")
 	flag.Uint64Var(&c.seed, "seed", 0, "what goes wrong; 0 picks one")
@@ -41,7 +45,11 @@ func main() {
 func (c config) runAndPrint() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	report, err := c.run(ctx)
+	run := c.run
+	if c.sql {
+		run = c.runSQL
+	}
+	report, err := run(ctx)
 	if err != nil {
 		return err
 	}

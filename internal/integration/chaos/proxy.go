@@ -8,11 +8,13 @@ import (
 	"time"
 )
 
-// proxy stands between one worker and Redis, and cuts or slows what passes.
+// proxy stands between one worker and its store, and cuts, slows or swallows what
+// passes.
 type proxy struct {
 	listener net.Listener
 	target   string
 	cut      atomic.Bool
+	swallow  atomic.Bool  // take what is sent and pass nothing on
 	delay    atomic.Int64 // added to each read, in ns
 
 	mu    sync.Mutex
@@ -72,6 +74,9 @@ func (p *proxy) copy(dst, src net.Conn) {
 		if p.cut.Load() {
 			return // what was read is lost on the way
 		}
+		if p.swallow.Load() && err == nil {
+			continue
+		}
 		if _, werr := dst.Write(buf[:n]); werr != nil || err != nil {
 			return
 		}
@@ -98,6 +103,16 @@ func (p *proxy) setCut(cut bool) {
 	for c := range p.conns {
 		c.Close()
 	}
+}
+
+// setSwallow passes nothing on until it is undone, when the connections that lost
+// something are broken.
+func (p *proxy) setSwallow(swallow bool) {
+	if !swallow {
+		p.setCut(true)
+		defer p.setCut(false)
+	}
+	p.swallow.Store(swallow)
 }
 
 func (p *proxy) close() {

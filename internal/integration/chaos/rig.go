@@ -21,6 +21,7 @@ import (
 )
 
 type config struct {
+	sql            bool
 	tasks, workers int
 	seed           uint64
 	limit, trouble time.Duration
@@ -98,8 +99,13 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if r.redis, err = startRedis(ctx, r.dir); err != nil {
 		return err
 	}
+	return r.startCloud(ctx, roleWorker, r.redis.addr)
+}
+
+// startCloud starts Cloud Tasks, and the workers behind a proxy to their store each.
+func (r *rig) startCloud(ctx context.Context, role, store string) (err error) {
 	r.fleet = &fleet{
-		dir: r.dir, url: "http://worker.internal", ledger: r.ledger,
+		role: role, dir: r.dir, url: "http://worker.internal", ledger: r.ledger,
 		transport: &http.Transport{MaxIdleConnsPerHost: 1000},
 	}
 	if r.tasks, err = emulator.New(emulator.Config{GRPCAddr: "127.0.0.1:0", Transport: r.fleet}); err != nil {
@@ -120,7 +126,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 	}
 	r.deliverTwice()
 	for range r.config.workers {
-		proxy, err := startProxy(r.redis.addr)
+		proxy, err := startProxy(store)
 		if err != nil {
 			return err
 		}

@@ -24,11 +24,13 @@ import (
 
 // What a worker process is told through its environment.
 const (
-	envRole    = "CHAOS_ROLE" // roleWorker, or unset
-	envDir     = "CHAOS_DIR"
-	envRedis   = "CHAOS_REDIS"
-	envURL     = "CHAOS_URL"
-	roleWorker = "worker"
+	envRole  = "CHAOS_ROLE" // one of the roles below, or unset
+	envDir   = "CHAOS_DIR"
+	envStore = "CHAOS_STORE" // host:port of Redis or PostgreSQL
+	envURL   = "CHAOS_URL"
+
+	roleWorker    = "worker"
+	roleSQLWorker = "sql-worker"
 )
 
 const (
@@ -41,6 +43,19 @@ const (
 type worker struct {
 	ledger *ledger
 	runs   atomic.Int64
+}
+
+// asWorker runs the worker that this process is to be, if any.
+func asWorker() bool {
+	switch os.Getenv(envRole) {
+	case roleWorker:
+		exitOn(workerMain())
+	case roleSQLWorker:
+		exitOn(sqlWorkerMain())
+	default:
+		return false
+	}
+	return true
 }
 
 // workerMain runs until SIGTERM, and then drains. It writes its address as the
@@ -59,7 +74,7 @@ func workerMain() error {
 	}
 	defer log.Close()
 	rdb := redis.NewClient(&redis.Options{
-		Addr: os.Getenv(envRedis), ContextTimeoutEnabled: true,
+		Addr: os.Getenv(envStore), ContextTimeoutEnabled: true,
 		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
 	})
 	router, client, err := w.newRouter(rdb, dir, log)
