@@ -49,6 +49,10 @@ docs: ## Run the commands that the pages show, and check all else they say
 fuzz: ## Run every fuzz target for FUZZTIME (5s)
 	@internal/tools/fuzz $(or $(FUZZTIME),5s)
 
+.PHONY: soak
+soak: ## Send the emulator random requests for SOAK (10m), with the race detector
+	@go test ./emulator -race -count=1 -v -run TestSoak -timeout 0 -soak $(or $(SOAK),10m)
+
 .PHONY: chaos
 chaos: ## Run 100,000 tasks while workers and Redis are killed, 50,000 with PostgreSQL (twenty minutes)
 	@go run -C internal/integration/chaos . -tasks 100000

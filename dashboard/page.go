@@ -118,6 +118,7 @@ func (d *Dashboard) failure(r *http.Request, err error) view {
 	case errors.Is(err, ErrBudget):
 		v.status = http.StatusServiceUnavailable
 		p = problem{Heading: "Too many looks", Text: "This dashboard keeps within a few of the list calls that the service allows in a minute, and those are used up. Try again in some seconds."}
+	case r.Context().Err() != nil: // the reader is gone, which is no failure of the source
 	default:
 		d.sparse.log(r.Context(), slog.LevelError, "dashboard: source failed", "path", shortened(r.URL.Path), "error", err)
 	}

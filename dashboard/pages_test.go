@@ -1,9 +1,12 @@
 package dashboard_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -215,4 +218,22 @@ func TestTroubleIsShownInPlace(t *testing.T) {
 		// The queue itself is there, its tasks are not.
 		contains(t, w.get(page), "<h2 id=\"tasks\">", `class="trouble"`, "5 attempts")
 	}
+}
+
+// TestReaderIsGone: a page that nobody waits for any more is no failure of the
+// source; one that fails while somebody waits is logged.
+func TestReaderIsGone(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	w := setup(t, func(_ *world, c *dashboard.Config) {
+		c.Loopback, c.Authorize = false, func(*http.Request) error { return nil }
+		c.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.board.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, http.MethodGet, page, http.NoBody))
+	assert.Equal(t, said.String(), "")
+	assert.NoError(t, w.admin.Close())
+	w.board.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, page, http.NoBody))
+	contains(t, said.String(), "dashboard: source failed")
 }

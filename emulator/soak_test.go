@@ -31,13 +31,12 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-var soak = flag.Duration("soak", time.Second, "how long TestSoak sends random requests")
+var soak = flag.Duration("soak", 5*time.Second, "how long TestSoak sends random requests")
 
 // TestSoak sends random requests, sensible ones and others, from clients of
-// both transports at once, while a worker answers as it likes. Nothing may
-// panic, answer a 5xx other than 501, or be left running.
-//
-//	go test ./emulator -race -run TestSoak -timeout 15m -soak 10m
+// both transports at once, while a worker responds as it likes, dashboards
+// watch and the emulator is reset. Nothing may panic, respond with a 5xx other
+// than 501, or be left running. make soak does so for ten minutes.
 func TestSoak(t *testing.T) {
 	assert.NoLeaks(t)
 	seed := rand.Uint64()
@@ -78,6 +77,14 @@ func TestSoak(t *testing.T) {
 			}
 		})
 	}
+	board := watched(t, srv)
+	other := &http.Client{Transport: &http.Transport{}}
+	defer other.CloseIdleConnections()
+	for i := range uint64(3) {
+		c := &watcher{generator{rng: rand.New(rand.NewPCG(seed, 200+i))}, board, other}
+		clients.Go(func() { c.watch(ctx, t) })
+	}
+	clients.Go(func() { disturb(ctx, t, srv, other, rand.New(rand.NewPCG(seed, 300))) })
 	clients.Wait()
 	t.Logf("%d requests, %d accepted", sent.Load(), accepted.Load())
 	if accepted.Load() == 0 {
