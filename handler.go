@@ -185,6 +185,7 @@ func runHandler(ctx context.Context) error {
 		return errors.New("handoff: middleware called next after it returned")
 	}
 	defer d.next.running.Done()
+	d.resumed.forget()
 	return d.handler.run(ctx, d.payload)
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/brillconsulting/handoff/internal/watch"
 )
 
 // Held is the claim of the work that a handler is running. It is for packages that
@@ -92,6 +94,9 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 // and return [Continue]: at most a tenth of the attempt's time is left, or 30 s if
 // that is less, or the router is shutting down.
 func (h *Held) Late() bool {
+	if late, ok := h.d.result.ctx.Value(watch.Late{}).(func() bool); ok && late() {
+		return true
+	}
 	return time.Until(h.d.result.Info.Deadline) <= min(h.d.limit()/10, maxLate) || h.d.router.isDraining()
 }
 

@@ -156,10 +156,11 @@ type Info struct {
 	Queue string // queue ID
 	Task  string // task ID
 
-	Attempt      int   // of this execution, from 1
-	MaxAttempts  int   // Unlimited, or 0 if the limit of a foreign task is unknown
-	Snoozes      int   // how often it was snoozed before
-	FencingToken int64 // grows with every claim of the same work; store it with the effect, and refuse a smaller one
+	Attempt      int    // of this execution, from 1
+	MaxAttempts  int    // Unlimited, or 0 if the limit of a foreign task is unknown
+	Snoozes      int    // how often it was snoozed before
+	Step         string // the step that runs or ran last, if the handler uses package steps
+	FencingToken int64  // grows with every claim of the same work; store it with the effect, and refuse a smaller one
 
 	ScheduledAt time.Time // when this attempt was due; zero if the service did not say
 	EnqueuedAt  time.Time // zero for a foreign task

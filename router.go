@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -106,15 +107,16 @@ type RouterConfig struct {
 // Register handlers and middleware before the router serves. From then on a Router
 // is safe for concurrent use. Call [Router.Shutdown] when done.
 type Router struct {
-	config   RouterConfig
-	log      *slog.Logger
-	refused  *refusalLog
-	handlers map[string]*handler
-	run      Handler // the middleware of Use around runHandler; nil without middleware
-	use      []Middleware
-	keeper   *leaseKeeper
-	statuses [len(outcomes)]int
-	copyless sync.Once // logs that there is no Client for copies
+	config     RouterConfig
+	log        *slog.Logger
+	refused    *refusalLog
+	handlers   map[string]*handler
+	run        Handler // the middleware of Use around runHandler; nil without middleware
+	use        []Middleware
+	keeper     *leaseKeeper
+	statuses   [len(outcomes)]int
+	keepsMemos atomic.Bool // a memo was kept by Held.Resume
+	copyless   sync.Once   // logs that there is no Client for copies
 
 	mu       sync.Mutex
 	draining bool

@@ -42,6 +42,7 @@ type delivery struct {
 	lease   heldLease
 	claim   Claim
 	marker  marker
+	resumed resumed
 	ctx     context.Context // of the current step: the claim and the run end with the request, settling does not
 	run     runContext
 	next    nextCalls
@@ -142,6 +143,7 @@ func (d *delivery) parse() bool {
 // caller is verified.
 func (d *delivery) info() Info {
 	info := d.result.Info
+	info.Step = d.resumed.currentStep()
 	if info.Task != "" {
 		d.headerOnce.Do(func() { d.header = wire.OwnHeader(d.req.Header, d.stamp) })
 		info.Header = d.header
@@ -400,5 +402,9 @@ func verdict(err error) error {
 // attrs returns the log attributes that name the task, followed by more.
 func (d *delivery) attrs(more ...any) []any {
 	info := &d.result.Info
-	return append([]any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}, more...)
+	attrs := []any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}
+	if step := d.resumed.currentStep(); step != "" {
+		attrs = append(attrs, "step", step)
+	}
+	return append(attrs, more...)
 }

@@ -14,7 +14,7 @@ import (
 
 // settle turns the handler's error into an outcome and updates the Store.
 func (d *delivery) settle(err error) {
-	settled, err := d.settleMarked(err)
+	settled, err := d.settleMarked(d.resumed.replaced(err))
 	if settled {
 		return
 	}

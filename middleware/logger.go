@@ -82,6 +82,9 @@ func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
 	if info.Task != "" { // set once the caller is verified and the headers are parsed
 		line.AddAttrs(slog.String("task", info.Task), slog.Int("attempt", info.Attempt))
 	}
+	if info.Step != "" {
+		line.AddAttrs(slog.String("step", info.Step))
+	}
 	line.AddAttrs(slog.Duration("duration", now.Sub(d.Received)))
 	if lag, ok := lagOf(d, d.Received); ok {
 		line.AddAttrs(slog.Duration("lag", lag))

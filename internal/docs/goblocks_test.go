@@ -27,7 +27,7 @@ var known = []string{
 	"context", "database/sql", "errors", "fmt", "io", "log/slog", "net/http", "os", "slices", "testing", "time",
 	"cloud.google.com/go/cloudtasks/apiv2", "cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb",
 	"github.com/labstack/echo/v4", "github.com/redis/go-redis/v9",
-	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore", module + "/sqlstore",
+	module, module + "/admin", module + "/dashboard", module + "/dashboard/emulatorsource", module + "/emulator", module + "/handofftest", module + "/memstore", module + "/middleware", module + "/redisstore", module + "/sqlstore", module + "/steps",
 }
 
 // preludes declare the names that the fragments of a page take from its text.
@@ -70,6 +70,21 @@ var preludes = map[string]string{
 			pool     *sql.DB
 			router   *handoff.Router
 			verifier handoff.Verifier
+		)`,
+	"docs/steps.md": `
+		type Import struct{ URL, File string }
+		func (Import) Kind() string { return "import" }
+		type Part struct{ Last int64 }
+		var (
+			ctx      context.Context
+			client   *handoff.Client
+			router   *handoff.Router
+			store    handoff.Store
+			verifier handoff.Verifier
+
+			fetch func(ctx context.Context, url string) (string, error)
+			read  func(file string, after int64) func(yield func(Part) bool)
+			write func(ctx context.Context, part Part) error
 		)`,
 	"docs/production.md": `
 		var (

@@ -1,0 +1,102 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// This file is what package steps needs of a Held beside its memo.
+
+// Resume is [Held.Memo] for a package that relies on it to resume work in a later
+// attempt. It returns an error if memos are not kept, or if the work could never
+// continue: without [RouterConfig.Client], or with
+// [RouterConfig].DangerouslyRunUnfenced. The first call of a router stores the memo
+// once more, so that a Store that keeps no memos is noticed before any work is done.
+func (h *Held) Resume(ctx context.Context) ([]byte, error) {
+	r := h.d.router
+	switch {
+	case r.config.DangerouslyRunUnfenced:
+		return nil, errors.New("handoff: RouterConfig.Store is nil, so nothing is kept for a later attempt")
+	case r.config.Client == nil && h.d.stamp.Kind != "":
+		return nil, errors.New("handoff: RouterConfig.Client is nil; work that continues in another task needs it")
+	}
+	memo := h.Memo()
+	if !r.keepsMemos.Load() {
+		if err := h.Keep(ctx, memo); err != nil {
+			return nil, fmt.Errorf("handoff: RouterConfig.Store does not keep a memo for a later attempt: %w", err)
+		}
+		r.keepsMemos.Store(true)
+	}
+	if h.d.stamp.Redrives > 0 && h.d.claim.Attempt == 1 && memo == nil {
+		r.log.Info("handoff: redriven work has no memo of the attempts before it died, so it begins afresh", h.d.attrs()...)
+	}
+	return memo, nil
+}
+
+// resumed is what a package keeps with one run of the handler. It has a mutex of its
+// own, because that of marker is held during a call of the Store.
+type resumed struct {
+	mu       sync.Mutex
+	local    map[any]any
+	returned func(err error) error // nil for none
+	step     string
+}
+
+// Local returns the value of key in this run of the handler. The first call makes
+// it. A key is of a type of its own, as those of [context.WithValue] are. If
+// middleware calls the handler again, its values are made again.
+func (h *Held) Local(key any, first func() any) any {
+	s := &h.d.resumed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.local[key]
+	if !ok {
+		v = first()
+		if s.local == nil {
+			s.local = make(map[any]any)
+		}
+		s.local[key] = v
+	}
+	return v
+}
+
+// Returned sets a function that replaces the error that the handler and its
+// middleware return. A later call replaces the function.
+func (h *Held) Returned(replace func(err error) error) {
+	h.d.resumed.mu.Lock()
+	defer h.d.resumed.mu.Unlock()
+	h.d.resumed.returned = replace
+}
+
+// Step sets [Info].Step, which logs show.
+func (h *Held) Step(name string) {
+	h.d.resumed.mu.Lock()
+	defer h.d.resumed.mu.Unlock()
+	h.d.resumed.step = name
+}
+
+func (s *resumed) currentStep() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.step
+}
+
+// forget removes the values of an earlier run of the handler.
+func (s *resumed) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.local, s.returned = nil, nil
+}
+
+// replaced returns the error to settle an attempt with that returned err.
+func (s *resumed) replaced(err error) error {
+	s.mu.Lock()
+	replace := s.returned
+	s.mu.Unlock()
+	if replace == nil {
+		return err
+	}
+	return guard("Held.Returned", func() error { return replace(err) })
+}
