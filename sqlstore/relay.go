@@ -367,9 +367,11 @@ func (o *Outbox) send(ctx context.Context, rows []taken, fate *settlement) (refu
 		case code == codes.InvalidArgument:
 			fate.park(row, err)
 		case code == codes.NotFound, code == codes.PermissionDenied, code == codes.ResourceExhausted, code == codes.FailedPrecondition:
+			if !refused {
+				o.db.log.WarnContext(ctx, "sqlstore: a queue takes no tasks", "queue", row.draft.Receipt().Queue, "error", err)
+			}
 			refused = true
 			fate.back(row, false)
-			o.db.log.WarnContext(ctx, "sqlstore: a queue takes no tasks", "queue", row.draft.Receipt().Queue, "error", err)
 		default:
 			fate.back(row, false)
 		}

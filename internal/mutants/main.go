@@ -7,7 +7,8 @@
 // test that is asked before the others, to save time, and whether a user would
 // notice. Then come edits: in which folder, and lines as in a diff. What the lines
 // with a space or a minus say must be once in the folder's Go and Lua files, tests apart;
-// in which file and where does not matter, so that code may move.
+// in which file and where does not matter, so that code may move. With "Module: folder"
+// the packages are of that module, which must replace this one by its own tree.
 //
 //	Let tokens for every audience in.
 //
@@ -96,6 +97,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 // mutant is one breakage and what became of it.
 type mutant struct {
 	name, what string
+	module     string   // folder of the module that the tests are of
 	tests      []string // packages
 	first      []string // a package and a test in it; may be empty
 	user       bool     // whether a user would notice
@@ -144,6 +146,8 @@ func parse(name string, text []byte) (*mutant, error) {
 			m.edits = append(m.edits, edit{folder: value})
 		case len(m.edits) > 0:
 			m.edits[len(m.edits)-1].add(line)
+		case key == "Module":
+			m.module = value
 		case key == "Tests":
 			m.tests = strings.Fields(value)
 		case key == "First":
@@ -202,17 +206,19 @@ type lab struct{ root, scratch string }
 
 // healthy sees that what is to fail passes while nothing is broken.
 func (l *lab) healthy(ctx context.Context, mutants []*mutant) error {
-	packages := []string{userTests}
+	packages := map[string][]string{"": {userTests}} // by module
 	for _, m := range mutants {
-		packages = append(packages, m.tests...)
+		packages[m.module] = append(packages[m.module], m.tests...)
 	}
-	slices.Sort(packages)
-	killer, err := l.test(ctx, "", slices.Compact(packages)...)
-	if err != nil {
-		return err
-	}
-	if killer != "" {
-		return fmt.Errorf("%s fails with nothing broken", killer)
+	for module, names := range packages {
+		slices.Sort(names)
+		killer, err := l.test(ctx, module, "", slices.Compact(names)...)
+		if err != nil {
+			return err
+		}
+		if killer != "" {
+			return fmt.Errorf("%s fails with nothing broken", killer)
+		}
 	}
 	return nil
 }
@@ -251,13 +257,13 @@ func (l *lab) kill(ctx context.Context, m *mutant) error {
 		return err
 	}
 	if len(m.first) == 2 {
-		m.killer, err = l.test(ctx, overlay, "-run=^"+m.first[1]+"$", m.first[0])
+		m.killer, err = l.test(ctx, m.module, overlay, "-run=^"+m.first[1]+"$", m.first[0])
 	}
 	if m.killer == "" && err == nil {
-		m.killer, err = l.test(ctx, overlay, m.tests...)
+		m.killer, err = l.test(ctx, m.module, overlay, m.tests...)
 	}
 	if m.user && err == nil {
-		m.userKiller, err = l.test(ctx, overlay, userTests)
+		m.userKiller, err = l.test(ctx, "", overlay, userTests)
 	}
 	return err
 }
@@ -305,13 +311,13 @@ type event struct {
 
 // test returns the first test that failed, "" if all passed. What does not
 // build is an error: it is no mutant.
-func (l *lab) test(ctx context.Context, overlay string, args ...string) (killer string, err error) {
+func (l *lab) test(ctx context.Context, module, overlay string, args ...string) (killer string, err error) {
 	flags := []string{"test", "-json", "-vet=off", "-short", "-failfast", "-count=1", "-ldflags=-s -w", "-timeout=" + timeout}
 	if overlay != "" {
 		flags = append(flags, "-overlay="+overlay)
 	}
 	cmd := exec.CommandContext(ctx, "go", append(flags, args...)...)
-	cmd.Dir = l.root
+	cmd.Dir = filepath.Join(l.root, module)
 	text, err := cmd.Output()
 	if err == nil {
 		return "", nil

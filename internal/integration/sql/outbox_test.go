@@ -325,6 +325,37 @@ func TestRefusedIsNotUnknown(t *testing.T) {
 	}
 }
 
+// TestRefusedRowsAreKept: whatever a queue is refused for, its rows wait and are sent
+// when it takes tasks again.
+func TestRefusedRowsAreKept(t *testing.T) {
+	t.Parallel()
+	for _, code := range []codes.Code{codes.PermissionDenied, codes.ResourceExhausted, codes.FailedPrecondition} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, "q")
+			s.enqueue(3, "q", (*sql.Tx).Commit)
+			remove := s.srv.InjectCall(emulator.CallFault{Code: code})
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, _ = s.outbox.Send(ctx)
+			remove()
+			rows, err := s.outbox.List(t.Context(), 0, 10, false)
+			if err != nil || len(rows) != 3 || rows[0].Parked != "" {
+				t.Fatalf("%+v, %v", rows, err)
+			}
+			for _, row := range rows {
+				if _, err := s.outbox.Retry(t.Context(), row.ID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := s.db.Outbox(s.client).Send(t.Context()); err != nil { // one that has no pause yet
+				t.Fatal(err)
+			}
+			s.want("q", 3, 0)
+		})
+	}
+}
+
 // TestInstrumentAtTheEnqueue: the context of the enqueue is the one that is
 // instrumented, not that of the relay alone.
 func TestInstrumentAtTheEnqueue(t *testing.T) {
