@@ -6,7 +6,7 @@ import (
 	"net/url"
 )
 
-// notices are what a page says after a change; the address names one.
+// notices are the messages of a page after a change. The query of its URL names one.
 var notices = map[string]string{
 	"paused":         "The queue is paused.",
 	"resumed":        "The queue is running.",
@@ -17,15 +17,15 @@ var notices = map[string]string{
 	"letter-deleted": "The letter is deleted.",
 	"retried":        "The row is sent as soon as a relay finds it.",
 	"dropped":        "The row is deleted.",
-	"stopped":        "It stops after the letters that it has in hand.",
+	"stopped":        "It stops after the letters that it is working on.",
 }
 
-// refusal is a change that was asked for wrongly.
+// refusal is the error of a change that cannot be made as requested.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string { return "dashboard: " + r.text }
 
-// change serves one that do makes; do returns where to go on.
+// change handles a form. do makes the change and returns the path to redirect to.
 func (d *Dashboard) change(do func(*http.Request) (string, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next, err := do(r)
@@ -39,7 +39,7 @@ func (d *Dashboard) change(do func(*http.Request) (string, error)) http.Handler 
 	})
 }
 
-// queueOf is the full name of the queue that the path names.
+// queueOf returns the full name of the queue in the path.
 func queueOf(r *http.Request) string {
 	return "projects/" + r.PathValue("project") + "/locations/" + r.PathValue("location") + "/queues/" + r.PathValue("queue")
 }
@@ -85,11 +85,11 @@ func (d *Dashboard) deleteLetter(r *http.Request) (string, error) {
 }
 
 var (
-	errNoLetters = &refusal{"This dashboard knows of no dead-letter store (Config.DeadLetters)."}
+	errNoLetters = &refusal{"This dashboard has no dead-letter store (Config.DeadLetters)."}
 	errNoClient  = &refusal{"This dashboard has no client to redrive with (Config.Client)."}
 )
 
-// redriveMany starts on the letters that were selected, or on all that match.
+// redriveMany starts a redrive of the selected letters, or of all that match.
 func (d *Dashboard) redriveMany(r *http.Request) (string, error) {
 	if d.config.Client == nil {
 		return "", errNoClient
@@ -104,7 +104,7 @@ func (d *Dashboard) redriveMany(r *http.Request) (string, error) {
 	return "/dead/progress", d.startRedrive(letterFilter{}, ids)
 }
 
-// deleteMany starts on all letters that match.
+// deleteMany starts a deletion of all letters that match.
 func (d *Dashboard) deleteMany(r *http.Request) (string, error) {
 	if d.config.DeadLetters == nil {
 		return "", errNoLetters
@@ -114,12 +114,12 @@ func (d *Dashboard) deleteMany(r *http.Request) (string, error) {
 
 func (d *Dashboard) stopRedrive(*http.Request) (string, error) {
 	if !d.redrive.stop() {
-		return "", errors.New("dashboard: nothing is under way that could be stopped")
+		return "", errors.New("dashboard: there is no redrive or deletion to stop")
 	}
 	return "/dead/progress?done=stopped", nil
 }
 
-// letterFilterOf reads the filter of a form or an address.
+// letterFilterOf reads the filter of a form or a query.
 func letterFilterOf(values url.Values) letterFilter {
 	return letterFilter{
 		Kind:   values.Get("kind"),

@@ -33,7 +33,7 @@ func TestPauseAndResume(t *testing.T) {
 	assert.Equal(t, w.state(), admin.Paused)
 }
 
-// TestPurge takes the ID of the queue, typed.
+// TestPurge checks that the ID of the queue must be typed.
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -56,7 +56,7 @@ func TestRunNow(t *testing.T) {
 	ran := make(chan string, 1)
 	w.tasks.SetHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { ran <- r.URL.Path }))
 	w.create(2)
-	// The task may be gone by the time that its page is read again.
+	// The task may have ended before its page is loaded again.
 	w.post(page+"/tasks/task-1/run", nil)
 	assert.Equal(t, <-ran, "/tasks/1")
 }
@@ -74,8 +74,7 @@ func TestDeleteTask(t *testing.T) {
 	assert.Status(t, status, http.StatusNotFound)
 }
 
-// TestOtherLocations: a source has credentials, and a link must not lead them
-// to the queues of another project.
+// A link must not make a source use its credentials for another project.
 func TestOtherLocations(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -85,8 +84,7 @@ func TestOtherLocations(t *testing.T) {
 	}
 }
 
-// TestChangesAreLogged, with what they were about; what is only looked at, and
-// what is in it, is not.
+// Changes are logged with what they changed. Reads and payloads are not.
 func TestChangesAreLogged(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer

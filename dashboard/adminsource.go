@@ -11,38 +11,37 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// AdminSourceConfig says what an [AdminSource] reads. Admin is required.
+// AdminSourceConfig configures an [AdminSource]. Admin is required.
 type AdminSourceConfig struct {
 	_ [0]func()
 
 	// Admin is the control plane of the location to show.
 	Admin *admin.Admin
 
-	// ListsPerMinute is how many list calls a minute the source makes at most.
-	// The service allows 600 to a project
-	// (https://cloud.google.com/tasks/docs/quotas), which other programs use too.
-	// Defaults to 120.
+	// ListsPerMinute is the maximum number of list calls a minute, 1 to 600. The
+	// service allows 600 a minute to a project, shared with its other programs
+	// (https://cloud.google.com/tasks/docs/quotas). Defaults to 120.
 	ListsPerMinute int
 
-	// Unmetered is for an emulator, which has no quotas: a search goes through
-	// the whole queue, and nothing is remembered between two looks.
+	// Unmetered is for an emulator, which has no quotas. A search then reads the
+	// whole queue, and nothing is cached.
 	Unmetered bool
 }
 
-// What an AdminSource does to stay within its budget.
+// The limits that keep an AdminSource within its budget.
 const (
 	defaultLists = 120
-	searchPages  = 5               // of a search, on each request
-	searchPage   = 1000            // tasks of one of them, the most there is
-	remembered   = 8 * time.Second // less than a refresh, so that each one sees news
+	searchPages  = 5               // pages that one request of a search reads
+	searchPage   = 1000            // tasks of such a page, the service's maximum
+	remembered   = 8 * time.Second // less than a refresh, so that each refresh reads anew
 	metered      = 10 * time.Second
 	unmetered    = 2 * time.Second
 )
 
 // AdminSource is a [Source] that reads the API of Cloud Tasks, within a budget
-// of list calls. It shows what the API tells: counts, and the first and the
-// last attempt of tasks that have not ended. It searches 5,000 tasks on each
-// request. It is safe for concurrent use.
+// of list calls. It shows what the API returns: counts, and the first and the
+// last dispatch of tasks that have not ended. A request searches at most 5,000
+// tasks. It is safe for concurrent use.
 type AdminSource struct {
 	admin  *admin.Admin
 	config AdminSourceConfig
@@ -51,13 +50,13 @@ type AdminSource struct {
 	queues memo[[]admin.Queue]
 	pages  memo[admin.TaskPage]
 
-	plainUntil atomic.Int64 // Unix time; until then v2beta3 is not asked
+	plainUntil atomic.Int64 // Unix time until which v2beta3 is not called
 }
 
 var _ Source = (*AdminSource)(nil)
 
-// NewAdminSource checks the whole configuration and returns every problem at
-// once. Closing config.Admin stays with the caller.
+// NewAdminSource returns a source. The error reports every problem of config. The
+// caller must close config.Admin.
 func NewAdminSource(config AdminSourceConfig) (*AdminSource, error) {
 	var errs []error
 	if config.Admin == nil {
@@ -88,7 +87,7 @@ func (s *AdminSource) About() About {
 	project, location, _ := strings.Cut(strings.TrimPrefix(s.parent, "projects/"), "/locations/")
 	about := About{
 		Name:    fmt.Sprintf("Cloud Tasks, %s in %s", project, location),
-		Limits:  "Cloud Tasks keeps counts and the first and last attempt of a task until it ends, and nothing after that.",
+		Limits:  "Cloud Tasks keeps counts and the first and the last dispatch of a task until it ends, and nothing after that.",
 		Refresh: metered,
 	}
 	if s.config.Unmetered {
@@ -100,7 +99,7 @@ func (s *AdminSource) About() About {
 	return about
 }
 
-// Queues implements [Source]. Statistics come from v2beta3, where there is one.
+// Queues implements [Source]. It has statistics if the server supports v2beta3.
 func (s *AdminSource) Queues(ctx context.Context) ([]admin.Queue, error) {
 	return s.queues.get("", func() ([]admin.Queue, error) {
 		return statistics(s, func(stats bool) ([]admin.Queue, error) {
@@ -133,26 +132,27 @@ func (s *AdminSource) Queue(ctx context.Context, queue string) (admin.Queue, err
 	})
 }
 
-// statistics asks v2beta3, and v2 if that fails: an emulator may not have the
-// one, a caller not the permission for it. Then it is left alone for a minute.
-func statistics[T any](s *AdminSource, ask func(stats bool) (T, error)) (T, error) {
+// statistics calls v2beta3, which has statistics, and v2 if that fails: an
+// emulator may lack v2beta3, or the caller the permission. After a failure it
+// calls only v2 for a minute.
+func statistics[T any](s *AdminSource, call func(stats bool) (T, error)) (T, error) {
 	if time.Now().Unix() < s.plainUntil.Load() {
-		return ask(false)
+		return call(false)
 	}
-	answer, err := ask(true)
+	full, err := call(true)
 	if err == nil || errors.Is(err, ErrBudget) || errors.Is(err, admin.ErrNotFound) {
-		return answer, err
+		return full, err
 	}
-	plain, plainErr := ask(false)
+	plain, plainErr := call(false)
 	if plainErr != nil {
-		return answer, err
+		return full, err
 	}
 	s.plainUntil.Store(time.Now().Add(time.Minute).Unix())
 	return plain, nil
 }
 
-// Tasks implements [Source]. A query that leaves nothing out costs one list
-// call, another one up to five.
+// Tasks implements [Source]. It makes one list call, or up to five if the query is
+// filtered.
 func (s *AdminSource) Tasks(ctx context.Context, query TaskQuery) (TaskPage, error) {
 	id, err := s.queueID(query.Queue)
 	if err != nil {
@@ -234,17 +234,17 @@ func (s *AdminSource) change(queue string, do func(id string) error) error {
 	return do(id)
 }
 
-// queueID is the ID of a queue of this location.
+// queueID returns the ID of a queue, or an error if it is of another location.
 func (s *AdminSource) queueID(name string) (string, error) {
 	id, ok := strings.CutPrefix(name, s.parent+"/queues/")
 	if !ok || id == "" || strings.Contains(id, "/") {
-		return "", fmt.Errorf("dashboard: queue %q: %w; this source has those of %s", name, admin.ErrNotFound, s.parent)
+		return "", fmt.Errorf("dashboard: queue %q: %w; this source has only the queues of %s", name, admin.ErrNotFound, s.parent)
 	}
 	return id, nil
 }
 
-// holds says whether a task is one of this location: a link must not lead
-// this source's credentials anywhere else.
+// holds returns an error if a task is of another location. A link must not make
+// the source use its credentials there.
 func (s *AdminSource) holds(task string) error {
 	queue, _, _ := strings.Cut(task, "/tasks/")
 	_, err := s.queueID(queue)

@@ -18,7 +18,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// metered is a source that counts its calls, over a queue of n tasks.
+// metered is a source of a queue of n tasks that counts its calls.
 type metered struct {
 	*dashboard.AdminSource
 
@@ -70,7 +70,7 @@ func fill(t testing.TB, api cloudtaskspb.CloudTasksClient, n int) {
 	}
 }
 
-// made returns the calls since it was last asked.
+// made returns the calls since it was last called.
 func (m *metered) made() map[string]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +87,7 @@ func query(change func(*dashboard.TaskQuery)) dashboard.TaskQuery {
 	return q
 }
 
-// TestSearchKeepsToFivePages on each request, and goes on when asked.
+// A request of a search reads at most five pages; the next one continues.
 func TestSearchKeepsToFivePages(t *testing.T) {
 	t.Parallel()
 	m := newMetered(t, 7200, dashboard.AdminSourceConfig{})
@@ -104,7 +104,7 @@ func TestSearchKeepsToFivePages(t *testing.T) {
 	assert.Equal(t, m.made(), map[string]int{"ListTasks": 3})
 }
 
-// TestSearchIsPaged: matches come by the page, none twice and none left out.
+// The pages of a search have every match once.
 func TestSearchIsPaged(t *testing.T) {
 	t.Parallel()
 	for _, unmetered := range []bool{false, true} {
@@ -132,8 +132,7 @@ func TestSearchIsPaged(t *testing.T) {
 	}
 }
 
-// TestWatchersShareCalls: a page that is watched by many costs one list call
-// in a while, not one each.
+// Many open pages share their list calls.
 func TestWatchersShareCalls(t *testing.T) {
 	t.Parallel()
 	m := newMetered(t, 10, dashboard.AdminSourceConfig{})
@@ -150,7 +149,7 @@ func TestWatchersShareCalls(t *testing.T) {
 	watchers.Wait()
 	assert.Equal(t, m.made(), map[string]int{"ListTasks": 1, "ListQueues": 1})
 
-	// After a change the next look is a fresh one.
+	// A change empties the cache.
 	assert.NoError(t, m.Delete(t.Context(), emails+"/tasks/task-000000"))
 	page, err := m.Tasks(t.Context(), query(nil))
 	assert.NoError(t, err)
@@ -161,8 +160,8 @@ func TestWatchersShareCalls(t *testing.T) {
 	assert.Equal(t, queues[0].State, admin.Running)
 }
 
-// TestBudget: when it is spent, the service is not asked, and the error says
-// so; what was remembered is still there.
+// Without budget the service is not called, and the error says so. What is cached
+// is still shown.
 func TestBudget(t *testing.T) {
 	t.Parallel()
 	m := newMetered(t, 300, dashboard.AdminSourceConfig{ListsPerMinute: 2})
@@ -183,7 +182,7 @@ func TestBudget(t *testing.T) {
 	assert.Equal(t, m.made(), map[string]int{})
 }
 
-// TestUnmetered: an emulator is asked each time.
+// Without a limit nothing is cached.
 func TestUnmetered(t *testing.T) {
 	t.Parallel()
 	m := newMetered(t, 10, dashboard.AdminSourceConfig{Unmetered: true})

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// ErrBudget says that a [Source] keeps within the calls that it may make: what
-// was asked for can be had a little later.
+// ErrBudget is returned by a [Source] that has used up the calls that it may make
+// for now. The caller may try again some seconds later.
 var ErrBudget = errors.New("dashboard: the list calls of this minute are used up")
 
-// budget is how many list calls may be made a minute. It fills evenly, so that
-// pages which are being watched cannot use up a minute in its first second
-// and leave none for a person who clicks.
+// budget limits the list calls a minute. It fills evenly, so that open pages,
+// which refresh themselves, cannot use up a minute in its first second and leave
+// none for a person who clicks.
 type budget struct {
 	perMinute float64 // 0: no limit
 
@@ -25,7 +25,7 @@ func newBudget(perMinute int) *budget {
 	return &budget{perMinute: float64(perMinute), left: float64(perMinute), at: time.Now()}
 }
 
-// take uses up one call, or returns ErrBudget.
+// take takes one call from the budget, or returns ErrBudget.
 func (b *budget) take() error {
 	if b.perMinute == 0 {
 		return nil

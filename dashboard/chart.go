@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// chart is a chart as its template draws it: bars in a box of chartWidth by
-// chartHeight that is stretched to its place, and words beside it.
+// chart is the data of a chart's template: bars in a box of chartWidth by
+// chartHeight, which the page scales, and text beside it.
 type chart struct {
 	Title   string
-	Summary string // what the bars say, for who cannot see them
-	Top     string // what the upper edge stands for
+	Summary string // what the bars show, for screen readers
+	Top     string // the value of the upper edge
 	Span    string
 	Unseen  float64 // width of the part that was not observed
 	Bars    []bar
@@ -29,17 +29,17 @@ const (
 	chartWidth  = 600
 	chartHeight = 100
 	chartBars   = 60
-	barGap      = 0.15 // of its width
+	barGap      = 0.15 // part of a bar's width that is left empty
 )
 
-// window is the bars of a chart. It ends with the last whole bar, because one
-// that is still being filled looks like a drop.
+// window holds the values of a chart's bars. It ends with the last complete bar,
+// because an incomplete one would look like a drop.
 type window struct {
 	step  time.Duration
 	end   time.Time
 	slots [chartBars]Second
 	total Second
-	seen  int // the first bar that was observed
+	seen  int // index of the first bar that was observed
 }
 
 func windowOf(a Activity, now time.Time, span time.Duration) window {
@@ -70,7 +70,7 @@ func (s Second) plus(other Second) Second {
 	return s
 }
 
-// observed is the part of the window that was.
+// observed returns how much of the window was observed.
 func (w window) observed() time.Duration {
 	return time.Duration(chartBars-w.seen) * w.step
 }
@@ -83,13 +83,13 @@ func (w window) most(value func(Second) float64) float64 {
 	return most
 }
 
-// layer is one part of each bar; the layers of a chart are stacked.
+// layer is one part of each bar. The layers of a chart are stacked.
 type layer struct {
 	class string
 	value func(Second) float64
 }
 
-// draw makes the bars, of which the highest that there could be is top.
+// draw makes the bars. top is the value of the upper edge.
 func (w window) draw(c *chart, top float64, layers ...layer) *chart {
 	const wide = float64(chartWidth) / chartBars
 	c.Unseen = float64(w.seen) * wide
@@ -128,8 +128,8 @@ func throughputChart(a Activity, now time.Time, span time.Duration) *chart {
 	return w.draw(c, top, layer{"work", rate})
 }
 
-// outcomes are the layers of a bar from the bottom up. Each has its word: no
-// colour stands alone.
+// outcomes are the layers of a bar from the bottom up. Each has a label, so that
+// nothing is told by colour alone.
 var outcomes = []struct {
 	class, label string
 	count        func(Second) int
@@ -137,7 +137,7 @@ var outcomes = []struct {
 	{"good", "succeeded", func(s Second) int { return s.Succeeded }},
 	{"warn", "refused (4xx)", func(s Second) int { return s.Refused }},
 	{"bad", "failed (5xx)", func(s Second) int { return s.Failed }},
-	{"none", "no answer", func(s Second) int { return s.Unanswered }},
+	{"none", "no response", func(s Second) int { return s.Unanswered }},
 }
 
 func outcomeChart(a Activity, now time.Time, span time.Duration) *chart {
@@ -151,7 +151,7 @@ func outcomeChart(a Activity, now time.Time, span time.Duration) *chart {
 		words = append(words, fmt.Sprintf("%s %s", integer(o.count(w.total)), o.label))
 		layers = append(layers, layer{o.class, func(s Second) float64 { return float64(o.count(s)) }})
 	}
-	c.Summary = fmt.Sprintf("Attempts that ended in the last %s: %s.", minutes(w.observed()), strings.Join(words, ", "))
+	c.Summary = fmt.Sprintf("Dispatches that ended in the last %s: %s.", minutes(w.observed()), strings.Join(words, ", "))
 	return w.draw(c, top, layers...)
 }
 
@@ -162,7 +162,7 @@ func lagChart(a Activity, now time.Time, span time.Duration) *chart {
 	c := &chart{
 		Title:   "Lag behind schedule",
 		Top:     briefly(w.total.LagMax),
-		Summary: fmt.Sprintf("Dispatches of the last %s came %s after their time on average, %s at worst.", minutes(w.observed()), briefly(mean), briefly(w.total.LagMax)),
+		Summary: fmt.Sprintf("Dispatches of the last %s were %s late on average, %s at worst.", minutes(w.observed()), briefly(mean), briefly(w.total.LagMax)),
 		Legend:  []legend{{"work", "mean", briefly(mean)}, {"pale", "worst", briefly(w.total.LagMax)}},
 	}
 	return w.draw(c, top,
@@ -170,7 +170,7 @@ func lagChart(a Activity, now time.Time, span time.Duration) *chart {
 		layer{"pale", func(s Second) float64 { return (s.LagMax - meanLag(s)).Seconds() }})
 }
 
-// meanLag is the mean lag of a second.
+// meanLag returns the mean lag of the dispatches of a second.
 func meanLag(s Second) time.Duration {
 	if s.Dispatched == 0 {
 		return 0
@@ -178,7 +178,7 @@ func meanLag(s Second) time.Duration {
 	return s.LagSum / time.Duration(s.Dispatched)
 }
 
-// sparkline is the outcomes as small as they can be read.
+// sparkline returns the small outcome chart of a table row.
 func sparkline(a Activity, now time.Time, span time.Duration) *chart {
 	return outcomeChart(a, now, span)
 }

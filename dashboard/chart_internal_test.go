@@ -10,8 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestNothingIsDrawnThatWasNotObserved holds every bar against the seconds
-// that it is made of.
+// TestNothingIsDrawnThatWasNotObserved compares every bar with its seconds.
 func TestNothingIsDrawnThatWasNotObserved(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 600e6, time.UTC)
@@ -30,14 +29,14 @@ func TestNothingIsDrawnThatWasNotObserved(t *testing.T) {
 	assert.Equal(t, strings.HasPrefix(throughput.Summary, "12 dispatches in the last 20 s, 0.60 a second on average, 8 at most"), true)
 
 	outcome := outcomeChart(a, now, shortSpan)
-	assert.Equal(t, outcome.Summary, "Attempts that ended in the last 20 s: 8 succeeded, 1 refused (4xx), 2 failed (5xx), 1 no answer.")
+	assert.Equal(t, outcome.Summary, "Dispatches that ended in the last 20 s: 8 succeeded, 1 refused (4xx), 2 failed (5xx), 1 no response.")
 	for _, b := range append(outcome.Bars, lagChart(a, now, shortSpan).Bars...) {
 		if b.X < 400 || b.Y < -1e-9 || b.Y+b.H > 100+1e-9 || math.IsNaN(b.H) {
 			t.Errorf("bar %+v is outside", b)
 		}
 	}
 	lag := lagChart(a, now, shortSpan)
-	assert.Equal(t, lag.Summary, "Dispatches of the last 20 s came 1.3 s after their time on average, 5 s at worst.")
+	assert.Equal(t, lag.Summary, "Dispatches of the last 20 s were 1.3 s late on average, 5 s at worst.")
 
 	for _, c := range []*chart{throughputChart(Activity{Since: now}, now, longSpan), outcomeChart(Activity{Since: now}, now, longSpan), lagChart(Activity{Since: now}, now, longSpan)} {
 		assert.Equal(t, []any{len(c.Bars), c.Unseen}, []any{0, 600.0})
@@ -69,7 +68,7 @@ func TestWords(t *testing.T) {
 	assert.Equal(t, clock(now, now.Add(-24*time.Hour)), "2026-01-01 03:04:05")
 }
 
-// TestPaths: names that could not be part of a path are made to be one.
+// Names are escaped in paths.
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, taskPath("projects/p/locations/l/queues/q/tasks/t"), "/queues/p/l/q/tasks/t")

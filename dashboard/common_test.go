@@ -35,7 +35,7 @@ const (
 	page     = board + "/queues/shop/europe-west1/emails"
 )
 
-// world is a dashboard over a real emulator, and a browser without JavaScript.
+// world is a dashboard of a real emulator, and a browser without JavaScript.
 type world struct {
 	t       *testing.T
 	tasks   *emulator.Server
@@ -47,8 +47,7 @@ type world struct {
 	browser *http.Client
 }
 
-// setup mounts a dashboard that answers this machine, with what change makes
-// of its configuration.
+// setup mounts a dashboard with Loopback. change may change its configuration.
 func setup(t *testing.T, change ...func(*world, *dashboard.Config)) *world {
 	t.Helper()
 	w := &world{t: t, tasks: emulator.RunT(t), letters: memstore.NewDeadLetters()}
@@ -91,7 +90,7 @@ func setup(t *testing.T, change ...func(*world, *dashboard.Config)) *world {
 	return w
 }
 
-// get reads a page that must be there.
+// get returns a page, whose status must be 200.
 func (w *world) get(path string) string {
 	w.t.Helper()
 	status, body := w.try(path)
@@ -113,7 +112,7 @@ func (w *world) try(path string) (int, string) {
 
 var tokenInput = regexp.MustCompile(`name="token" value="([^"]+)"`)
 
-// token is that of the forms of a page.
+// token returns the token of a page's forms.
 func (w *world) token() string {
 	w.t.Helper()
 	match := tokenInput.FindStringSubmatch(w.get(page + "/purge"))
@@ -123,7 +122,7 @@ func (w *world) token() string {
 	return match[1]
 }
 
-// post sends a form of ours, as a browser does, and follows where it leads.
+// post sends a form of the dashboard as a browser does, and follows the redirect.
 func (w *world) post(path string, values url.Values) (int, string) {
 	w.t.Helper()
 	if values == nil {
@@ -166,7 +165,7 @@ func (w *world) createTask(task *cloudtaskspb.Task) string {
 	return created.GetName()
 }
 
-// bury puts dead letters of a kind into the store, named after it.
+// bury puts letters of a kind into the store. Their IDs begin with the kind.
 func (w *world) bury(kind string, n int, change ...func(*handoff.DeadLetter)) []string {
 	w.t.Helper()
 	ids := make([]string, n)

@@ -21,45 +21,46 @@ type Config struct {
 	// Source is where queues and tasks are found.
 	Source Source
 
-	// DeadLetters is where dead letters are kept. Defaults to none: the page
-	// says that it knows of no store.
+	// DeadLetters is the store of dead letters. Defaults to none; the page then
+	// says so.
 	DeadLetters handoff.DeadLetterStore
 
-	// Outbox is where tasks wait that were enqueued in a transaction, such as a
-	// [sqlstore.Outbox]. Defaults to none: there is no page of it.
+	// Outbox has the tasks that were enqueued in a transaction and wait to be
+	// sent, such as a [sqlstore.Outbox]. Defaults to none; there is no page of it
+	// then.
 	Outbox Outbox
 
-	// Client redrives dead letters, to its own Target. Defaults to none: they
-	// can be read and deleted.
+	// Client redrives dead letters, to its own Target. Defaults to none; letters
+	// can then be read and deleted, but not redriven.
 	Client *handoff.Client
 
 	// Prefix is the path that the dashboard is mounted under, such as
 	// "/ops/tasks". Requests must arrive with it. Defaults to none: the root.
 	Prefix string
 
-	// Authorize decides who is let in. It returns nil for a request that is
-	// allowed. Any other error makes the response 403, or 401 if the error is
-	// or wraps a [Challenge]. The error is logged, at most one a second, and
-	// never sent. GET and HEAD read, POST changes something. Authorize is
-	// called for every request, assets included, and again whenever a page
-	// that is being watched reconnects, at least every five minutes. To send
-	// strangers to a login page, wrap the Dashboard in a handler that does.
+	// Authorize decides whether a request is allowed, and returns nil if it is.
+	// After an error the response is 403, or 401 if the error is or wraps a
+	// [Challenge]. The error is logged, at most one a second, and never sent.
+	// GET and HEAD read; POST changes something. Authorize is called for every
+	// request, also for assets. An open page reconnects at least every five
+	// minutes, and Authorize is called again. To redirect to a login page, wrap
+	// the Dashboard in a handler that does.
 	Authorize func(r *http.Request) error
 
-	// Loopback stands in for Authorize on a developer's machine: whoever can
-	// connect from this machine is allowed, and nobody else. The response is
-	// 403 to requests that came to or from another address, that a proxy passed
-	// on, or whose Host is neither an IP address nor a local name (localhost,
-	// *.localhost, *.local, *.internal, a name without a dot), as that of a page
-	// whose name was pointed at this machine is. It must be served by an
+	// Loopback replaces Authorize on a developer's machine. It allows requests
+	// from this machine only. The response is 403 if the request came to or from
+	// another address, if a proxy forwarded it, or if its Host is neither an IP
+	// address nor a local name (localhost, *.localhost, *.local, *.internal, a
+	// name without a dot). The last stops DNS rebinding: a web page whose name
+	// was made to resolve to this machine. The Dashboard must be served by an
 	// [http.Server], which knows the addresses.
 	Loopback bool
 
-	// ReadOnly leaves every change out, and refuses them.
+	// ReadOnly hides every button that changes something and refuses every POST.
 	ReadOnly bool
 
-	// Logger is told of every change at Info, of refused requests at Warn, of
-	// failures at Error. Payloads are never logged. Defaults to [slog.Default].
+	// Logger logs every change at Info, refused requests at Warn and failures at
+	// Error. Payloads are never logged. Defaults to [slog.Default].
 	Logger *slog.Logger
 }
 
@@ -69,7 +70,7 @@ func (c *Config) check() error {
 		errs = append(errs, errors.New("dashboard: Config.Source is nil; NewAdminSource makes one"))
 	}
 	if c.Authorize == nil && !c.Loopback {
-		errs = append(errs, errors.New("dashboard: Config.Authorize is nil: anybody could purge your queues; set it, or Loopback for a dashboard that answers this machine alone"))
+		errs = append(errs, errors.New("dashboard: Config.Authorize is nil: anybody could purge your queues; set it, or Loopback to allow requests from this machine only"))
 	}
 	if c.Authorize != nil && c.Loopback {
 		errs = append(errs, errors.New("dashboard: Config.Authorize and Loopback are both set; set one"))
@@ -83,27 +84,27 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// Dashboard is the handler that serves it. It is safe for concurrent use.
+// Dashboard is the [http.Handler] of the pages. It is safe for concurrent use.
 type Dashboard struct {
 	config  Config
 	source  Source
-	watcher Observer // nil if the source has not seen the dispatches
+	watcher Observer // the source, if it is an Observer; otherwise nil
 	log     *slog.Logger
 	sparse  *sparseLog
 	guard   guard
 	handler http.Handler
 
-	ctx     context.Context // of redrives under way and of pages being watched
+	ctx     context.Context // of running redrives and open pages
 	stop    context.CancelFunc
 	work    sync.WaitGroup
-	streams chan struct{} // a place for each page being watched
+	streams chan struct{} // has one element for each open page
 	redrive redrives
-	dead    memo[[]count] // for the start page, which everybody watches
+	dead    memo[[]count] // for the start page, which many have open
 	waiting memo[[]sqlstore.QueueStats]
 }
 
-// New checks the whole configuration and returns every problem at once. Call
-// Close when done.
+// New returns a Dashboard. The error reports every problem of config. Call Close
+// when done.
 func New(config Config) (*Dashboard, error) {
 	if err := config.check(); err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func New(config Config) (*Dashboard, error) {
 		config:  config,
 		source:  config.Source,
 		log:     config.Logger,
-		streams: make(chan struct{}, mostStreams),
+		streams: make(chan struct{}, maxStreams),
 		dead:    memo[[]count]{ttl: deadCountAge},
 		waiting: memo[[]sqlstore.QueueStats]{ttl: outboxStatsAge},
 	}
@@ -130,7 +131,7 @@ func New(config Config) (*Dashboard, error) {
 // ServeHTTP implements [http.Handler].
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.handler.ServeHTTP(w, r) }
 
-// mount serves routes below the prefix.
+// mount registers the routes below the prefix.
 func (d *Dashboard) mount(routes http.Handler) http.Handler {
 	prefix := d.config.Prefix
 	if prefix == "" {
@@ -142,9 +143,10 @@ func (d *Dashboard) mount(routes http.Handler) http.Handler {
 	return mux
 }
 
-// Close ends the pages being watched and a redrive under way, after the letters
-// it has in hand. Call it before http.Server.Shutdown, which would wait for
-// those pages. The Source, the store and the client stay open.
+// Close closes the streams of open pages and stops a running redrive or deletion
+// after the letters that it is working on. Call it before http.Server.Shutdown,
+// which would wait for those streams. It does not close the Source, the store or
+// the client.
 func (d *Dashboard) Close() {
 	d.stop()
 	d.work.Wait()

@@ -1,9 +1,9 @@
-// Package dashboard shows queues, tasks and dead letters in a browser, and lets
-// people act on them: pause, resume and purge a queue, run or delete a task,
-// redrive what is dead.
+// Package dashboard shows queues, tasks and dead letters in a browser. A person
+// can pause, resume and purge a queue, run or delete a task, and redrive or delete
+// dead letters.
 //
-// A [Dashboard] is an [http.Handler] to be mounted in a server of yours, behind
-// a check of who is asking:
+// A [Dashboard] is an [http.Handler]. Mount it in your server, with a function that
+// authorizes its requests:
 //
 //	source, err := dashboard.NewAdminSource(dashboard.AdminSourceConfig{Admin: a})
 //	board, err := dashboard.New(dashboard.Config{
@@ -15,17 +15,16 @@
 //	})
 //	http.Handle("/ops/tasks/", board)
 //
-// It reads one small interface, [Source]. [NewAdminSource] fills it from the
-// API of Cloud Tasks; a Source that is an [Observer] too, as that of package
-// emulatorsource is, adds what only a witness of the dispatches can know: every
-// attempt, what became of the tasks that ended, charts. Where the source cannot
-// see something, the page says so; nothing is drawn that was not observed.
+// It reads one small interface, [Source]. [NewAdminSource] returns one that reads
+// the API of Cloud Tasks. A Source that is also an [Observer], such as that of
+// package emulatorsource, has seen every dispatch. With it the pages also show each
+// dispatch, how tasks ended, and charts. If the source cannot know something, the
+// page says so.
 //
-// Pages are rendered on the server and can be read, and acted on, without
-// JavaScript; with it they follow what happens. All of it is in this package:
-// no page asks another host for anything.
+// Pages are rendered on the server. They work without JavaScript; with it they
+// update themselves. Everything they load is in this package, not on another host.
 //
-// Safe by default: it cannot be made without a check of who is asking, unless
-// it answers this machine alone; every change is protected from other sites;
-// payloads are shown when asked for and no sooner, credentials in headers never.
+// It is safe by default: [New] requires Authorize, or Loopback for requests from
+// this machine only. Every change is protected from cross-site requests. A payload
+// is shown only when its reader asks for it, and credentials in headers never are.
 package dashboard

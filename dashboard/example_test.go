@@ -13,8 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// A dashboard in a service of yours is behind the check that its other pages
-// for staff are behind. It is not made without one.
+// In your service, use the authorization that its other pages for staff have. New
+// fails without one.
 func ExampleNew() {
 	cloud, err := emulator.New(emulator.Config{}) // in production there is none, and no Options
 	if err != nil {
@@ -60,5 +60,5 @@ func ExampleNew() {
 	// Output:
 	// 403
 	// 200
-	// dashboard: Config.Authorize is nil: anybody could purge your queues; set it, or Loopback for a dashboard that answers this machine alone
+	// dashboard: Config.Authorize is nil: anybody could purge your queues; set it, or Loopback to allow requests from this machine only
 }

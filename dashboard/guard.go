@@ -13,8 +13,9 @@ import (
 	"github.com/brillconsulting/handoff/internal/webguard"
 )
 
-// Challenge is an error that [Config.Authorize] returns, as it is or wrapped, to
-// have a browser log in: the response is 401, with this WWW-Authenticate header.
+// Challenge is an error for [Config.Authorize] to return, itself or wrapped, so
+// that the browser asks for credentials: the response is 401 with this value of
+// WWW-Authenticate.
 //
 //	return dashboard.Challenge(`Basic realm="tasks"`)
 type Challenge string
@@ -37,8 +38,8 @@ func newGuard(c *Config, log *sparseLog) guard {
 		readOnly:  c.ReadOnly,
 		log:       log,
 		path:      c.Prefix + "/",
-		// In production the dashboard has whatever name its service has. A link
-		// to one of its pages, in a chat or a runbook, works.
+		// In production the host is not known. Links from other sites are
+		// allowed, so that one in a chat or a runbook works.
 		web: webguard.Guard{AnyHost: !c.Loopback, Links: true},
 	}
 	if c.Loopback {
@@ -47,9 +48,8 @@ func newGuard(c *Config, log *sparseLog) guard {
 	return g
 }
 
-// policy lets a page load our own style and script, show our own images, and
-// talk to us; nothing else, and nothing inline. An escape that failed would
-// have nothing to run with.
+// policy lets a page load only the dashboard's own style, script and images, and
+// nothing inline. Injected markup could then run nothing.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -61,8 +61,8 @@ func (g guard) protect(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		// Not no-referrer: with it a browser calls the origin of our own
-		// forms "null".
+		// With no-referrer, browsers send the Origin "null" with the
+		// dashboard's own forms.
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if err := g.check(r); err != nil {
@@ -100,8 +100,8 @@ func (g guard) check(r *http.Request) error {
 	return checkToken(r)
 }
 
-// authorized asks Config.Authorize, which reads what strangers send. If it
-// panics, the request is refused.
+// authorized calls Config.Authorize. It refuses the request if that panics, because
+// anybody may have sent it.
 func (g guard) authorized(r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -111,19 +111,19 @@ func (g guard) authorized(r *http.Request) (err error) {
 	return g.authorize(r)
 }
 
-// onLoopback allows requests from this machine to this machine. The Host of a
-// request is webguard's to check.
+// onLoopback allows requests from this machine to this machine. webguard checks
+// their Host.
 func onLoopback(r *http.Request) error {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil || !isLoopback(local.String()) {
-		return fmt.Errorf("it came to %v, which is not a loopback address", local)
+		return fmt.Errorf("the request came to %v, which is not a loopback address", local)
 	}
 	if !isLoopback(r.RemoteAddr) {
-		return fmt.Errorf("it came from %s, which is not a loopback address", r.RemoteAddr)
+		return fmt.Errorf("the request came from %s, which is not a loopback address", r.RemoteAddr)
 	}
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via"} {
 		if r.Header.Get(name) != "" {
-			return fmt.Errorf("a proxy passed it on (%s)", name)
+			return fmt.Errorf("a proxy forwarded the request (it has the header %s)", name)
 		}
 	}
 	return nil
@@ -134,8 +134,8 @@ func isLoopback(addr string) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// A form carries the token that the cookie of its page carries. Another site
-// can make a browser send the cookie, and cannot read it.
+// A form must have the token that is in the page's cookie. Another site can make
+// a browser send the cookie, but cannot read it.
 const (
 	tokenCookie = "handoff_dashboard"
 	tokenField  = "token"
@@ -145,14 +145,14 @@ const (
 func checkToken(r *http.Request) error {
 	cookie, err := r.Cookie(tokenCookie)
 	if err != nil || cookie.Value == "" {
-		return errors.New("it has no token cookie")
+		return errors.New("the request has no token cookie")
 	}
 	r.Body = http.MaxBytesReader(nil, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		return fmt.Errorf("its form: %w", err)
+		return fmt.Errorf("reading the form: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(r.PostForm.Get(tokenField)), []byte(cookie.Value)) != 1 {
-		return errors.New("the token of its form is not that of its cookie")
+		return errors.New("the token of the form differs from that of the cookie")
 	}
 	return nil
 }
@@ -164,7 +164,7 @@ func (g guard) token(w http.ResponseWriter, r *http.Request) string {
 		return cookie.Value
 	}
 	token := rand.Text()
-	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure wherever there is TLS; a developer's machine has none
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure with TLS, which a developer's machine does not have
 		Name:     tokenCookie,
 		Value:    token,
 		Path:     g.path,

@@ -64,7 +64,7 @@ func TestNewAdminSourceRefuses(t *testing.T) {
 	}
 }
 
-// TestLoopback: this machine and nobody else, whatever they say.
+// Loopback allows requests from this machine only, whatever their headers.
 func TestLoopback(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -113,7 +113,7 @@ func TestLoopback(t *testing.T) {
 	}
 }
 
-// TestAuthorize: it is asked about every request, and its answer stands.
+// Authorize is called for every request, and its error refuses the request.
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
 	var allowed atomic.Bool
@@ -145,7 +145,7 @@ func TestAuthorize(t *testing.T) {
 	w.get(board + "/")
 }
 
-// TestEveryPathIsGuarded, that of the bare prefix too.
+// Every path is guarded, also the prefix without a slash.
 func TestEveryPathIsGuarded(t *testing.T) {
 	t.Parallel()
 	asked := 0
@@ -217,7 +217,7 @@ func TestAuthorizeThatPanicsRefuses(t *testing.T) {
 	assert.Status(t, rec.Code, http.StatusForbidden)
 }
 
-// counted is a store whose lists are counted.
+// counted is a store that counts its lists.
 type counted struct {
 	handoff.DeadLetterStore
 	lists *atomic.Int64
@@ -228,8 +228,8 @@ func (c counted) List(ctx context.Context, q handoff.DeadLetterQuery) (handoff.D
 	return c.DeadLetterStore.List(ctx, q)
 }
 
-// TestOtherSitesReadNothing: an image or a script of another site makes no work.
-// A link does: a person wants to see the page.
+// An image or a script of another site cannot load a page. A link of another site
+// can, because a person follows it.
 func TestOtherSitesReadNothing(t *testing.T) {
 	t.Parallel()
 	var lists atomic.Int64
@@ -266,7 +266,7 @@ func TestOtherSitesReadNothing(t *testing.T) {
 	}
 }
 
-// TestRefusalsDoNotFloodTheLog: a line a second, and none of any length.
+// Refusals log at most one line a second, of limited length.
 func TestRefusalsDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -296,7 +296,7 @@ func TestRefusalsDoNotFloodTheLog(t *testing.T) {
 	})
 }
 
-// forged is a request for a change as somebody might send it.
+// forged is a request for a change that another site might send.
 type forged struct {
 	name   string
 	header http.Header
@@ -330,8 +330,8 @@ func TestForgedChanges(t *testing.T) {
 	assert.Equal(t, queue.State, admin.Paused)
 	assert.Equal(t, queue.PurgedAt.IsZero(), true)
 
-	// The same request without a fault is let through, so that what was
-	// refused was refused for that fault.
+	// Without the fault the same request is allowed, so the fault is why it was
+	// refused.
 	assert.Status(t, w.forge(forged{"", http.Header{"Sec-Fetch-Site": {"same-origin"}}, true, token}, page+"/resume"), http.StatusSeeOther)
 }
 
@@ -352,7 +352,7 @@ func (w *world) forge(f forged, path string) int {
 	return resp.StatusCode
 }
 
-// TestChangesArePosts: following a link changes nothing.
+// A GET changes nothing.
 func TestChangesArePosts(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -367,8 +367,7 @@ func TestChangesArePosts(t *testing.T) {
 	assert.Equal(t, queue.State, admin.Paused)
 }
 
-// TestReadOnly: no page offers a change, and none is made that is asked for
-// all the same.
+// With ReadOnly no page offers a change, and every POST is refused.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(_ *world, c *dashboard.Config) { c.ReadOnly = true })
@@ -389,7 +388,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestHeaders: every answer carries them, also those that refuse.
+// Every response has the security headers, also a refusal.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

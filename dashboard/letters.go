@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// letterFilter says which dead letters are meant. All that is set must hold.
+// letterFilter selects dead letters. A letter must match every field that is set.
 type letterFilter struct {
 	Kind   string
 	Reason string
@@ -37,20 +37,20 @@ func (f letterFilter) matches(l handoff.DeadLetter) bool {
 	})
 }
 
-// Any says whether the filter leaves letters out.
+// Any reports whether a field is set.
 func (f letterFilter) Any() bool { return f != letterFilter{} }
 
-// Query is the filter as the query of an address.
+// Query returns the filter as a URL query.
 func (f letterFilter) Query() template.URL {
 	return query("kind", f.Kind, "reason", f.Reason, "error", f.Error, "q", f.Text)
 }
 
-// varying is what differs between errors of one cause: numbers, and IDs, which
-// have digits in them.
+// varying matches what differs between errors of one cause: numbers, and IDs, which
+// contain digits.
 var varying = regexp.MustCompile(`[\w-]*\d[\w-]*`)
 
-// errorGroup returns what a last error has in common with others of its cause:
-// its first line, without what varies, at most 120 characters.
+// errorGroup returns the group of a last error: its first line, without numbers and
+// IDs, at most 120 characters.
 func errorGroup(lastErr string) string {
 	const limit = 120
 	line, _, _ := strings.Cut(strings.TrimSpace(lastErr), "\n")
@@ -61,7 +61,7 @@ func errorGroup(lastErr string) string {
 	return string(group)
 }
 
-// deadReasons are the reasons there are to bury a task.
+// deadReasons are the reasons for which tasks are buried.
 var deadReasons = []string{
 	string(handoff.ReasonPermanent), string(handoff.ReasonExhausted), string(handoff.ReasonCrashed),
 	string(handoff.ReasonExpired), string(handoff.ReasonUndecodable), string(handoff.ReasonInvalid),
@@ -69,24 +69,25 @@ var deadReasons = []string{
 
 const (
 	lettersShown  = 50
-	lettersLooked = 1000 // at most, on each request
-	lettersPage   = 200  // of a redrive's list; letters come with their payloads
+	lettersLooked = 1000 // letters that one request searches at most
+	lettersPage   = 200  // page size of a redrive's list; each letter has its payload
 )
 
 // letterList is one page of letters.
 type letterList struct {
 	Letters []handoff.DeadLetter
-	Next    string // cursor of what follows; empty: nothing does
-	Looked  int
+	Next    string // cursor of the next page; empty: there is none
+	Looked  int    // letters that were searched
 }
 
-// listLetters looks through the store until it has a page of matches, or has
-// looked at as many letters as one request may.
+// listLetters searches the store until it has a page of matches, or has searched
+// lettersLooked letters.
 func listLetters(ctx context.Context, store handoff.DeadLetterStore, f letterFilter, cursor string) (letterList, error) {
 	var found letterList
 	for found.Looked < lettersLooked {
-		// The cursor is that of a whole page, so the last one may bring more
-		// matches than were wanted; they are shown.
+		// The cursor continues after a whole page of the store, so all
+		// matches of the last page are shown, even if there are more than
+		// lettersShown.
 		page, err := store.List(ctx, handoff.DeadLetterQuery{Kind: f.Kind, Cursor: cursor, Limit: lettersShown})
 		if err != nil {
 			return letterList{}, err
@@ -107,7 +108,7 @@ func listLetters(ctx context.Context, store handoff.DeadLetterStore, f letterFil
 
 // lettersView is what the page of dead letters shows.
 type lettersView struct {
-	Stored  bool // a store is known
+	Stored  bool // there is a store
 	Redrive bool // letters can be redriven
 	Total   int
 	Kinds   []count
@@ -117,7 +118,7 @@ type lettersView struct {
 	List    letterList
 	Next    string // address of the next page; empty: there is none
 	First   bool
-	Under   *progress // the redrive that was started last; nil: none was
+	Under   *progress // the redrive that was started last; nil: none
 }
 
 type count struct {
@@ -163,10 +164,10 @@ func (d *Dashboard) showLetters(r *http.Request) (view, error) {
 	return v, nil
 }
 
-// deadCountAge is how old the counts on the start page may be.
+// deadCountAge is the maximum age of the counts on the start page.
 const deadCountAge = 5 * time.Second
 
-// countDead returns how many letters there are of each kind, the most first.
+// countDead returns the number of letters of each kind, the largest first.
 func (d *Dashboard) countDead(ctx context.Context) ([]count, error) {
 	return d.dead.get("", func() ([]count, error) {
 		kinds, err := d.config.DeadLetters.CountByKind(ctx)
@@ -174,7 +175,7 @@ func (d *Dashboard) countDead(ctx context.Context) ([]count, error) {
 	})
 }
 
-// counts puts the largest first.
+// counts returns the counts of a map, the largest first.
 func counts(m map[string]int) []count {
 	var all []count
 	for name, n := range m {

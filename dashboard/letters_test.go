@@ -59,7 +59,7 @@ func TestLettersPage(t *testing.T) {
 	body = w.get(board + "/dead?reason=permanent&q=welcome-1")
 	contains(t, body, "welcome-1")
 	lacks(t, body, "welcome-0", "invoice-0")
-	contains(t, w.get(board+"/dead?q=nowhere"), "No match.", "Looked at 5 letters")
+	contains(t, w.get(board+"/dead?q=nowhere"), "No match.", "Searched 5 letters")
 }
 
 func TestLettersArePaged(t *testing.T) {
@@ -144,7 +144,7 @@ func TestRedriveMatching(t *testing.T) {
 	assert.Equal(t, len(w.tasks.Tasks(emails)), 300)
 }
 
-// TestRedriveFails: what cannot be redriven stays, and the page says why.
+// A letter that cannot be redriven stays, and the page says why.
 func TestRedriveFails(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -157,7 +157,7 @@ func TestRedriveFails(t *testing.T) {
 func TestWithoutLetters(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(_ *world, c *dashboard.Config) { c.DeadLetters, c.Client = nil, nil })
-	contains(t, w.get(board+"/dead"), "was not told of a dead-letter store")
+	contains(t, w.get(board+"/dead"), "has no dead-letter store")
 	for _, path := range []string{"/dead/letter/redrive", "/dead/letter/delete", "/dead/redrive"} {
 		status, _ := w.post(board+path, url.Values{"id": {"x"}})
 		assert.Status(t, status, http.StatusUnprocessableEntity)
@@ -178,7 +178,7 @@ func TestWithoutClient(t *testing.T) {
 	assert.Equal(t, w.buried(), 1)
 }
 
-// TestRedriveStops between two letters: what was not come to stays.
+// A redrive stops between two letters. Letters that it did not reach stay.
 func TestRedriveStops(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -198,7 +198,7 @@ func TestRedriveStops(t *testing.T) {
 	}
 }
 
-// TestCloseStopsARedrive, and waits for the letters in hand.
+// Close stops a redrive and waits for the letters that it is working on.
 func TestCloseStopsARedrive(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -212,7 +212,7 @@ func TestCloseStopsARedrive(t *testing.T) {
 	}
 }
 
-// slowLists is a store whose lists take until their context ends, or fail.
+// slowLists is a store whose lists fail or block until their context ends.
 type slowLists struct {
 	handoff.DeadLetterStore
 	began chan struct{}
@@ -228,8 +228,8 @@ func (s slowLists) List(ctx context.Context, _ handoff.DeadLetterQuery) (handoff
 	return handoff.DeadLetterPage{}, fmt.Errorf("list: %w", ctx.Err())
 }
 
-// TestRedriveStopsBeforeTheFirstPage of letters was read: it was stopped, and says
-// so, and that is no failure.
+// A redrive that is stopped before it has read a page of letters says that it was
+// stopped. That is no failure.
 func TestRedriveStopsBeforeTheFirstPage(t *testing.T) {
 	t.Parallel()
 	began := make(chan struct{}, 1)
@@ -257,7 +257,7 @@ func TestRedriveThatCannotListFails(t *testing.T) {
 	lacks(t, body, "0 of 0")
 }
 
-// TestErrorGroups: letters of one cause are seen, redriven and deleted together.
+// Letters with one cause can be listed, redriven and deleted together.
 func TestErrorGroups(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -296,7 +296,7 @@ func TestLettersOfAGroupStayWhereNobodyMayDelete(t *testing.T) {
 	assert.Equal(t, w.buried(), 1)
 }
 
-// TestStartPageShowsWhatFails, with a way to it.
+// The start page lists what fails and links to it.
 func TestStartPageShowsWhatFails(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -316,7 +316,8 @@ func (noCounts) CountByKind(context.Context) (map[string]int, error) {
 	return nil, errors.New("redis is away")
 }
 
-// TestTaskShowsItsOwnLimit, which the router counts, not the queue's.
+// The page of a task shows the limit in its stamp, which the router counts, not the
+// queue's.
 func TestTaskShowsItsOwnLimit(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

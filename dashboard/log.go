@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// logPause is how long a message is not logged again.
+// logPause is the minimum time between two lines with the same message.
 const logPause = time.Second
 
 // sparseLog logs each message at most once a second. It is for messages that
-// somebody outside, or many pages that are being watched, can cause at any rate.
+// unknown callers, or many open pages, can cause at any rate.
 type sparseLog struct {
 	logger *slog.Logger
 
@@ -28,9 +28,9 @@ func newSparseLog(logger *slog.Logger) *sparseLog {
 	return &sparseLog{logger: logger, last: make(map[string]logged)}
 }
 
-// log writes a line unless this message was written less than a second ago. The
-// line says how many were skipped since. Messages must be constants: each is
-// remembered.
+// log logs a message, unless it was logged less than logPause ago. The line has
+// the number of those that were skipped since. Messages must be constants, because
+// each is kept in memory.
 func (l *sparseLog) log(ctx context.Context, level slog.Level, message string, args ...any) {
 	l.mu.Lock()
 	last := l.last[message]
@@ -48,7 +48,7 @@ func (l *sparseLog) log(ctx context.Context, level slog.Level, message string, a
 	l.logger.Log(ctx, level, message, args...)
 }
 
-// shortened bounds what a stranger can put into a line.
+// shortened limits how much text of an unknown caller is logged.
 func shortened(text string) string {
 	const limit = 200
 	if len(text) <= limit {

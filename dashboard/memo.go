@@ -5,24 +5,23 @@ import (
 	"time"
 )
 
-// memo remembers answers for a short while, so that many who watch one page
-// cost as many calls as one. An answer being fetched is waited for by all who
-// want the same.
+// memo caches values for a short time, so that many open pages cost as many calls
+// as one. Callers that want a value while it is fetched wait for that fetch.
 type memo[T any] struct {
-	ttl time.Duration // 0: nothing is remembered
+	ttl time.Duration // 0: nothing is cached
 
 	mu      sync.Mutex
 	entries map[string]*entry[T]
 }
 
 type entry[T any] struct {
-	mu    sync.Mutex // held while it is being fetched
+	mu    sync.Mutex // held while the value is fetched
 	value T
 	at    time.Time // zero: not fetched yet
 }
 
-// get returns the answer for key, by fetch if it is not remembered. Errors are
-// not remembered.
+// get returns the value of key. It calls fetch if the value is not cached. Errors
+// are not cached.
 func (m *memo[T]) get(key string, fetch func() (T, error)) (T, error) {
 	if m.ttl == 0 {
 		return fetch()
@@ -40,8 +39,8 @@ func (m *memo[T]) get(key string, fetch func() (T, error)) (T, error) {
 	return value, err
 }
 
-// mostEntries bounds what is remembered; the rest is asked for again.
-const mostEntries = 100
+// maxEntries is the number of entries at which the cache is emptied.
+const maxEntries = 100
 
 func (m *memo[T]) entry(key string) *entry[T] {
 	m.mu.Lock()
@@ -49,7 +48,7 @@ func (m *memo[T]) entry(key string) *entry[T] {
 	if a := m.entries[key]; a != nil {
 		return a
 	}
-	if m.entries == nil || len(m.entries) >= mostEntries {
+	if m.entries == nil || len(m.entries) >= maxEntries {
 		m.entries = make(map[string]*entry[T])
 	}
 	a := new(entry[T])
@@ -57,7 +56,7 @@ func (m *memo[T]) entry(key string) *entry[T] {
 	return a
 }
 
-// forget is for after a change: the next look is a fresh one.
+// forget empties the cache. It is called after a change.
 func (m *memo[T]) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,18 +9,18 @@ import (
 	"github.com/brillconsulting/handoff/sqlstore"
 )
 
-// Outbox is where tasks wait that were enqueued in a transaction. A
-// [sqlstore.Outbox] is one, also without a client. Every method must be safe for
+// Outbox has the tasks that were enqueued in a transaction and wait to be sent. A
+// [sqlstore.Outbox] is one, even without a client. Its methods must be safe for
 // concurrent use.
 type Outbox interface {
-	// Stats counts what waits.
+	// Stats counts the rows that wait.
 	Stats(ctx context.Context) (sqlstore.Stats, error)
 
-	// List returns rows in the order of their IDs, from after an ID on.
+	// List returns the rows after an ID, in the order of their IDs.
 	List(ctx context.Context, after int64, limit int, parked bool) ([]sqlstore.Row, error)
 
-	// Retry has a row sent as soon as possible, Drop deletes it. Both report
-	// whether there is such a row.
+	// Retry makes a row due now, and Drop deletes it. Both report whether the
+	// row existed.
 	Retry(ctx context.Context, id int64) (bool, error)
 	Drop(ctx context.Context, id int64) (bool, error)
 }
@@ -28,7 +28,7 @@ type Outbox interface {
 // rowsShown is how many rows are on a page of the outbox.
 const rowsShown = 50
 
-// outboxView is what the page of the outbox shows.
+// outboxView is the data of the outbox's page.
 type outboxView struct {
 	Queues []sqlstore.QueueStats
 	Rows   []sqlstore.Row
@@ -37,10 +37,10 @@ type outboxView struct {
 	Next   int64 // the last row's ID; 0: there is no next page
 }
 
-// Empty reports whether nothing waits at all.
+// Empty reports whether the outbox has no rows.
 func (v outboxView) Empty() bool { return len(v.Queues) == 0 }
 
-var errNoOutbox = &refusal{"This dashboard knows of no outbox (Config.Outbox)."}
+var errNoOutbox = &refusal{"This dashboard has no outbox (Config.Outbox)."}
 
 // outboxStatsAge is how old the counts of the outbox may be, since counting reads
 // all of its rows.
@@ -53,11 +53,12 @@ func (d *Dashboard) countOutbox(ctx context.Context) ([]sqlstore.QueueStats, err
 	})
 }
 
-// longWait is how long a row may wait before the start page tells of its queue. A
-// relay looks every second.
+// longWait is how long a row may wait before the start page shows its queue. A
+// relay polls every second.
 const longWait = time.Minute
 
-// stuck returns the queues whose rows wait for too long, or are parked.
+// stuck returns the queues with rows that wait for longer than longWait or are
+// parked.
 func (d *Dashboard) stuck(ctx context.Context, now time.Time) ([]sqlstore.QueueStats, error) {
 	all, err := d.countOutbox(ctx)
 	var stuck []sqlstore.QueueStats
@@ -108,13 +109,13 @@ func (d *Dashboard) changeRow(r *http.Request, done string, do func(Outbox, cont
 	}
 	found, err := do(d.config.Outbox, r.Context(), id)
 	if err == nil && !found {
-		err = &refusal{"Nothing was changed: the row is gone. It may just have been sent."}
+		err = &refusal{"Nothing was changed: there is no such row. It may have been sent meanwhile."}
 	}
 	d.waiting.forget()
 	return "/outbox?done=" + done, err
 }
 
-// rowOf reads the ID of a row.
+// rowOf returns the ID of the row in the path.
 func (d *Dashboard) rowOf(text string) (int64, error) {
 	if d.config.Outbox == nil {
 		return 0, errNoOutbox

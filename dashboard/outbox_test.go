@@ -17,7 +17,7 @@ import (
 	"github.com/brillconsulting/handoff/sqlstore"
 )
 
-// rows is an outbox in memory; the one in SQL is shown by the tests of the command.
+// rows is an outbox in memory. The tests of cmd/handoff show one in SQL.
 type rows struct {
 	mu    sync.Mutex
 	rows  []sqlstore.Row
@@ -102,7 +102,7 @@ func TestOutboxActions(t *testing.T) {
 	status, body = w.post(board+"/outbox/drop", url.Values{"id": {"7"}})
 	assert.Equal(t, status, http.StatusOK)
 	contains(t, body, "The row is deleted.")
-	for id, want := range map[string]string{"8": "the row is gone", "x": "not a number"} {
+	for id, want := range map[string]string{"8": "there is no such row", "x": "not a number"} {
 		status, body = w.post(board+"/outbox/drop", url.Values{"id": {id}})
 		assert.Equal(t, status, http.StatusUnprocessableEntity)
 		contains(t, body, want)

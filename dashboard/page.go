@@ -11,18 +11,18 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// view is what a page shows.
+// view is a page and its data.
 type view struct {
 	name    string // of its template
 	title   string
 	nav     string // the entry of the navigation that it belongs to
-	live    bool   // whether it follows what happens
+	live    bool   // it updates itself
 	refresh time.Duration
 	status  int // 0: 200
 	data    any
 }
 
-// frame is what a template is given.
+// frame is the data of a template.
 type frame struct {
 	Title    string
 	Nav      string
@@ -30,9 +30,9 @@ type frame struct {
 	Token    string
 	ReadOnly bool
 	Live     bool
-	Dead     bool // dead letters are kept somewhere
-	Outbox   bool // there is one
-	Reload   int  // seconds until a browser without JavaScript reloads; 0: it does not
+	Dead     bool // there is a dead-letter store
+	Outbox   bool // there is an outbox
+	Reload   int  // seconds until a browser without JavaScript reloads; 0 for never
 	About    About
 	Notice   string
 	Now      time.Time
@@ -41,8 +41,8 @@ type frame struct {
 
 var errNoPage = errors.New("dashboard: there is no such page")
 
-// page serves what load finds: as a page, or, to a page that is being watched,
-// as a stream of what it has become.
+// page serves the view that load returns: as a page, or, if an open page asks for
+// it, as a stream of updates.
 func (d *Dashboard) page(load func(*http.Request) (view, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept") == "text/event-stream" {
@@ -93,13 +93,13 @@ func (d *Dashboard) frame(r *http.Request, v view) frame {
 	return f
 }
 
-// problem is what the page of an error shows.
+// problem is the data of an error's page.
 type problem struct {
 	Heading, Text, Detail string
 }
 
-// failure is the page of an error. The error's text is shown: whoever is here
-// may act on it.
+// failure returns the page of an error. It shows the error's text, since the reader
+// is authorized to see and change everything else.
 func (d *Dashboard) failure(r *http.Request, err error) view {
 	v := view{name: "problem", status: http.StatusBadGateway}
 	p := problem{Heading: "That did not work", Detail: err.Error()}
@@ -112,13 +112,13 @@ func (d *Dashboard) failure(r *http.Request, err error) view {
 		p = problem{Heading: "There is no such page"}
 	case errors.Is(err, admin.ErrNotFound), errors.Is(err, handoff.ErrNoDeadLetter):
 		v.status = http.StatusNotFound
-		p.Heading, p.Text = "Not there", "It may just have ended: what is done is deleted."
+		p.Heading, p.Text = "Not found", "It may have ended meanwhile: Cloud Tasks deletes tasks that are done."
 	case errors.Is(err, admin.ErrInvalid):
 		v.status = http.StatusBadRequest
 	case errors.Is(err, ErrBudget):
 		v.status = http.StatusServiceUnavailable
-		p = problem{Heading: "Too many looks", Text: "This dashboard keeps within a few of the list calls that the service allows in a minute, and those are used up. Try again in some seconds."}
-	case r.Context().Err() != nil: // the reader is gone, which is no failure of the source
+		p = problem{Heading: "Too many list calls", Text: "This dashboard limits its list calls, because the service allows a project only so many a minute. Try again in some seconds."}
+	case r.Context().Err() != nil: // the reader closed the page, which is no failure of the source
 	default:
 		d.sparse.log(r.Context(), slog.LevelError, "dashboard: source failed", "path", shortened(r.URL.Path), "error", err)
 	}

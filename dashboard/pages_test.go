@@ -76,7 +76,7 @@ func TestSearch(t *testing.T) {
 	} {
 		body := w.get(page + "?" + query)
 		contains(t, body, wants...)
-		contains(t, body, "Looked at 6")
+		contains(t, body, "Searched 6")
 		lacks(t, body, ">task-0</a>")
 	}
 }
@@ -91,15 +91,15 @@ func TestTaskPage(t *testing.T) {
 	}}})
 	path := page + "/tasks/" + name[strings.LastIndexByte(name, '/')+1:]
 	body := w.get(path)
-	contains(t, body, name, "https://worker.test/tasks/welcome?x=1", "Content-Type", "application/json", "Next attempt", "waiting", "Show the payload", "hidden: may hold credentials")
+	contains(t, body, name, "https://worker.test/tasks/welcome?x=1", "Content-Type", "application/json", "Next dispatch", "waiting", "Show the payload", "hidden: may hold credentials")
 	lacks(t, body, "s3cr3t", "hunter2", "hunter3")
 	body = w.get(path + "?payload=shown")
 	contains(t, body, "s3cr3t", "32 bytes · JSON, indented", "Hide the payload")
 	lacks(t, body, "hunter2", "hunter3")
 }
 
-// TestTaskPageOfAnAPI shows what Cloud Tasks tells of a task that failed, and
-// says what it does not.
+// The page of a failed task shows what Cloud Tasks keeps of it, and says what is
+// missing.
 func TestTaskPageOfAnAPI(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -114,7 +114,7 @@ func TestTaskPageOfAnAPI(t *testing.T) {
 		}, "an answer")
 	}
 	body := w.get(page + "/tasks/task-0")
-	contains(t, body, "retrying", "Attempt 1", "not kept by Cloud Tasks", "2 more attempts, of which Cloud Tasks keeps nothing", "Attempt 4", "HTTP status code 502", "Next attempt")
+	contains(t, body, "retrying", "Dispatch 1", "does not keep its response", "2 more dispatches, of which Cloud Tasks keeps nothing", "Dispatch 4", "HTTP status code 502", "Next dispatch")
 	contains(t, w.get(page+"?q=502"), "task-0", "HTTP status code 502")
 }
 
@@ -133,10 +133,10 @@ func TestNotThere(t *testing.T) {
 	}
 }
 
-// hostile is text that would do something if it were let through.
+// hostile is text that would run a script if it were not escaped.
 const hostile = `"><script>alert(1)</script><img src=x onerror=alert(2)>'--></textarea>`
 
-// TestEverythingIsEscaped puts hostile text wherever a stranger can put text.
+// TestEverythingIsEscaped puts hostile text wherever an unknown caller could.
 func TestEverythingIsEscaped(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -215,7 +215,7 @@ func TestTroubleIsShownInPlace(t *testing.T) {
 		got, body := w.try(board + "/")
 		assert.Status(t, got, status)
 		lacks(t, body, "<caller>")
-		// The queue itself is there, its tasks are not.
+		// The page shows the queue without its tasks.
 		contains(t, w.get(page), "<h2 id=\"tasks\">", `class="trouble"`, "5 attempts")
 	}
 }

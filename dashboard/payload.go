@@ -13,12 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// payload is a body made readable.
+// payload is a body in a readable form.
 type payload struct {
 	Size int
 	Form string // how it is shown: "JSON, indented", "text", "hexadecimal"
 	Text string
-	Cut  bool // there is more than is shown
+	Cut  bool // only the beginning is shown
 }
 
 const (
@@ -83,8 +83,8 @@ func indentedSize(body []byte) int {
 	return size
 }
 
-// inflate returns what a body is without gzip, and no more of it than can be
-// shown and told to be cut.
+// inflate returns the beginning of a decompressed body: one byte more than is
+// shown, so that payloadOf knows whether it was cut.
 func inflate(body []byte) ([]byte, bool) {
 	if !bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
 		return nil, false
@@ -100,7 +100,7 @@ func inflate(body []byte) ([]byte, bool) {
 // headerLine is one line of a header.
 type headerLine struct {
 	Name, Value string
-	Hidden      bool // it may hold credentials
+	Hidden      bool // it may be a credential
 }
 
 func headerLines(h http.Header) []headerLine {

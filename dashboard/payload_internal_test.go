@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDeepPayload: indentation grows with the square of the depth.
+// A deep payload is not indented, because that grows with the square of the depth.
 func TestDeepPayload(t *testing.T) {
 	for _, deep := range []string{
 		strings.Repeat("[", 9_900) + strings.Repeat("]", 9_900),
@@ -29,7 +29,7 @@ func TestDeepPayload(t *testing.T) {
 	}
 }
 
-// FuzzIndentedSize holds the estimate against json.Indent.
+// FuzzIndentedSize compares the estimate with json.Indent.
 func FuzzIndentedSize(f *testing.F) {
 	for _, seed := range []string{`{}`, `[]`, `{"a":[1,2,{"b":"[\\\"{"}]}`, `"\\"`, `[[[[]]]]`, ` { "a" : 1 } `, `}}[`} {
 		f.Add([]byte(seed))

@@ -8,12 +8,12 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// queueView is what the page of a queue shows.
+// queueView is the data of a queue's page.
 type queueView struct {
 	Queue   admin.Queue
 	Search  TaskQuery
 	Page    TaskPage
-	Trouble string // why there are no tasks to show
+	Trouble string // why the tasks could not be listed
 	First   bool   // this is the first page
 	Next    string // address of the next page; empty: there is none
 	Charts  []*chart
@@ -27,7 +27,7 @@ const (
 	endedShown = 20
 )
 
-// The spans that charts can cover. A second of it is a bar, or five.
+// The time that a chart covers: a bar is one second, or five.
 const (
 	shortSpan = time.Minute
 	longSpan  = 5 * time.Minute
@@ -54,7 +54,7 @@ func (d *Dashboard) showQueue(r *http.Request) (view, error) {
 	}
 	data.First = data.Search.Cursor == ""
 	if data.Page, err = d.source.Tasks(r.Context(), data.Search); err != nil {
-		// The rest of the page stands without them.
+		// The rest of the page is useful without them.
 		data.Trouble = d.failure(r, err).data.(problem).say()
 	}
 	if data.Page.Next != "" {
@@ -70,7 +70,7 @@ func (d *Dashboard) showQueue(r *http.Request) (view, error) {
 	return view{name: "queue", title: queueNameOf(name).ID, nav: "queues", live: true, data: data}, nil
 }
 
-// watch adds what only an Observer knows.
+// watch adds what only an Observer has.
 func (d *Dashboard) watch(r *http.Request, data *queueView) error {
 	activity, err := d.watcher.Activity(r.Context(), data.Queue.Name)
 	if err != nil {
@@ -87,8 +87,8 @@ func (d *Dashboard) watch(r *http.Request, data *queueView) error {
 	return err
 }
 
-// spanOf is the span asked for, or the longer one once there is more than the
-// shorter to show.
+// spanOf returns the requested span. The default is the longer one if there is more
+// to show than fits in the shorter one.
 func spanOf(values url.Values, observed time.Duration) time.Duration {
 	switch values.Get("span") {
 	case "1m":
@@ -102,7 +102,7 @@ func spanOf(values url.Values, observed time.Duration) time.Duration {
 	return longSpan
 }
 
-// confirmation is what a page that asks before a change shows.
+// confirmation is the data of a page that asks before a change.
 type confirmation struct {
 	Queue admin.Queue
 	Task  string // full name

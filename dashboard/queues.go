@@ -10,22 +10,22 @@ import (
 	"github.com/brillconsulting/handoff/sqlstore"
 )
 
-// queuesView is what the page of all queues shows.
+// queuesView is the data of the page of all queues.
 type queuesView struct {
 	Groups  []queueGroup
 	Watched bool // each row has a chart of its last minute
 	Tasks   int64
 
-	Failing []Failing // what waits for a retry, the most first
+	Failing []Failing // tasks that wait for a retry, the largest group first
 
-	Dead        []count // dead letters of each kind, the most first
-	DeadTrouble string  // why they are not known
+	Dead        []count // dead letters of each kind, the largest first
+	DeadTrouble string  // why they could not be counted
 
-	Outbox        []sqlstore.QueueStats // queues whose rows wait for too long, or are parked
-	OutboxTrouble string                // why they are not known
+	Outbox        []sqlstore.QueueStats // of stuck
+	OutboxTrouble string                // why they could not be counted
 }
 
-// Letters is how many dead letters there are.
+// Letters returns the number of dead letters.
 func (v queuesView) Letters() int {
 	n := 0
 	for _, c := range v.Dead {
@@ -34,7 +34,7 @@ func (v queuesView) Letters() int {
 	return n
 }
 
-// queueGroup is the queues of one location.
+// queueGroup holds the queues of one location.
 type queueGroup struct {
 	Project, Location string
 	Rows              []queueRow
@@ -57,7 +57,7 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 	for _, q := range queues {
 		row := queueRow{Queue: q}
 		if d.watcher != nil {
-			// A queue that was deleted since has no chart.
+			// No chart: the queue was deleted meanwhile.
 			if a, err := d.watcher.Activity(r.Context(), q.Name); err == nil {
 				row.Chart = sparkline(a, now, rowSpan)
 			}
@@ -80,7 +80,7 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 	slices.SortStableFunc(data.Failing, func(a, b Failing) int { return b.Tasks - a.Tasks })
 	if d.config.DeadLetters != nil {
 		if data.Dead, err = d.countDead(r.Context()); err != nil {
-			// The queues are worth showing without them.
+			// The page is useful without them.
 			data.DeadTrouble = d.failure(r, err).data.(problem).say()
 		}
 	}
@@ -92,7 +92,7 @@ func (d *Dashboard) showQueues(r *http.Request) (view, error) {
 	return view{name: "queues", title: "Queues", nav: "queues", live: true, data: data}, nil
 }
 
-// queueName is the full name of a queue in its parts.
+// queueName holds the parts of a queue's full name.
 type queueName struct{ Project, Location, ID string }
 
 func queueNameOf(name string) queueName {

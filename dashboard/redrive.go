@@ -19,30 +19,30 @@ type redrives struct {
 	cancel context.CancelFunc
 }
 
-// progress is how far a redrive has come.
+// progress is the progress of a redrive or a deletion.
 type progress struct {
 	Filter   letterFilter // of work on all letters that match
 	Deletes  bool         // letters are deleted, not redriven
-	Selected bool         // it is one of letters that were selected
+	Selected bool         // the letters were selected one by one
 	Counted  bool         // Total is known
 	Total    int
-	Done     int // letters that were enqueued again, or deleted
-	Gone     int // letters that were gone already
+	Done     int // letters that were redriven or deleted
+	Gone     int // letters that did not exist any more
 	Failed   int
 	LastErr  string
 	BeganAt  time.Time
-	EndedAt  time.Time // zero: it is under way
-	Stopped  bool      // before all was done
-	Unlisted bool      // the letters could not be listed: none was redriven
+	EndedAt  time.Time // zero while it runs
+	Stopped  bool      // it was stopped before its end
+	Unlisted bool      // the letters could not be listed, so none was changed
 }
 
-// Handled is how many letters are behind it.
+// Handled returns how many letters it has finished with.
 func (p progress) Handled() int { return p.Done + p.Gone + p.Failed }
 
-// UnderWay says whether it goes on.
+// UnderWay reports whether it is running.
 func (p progress) UnderWay() bool { return p.EndedAt.IsZero() }
 
-// progress returns a copy, nil if none was ever started.
+// progress returns a copy, or nil if none was started.
 func (j *redrives) progress() *progress {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -69,7 +69,7 @@ func (j *redrives) note(change func(*progress)) {
 	change(&j.now)
 }
 
-// stop reports whether there was one to stop.
+// stop stops it, and reports whether one was running.
 func (j *redrives) stop() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -80,11 +80,11 @@ func (j *redrives) stop() bool {
 	return true
 }
 
-const redrivers = 8 // letters in hand at a time
+const redrivers = 8 // letters that are changed at the same time
 
-// startRedrive redrives the letters of these IDs, or, with none, all that
-// match the filter now. It goes on when the request that began it is over,
-// until it is done, stopped, or the Dashboard is closed.
+// startRedrive redrives the letters with these IDs or, without IDs, all that match
+// the filter now. It outlives the request: it ends when all are done, when it is
+// stopped, or when the Dashboard is closed.
 func (d *Dashboard) startRedrive(f letterFilter, ids []string) error {
 	return d.startOnLetters(progress{Filter: f, Selected: ids != nil}, ids, func(ctx context.Context, id string) error {
 		_, err := d.config.Client.Redrive(ctx, d.config.DeadLetters, id)
@@ -92,13 +92,13 @@ func (d *Dashboard) startRedrive(f letterFilter, ids []string) error {
 	})
 }
 
-// startDelete deletes all letters that match the filter now, in the same way.
+// startDelete is like startRedrive, but deletes all letters that match the filter.
 func (d *Dashboard) startDelete(f letterFilter) error {
 	return d.startOnLetters(progress{Filter: f, Deletes: true}, nil, d.config.DeadLetters.Delete)
 }
 
-// startOnLetters starts work on letters: those of these IDs, or, with none, all
-// that match p.Filter.
+// startOnLetters starts a redrive or a deletion of the letters with these IDs or,
+// without IDs, of all that match p.Filter.
 func (d *Dashboard) startOnLetters(p progress, ids []string, do func(ctx context.Context, id string) error) error {
 	ctx, cancel := context.WithCancel(d.ctx)
 	p.Counted, p.Total, p.BeganAt = ids != nil, len(ids), time.Now()
@@ -134,15 +134,15 @@ func (d *Dashboard) runOnLetters(ctx context.Context, f letterFilter, ids []stri
 	})
 }
 
-// forEachLetter returns when do was called for all letters or ctx is done, after
-// those in hand.
+// forEachLetter calls do for each letter, redrivers at a time. When ctx is done it
+// waits for the running calls and makes no more.
 func (d *Dashboard) forEachLetter(ctx context.Context, ids []string, do func(ctx context.Context, id string) error) {
 	work := make(chan string)
 	var workers sync.WaitGroup
 	for range min(redrivers, len(ids)) {
 		workers.Go(func() {
 			for id := range work {
-				// What is in hand is finished: a stop is between two letters.
+				// A call that runs is not cancelled: a stop is between two letters.
 				d.doLetter(context.WithoutCancel(ctx), id, do)
 			}
 		})
@@ -177,8 +177,8 @@ func (d *Dashboard) doLetter(ctx context.Context, id string, do func(ctx context
 	})
 }
 
-// matching lists the letters that a redrive is for before the first is
-// redriven: one that dies again meanwhile is not redriven for ever.
+// matching lists all letters that match, before the first is redriven. Otherwise a
+// letter that dies again meanwhile would be redriven for ever.
 func matching(ctx context.Context, store handoff.DeadLetterStore, f letterFilter) ([]string, error) {
 	ids := []string{}
 	for cursor := ""; ; {
@@ -197,7 +197,8 @@ func matching(ctx context.Context, store handoff.DeadLetterStore, f letterFilter
 	}
 }
 
-// redriveAsk is what the page before work on all letters that match shows.
+// redriveAsk is the data of the page that asks before all matching letters are
+// redriven or deleted.
 type redriveAsk struct {
 	Filter  letterFilter
 	Matches int

@@ -13,8 +13,8 @@ import (
 //go:embed templates/*.html assets/*
 var files embed.FS
 
-// pages are the templates by name. Each has the layout and a part "live",
-// which a page that is being watched is sent again.
+// pages are the templates by name. Each has the layout and a part "live", which
+// the updates of an open page send anew.
 var pages = parsePages("queues", "queue", "task", "purge", "delete", "letters", "letter", "redrive", "progress", "outbox", "drop", "problem")
 
 func parsePages(names ...string) map[string]*template.Template {
@@ -27,57 +27,57 @@ func parsePages(names ...string) map[string]*template.Template {
 }
 
 var words = template.FuncMap{
-	"integer":       integer[int],
-	"integer64":     integer[int64],
-	"number":        number,
-	"plural":        plural,
-	"briefly":       briefly,
-	"relative":      relative,
-	"clock":         clock,
-	"stamp":         stamp,
-	"queuePath":     queuePath,
-	"taskPath":      taskPath,
-	"taskID":        taskID,
-	"queueID":       queueID,
-	"target":        target,
-	"answer":        answer,
-	"attemptNumber": func(l *Life, i int) int { return l.Earlier + i + 1 },
-	"answerClass":   answerClass,
-	"stateClass":    stateClass,
-	"statusClass":   statusClass,
-	"endClass":      endClass,
-	"statusOf":      StatusOf,
-	"retryPolicy":   retryPolicy,
-	"share":         share,
-	"float":         toFloat,
-	"moment":        func(now, t time.Time) moment { return moment{now, t} },
-	"form":          func(f frame, path, label, name string) button { return button{f, path, label, name} },
-	"told":          func(now time.Time, v taskView) told { return told{now, v} },
-	"title":         func(e End) string { return strings.ToUpper(string(e[:1])) + string(e[1:]) },
-	"perSecond":     func(lastMinute int64) float64 { return float64(lastMinute) / 60 },
-	"query":         query,
-	"deadReasons":   func() []string { return deadReasons },
-	"lower":         strings.ToLower,
-	"statuses":      func() []Status { return []Status{Waiting, Running, Retrying} },
+	"integer":        integer[int],
+	"integer64":      integer[int64],
+	"number":         number,
+	"plural":         plural,
+	"briefly":        briefly,
+	"relative":       relative,
+	"clock":          clock,
+	"stamp":          stamp,
+	"queuePath":      queuePath,
+	"taskPath":       taskPath,
+	"taskID":         taskID,
+	"queueID":        queueID,
+	"target":         target,
+	"response":       response,
+	"dispatchNumber": func(l *Life, i int) int { return l.Earlier + i + 1 },
+	"responseClass":  responseClass,
+	"stateClass":     stateClass,
+	"statusClass":    statusClass,
+	"endClass":       endClass,
+	"statusOf":       StatusOf,
+	"retryPolicy":    retryPolicy,
+	"share":          share,
+	"float":          toFloat,
+	"moment":         func(now, t time.Time) moment { return moment{now, t} },
+	"form":           func(f frame, path, label, name string) button { return button{f, path, label, name} },
+	"told":           func(now time.Time, v taskView) told { return told{now, v} },
+	"title":          func(e End) string { return strings.ToUpper(string(e[:1])) + string(e[1:]) },
+	"perSecond":      func(lastMinute int64) float64 { return float64(lastMinute) / 60 },
+	"query":          query,
+	"deadReasons":    func() []string { return deadReasons },
+	"lower":          strings.ToLower,
+	"statuses":       func() []Status { return []Status{Waiting, Running, Retrying} },
 }
 
-// moment is a time for the template that shows one.
+// moment is the data of the template that shows a time.
 type moment struct{ Now, At time.Time }
 
-// button is a change that one click makes.
+// button is the data of the template of a button that makes a change.
 type button struct {
 	Frame             frame
-	Path, Label, Name string // Name tells buttons of one label apart
+	Path, Label, Name string // Name is for screen readers, where buttons have the same Label
 }
 
-// told is a task's life and when it is told.
+// told is the data of the template that shows a task's history.
 type told struct {
 	Now  time.Time
 	View taskView
 }
 
-// query is the query of an address, of names and values in turn; empty values
-// are left out.
+// query returns the URL query of pairs: a name, its value, and so on. It leaves out
+// empty values.
 func query(pairs ...string) template.URL {
 	values := make(url.Values)
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -85,7 +85,7 @@ func query(pairs ...string) template.URL {
 			values.Set(pairs[i], pairs[i+1])
 		}
 	}
-	return template.URL(values.Encode()) //nolint:gosec // Encode leaves nothing that could end an attribute
+	return template.URL(values.Encode()) //nolint:gosec // Encode escapes everything that could end an attribute
 }
 
 func toFloat(n any) float64 {
@@ -104,8 +104,8 @@ var assetTypes = map[string]string{
 	"icon.svg":     "image/svg+xml",
 }
 
-// started stands in for the time that the assets were made: those of another
-// version of the program are other ones.
+// started is used as the assets' time of modification, since another version of the
+// program may have other assets.
 var started = time.Now()
 
 func serveAsset(w http.ResponseWriter, r *http.Request) {

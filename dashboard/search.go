@@ -8,8 +8,8 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// search looks through a queue page by page until it has a page of matches,
-// the queue ends, or it has read as many pages as one request may.
+// search reads a queue page by page until it has a page of matches, the queue ends,
+// or it has read searchPages pages.
 func search(query TaskQuery, all bool, list func(token string, size int) (admin.TaskPage, error)) (TaskPage, error) {
 	token, skip := parseCursor(query.Cursor)
 	var found TaskPage
@@ -17,7 +17,7 @@ func search(query TaskQuery, all bool, list func(token string, size int) (admin.
 		page, err := list(token, searchPage)
 		if err != nil {
 			if pages > 0 && errors.Is(err, ErrBudget) {
-				break // what was found is worth showing; the cursor goes on from here
+				break // show what was found; the cursor continues here
 			}
 			return TaskPage{}, err
 		}
@@ -41,7 +41,7 @@ func search(query TaskQuery, all bool, list func(token string, size int) (admin.
 	return found, nil
 }
 
-// A cursor of a search is where in which page it goes on.
+// The cursor of a search has the page and the position in it to continue from.
 func cursorAt(token string, skip int) string { return strconv.Itoa(skip) + "~" + token }
 
 func parseCursor(cursor string) (token string, skip int) {

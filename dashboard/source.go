@@ -8,15 +8,15 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// Source is where a [Dashboard] finds queues and tasks, and how it changes
-// them. Both are given by their full resource names. Every method must be safe
-// for concurrent use and honour its context; one that finds nothing by a name
-// returns an error that is [admin.ErrNotFound], and one that will not ask its
-// service any more for now, [ErrBudget].
+// Source lists and changes queues and tasks for a [Dashboard]. Queues and tasks are
+// named by their full resource names. The methods must be safe for concurrent use
+// and honour their context. If nothing has the name, the error must wrap
+// [admin.ErrNotFound]. If the source may make no more calls for now, it must wrap
+// [ErrBudget].
 //
-// A Source that has seen the dispatches itself implements [Observer] too.
+// A Source that has seen every dispatch can also implement [Observer].
 type Source interface {
-	// About says what this is a source of.
+	// About describes the source.
 	About() About
 
 	// Queues returns all queues in the order of their names.
@@ -38,29 +38,29 @@ type Source interface {
 	Delete(ctx context.Context, task string) error
 }
 
-// About is what a page says of its [Source].
+// About describes a [Source].
 type About struct {
 	Name    string        // such as "Cloud Tasks, my-project in europe-west1"
-	Limits  string        // what this source cannot show, in a sentence; empty: nothing
-	Refresh time.Duration // how often a page that is being watched is read again; zero: every 10 s
+	Limits  string        // a sentence on what the source cannot show; empty if nothing
+	Refresh time.Duration // how often an open page is updated; zero for 10 s
 }
 
-// TaskQuery says which tasks of a queue to list. All that is set must hold.
+// TaskQuery selects tasks of a queue. A task must match every field that is set.
 type TaskQuery struct {
 	Queue string // full name
 
-	Text   string // part of the name, the kind, the URL, the handoff ID or the last answer, in any case
-	Kind   string // exactly
+	Text   string // part of the name, the kind, the URL, the handoff ID or the last response, in any case
+	Kind   string // the exact kind
 	Status Status
 
-	Cursor string // TaskPage.Next of the page before; empty: the first page
-	Limit  int    // at most this many; 1 to 1000
+	Cursor string // TaskPage.Next of the page before; empty for the first page
+	Limit  int    // maximum number of tasks, 1 to 1000
 }
 
-// Filtered says whether the query leaves tasks out.
+// Filtered reports whether the query has a Text, a Kind or a Status.
 func (q TaskQuery) Filtered() bool { return q.Text != "" || q.Kind != "" || q.Status != "" }
 
-// Matches says whether a task is one of those asked for.
+// Matches reports whether t matches the query.
 func (q TaskQuery) Matches(t admin.Task) bool {
 	if q.Kind != "" && q.Kind != t.Kind {
 		return false
@@ -87,21 +87,21 @@ func (q TaskQuery) Matches(t admin.Task) bool {
 // TaskPage is one page of tasks.
 type TaskPage struct {
 	Tasks []admin.Task
-	Next  string // cursor of what follows; empty: nothing does
+	Next  string // cursor of the next page; empty if this is the last
 
-	// Looked is how many tasks were looked at for a query that leaves some
-	// out. If Next is set, the search may not be over.
+	// Looked is how many tasks a filtered query has searched. If Next is set,
+	// there are more to search.
 	Looked int
 }
 
-// Status is where a task that has not ended stands.
+// Status is the state of a task that has not ended.
 type Status string
 
 // The statuses of a task.
 const (
-	Waiting  Status = "waiting"  // for its first attempt
-	Running  Status = "running"  // an attempt is being made
-	Retrying Status = "retrying" // the last attempt failed; waiting for the next
+	Waiting  Status = "waiting"  // for its first dispatch
+	Running  Status = "running"  // it was dispatched, and the response has not arrived
+	Retrying Status = "retrying" // the last dispatch failed; waiting for the next
 )
 
 // StatusOf returns the status of a task.

@@ -11,46 +11,46 @@ import (
 )
 
 const (
-	// mostStreams bounds the pages that are watched at a time.
-	mostStreams = 200
-	// streamLife is how long a stream goes on before the page must connect,
-	// and be authorized, again.
+	// maxStreams is the maximum number of streams at the same time.
+	maxStreams = 200
+	// streamLife is how long a stream lasts. Then the page connects again, and
+	// is authorized again.
 	streamLife = 5 * time.Minute
-	// streamWrite is how long a page may take to read an update.
+	// streamWrite is the timeout of sending an update.
 	streamWrite = 10 * time.Second
 
 	defaultRefresh = 10 * time.Second
 )
 
-// stream sends the live part of a page whenever it has changed, until the
-// page is closed.
+// stream sends the live part of an open page whenever it has changed, until the
+// page is closed or streamLife is over.
 func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, load func(*http.Request) (view, error)) {
 	select {
 	case d.streams <- struct{}{}:
 		defer func() { <-d.streams }()
 	default:
-		http.Error(w, "Too many pages are being watched.", http.StatusServiceUnavailable)
+		http.Error(w, "Too many pages are open.", http.StatusServiceUnavailable)
 		return
 	}
-	token := "" // the forms of the page have theirs
+	token := "" // the token of the forms that are already on the page
 	if cookie, err := r.Cookie(tokenCookie); err == nil {
 		token = cookie.Value
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // or a proxy collects the events
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would otherwise buffer the events
 	control := http.NewResponseController(w)
 	end := time.NewTimer(streamLife)
 	defer end.Stop()
 	var last []byte
 	for {
-		v, event, payload := d.look(r, load, token)
+		v, event, payload := d.update(r, load, token)
 		if bytes.Equal(payload, last) {
 			event, payload = "same", nil
 		} else {
 			last = payload
 		}
-		// A server's WriteTimeout counts from the request: a stream outlives
-		// it. One that cannot set deadlines does without.
+		// The server's WriteTimeout counts from the request, so it must be
+		// extended. Without support for deadlines, the stream has none.
 		_ = control.SetWriteDeadline(time.Now().Add(streamWrite))
 		if writeEvent(w, event, payload) != nil || control.Flush() != nil {
 			return
@@ -68,8 +68,8 @@ func (d *Dashboard) stream(w http.ResponseWriter, r *http.Request, load func(*ht
 	}
 }
 
-// look is what there is to send now.
-func (d *Dashboard) look(r *http.Request, load func(*http.Request) (view, error), token string) (v view, event string, payload []byte) {
+// update returns the event that the stream sends next.
+func (d *Dashboard) update(r *http.Request, load func(*http.Request) (view, error), token string) (v view, event string, payload []byte) {
 	v, err := load(r)
 	if err != nil {
 		return v, "trouble", []byte(d.failure(r, err).title)
@@ -94,12 +94,12 @@ func (d *Dashboard) refresh(v view) time.Duration {
 	return defaultRefresh
 }
 
-// lineEnds makes every line end of an event stream "\n": a lone "\r" ends a line
-// there too (HTML, "Parsing an event stream"), and would begin a field of its
-// own in the middle of somebody's error text.
+// lineEnds replaces every line end by "\n". In an event stream a lone "\r" also ends
+// a line (HTML, "Parsing an event stream"), so text that contains one could begin a
+// field of its own.
 var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
-// writeEvent writes one server-sent event. Every line of its data is a field.
+// writeEvent writes a server-sent event. Each line of its data is a field.
 func writeEvent(w io.Writer, name string, data []byte) error {
 	var event bytes.Buffer
 	fmt.Fprintf(&event, "event: %s\n", name)

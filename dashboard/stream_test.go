@@ -16,7 +16,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// watch opens the stream of a page and returns what reads its next event.
+// watch opens the stream of a page and returns a function that reads its next
+// event.
 func (w *world) watch(path string) (next func() (event, data string)) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
@@ -63,7 +64,7 @@ func browserLines(data []byte, atEOF bool) (advance int, line []byte, err error)
 	return i + 1, data[:i], nil
 }
 
-// quick is a source that is looked at often.
+// quick is a source with a short Refresh.
 type quick struct{ dashboard.Source }
 
 func (quick) About() dashboard.About {
@@ -72,7 +73,7 @@ func (quick) About() dashboard.About {
 
 func quickly(_ *world, c *dashboard.Config) { c.Source = quick{c.Source} }
 
-// TestStream: what changes is sent, with the token of the page's own forms.
+// A stream sends what changes, with the token of the page's forms.
 func TestStream(t *testing.T) {
 	t.Parallel()
 	w := setup(t, quickly)
@@ -92,10 +93,10 @@ func TestStream(t *testing.T) {
 	for event != "trouble" {
 		event, data = next()
 	}
-	assert.Equal(t, data, "Not there\n")
+	assert.Equal(t, data, "Not found\n")
 }
 
-// TestStreamSaysNothing of what stays as it is.
+// A stream sends nothing that is unchanged.
 func TestStreamSaysNothing(t *testing.T) {
 	t.Parallel()
 	w := setup(t, quickly)
@@ -106,7 +107,7 @@ func TestStreamSaysNothing(t *testing.T) {
 	assert.Equal(t, []string{event, data}, []string{"same", "\n"})
 }
 
-// TestCloseEndsStreams, so that a server can shut down.
+// Close ends streams, so that a server can shut down.
 func TestCloseEndsStreams(t *testing.T) {
 	t.Parallel()
 	w := setup(t, quickly)
@@ -116,8 +117,8 @@ func TestCloseEndsStreams(t *testing.T) {
 	assert.Eventually(t, 10*time.Second, func() bool { event, _ := next(); return event == "end" }, "the stream to end")
 }
 
-// TestStreamCannotBeForged: an error text, a payload or a header with line ends of
-// any form is part of the one event that it is in.
+// Line ends of any form in an error text, a payload or a header cannot begin
+// another event.
 func TestStreamCannotBeForged(t *testing.T) {
 	t.Parallel()
 	w := setup(t, quickly)

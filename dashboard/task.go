@@ -11,14 +11,14 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// taskView is what the page of a task shows.
+// taskView is the data of a task's page.
 type taskView struct {
 	Name    string
-	Task    *admin.Task // nil: it has ended
+	Task    *admin.Task // nil if it has ended
 	Header  []headerLine
-	Payload *payload // nil: not asked for
-	Life    *Life    // nil: nobody saw it
-	Hidden  int      // attempts that Cloud Tasks does not keep
+	Payload *payload // nil if it is hidden
+	Life    *Life    // nil without an Observer
+	Hidden  int      // number of dispatches that Cloud Tasks does not keep
 }
 
 func (d *Dashboard) showTask(r *http.Request) (view, error) {
@@ -56,13 +56,13 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 	return view{name: "task", title: "Task " + r.PathValue("task"), nav: "queues", live: true, data: data}, nil
 }
 
-// Queue is the full name of its queue.
+// Queue returns the full name of the task's queue.
 func (v taskView) Queue() string {
 	queue, _, _ := strings.Cut(v.Name, "/tasks/")
 	return queue
 }
 
-// Request is the task, also after its end; nil: it is not kept any more.
+// Request returns the task, also after its end; nil if the source has dropped it.
 func (v taskView) Request() *admin.Task {
 	if v.Task == nil {
 		return v.Life.Request
@@ -70,8 +70,8 @@ func (v taskView) Request() *admin.Task {
 	return v.Task
 }
 
-// Limit is the limit of attempts that the task carries for the router of its
-// kind, "" if it carries none. The queue's own counts every dispatch.
+// Limit returns the attempt limit in the task's stamp, or "" if it has none. The
+// router counts those attempts; the queue's limit counts every dispatch.
 func (v taskView) Limit() string {
 	limit := v.Request().Header.Get("Handoff-Max-Attempts")
 	n, err := strconv.Atoi(limit)
@@ -84,13 +84,13 @@ func (v taskView) Limit() string {
 	return plural(n, "attempt")
 }
 
-// Ended says whether the task has come to its end.
+// Ended reports whether the task has ended.
 func (v taskView) Ended() bool { return v.Task == nil }
 
-// Made is how many attempts there were.
+// Made returns the number of dispatches.
 func (l Life) Made() int { return l.Earlier + len(l.Attempts) }
 
-// Last is the last attempt, nil if there was none.
+// Last returns the last dispatch, or nil if there was none.
 func (l Life) Last() *Attempt {
 	if len(l.Attempts) == 0 {
 		return nil
@@ -98,13 +98,13 @@ func (l Life) Last() *Attempt {
 	return &l.Attempts[len(l.Attempts)-1]
 }
 
-// Lived is how long the task was there.
+// Lived returns the time from the task's creation to its end.
 func (l Life) Lived() time.Duration { return l.EndedAt.Sub(l.CreatedAt) }
 
-// Wait is how long the dispatch of an attempt came after its schedule.
+// Wait returns how late the dispatch was.
 func (a Attempt) Wait() time.Duration { return max(0, a.DispatchedAt.Sub(a.DueAt)) }
 
-// Took is how long the answer took; zero: there is none.
+// Took returns how long the response took; zero if there is none.
 func (a Attempt) Took() time.Duration {
 	if a.RespondedAt.IsZero() {
 		return 0

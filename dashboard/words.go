@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// integer is a number with its thousands apart: 12,345.
+// integer formats a number with separators: 12,345.
 func integer[T int | int64](n T) string {
 	digits := strconv.FormatInt(int64(n), 10)
 	sign := ""
@@ -26,7 +26,7 @@ func integer[T int | int64](n T) string {
 	return sign + digits
 }
 
-// plural is a number of things.
+// plural formats a number of things: "1 task", "2 tasks".
 func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -34,7 +34,7 @@ func plural(n int, thing string) string {
 	return integer(n) + " " + thing + "s"
 }
 
-// number is a rate or the like, as exactly as it is of use.
+// number formats a rate with at most two decimals.
 func number(f float64) string {
 	switch {
 	case f == math.Trunc(f) || f >= 100:
@@ -45,7 +45,7 @@ func number(f float64) string {
 	return strconv.FormatFloat(f, 'f', 2, 64)
 }
 
-// briefly is a duration in its largest unit.
+// briefly formats a duration in one unit.
 func briefly(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -68,7 +68,7 @@ func briefly(d time.Duration) string {
 	return integer(int(d.Hours()/24)) + " days"
 }
 
-// minutes is the span of a chart.
+// minutes formats the time that a chart covers.
 func minutes(d time.Duration) string {
 	if d == time.Minute {
 		return "minute"
@@ -79,7 +79,7 @@ func minutes(d time.Duration) string {
 	return briefly(d)
 }
 
-// relative is a time as seen from now.
+// relative formats a time as seen from now: "in 5 s", "2 min ago".
 func relative(now, t time.Time) string {
 	switch d := t.Sub(now); {
 	case t.IsZero():
@@ -93,7 +93,8 @@ func relative(now, t time.Time) string {
 	}
 }
 
-// clock is a time of today to the millisecond, of another day with its date.
+// clock formats a time of today with milliseconds, and one of another day with its
+// date.
 func clock(now, t time.Time) string {
 	t, now = t.UTC(), now.UTC()
 	if t.Truncate(24 * time.Hour).Equal(now.Truncate(24 * time.Hour)) {
@@ -104,13 +105,13 @@ func clock(now, t time.Time) string {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// queuePath is where the page of a queue is, below the prefix.
+// queuePath returns the path of a queue's page, below the prefix.
 func queuePath(name string) string {
 	n := queueNameOf(name)
 	return "/queues/" + url.PathEscape(n.Project) + "/" + url.PathEscape(n.Location) + "/" + url.PathEscape(n.ID)
 }
 
-// taskPath is where the page of a task is.
+// taskPath returns the path of a task's page, below the prefix.
 func taskPath(name string) string {
 	queue, id, _ := strings.Cut(name, "/tasks/")
 	return queuePath(queue) + "/tasks/" + url.PathEscape(id)
@@ -126,7 +127,7 @@ func queueID(name string) string {
 	return queueNameOf(queue).ID
 }
 
-// target is what a task is for: its kind, or the path that it calls.
+// target returns the path of a URL, or all of it if it has none.
 func target(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Path == "" {
@@ -135,16 +136,16 @@ func target(address string) string {
 	return u.Path
 }
 
-// answer is the words for a status of HTTP.
-func answer(status int) string {
+// response formats an HTTP status: "404 Not Found".
+func response(status int) string {
 	if text := http.StatusText(status); text != "" {
 		return strconv.Itoa(status) + " " + text
 	}
 	return strconv.Itoa(status)
 }
 
-// answerClass is the colour of an answer; its words stand beside it.
-func answerClass(status int) string {
+// responseClass returns the CSS class of an HTTP status.
+func responseClass(status int) string {
 	switch {
 	case status == 0:
 		return "none"
@@ -180,7 +181,7 @@ func endClass(e End) string {
 	return "none"
 }
 
-// retryPolicy is the retry policy of a queue in a line.
+// retryPolicy describes the retry policy of a queue in one line.
 func retryPolicy(c admin.QueueConfig) string {
 	attempts := plural(c.MaxAttempts, "attempt")
 	switch {
@@ -195,7 +196,7 @@ func retryPolicy(c admin.QueueConfig) string {
 	return fmt.Sprintf("%s, %s to %s apart", attempts, briefly(c.MinBackoff), briefly(c.MaxBackoff))
 }
 
-// share is a part of a whole in the width of a meter, at most 100.
+// share returns part as a percentage of whole, at most 100.
 func share(part, whole float64) float64 {
 	if whole <= 0 {
 		return 0
@@ -203,5 +204,5 @@ func share(part, whole float64) float64 {
 	return min(100, max(0, part/whole*100))
 }
 
-// say is the text of a problem in one line.
+// say returns the text of the problem in one line.
 func (p problem) say() string { return strings.TrimSpace(p.Text + " " + p.Detail) }

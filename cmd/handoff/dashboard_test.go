@@ -63,7 +63,7 @@ func TestEmulatorDashboard(t *testing.T) {
 	url, cmd := startDashboard(t, nil, "emulator", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", emails, "--dashboard", "127.0.0.1:0")
 	assert.ErrorContains(t, errors.New(read(t, url)), ">emails</a>", "Last minute")
 	assert.ErrorContains(t, errors.New(read(t, url+"queues/p/l/emails")), "Throughput", "No tasks are waiting.")
-	assert.ErrorContains(t, errors.New(read(t, url+"dead")), "was not told of a dead-letter store")
+	assert.ErrorContains(t, errors.New(read(t, url+"dead")), "has no dead-letter store")
 	assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	assert.NoError(t, cmd.Wait())
 }
@@ -119,7 +119,7 @@ func TestDashboardOfAnAPI(t *testing.T) {
 	p := start(t, "--queue", emails)
 	url, cmd := startDashboard(t, []string{"CLOUD_TASKS_EMULATOR_HOST=" + p.grpc}, "dashboard", "--project", "p", "--location", "l", "--listen", "127.0.0.1:0", "--read-only")
 	page := read(t, url+"queues/p/l/emails")
-	assert.ErrorContains(t, errors.New(page), "No charts: ", "No tasks are waiting.", "read-only")
+	assert.ErrorContains(t, errors.New(page), "There are no charts", "No tasks are waiting.", "read-only")
 	assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	assert.NoError(t, cmd.Wait())
 }

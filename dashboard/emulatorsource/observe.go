@@ -28,7 +28,7 @@ func (s *Source) Failing(ctx context.Context, queue string) ([]dashboard.Failing
 	for _, f := range s.srv.Failing(queue) {
 		all = append(all, dashboard.Failing{
 			Queue: queue, Kind: admin.TaskOf(f.Last.Task).Kind, Target: f.Target, Tasks: f.Tasks,
-			Last: attemptOf(f.Last.Dispatches[len(f.Last.Dispatches)-1]),
+			Last: dispatchOf(f.Last.Dispatches[len(f.Last.Dispatches)-1]),
 		})
 	}
 	return all, ctx.Err()
@@ -56,7 +56,7 @@ func (s *Source) Activity(ctx context.Context, queue string) (dashboard.Activity
 	return a, ctx.Err()
 }
 
-// ends are the emulator's words for an end, in the dashboard's.
+// ends maps the emulator's ends to the dashboard's.
 var ends = map[emulator.End]dashboard.End{
 	emulator.Succeeded: dashboard.Succeeded,
 	emulator.GivenUp:   dashboard.GivenUp,
@@ -75,12 +75,12 @@ func lifeOf(l emulator.Life) dashboard.Life {
 		Earlier:   l.DispatchCount - len(l.Dispatches),
 	}
 	for _, d := range l.Dispatches {
-		life.Attempts = append(life.Attempts, attemptOf(d))
+		life.Attempts = append(life.Attempts, dispatchOf(d))
 	}
 	return life
 }
 
-func attemptOf(d emulator.Dispatch) dashboard.Attempt {
+func dispatchOf(d emulator.Dispatch) dashboard.Attempt {
 	failure := d.Err
 	if d.Timeout {
 		failure = "none by the dispatch deadline"

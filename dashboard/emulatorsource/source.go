@@ -1,13 +1,12 @@
-// Package emulatorsource shows an emulator of this process in a dashboard,
-// with all that it has seen: every attempt, how tasks ended, charts, and a
-// search through whole queues.
+// Package emulatorsource shows an emulator of this process in a dashboard: every
+// dispatch, how tasks ended, charts, and a search through whole queues.
 //
 //	source, err := emulatorsource.New(srv)
 //	board, err := dashboard.New(dashboard.Config{Source: source, Loopback: true})
 //	go http.ListenAndServe("127.0.0.1:8080", board)
 //
-// It is what handoff emulator --dashboard serves. It is a package of its own so
-// that a dashboard in production does not carry an emulator.
+// The command handoff emulator --dashboard serves it. It is a separate package so
+// that a dashboard in production does not import the emulator.
 package emulatorsource
 
 import (
@@ -23,9 +22,9 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Source is a [dashboard.Observer] of an emulator, with the queues of all its
-// projects and locations. It is safe for concurrent use. Close it when done,
-// before the emulator.
+// Source is a [dashboard.Observer] of an emulator. It has the queues of all
+// projects and locations. It is safe for concurrent use. Close it when done, before
+// the emulator.
 type Source struct {
 	srv *emulator.Server
 
@@ -64,7 +63,7 @@ func (s *Source) Close() error {
 func (s *Source) About() dashboard.About {
 	return dashboard.About{
 		Name:    "Emulator",
-		Limits:  "The emulator remembers attempts for as long as it runs: the last hundred of each task, and those of the tasks of a queue that ended last; of these, with headers and payloads, 16 MiB. Charts go back five minutes.",
+		Limits:  "The emulator keeps the last hundred dispatches of each task. Of the tasks that have ended it keeps the latest of each queue, and up to 16 MiB of their headers and payloads. Charts go back five minutes.",
 		Refresh: time.Second,
 	}
 }
@@ -152,7 +151,7 @@ func (s *Source) do(ctx context.Context, name string, change func(*dashboard.Adm
 	return change(source, ctx, name)
 }
 
-// of returns the source of the location of a queue or a task.
+// of returns the source of the location that a queue or a task is in.
 func (s *Source) of(name string) (*dashboard.AdminSource, error) {
 	p, ok := placeOf(name)
 	if !ok {
@@ -161,8 +160,8 @@ func (s *Source) of(name string) (*dashboard.AdminSource, error) {
 	return s.at(p)
 }
 
-// at returns the source of a location. The emulator is reached as any client
-// reaches it, by its API: what the dashboard does there, it can do anywhere.
+// at returns the source of a location. It uses the emulator's API as any client
+// does, so that the dashboard works the same with Cloud Tasks.
 func (s *Source) at(p place) (*dashboard.AdminSource, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,8 +187,8 @@ func (s *Source) at(p place) (*dashboard.AdminSource, error) {
 	return source, nil
 }
 
-// known says whether there is a queue: an address that somebody made up opens
-// no connection.
+// known returns an error if there is no such queue. Without it, each location that
+// a URL names would open a connection.
 func (s *Source) known(p place) bool {
 	for _, q := range s.srv.Queues() {
 		if of, ok := placeOf(q.GetName()); ok && of == p {

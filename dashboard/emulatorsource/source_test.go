@@ -64,7 +64,7 @@ func TestNewRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "emulatorsource: ")
 }
 
-// TestAllLocations: a developer's emulator holds queues of several.
+// A source has the queues of all locations.
 func TestAllLocations(t *testing.T) {
 	t.Parallel()
 	w := setup(t, nil)
@@ -105,7 +105,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestTimeline shows the whole life of tasks that have ended, on the page.
+// The page of a task that has ended shows its whole history.
 func TestTimeline(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -136,7 +136,7 @@ func TestTimeline(t *testing.T) {
 			"Throughput", "Outcomes", "Lag behind schedule", "Ended last", ">succeeded</span>", ">given up</span>",
 		},
 		"/queues/shop/europe-west1/emails/tasks/" + bad[len(emails)+len("/tasks/"):]: {
-			"Created", "Attempt 1", "Attempt 2", "502 Bad Gateway", "Given up", "POST https://worker.test/fails", "Content-Type", "Show the payload",
+			"Created", "Dispatch 1", "Dispatch 2", "502 Bad Gateway", "Given up", "POST https://worker.test/fails", "Content-Type", "Show the payload",
 		},
 		"/queues/shop/europe-west1/emails/tasks/" + bad[len(emails)+len("/tasks/"):] + "?payload=shown": {"user_id"},
 	} {
@@ -153,8 +153,7 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-// TestFailing: the first page says what fails, by kind, or by target where there is
-// none.
+// The start page groups failing tasks by kind, or by target if they have no kind.
 func TestFailing(t *testing.T) {
 	t.Parallel()
 	w := setup(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) })

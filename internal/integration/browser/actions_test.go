@@ -45,7 +45,7 @@ func TestRunNow(t *testing.T) {
 	b := w.open()
 	b.goTo(page)
 	b.press("Run now")
-	b.see("The task is being dispatched.", "Attempt 1", "502 Bad Gateway")
+	b.see("The task is being dispatched.", "Dispatch 1", "502 Bad Gateway")
 	life, _ := w.tasks.Life(name)
 	assert.Equal(t, len(life.Dispatches), 1)
 }

@@ -53,9 +53,9 @@ func TestLiveTask(t *testing.T) {
 	name := w.create("one", "https://worker.test/200")
 	b := w.open()
 	b.goTo(page + "/tasks/one")
-	b.see("live", "Next attempt")
+	b.see("live", "Next dispatch")
 	w.run(name)
-	b.see("Attempt 1", "200 OK", "Succeeded")
+	b.see("Dispatch 1", "200 OK", "Succeeded")
 }
 
 // TestServerGoesAway: the page says that it is not live any more.

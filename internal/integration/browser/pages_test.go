@@ -44,15 +44,15 @@ func TestPages(t *testing.T) {
 	}{
 		{"/", []string{"Queues", "shop in europe-west1", "emails", "paused", "of 500", "of 1,000", "3 attempts", "live"}},
 		{page, []string{"Throughput", "Outcomes", "Lag behind schedule", "waiting", "POST /200", "Run now", "Ended last", "succeeded", "given up", "502 Bad Gateway", "live"}},
-		{page + "?q=wait&status=waiting", []string{"waiting", "Looked at 1 tasks."}},
-		{page + "/tasks/bad", []string{"Created", "Attempt 1", "Attempt 2", "Attempt 3", "502 Bad Gateway after", "Given up", "The task has ended"}},
-		{page + "/tasks/good", []string{"Attempt 1", "200 OK after", "Succeeded"}},
-		{page + "/tasks/waiting", []string{"Next attempt", "Content-Type", "application/json", "Show the payload"}},
+		{page + "?q=wait&status=waiting", []string{"waiting", "Searched 1 tasks."}},
+		{page + "/tasks/bad", []string{"Created", "Dispatch 1", "Dispatch 2", "Dispatch 3", "502 Bad Gateway after", "Given up", "The task has ended"}},
+		{page + "/tasks/good", []string{"Dispatch 1", "200 OK after", "Succeeded"}},
+		{page + "/tasks/waiting", []string{"Next dispatch", "Content-Type", "application/json", "Show the payload"}},
 		{page + "/tasks/waiting?payload=shown", []string{`"user": "ada"`, "14 bytes"}},
 		{page + "/tasks/waiting/delete", []string{"for good"}},
 		{page + "/purge", []string{"1 tasks", "Type emails to go on"}},
 		{"/dead", []string{"Dead letters 2", "invoice 1", "welcome 1", "permanent 2", "no such user", "card declined"}},
-		{"/dead?q=card", []string{"card declined", "Looked at 2 letters"}},
+		{"/dead?q=card", []string{"card declined", "Searched 2 letters"}},
 		{"/dead/letter?id=letter-1", []string{"no such user", "permanent", "task-of-letter-1", "12 bytes"}},
 		{"/dead/redrive?kind=invoice", []string{"1 letter matches now: kind invoice"}},
 		{"/dead/progress", []string{"None was started"}},
@@ -162,7 +162,7 @@ func TestManyTasks(t *testing.T) {
 	b.press("Next page")
 	b.see("First page", "Next page")
 	b.goTo(page + "?q=" + fmt.Sprintf("task-%06d", 98765))
-	b.see("task-098765", "Looked at 100,000 tasks.")
+	b.see("task-098765", "Searched 100,000 tasks.")
 }
 
 // fill creates tasks in batches.
