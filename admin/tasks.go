@@ -61,6 +61,11 @@ type Task struct {
 	HandoffID string
 	Kind      string
 
+	// MaxAttempts is the limit of attempts that the router counts;
+	// handoff.Unlimited if there is none, zero if the task carries none. That in
+	// Retry, or the queue's, counts every dispatch.
+	MaxAttempts int
+
 	CreatedAt   time.Time      // to the second
 	ScheduledAt time.Time      // when it is due next
 	Deadline    time.Duration  // the longest that a dispatch may take; zero: the target's default
@@ -116,6 +121,7 @@ func TaskOf(m *cloudtaskspb.Task) Task {
 			Instance: r.GetAppEngineRouting().GetInstance(),
 		}
 	}
+	t.MaxAttempts = wire.StampedLimit(headers)
 	if t.HandoffID = wire.StampedID(headers); t.HandoffID != "" {
 		path, _, _ := strings.Cut(t.URL, "?")
 		t.Kind = path[strings.LastIndexByte(path, '/')+1:]

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -73,15 +72,14 @@ func (v taskView) Request() *admin.Task {
 // Limit returns the attempt limit in the task's stamp, or "" if it has none. The
 // router counts those attempts; the queue's limit counts every dispatch.
 func (v taskView) Limit() string {
-	limit := v.Request().Header.Get("Handoff-Max-Attempts")
-	n, err := strconv.Atoi(limit)
-	switch {
-	case err != nil:
+	switch n := v.Request().MaxAttempts; n {
+	case 0:
 		return ""
-	case n == handoff.Unlimited:
+	case handoff.Unlimited:
 		return "no limit of attempts"
+	default:
+		return plural(n, "attempt")
 	}
-	return plural(n, "attempt")
 }
 
 // Ended reports whether the task has ended.

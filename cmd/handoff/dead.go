@@ -163,7 +163,7 @@ func (c *deadList) Run(ctx context.Context, con *console, dead *deadCmd) error {
 		}
 		if listed == 0 && (c.letterFilter == letterFilter{}) {
 			if others := otherPrefixes(ctx, rdb, dead.Prefix); others != "" {
-				con.sayf("no dead letter is below the prefix %s, but there are %s", cmp.Or(dead.Prefix, defaultPrefix), others)
+				con.sayf("no dead letter is below the prefix %s; elsewhere: %s", cmp.Or(dead.Prefix, defaultPrefix), others)
 			}
 		}
 		return out.end()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -15,7 +16,7 @@ import (
 type tasksEnqueue struct {
 	queueArg
 
-	URL string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project." name:"url"`
+	URL string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project. With --kind it defaults to $$HANDOFF_TARGET." name:"url" optional:""`
 
 	Kind        string `help:"Create a task for the handler of this kind; the URL is then where the router is mounted, and the body is the payload, in JSON." placeholder:"KIND"`
 	MaxAttempts int    `help:"How many attempts it may have, with --kind; -1 sets no limit. Defaults to 5." placeholder:"N"`
@@ -25,7 +26,8 @@ type tasksEnqueue struct {
 	Method   string   `help:"Defaults to POST." placeholder:"METHOD"`
 	Header   []string `help:"A header. Repeatable." placeholder:"'NAME: VALUE'" sep:"none" short:"H"`
 
-	ServiceAccount string `help:"Email of the account that the delivery is signed as. Defaults to no signature." placeholder:"EMAIL"`
+	ServiceAccount string `help:"Email of the account that the delivery is signed as. Defaults to no signature; with --kind to $$HANDOFF_SERVICE_ACCOUNT." placeholder:"EMAIL"`
+	Unsigned       bool   `help:"Send it without a signature, with --kind."`
 	Audience       string `help:"What an OIDC signature is for. Defaults to the origin of the URL." placeholder:"AUD"`
 	Scope          string `help:"Scope of an OAuth token instead, for *.googleapis.com alone." placeholder:"SCOPE"`
 
@@ -60,6 +62,9 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 	if err := c.within(&tasks.placeFlags); err != nil {
 		return err
 	}
+	if err := c.destine(); err != nil {
+		return err
+	}
 	request, err := c.request(con)
 	if err != nil {
 		return err
@@ -85,6 +90,26 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 	})
 }
 
+// destine says where a task goes, and as whom. Only a task of a kind has a default:
+// another may be for a stranger, who must not get a token of the workers.
+func (c *tasksEnqueue) destine() error {
+	if c.Kind != "" {
+		c.URL = cmp.Or(c.URL, os.Getenv("HANDOFF_TARGET"))
+		if !c.Unsigned {
+			c.ServiceAccount = cmp.Or(c.ServiceAccount, os.Getenv("HANDOFF_SERVICE_ACCOUNT"))
+		}
+	}
+	switch appEngine := strings.HasPrefix(c.URL, "/"); {
+	case c.URL == "":
+		return usagef("no URL: add it, or set HANDOFF_TARGET for a task of a --kind")
+	case c.Unsigned && c.ServiceAccount != "":
+		return usagef("--unsigned and --service-account are both given")
+	case c.Kind != "" && !appEngine && c.ServiceAccount == "" && !c.Unsigned:
+		return usagef("no signature: add --service-account EMAIL, or set HANDOFF_SERVICE_ACCOUNT, or add --unsigned if the receiver checks none")
+	}
+	return nil
+}
+
 // enqueue returns what creates the task, and the target of the client for it.
 func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(context.Context, *handoff.Client) (handoff.Receipt, error), error) {
 	if c.Kind == "" {
@@ -103,7 +128,7 @@ func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(co
 		return nil, nil, usagef("the body is not JSON, which the payload of --kind is")
 	}
 	var target handoff.Target = handoff.HTTPTarget{
-		URL: c.URL, ServiceAccount: c.ServiceAccount, Audience: c.Audience, DangerouslySendUnsigned: c.ServiceAccount == "",
+		URL: c.URL, ServiceAccount: c.ServiceAccount, Audience: c.Audience, DangerouslySendUnsigned: c.Unsigned,
 	}
 	if request.AppEngine != nil {
 		target = handoff.AppEngineTarget{Service: c.AppEngineService, Version: c.AppEngineVersion, Path: c.URL}

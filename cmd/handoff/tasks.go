@@ -53,6 +53,7 @@ type taskJSON struct {
 	Audience       string       `json:"audience,omitempty"`
 	Scope          string       `json:"scope,omitempty"`
 	Retry          *retryJSON   `json:"retry,omitempty"`
+	MaxAttempts    int          `json:"max_attempts,omitempty"` // that the router counts
 	Dispatches     int          `json:"dispatches"`
 	Responses      int          `json:"responses"`
 	FirstAttemptAt *time.Time   `json:"first_attempt_at,omitempty"`
@@ -91,6 +92,7 @@ func jsonOfTask(t admin.Task, show payloadFlag) taskJSON {
 	if t.AppEngine != nil {
 		out.AppEngine = t.AppEngine.String()
 	}
+	out.MaxAttempts = t.MaxAttempts
 	if r := t.Retry; r != nil {
 		out.Retry = &retryJSON{r.MaxAttempts, r.MinBackoff.String(), r.MaxBackoff.String(), doublings(r.MaxDoublings)}
 	}
@@ -192,7 +194,10 @@ func taskFacts(t admin.Task, show payloadFlag, now time.Time) [][]cell {
 		fact("scope", t.Scope),
 	}
 	if r := j.Retry; r != nil {
-		facts = append(facts, fact("retries", fmt.Sprintf("after %s to %s, %d doublings, %s attempts", r.MinBackoff, r.MaxBackoff, r.MaxDoublings, limit(r.MaxAttempts))))
+		facts = append(facts, fact("retries", fmt.Sprintf("after %s to %s, %d doublings, %s dispatches", r.MinBackoff, r.MaxBackoff, r.MaxDoublings, limit(r.MaxAttempts))))
+	}
+	if t.MaxAttempts != 0 {
+		facts = append(facts, fact("attempts", limit(t.MaxAttempts)+", which the router counts"))
 	}
 	facts = append(facts,
 		fact("dispatches", fmt.Sprintf("%d, %d with a response", j.Dispatches, j.Responses)),

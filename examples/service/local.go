@@ -2,36 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/emulator"
-	"github.com/redis/go-redis/v9"
 )
-
-// openRedis connects by TLS to a server whose certificate is signed by a CA of ours.
-func openRedis(url, caFile string) (*redis.Client, error) {
-	options, err := redis.ParseURL(url)
-	if err != nil || options.TLSConfig == nil {
-		return nil, errors.New("service: -redis must be rediss://user:password@host:port") // err may quote the password
-	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("service: -redis-ca: %w", err)
-	}
-	options.TLSConfig.RootCAs = x509.NewCertPool()
-	if !options.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("service: -redis-ca: %s has no certificate in PEM", caFile)
-	}
-	options.ContextTimeoutEnabled = true
-	return redis.NewClient(options), nil
-}
 
 // partner is a customer's server. It asks for patience at first.
 func partner() http.HandlerFunc {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/examples/recipes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		traces: sdktrace.NewTracerProvider(), // an exporter takes the spans elsewhere; the log has their IDs
 	}
 	if *rediss != "" {
-		rdb, err := openRedis(*rediss, *ca)
+		rdb, err := recipes.OpenRedis(*rediss, *ca)
 		if err != nil {
 			return err
 		}

@@ -33,15 +33,15 @@ func TestPage(t *testing.T) {
 	bin := t.TempDir()
 	assert.NoError(t, exec.CommandContext(t.Context(), "go", "build", "-C", "../..", "-o", bin, "./cmd/handoff").Run())
 	steps := step.FindAllStringSubmatch(string(page), -1)
-	memory, withRedis := steps[:len(steps)-1], steps[len(steps)-1:]
+	last := len(steps) - 1
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		follow(t, memory, bin)
+		follow(t, steps[:last], bin)
 	})
 	t.Run("Redis", func(t *testing.T) {
 		t.Parallel()
 		addr, ca := tlsRedis(t)
-		follow(t, withRedis, bin, "-redis", "rediss://"+addr, "-redis-ca", ca, "-prefix", "shop:")
+		follow(t, steps[last:], bin, "-redis", "rediss://"+addr, "-redis-ca", ca, "-prefix", "shop:")
 	})
 }
 
@@ -66,12 +66,12 @@ func follow(t *testing.T, steps [][]string, bin string, flags ...string) {
 		assert.NoError(t, err)
 		return regexp.MustCompile(`(?s)kind="charge",handoff_outcome="dead".*kind="charge",handoff_outcome="done".*kind="contact-changed".*"done".*kind="export".*kind="webhook",handoff_outcome="done"`).Match(text)
 	}, "the tasks of the day")
-	here := strings.NewReplacer("127.0.0.1:8080", shop, "127.0.0.1:8123", tasks)
+	here := []string{"127.0.0.1:8080", shop, "127.0.0.1:8123", tasks}
 	if len(flags) > 0 {
-		here = strings.NewReplacer("127.0.0.1:8080", shop, "127.0.0.1:8123", tasks, "rediss://shop:PASSWORD@127.0.0.1:6390", flags[1], "ca.pem", flags[3])
+		here = append(here, "rediss://shop:PASSWORD@127.0.0.1:6390", flags[1], "ca.pem", flags[3])
 	}
 	for _, s := range steps {
-		cmd := exec.CommandContext(ctx, "bash", "-ec", here.Replace(s[1]))
+		cmd := exec.CommandContext(ctx, "bash", "-ec", strings.NewReplacer(here...).Replace(s[1]))
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 		if out, err := cmd.CombinedOutput(); err != nil || string(out) != s[2] {
 			t.Errorf("%s%v\n%s\nthe page has\n%s", s[1], err, out, s[2])

@@ -17,7 +17,7 @@ import (
 func kitShop(t *testing.T) (*handofftest.Kit, *shop) {
 	kit := handofftest.New(t)
 	s := newShop(kit.Client, time.Minute)
-	s.register(kit.Router)
+	kit.Mount("PUT /crm/contacts/{id}", s.register(kit.Router))
 	return kit, s
 }
 
@@ -75,4 +75,20 @@ func TestExport(t *testing.T) {
 			t.Errorf("ended as %v, with %v", ended, s.books.of("exports"))
 		}
 	})
+}
+
+// TestContact: what the CRM enqueues has no kind, and a method and URL of its own.
+func TestContact(t *testing.T) {
+	t.Parallel()
+	kit, s := kitShop(t)
+	request := handoff.Request{
+		Method: http.MethodPut, URL: handofftest.Audience + "/crm/contacts/42", ServiceAccount: handofftest.Account,
+		Body: []byte(`<contact mail="ada@example.com"/>`),
+	}
+	if _, err := kit.Client.EnqueueRequest(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	if kit.Drain(); !slices.Equal(s.books.of("contacts"), []string{"42 ada@example.com"}) {
+		t.Errorf("contacts %v", s.books.of("contacts"))
+	}
 }

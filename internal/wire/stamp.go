@@ -79,6 +79,13 @@ func (s Stamp) Lifetime() time.Duration {
 // StampedID returns the handoff ID in the headers of a stored task, or "".
 func StampedID(header map[string]string) string { return header[HeaderID] }
 
+// StampedLimit returns the limit of attempts in the headers of a stored task: -1 for
+// none, 0 if it is not stated.
+func StampedLimit(header map[string]string) int {
+	n, _ := strconv.Atoi(header[headerMaxAttempts])
+	return n
+}
+
 // Write calls set with each header of s. The zero Stamp has none.
 func (s Stamp) Write(set func(name, value string)) {
 	text := func(name, value string) {
