@@ -2,10 +2,10 @@ package recipes
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/steps"
 )
 
 // Export writes the rows of an account to a file, which takes a while.
@@ -19,21 +19,25 @@ func (Export) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "exports", Deadline: 30 * time.Minute}
 }
 
-// RunExport returns the handler of Export. After each page it keeps how far it has
-// got. The next attempt goes on from there, on whichever worker.
+// RunExport returns the handler of Export. After each page it saves how far it has
+// got. The next attempt goes on from there, on whichever worker. Near the deadline, and
+// when its worker stops, Save returns an error by which the work continues in a new
+// task.
 func RunExport(write func(ctx context.Context, account string, page int) (more bool, err error)) func(context.Context, Export) error {
 	return func(ctx context.Context, e Export) error {
-		held, _ := handoff.HeldFromContext(ctx)
-		page, _ := strconv.Atoi(string(held.Memo())) // 0 in the first attempt
-		for more := true; more; page++ {
-			var err error
-			if more, err = write(ctx, e.Account, page); err != nil {
-				return err
+		return steps.Each(ctx, "pages", func(ctx context.Context, c *steps.Cursor[int]) error {
+			page := c.At() // 0 in the first attempt
+			for more := true; more; {
+				var err error
+				if more, err = write(ctx, e.Account, page); err != nil {
+					return err
+				}
+				page++
+				if err := c.Save(ctx, page); err != nil {
+					return err
+				}
 			}
-			if err := held.Keep(ctx, []byte(strconv.Itoa(page+1))); err != nil {
-				return err
-			}
-		}
-		return nil
+			return nil
+		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/steps"
 )
 
 // shop handles the tasks.
@@ -88,24 +89,24 @@ func (s *shop) webhook(ctx context.Context, w Webhook) error {
 	return err
 }
 
-// export keeps how far it has got, so that the next attempt goes on from there.
+// export saves how far it has got, so that the next attempt goes on from there.
 func (s *shop) export(ctx context.Context, e Export) error {
-	held, _ := handoff.HeldFromContext(ctx)
-	done, _ := strconv.Atoi(string(held.Memo())) // 0 in the first attempt
-	for page := done + 1; page <= 12; page++ {
-		select {
-		case <-time.After(s.page):
-		case <-ctx.Done():
-			return context.Cause(ctx) // a shutdown, or the deadline
+	return steps.Each(ctx, "pages", func(ctx context.Context, c *steps.Cursor[int]) error {
+		for page := c.At() + 1; page <= 12; page++ {
+			select {
+			case <-time.After(s.page):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if err := s.books.add("exports", fmt.Sprint(e.Tenant, " ", page)); err != nil {
+				return err
+			}
+			if err := c.Save(ctx, page); err != nil {
+				return err // such as that of a shutdown: the work continues in a new task
+			}
 		}
-		if err := s.books.add("exports", fmt.Sprint(e.Tenant, " ", page)); err != nil {
-			return err
-		}
-		if err := held.Keep(ctx, []byte(strconv.Itoa(page))); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // contactChanged takes what the CRM sends, as the CRM sends it.
