@@ -58,14 +58,7 @@ func follow(t *testing.T, steps [][]string, bin string, flags ...string) {
 	assert.NoError(t, err)
 	addrs := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(line, -1)
 	shop, tasks := addrs[0], addrs[2]
-	assert.Eventually(t, 30*time.Second, func() bool {
-		resp, err := http.Get("http://" + shop + "/metrics")
-		assert.NoError(t, err)
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		assert.NoError(t, err)
-		return regexp.MustCompile(`(?s)kind="charge",handoff_outcome="dead".*kind="charge",handoff_outcome="done".*kind="contact-changed".*"done".*kind="export".*kind="webhook",handoff_outcome="done"`).Match(text)
-	}, "the tasks of the day")
+	await(t, shop, `(?s)"charge",handoff_outcome="dead".*"charge",handoff_outcome="done".*"contact-changed".*"export".*"webhook",handoff_outcome="done"`)
 	here := []string{"127.0.0.1:8080", shop, "127.0.0.1:8123", tasks}
 	if len(flags) > 0 {
 		here = append(here, "rediss://shop:PASSWORD@127.0.0.1:6390", flags[1], "ca.pem", flags[3])
@@ -77,11 +70,26 @@ func follow(t *testing.T, steps [][]string, bin string, flags ...string) {
 			t.Errorf("%s%v\n%s\nthe page has\n%s", s[1], err, out, s[2])
 		}
 	}
+	if len(flags) == 0 {
+		await(t, shop, `"send-email",handoff_outcome="done"`) // which a step enqueued
+	}
 	stop()
 	assert.NoError(t, <-ended)
 	if !regexp.MustCompile(`"kind":"charge".*"logging.googleapis.com/trace":"projects/acme-shop/traces/[0-9a-f]{32}"`).MatchString(log.String()) {
 		t.Errorf("no line has the trace of a charge:\n%s", log.String())
 	}
+}
+
+// await waits until the metrics of a service match.
+func await(t *testing.T, shop, pattern string) {
+	assert.Eventually(t, 30*time.Second, func() bool {
+		resp, err := http.Get("http://" + shop + "/metrics")
+		assert.NoError(t, err)
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		assert.NoError(t, err)
+		return regexp.MustCompile(pattern).Match(text)
+	}, pattern)
 }
 
 // tlsRedis runs a Redis that speaks TLS, and returns its address and the file of its
