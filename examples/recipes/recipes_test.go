@@ -122,7 +122,9 @@ func TestKeys(t *testing.T) {
 		enqueue(t, kit, recipes.ChargeCard{Order: "1001"})
 		kit.Drain()
 		enqueue(t, kit, charge{Order: "1001"}) // by a producer that was not deployed yet
-		kit.Drain()
+		if ended := kit.Drain(); len(ended) != 1 || ended[0].Outcome != handoff.Duplicate {
+			t.Errorf("under its old name: %v", ended)
+		}
 		time.Sleep(60 * 24 * time.Hour)
 		enqueue(t, kit, recipes.ChargeCard{Order: "1001"})
 		if ended := kit.Drain(); len(ended) != 1 || ended[0].Outcome != handoff.Duplicate {
