@@ -92,7 +92,9 @@ func At(t time.Time) Option {
 // The fence remembers the key while the work waits, and for at least 24 h after
 // it is done; later, the work may run again. While the work is dead, its letter
 // holds the key. A renamed type keeps its keys only if its Aliases name the old
-// kind. Tasks that handoff did not enqueue have no key.
+// kind. A task that another producer created without a key has that of the
+// payload's IdempotencyKey, and the same as ours if [RouterConfig].Project is the
+// client's project.
 //
 // The key itself does not leave the process. The task's name is a hash of it,
 // because sequential names slow the service down

@@ -143,17 +143,13 @@ func (c *Client) encode(p Payload) ([]byte, error) {
 
 // keyOf returns the key of a payload's work; empty if it has none.
 func keyOf(p Payload, call *call) (string, error) {
-	with, ok := p.(interface{ IdempotencyKey() string })
-	if call.key != "" || !ok {
+	if call.key != "" || !isKeyed(p) {
 		return call.key, nil
 	}
-	var key string
-	err := guard("IdempotencyKey", func() error { key = with.IdempotencyKey(); return nil })
+	key, err := idempotencyKey(p)
 	switch {
 	case err != nil:
 		return "", err
-	case key == "":
-		return "", errors.New("IdempotencyKey is empty, so all payloads without a key would be one piece of work")
 	case call.name != "":
 		return "", errors.New("the payload has an IdempotencyKey and Name is given too; a key names the task by its own hash")
 	}

@@ -52,24 +52,30 @@ func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error)
 		panic(fmt.Sprintf("handoff: %s: the handler is nil", where))
 	}
 	zero := zeroPayload[T](where)
+	declared := policyOf(zero)
 	r.register(&handler{
-		kind:   zero.Kind(),
-		where:  where,
-		policy: policyOf(zero).over(defaultPolicy),
-		decode: decoder[T](zero),
-		run:    func(ctx context.Context, payload any) error { return fn(ctx, *payload.(*T)) },
+		kind:     zero.Kind(),
+		where:    where,
+		declared: declared,
+		policy:   declared.over(defaultPolicy),
+		decode:   decoder[T](zero),
+		keyed:    isKeyed(new(T)),
+		run:      func(ctx context.Context, payload any) error { return fn(ctx, *payload.(*T)) },
 	}, aliasesOf(zero))
 }
 
 // handler is a registered function without its type parameter. Its payload is a
 // *T.
 type handler struct {
-	kind   string
-	where  string
-	policy Policy
-	raw    bool // of Raw
-	decode func(body []byte) (payload any, reason Reason, err error)
-	run    func(ctx context.Context, payload any) error
+	kind     string
+	oldest   string // the last of the aliases, or kind
+	where    string
+	declared Policy // what the type's Policy returns
+	policy   Policy // declared, with the defaults
+	raw      bool   // of Raw
+	keyed    bool   // the payload has an IdempotencyKey
+	decode   func(body []byte) (payload any, reason Reason, err error)
+	run      func(ctx context.Context, payload any) error
 
 	cannotCopy sync.Once // the log says that tasks of this kind cannot be copied for later
 }
@@ -164,7 +170,9 @@ func aliasesOf(p any) []string {
 // register panics for a kind that cannot work: it is a mistake in the program,
 // found at start-up.
 func (r *Router) register(h *handler, aliases []string) {
-	for _, kind := range append([]string{h.kind}, aliases...) {
+	kinds := append([]string{h.kind}, aliases...)
+	h.oldest = kinds[len(kinds)-1]
+	for _, kind := range kinds {
 		if err := checkKind(kind); err != nil {
 			panic(fmt.Sprintf("%v (%s)", err, h.where))
 		}

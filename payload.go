@@ -3,6 +3,7 @@ package handoff
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -29,7 +30,7 @@ import (
 //
 //	Policy() Policy          // how tasks of this kind behave
 //	Aliases() []string       // kinds this type had before, the oldest last: Handle serves them too
-//	IdempotencyKey() string  // as the option Key, for every task of this type that handoff enqueues
+//	IdempotencyKey() string  // as the option Key, for every task of this type, whoever creates it
 //	Validate() error         // checked at enqueue and again at receive
 //
 // To rename a kind while tasks are in flight, first deploy workers whose type
@@ -46,6 +47,10 @@ type Payload interface {
 // Policy is how tasks of one kind behave, wherever they are enqueued. For each
 // field, an option of the call overrides the type's Policy, which overrides
 // [ClientConfig.Policy]; a zero field is unset.
+//
+// Of a task that another producer created without a stamp, the router uses TTL and
+// Retry.MaxAttempts as far as the type's Policy sets them, without their defaults.
+// The rest is the queue's.
 type Policy struct {
 	// Queue is the ID of the queue, such as "emails". There is no default: without
 	// a queue Enqueue fails.
@@ -54,7 +59,8 @@ type Policy struct {
 	// TTL is how long after its scheduled time a task may run. The router buries an
 	// older task without running it. Defaults to 24 h; [NoTTL] turns it off. If a
 	// queue is paused for longer than the TTL, its tasks are expired when it
-	// resumes.
+	// resumes. For a task that Enqueue did not create, it counts from the first
+	// delivery.
 	TTL time.Duration
 
 	// Deadline is the longest that one attempt may take before Cloud Tasks closes
@@ -131,6 +137,23 @@ func policyOf(p any) Policy {
 }
 
 type validator interface{ Validate() error }
+
+type keyed interface{ IdempotencyKey() string }
+
+func isKeyed(p any) bool {
+	_, ok := p.(keyed)
+	return ok
+}
+
+// idempotencyKey returns the key of a payload that has one.
+func idempotencyKey(p any) (string, error) {
+	var key string
+	err := guard("IdempotencyKey", func() error { key = p.(keyed).IdempotencyKey(); return nil })
+	if err == nil && key == "" {
+		err = errors.New("IdempotencyKey is empty, so all payloads without a key would be one piece of work")
+	}
+	return key, err
+}
 
 func validate(p any) error {
 	if with, ok := p.(validator); ok {

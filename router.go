@@ -46,7 +46,8 @@ type RouterConfig struct {
 
 	// Project is the ID of the project whose queues deliver to this router. It
 	// is part of the fence keys of tasks that handoff did not create, so that
-	// two projects can share a Store. Defaults to the project of Client.
+	// two projects can share a Store, and an IdempotencyKey means the same work
+	// whoever creates its task. Defaults to the project of Client.
 	Project string
 
 	// Client creates the copies of tasks whose handlers return [Snooze],
@@ -82,9 +83,9 @@ type RouterConfig struct {
 	Lease time.Duration
 
 	// ForeignMaxAttempts is the attempt limit of tasks that handoff did not
-	// create, after which they are buried. Defaults to none: Cloud Tasks then
-	// deletes them by the queue's limit, without a dead letter. [Unlimited] is
-	// allowed.
+	// create, after which they are buried. Defaults to the limit that the type's
+	// Policy declares; if it declares none, Cloud Tasks deletes them by the
+	// queue's limit, without a dead letter. [Unlimited] is allowed.
 	ForeignMaxAttempts int
 
 	// Statuses replaces the statuses of outcomes. The status of a final outcome
@@ -159,7 +160,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	r.refused = &refusalLog{logger: r.log, last: make(map[Reason]refusal)}
 	r.keeper = newLeaseKeeper(r.config.Store, r.config.Lease, r.log)
 	if r.config.Project == "" && !config.DangerouslyRunUnfenced {
-		r.log.Info("handoff: RouterConfig.Project is not set; set it if two projects share the Store, so that the keys of tasks that handoff did not create differ")
+		r.log.Info("handoff: RouterConfig.Project is not set: the keys of tasks that handoff did not create differ from those of its own, and not from those of other projects")
 	}
 	if config.DeadLetters == nil {
 		r.log.Warn("handoff: RouterConfig.DeadLetters is not set: tasks that are buried are logged and deleted")

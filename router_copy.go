@@ -48,7 +48,7 @@ func (d *delivery) failToContinue(err error) {
 // reason once, or once for the kind.
 func (d *delivery) copyless() error {
 	switch {
-	case d.stamp.Kind == "":
+	case d.untyped():
 		d.handler.cannotCopy.Do(func() {
 			d.router.log.Warn("handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail, or are busy after BusyFor, and are retried at the queue's pace", d.attrs()...)
 		})

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
@@ -34,6 +35,7 @@ type delivery struct {
 	payload     any      // a *T
 	decodeError error    // why the payload cannot be handled; nil if it can
 	decodeWhy   Reason   // the Reason of decodeError
+	key         string   // fence key of keyed work: that of the stamp, or of the payload; empty otherwise
 	body        []byte
 	bodyRead    bool // the whole body was read
 	bodyAsSent  bool // body is still compressed, because it could not be decompressed
@@ -131,6 +133,7 @@ func (d *delivery) parse() bool {
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: not a Cloud Tasks delivery: %w", err))
 	}
 	info := &d.result.Info
+	d.key = d.stamp.Key
 	info.ID, info.Snoozes = d.stamp.ID, d.stamp.Snoozes
 	info.Kind = kind
 	info.Queue, info.Task = dispatch.Queue, dispatch.Task
@@ -153,8 +156,13 @@ func (d *delivery) info() Info {
 
 func (d *delivery) foreign() bool { return d.stamp.ID == "" }
 
+// untyped reports whether the task was created without its payload type: by another
+// producer, or by EnqueueRequest. Nobody asked the type for its Policy then.
+func (d *delivery) untyped() bool { return d.stamp.Kind == "" }
+
 func (d *delivery) expired() bool {
-	return !d.stamp.Expires.IsZero() && d.result.Received.After(d.stamp.Expires)
+	expires := d.result.Info.ExpiresAt
+	return !expires.IsZero() && d.result.Received.After(expires)
 }
 
 // route finds the handler. Until it expires, a task of an unknown kind is retried,
@@ -174,6 +182,9 @@ func (d *delivery) route() bool {
 		info.MaxAttempts = d.stamp.MaxAttempts
 	case d.foreign():
 		info.MaxAttempts = d.router.config.ForeignMaxAttempts
+		if h != nil {
+			info.MaxAttempts = cmp.Or(info.MaxAttempts, h.declared.Retry.MaxAttempts)
+		}
 	case h != nil:
 		info.MaxAttempts = h.policy.Retry.MaxAttempts
 	}
@@ -187,7 +198,22 @@ func (d *delivery) decode() {
 		return
 	}
 	d.decodeWhy, d.decodeError = ReasonUndecodable, errDecodeExits
-	d.payload, d.decodeWhy, d.decodeError = d.handler.decode(d.body)
+	payload, why, err := d.handler.decode(d.body)
+	if err == nil && d.key == "" && d.handler.keyed {
+		why = ReasonInvalid
+		d.key, err = d.keyOfPayload(payload)
+	}
+	d.payload, d.decodeWhy, d.decodeError = payload, why, err
+}
+
+// keyOfPayload returns the fence key that the task would have if Enqueue had
+// created it.
+func (d *delivery) keyOfPayload(payload any) (string, error) {
+	key, err := idempotencyKey(payload)
+	if err != nil {
+		return "", fmt.Errorf("handoff: the payload is not valid: %w", err)
+	}
+	return fence.Work{Project: d.router.config.Project, Kind: d.handler.oldest, Key: key}.FenceKey(), nil
 }
 
 var errDecodeExits = errors.New("handoff: decoding the payload called runtime.Goexit")
@@ -237,10 +263,23 @@ func (d *delivery) ask() bool {
 	}
 	info := &d.result.Info
 	info.Attempt, info.FencingToken = d.claim.Attempt, d.claim.Token
+	if ttl := d.declaredTTL(); ttl > 0 && info.ExpiresAt.IsZero() {
+		info.ExpiresAt = d.claim.First.Add(ttl)
+	}
 	if d.router.config.DangerouslyRunUnfenced {
 		info.Attempt = info.RetryCount + 1
 	}
 	return true
+}
+
+// declaredTTL returns the TTL that the type of an untyped task declares. It counts
+// from the first delivery, since nothing says when the task was first due: the ETA
+// of a retry is its own.
+func (d *delivery) declaredTTL() time.Duration {
+	if !d.untyped() || d.handler == nil || d.claim.First.IsZero() {
+		return 0
+	}
+	return d.handler.declared.TTL
 }
 
 // disown releases a claim whose result did not arrive in time. If the Store made
@@ -304,7 +343,7 @@ func (d *delivery) admit() bool {
 // expiredError returns an error that says what is known of the earlier attempts.
 func (d *delivery) expiredError() error {
 	info := &d.result.Info
-	ago := d.result.Received.Sub(d.stamp.Expires).Round(time.Second)
+	ago := d.result.Received.Sub(info.ExpiresAt).Round(time.Second)
 	switch {
 	case info.Attempt > 1:
 		return fmt.Errorf("handoff: expired %s ago; attempt %d ended before, and the log of its worker has its error", ago, info.Attempt-1)

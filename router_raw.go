@@ -24,7 +24,8 @@ import (
 // Deliveries are verified, fenced, counted and buried as those of [Handle] are. The
 // fence knows a task by its name, or by the ID and key that
 // [Client.EnqueueRequest] gave it. The attempt limit of a task that handoff did not
-// create is [RouterConfig].ForeignMaxAttempts. A letter keeps the method and the
+// create is [RouterConfig].ForeignMaxAttempts; that of an EnqueueRequest without
+// Retry is 5. A letter keeps the method and the
 // URL, and [Client.Redrive] enqueues a [Request] to that URL. No such task can be
 // copied for later: [Snooze] fails the attempt, which is retried at the queue's
 // pace, and the log says so once.

@@ -28,6 +28,7 @@ import (
 
 const (
 	crmAccount = "crm@p.iam.gserviceaccount.com"
+	ownAccount = "caller@p.iam.gserviceaccount.com" // of newEmulatedClient
 	workerURL  = "https://worker.example.com"
 )
 
@@ -48,7 +49,7 @@ func newCRM(t *testing.T, change func(*handoff.RouterConfig)) *crm {
 	c := &crm{mux: http.NewServeMux()}
 	c.srv = emulator.RunT(t, emulator.Config{Handler: c.mux})
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
-		Audiences: []string{workerURL}, Callers: []string{crmAccount}, Keys: handoff.StaticKeys(c.srv.JWKS()),
+		Audiences: []string{workerURL}, Callers: []string{crmAccount, ownAccount}, Keys: handoff.StaticKeys(c.srv.JWKS()),
 	})
 	assert.NoError(t, err)
 	c.bench = newBench(t, func(rc *handoff.RouterConfig) {

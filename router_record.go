@@ -18,21 +18,25 @@ import (
 // fenceKey returns the key of the work's record in the Store.
 func (d *delivery) fenceKey() string {
 	switch {
-	case d.stamp.Key != "":
-		return d.stamp.Key
+	case d.key != "":
+		return d.key
 	case d.foreign():
 		return fence.Key("task", d.router.config.Project, d.result.Info.Queue, d.result.Info.Task)
 	}
 	return fence.IDKey(d.stamp.ID)
 }
 
-// letterID returns the ID of the work's letter. A foreign task may have the name
-// of an earlier one, so the ID of its letter includes the time of its first claim.
+// byName reports whether the work is known by the name of a foreign task only,
+// which may be that of an earlier one.
+func (d *delivery) byName() bool { return d.foreign() && d.key == "" }
+
+// letterID returns the ID of the work's letter. Of work that is known by the name
+// of its task, it includes the time of the first claim.
 func (d *delivery) letterID() string {
-	if d.foreign() {
+	if d.byName() {
 		return d.lease.Key + "." + strconv.FormatInt(d.claim.First.UnixMicro(), 10)
 	}
-	return cmp.Or(d.stamp.Key, d.stamp.ID)
+	return cmp.Or(d.key, d.stamp.ID)
 }
 
 const (
@@ -73,12 +77,12 @@ func (d *delivery) finalWindow() time.Duration {
 	switch {
 	case d.foreign():
 		window = max(window, nameLife)
-	case d.stamp.Expires.IsZero():
+	case d.result.Info.ExpiresAt.IsZero():
 		window = max(window, noTTLWindow)
 	default:
-		window = max(window, d.stamp.Expires.Sub(d.result.Received)+lastMargin)
+		window = max(window, d.result.Info.ExpiresAt.Sub(d.result.Received)+lastMargin)
 	}
-	if d.stamp.Key != "" {
+	if d.key != "" {
 		window = max(window, keyedWindow)
 	}
 	if d.stamp.Redrives > 0 {
@@ -100,10 +104,10 @@ func (d *delivery) mayHaveCopy() bool {
 }
 
 // deadWindow returns how long the mark of dead work lives: as long as its letter.
-// The mark of a foreign task lives no longer than a final one, because its name
-// may be used again.
+// The mark of work that is known by its task's name lives no longer than a final
+// one, because the name may be used again.
 func (d *delivery) deadWindow() time.Duration {
-	if d.foreign() {
+	if d.byName() {
 		return d.finalWindow()
 	}
 	return max(d.finalWindow(), d.letterLife())

@@ -305,7 +305,7 @@ func (d *delivery) letter(note burial) DeadLetter {
 		Task:      info.Task,
 		Queue:     info.Queue,
 		Kind:      info.Kind,
-		Key:       d.stamp.Key,
+		Key:       d.key,
 		Target:    wire.TargetURL(req, info.Caller.Audience),
 		Method:    req.Method,
 		Header:    header,
