@@ -3,7 +3,7 @@ package recipes
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
+	"fmt"
 )
 
 // Event is an event of another system. Its fields are whatever that sends.
@@ -30,7 +30,7 @@ func (f *Fields) UnmarshalJSON(text []byte) error {
 func (f Fields) Int(name string) (int64, error) {
 	n, ok := f[name].(json.Number)
 	if !ok {
-		return 0, errors.New(name + " is not a number")
+		return 0, fmt.Errorf("recipes: the field %q is not a number", name)
 	}
 	return n.Int64()
 }

@@ -18,15 +18,15 @@ import (
 func OpenRedis(url, caFile string) (*redis.Client, error) {
 	options, err := redis.ParseURL(url)
 	if err != nil || options.TLSConfig == nil {
-		return nil, errors.New("the address of Redis must be rediss://user:password@host:port") // and not err, which may quote the password
+		return nil, errors.New("recipes: the address of Redis must be rediss://user:password@host:port") // and not err, which may quote the password
 	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("the CA of Redis: %w", err)
+		return nil, fmt.Errorf("recipes: the CA of Redis: %w", err)
 	}
 	options.TLSConfig.RootCAs = x509.NewCertPool()
 	if !options.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the CA of Redis: %s has no certificate in PEM", caFile)
+		return nil, fmt.Errorf("recipes: the CA of Redis: %s has no certificate in PEM", caFile)
 	}
 	options.TLSConfig.MinVersion = tls.VersionTLS12
 	options.ContextTimeoutEnabled = true

@@ -33,7 +33,7 @@ func RunNotify(client *http.Client, url string) func(context.Context, Notify) er
 		if resp.StatusCode < 300 {
 			return nil
 		}
-		err = fmt.Errorf("notify: %s", resp.Status)
+		err = fmt.Errorf("recipes: notify: %s", resp.Status)
 		if wait, ok := retryAfter(resp.Header.Get("Retry-After")); ok {
 			return handoff.RetryIn(err, wait)
 		}

@@ -44,7 +44,7 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out, log io.Writer) error {
-	flags := flag.NewFlagSet("service", flag.ContinueOnError)
+	flags := flag.NewFlagSet("service", flag.ExitOnError)
 	listen := flags.String("listen", "127.0.0.1:8080", "where the service listens")
 	api := flags.String("emulator", "127.0.0.1:8123", "where Cloud Tasks listens, for the command handoff")
 	rediss := flags.String("redis", "", "a Redis with TLS, rediss://user:password@host:port, instead of memory")
@@ -52,9 +52,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	prefix := flags.String("prefix", "shop:", "what the keys of this environment begin with")
 	thumbnails := flags.Int("thumbnails", 10000, "how many thumbnails to make")
 	page := flags.Duration("page", time.Minute, "how long each of the twelve pages of an export takes")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
+	_ = flags.Parse(args) // it exits
 	tasks, err := emulator.New(emulator.Config{GRPCAddr: *api})
 	if err != nil {
 		return err
