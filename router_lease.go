@@ -308,14 +308,15 @@ func (k *leaseKeeper) renew() {
 }
 
 // due returns the leases to renew and the timeout of the call, which is at most
-// the time that the first of them is still trusted.
+// the time that the first of them is still trusted. It is less than a tick, so that
+// the next tick can try again.
 func (k *leaseKeeper) due() (due []*heldLease, leases []Lease, limit time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.renewing {
 		return nil, nil, 0
 	}
-	limit = k.tick()
+	limit = k.tick() / 10 * 9
 	for h := range k.held {
 		if h.claimed && !h.lost && time.Since(h.sent) >= k.renewAge() {
 			due = append(due, h)

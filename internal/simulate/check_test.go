@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/emulator"
 )
 
 // history is what happened to one piece of work.
@@ -18,6 +21,8 @@ type history struct {
 	marks      []mark
 	letters    []handoff.DeadLetter
 	redrives   int // tasks made of its letters
+	buriedAt   []time.Duration
+	hits       int // calls that failed, and deaths of workers that had claims
 	story      []string
 	violations []string
 }
@@ -32,8 +37,9 @@ type run struct {
 	series  series
 	owner   string
 	effect  bool
-	outcome string // "" while it runs
-	cause   error  // of a run that was stopped
+	outcome string        // "" while it runs
+	ended   time.Duration // when it had an outcome
+	cause   error         // of a run that was stopped
 }
 
 // claim is one that the store acquired.
@@ -104,17 +110,21 @@ func (w *world) violateLockedf(work, format string, args ...any) {
 	w.noteLockedf(work, "VIOLATION: %s", text)
 }
 
-func (w *world) created(work string) {
+// created notes a task that exists.
+func (w *world) created(work string, reply any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.of(work).created = true
+	if task, ok := reply.(*cloudtaskspb.Task); ok {
+		w.works[task.GetName()] = work
+	}
 }
 
 func (w *world) buried(work string, letter handoff.DeadLetter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := w.of(work)
-	h.letters = append(h.letters, letter)
+	h.letters, h.buriedAt = append(h.letters, letter), append(h.buriedAt, w.now())
 	w.noteLockedf(work, "letter: %v after %d attempts", letter.Reasons, letter.Attempts)
 	if h.over(w.now()) {
 		w.violateLockedf(work, "buried after it was marked as done")
@@ -198,7 +208,7 @@ func (w *world) effect(r *run) { r.effect = true }
 func (w *world) end(r *run, outcome string, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.outcome, r.cause = outcome, cause
+	r.outcome, r.cause, r.ended = outcome, cause, w.now()
 	for work, h := range w.ledger {
 		if slices.Contains(h.runs, r) {
 			w.noteLockedf(work, "worker %d: run %d %s %v", r.p.n, r.n, outcome, cause)
@@ -222,6 +232,10 @@ func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 	case handoff.ReasonExpired:
 		if ttl := w.jobs[work].TTL; ttl > 0 && w.now() < ttl-2*time.Minute {
 			w.violateLockedf(work, "buried as expired before its TTL of %v was over", ttl)
+		}
+	case handoff.ReasonUndecodable:
+		if w.jobs[work].How != explodes {
+			w.violateLockedf(work, "buried as undecodable")
 		}
 	default:
 		w.violateLockedf(work, "buried as %s", reason)
@@ -250,6 +264,9 @@ func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
 	if runs < w.jobs[work].Max && unrun > 0 {
 		w.faults["excuse: buried after fewer attempts, since claims were lost"]++
 	}
+	if unrun > h.hits {
+		w.violateLockedf(work, "%d claims were lost, and only %d calls failed", unrun, h.hits)
+	}
 	if runs+unrun < w.jobs[work].Max {
 		w.violateLockedf(work, "buried as %s after %d runs and %d lost claims of %d attempts", reason, runs, unrun, w.jobs[work].Max)
 	}
@@ -261,6 +278,7 @@ func (w *world) check(ctx context.Context) {
 	if err != nil {
 		panic(err)
 	}
+	w.checkDeletions()
 	kept := map[string]int{}
 	for _, l := range page.Letters {
 		kept[workOf(l)]++
@@ -279,11 +297,40 @@ func (w *world) check(ctx context.Context) {
 		if effects > 1 {
 			w.faults["excuse: a second effect, since the mark of the first never arrived"]++
 		}
+		if effects-1 > h.hits {
+			w.violatef(work, "%d effects, and only %d calls failed", effects, h.hits)
+		}
 		switch {
 		case !finished && kept[work] == 0:
 			w.violatef(work, "lost: no run succeeded, and there is no letter")
 		case kept[work] > 1:
 			w.violatef(work, "%d letters", kept[work])
+		}
+	}
+}
+
+// checkDeletions holds each task that the emulator deleted against what had become of
+// its work by then: it had succeeded, it had a letter, or another task of it was
+// there.
+func (w *world) checkDeletions() {
+	lives := append(w.tasks.Ended("q", 1000), w.tasks.Ended("q2", 1000)...)
+	if len(lives) != len(w.works) {
+		w.violatef("w0", "%d tasks were created, and %d deleted", len(w.works), len(lives))
+	}
+	for _, life := range lives {
+		work := w.works[life.Name]
+		h, at := w.of(work), life.Ended.Sub(w.begun)
+		w.faults["tasks deleted by the service"]++
+		if life.End != emulator.Succeeded {
+			w.violatef(work, "%s was deleted: %s", life.Name, life.End)
+		}
+		succeeded := slices.ContainsFunc(h.runs, func(r *run) bool { return (r.outcome == "done" || r.outcome == "dropped") && r.ended <= at })
+		buried := slices.ContainsFunc(h.buriedAt, func(b time.Duration) bool { return b <= at })
+		another := slices.ContainsFunc(lives, func(other emulator.Life) bool {
+			return other.Name != life.Name && w.works[other.Name] == work && !other.Created.After(life.Ended) && other.Ended.After(life.Ended)
+		})
+		if !succeeded && !buried && !another {
+			w.violatef(work, "%s was deleted at %v, before its work had ended", life.Name, at)
 		}
 	}
 }

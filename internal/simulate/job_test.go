@@ -2,7 +2,9 @@ package simulate_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/brillconsulting/handoff"
@@ -17,6 +19,20 @@ type job struct {
 }
 
 func (job) Kind() string { return "job" }
+
+// explodes is a payload that panics when it is decoded.
+const explodes = "panics when it is decoded"
+
+func (j *job) UnmarshalJSON(text []byte) error {
+	type plain job
+	if err := json.Unmarshal(text, (*plain)(j)); err != nil {
+		return err
+	}
+	if j.How == explodes {
+		panic("simulated")
+	}
+	return nil
+}
 
 func (j job) Policy() handoff.Policy {
 	return handoff.Policy{TTL: j.TTL, Retry: handoff.Retry{MaxAttempts: j.Max, MinBackoff: 2 * time.Second, MaxBackoff: time.Hour}}
@@ -65,6 +81,9 @@ func (w *world) handle(ctx context.Context, p *process, j job) error {
 	case u < 0.82:
 		w.end(r, "panicked", nil)
 		panic("simulated")
+	case u < 0.83:
+		w.end(r, "exited", nil)
+		runtime.Goexit()
 	case u < 0.86:
 		w.end(r, "died", nil)
 		w.kill(p, w.drawTime(0, time.Minute, j.Work, r.n, "gone"))

@@ -24,10 +24,11 @@ const (
 	sameToken       sabotage = "one token"
 	ignoreLeases    sabotage = "leases ignored"
 	dropLetters     sabotage = "letters dropped"
+	ackBusy         sabotage = "busy answered as done"
 )
 
 var sabotages = []sabotage{
-	noOwnerCheck, noRenewal, markFirst, forgetCounters, giveBack, freshGeneration, forgetDone, sameToken, ignoreLeases, dropLetters,
+	noOwnerCheck, noRenewal, markFirst, forgetCounters, giveBack, freshGeneration, forgetDone, sameToken, ignoreLeases, dropLetters, ackBusy,
 }
 
 func (s sabotage) wrap(store handoff.Store) handoff.Store {

@@ -21,6 +21,8 @@ const (
 	dies      fault = "the worker dies before it"
 	diesAfter fault = "the worker dies after it"
 	slow      fault = "slow" // it has its effect later, also if the caller gave up
+	panics    fault = "panics before it"
+	panicsToo fault = "panics after it"
 )
 
 var errSimulated = errors.New("simulated")
@@ -30,7 +32,11 @@ func (w *world) faultOf(op, work string, n int) fault {
 	if w.draw(op, work, n, "fails") >= w.trouble {
 		return none
 	}
-	how := []fault{refused, lost, lost, hangs, hangsDone, slow, dies, diesAfter}[int(8*w.draw(op, work, n, "how"))]
+	hows := []fault{refused, lost, lost, hangs, hangsDone, slow, dies, diesAfter, panics, panicsToo}
+	if op == "create" {
+		hows = hows[:8] // the client's own calls do not panic
+	}
+	how := hows[int(float64(len(hows))*w.draw(op, work, n, "how"))]
 	w.fault(op + " " + string(how))
 	return how
 }
@@ -63,8 +69,12 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 	if op == "renew" {
 		work = ""
 	}
-	if !w.pause(w.drawTime(50*time.Microsecond, 3*time.Millisecond, op, work, p.n, n, "takes"), ctx.Done()) {
-		return ctx.Err()
+	w.mu.Lock()
+	cut := w.cut
+	w.mu.Unlock()
+	if !w.pause(w.drawTime(50*time.Microsecond, 3*time.Millisecond, op, work, p.n, n, "takes"), ctx.Done(), cut) {
+		w.hit(works)
+		return errors.Join(errSimulated, ctx.Err())
 	}
 	if p.dead.Load() {
 		return errSimulated
@@ -74,6 +84,7 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 		how = w.faultOf(op, work, n*100+p.n)
 	}
 	if how != none {
+		w.hit(works)
 		for work := range strings.FieldsSeq(works) {
 			w.notef(work, "worker %d: %s: %s", p.n, op, how)
 		}
@@ -85,8 +96,10 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 	switch how {
 	case refused:
 		return errSimulated
+	case panics:
+		panic("simulated")
 	case hangs:
-		w.pause(time.Hour, ctx.Done(), p.died)
+		w.pause(time.Hour, ctx.Done(), p.died, cut)
 		return errors.Join(errSimulated, ctx.Err())
 	case slow:
 		done := make(chan error, 1)
@@ -106,13 +119,28 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 		w.kill(p, time.Minute)
 	}
 	switch {
+	case how == panicsToo:
+		panic("simulated")
 	case how == hangsDone:
-		w.pause(time.Hour, ctx.Done(), p.died)
+		w.pause(time.Hour, ctx.Done(), p.died, cut)
 		return errors.Join(errSimulated, ctx.Err())
 	case how == lost || p.dead.Load():
 		return errSimulated
+	case !w.pause(w.drawTime(50*time.Microsecond, time.Millisecond, op, work, p.n, n, "returns"), p.died, cut):
+		w.hit(works)
+		return errSimulated
 	}
 	return err
+}
+
+// hit notes that something went wrong for these pieces of work, which may excuse
+// what the checker finds.
+func (w *world) hit(works string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for work := range strings.FieldsSeq(works) {
+		w.of(work).hits++
+	}
 }
 
 // storeAccess is a process's way to the store.
@@ -132,6 +160,7 @@ func (s *storeAccess) Claim(ctx context.Context, l handoff.Lease) (claim handoff
 	if d != nil {
 		s.w.mu.Lock()
 		s.w.keys[l.Key] = d.work
+		s.p.works[d.work] = true
 		d.lease = l
 		s.w.mu.Unlock()
 	}

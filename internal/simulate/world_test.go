@@ -1,7 +1,6 @@
 package simulate_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	oldrand "math/rand" //nolint:depguard // the source of gax's jitter
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -68,6 +68,8 @@ type world struct {
 	chains map[string]int    // task → redrives before it
 	counts map[string]int
 	stalls []stall
+	cut    chan struct{}     // closed when the store restarts
+	works  map[string]string // full name of a task → work
 	ledger map[string]*history
 	faults map[string]int
 }
@@ -83,6 +85,7 @@ type stall struct {
 type process struct {
 	n      int
 	router *handoff.Router
+	works  map[string]bool // that it had claims of; guarded by world.mu
 	dead   atomic.Bool
 	died   chan struct{}
 }
@@ -127,13 +130,14 @@ func (w *world) now() time.Duration { return time.Since(w.begun) }
 func (w *world) pause(d time.Duration, ends ...<-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	var ended [2]<-chan struct{}
+	var ended [3]<-chan struct{}
 	copy(ended[:], ends)
 	select {
 	case <-timer.C:
 		return true
 	case <-ended[0]:
 	case <-ended[1]:
+	case <-ended[2]:
 	case <-w.over:
 	}
 	return false
@@ -145,7 +149,9 @@ func simulate(t *testing.T, seed uint64, s sabotage) *world {
 	w := &world{
 		seed: seed, sabotage: s, rng: rand.New(rand.NewPCG(seed, 1)),
 		jobs: map[string]*job{}, keys: map[string]string{}, chains: map[string]int{}, counts: map[string]int{}, ledger: map[string]*history{}, faults: map[string]int{},
+		works: map[string]string{},
 	}
+	oldrand.Seed(int64(seed)) //nolint:staticcheck // reproducible jitter
 	synctest.Test(t, func(t *testing.T) { w.run(t) })
 	return w
 }
@@ -153,12 +159,12 @@ func simulate(t *testing.T, seed uint64, s sabotage) *world {
 func (w *world) run(t *testing.T) {
 	ctx := context.Background()
 	w.t = t
-	w.begun, w.over = time.Now(), make(chan struct{}) // of the bubble
+	w.begun, w.over, w.cut = time.Now(), make(chan struct{}), make(chan struct{}) // of the bubble
 	w.trouble = []float64{0, 0.02, 0.08}[w.rng.IntN(3)]
 	w.letters = memstore.NewDeadLetters()
 	w.store = w.sabotage.wrap(memstore.New())
 	var err error
-	if w.tasks, err = emulator.New(emulator.Config{Handler: w, History: -1}); err != nil {
+	if w.tasks, err = emulator.New(emulator.Config{Handler: w}); err != nil {
 		t.Fatal(err)
 	}
 	defer w.tasks.Close()
@@ -212,7 +218,7 @@ func (w *world) settle(ctx context.Context) {
 
 // startProcess starts a worker.
 func (w *world) startProcess() {
-	p := &process{died: make(chan struct{})}
+	p := &process{died: make(chan struct{}), works: map[string]bool{}}
 	w.mu.Lock()
 	p.n = len(w.all)
 	w.mu.Unlock()
@@ -223,6 +229,8 @@ func (w *world) startProcess() {
 		Client:                          w.client,
 		Lease:                           lease,
 		ForeignMaxAttempts:              foreignMax,
+		Observers:                       []handoff.Observer{w.observer()},
+		OnDead:                          func(_ context.Context, l handoff.DeadLetter) { w.explode("OnDead", workOf(l)) },
 		Logger:                          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -255,6 +263,9 @@ func (w *world) kill(p *process, gone time.Duration) {
 	p.dead.Store(true)
 	close(p.died)
 	w.faults["death"]++
+	for work := range p.works {
+		w.of(work).hits++
+	}
 	if !last {
 		w.open.Go(func() {
 			if w.pause(gone) {
@@ -274,6 +285,15 @@ func (w *world) schedule() {
 		how := []fault{refused, hangs, lost}[w.rng.IntN(3)]
 		w.stalls = append(w.stalls, stall{at, at + time.Duration(w.rng.Int64N(int64(90*time.Second))), how})
 	}
+	for range w.rng.IntN(3) { // the store restarts
+		at, down := time.Duration(w.rng.Int64N(int64(30*time.Minute))), time.Duration(w.rng.Int64N(int64(20*time.Second)))
+		w.stalls = append(w.stalls, stall{at, at + down, refused})
+		w.open.Go(func() {
+			if w.pause(at) {
+				w.restartStore()
+			}
+		})
+	}
 	for range w.rng.IntN(5) {
 		at, gone := time.Duration(w.rng.Int64N(int64(30*time.Minute))), time.Duration(w.rng.Int64N(int64(time.Minute)))
 		drain, which := w.rng.IntN(3) == 0, w.rng.IntN(8)
@@ -291,6 +311,34 @@ func (w *world) schedule() {
 			}
 			w.kill(p, gone)
 		})
+	}
+}
+
+// restartStore cuts the calls that are under way. What reached the store is kept.
+func (w *world) restartStore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.cut)
+	w.cut = make(chan struct{})
+	w.faults["store restarts"]++
+}
+
+// explode panics now and then, as an observer or a hook with a mistake does.
+func (w *world) explode(where, work string) {
+	if w.draw(where, work, w.count(where, work)) < w.trouble/2 {
+		w.fault(where + " panics")
+		panic("simulated")
+	}
+}
+
+func (w *world) observer() handoff.Observer {
+	return handoff.Observer{
+		Begin: func(_ context.Context, req *http.Request) { w.explode("Begin", req.Header.Get(headerWork)) },
+		Verified: func(ctx context.Context, _ handoff.Info, header http.Header) context.Context {
+			w.explode("Verified", header.Get(headerWork))
+			return ctx
+		},
+		End: func(_ context.Context, d handoff.Delivery) { w.explode("End", d.Info.Header.Get(headerWork)) },
 	}
 }
 
@@ -318,7 +366,7 @@ func (w *world) intercept(ctx context.Context, method string, req, reply any, cc
 	w.chain(ctx, work, create.GetTask().GetName())
 	err := invoke(ctx, method, req, reply, cc, opts...)
 	if err == nil {
-		w.created(work)
+		w.created(work, reply)
 	}
 	if p != nil && how == diesAfter {
 		w.kill(p, time.Minute)
@@ -388,6 +436,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		w.fault("response lost")
 		panic(http.ErrAbortHandler)
 	}
+	if w.sabotage == ackBusy && code == http.StatusConflict {
+		code = http.StatusOK
+	}
 	rw.WriteHeader(code)
 }
 
@@ -400,7 +451,7 @@ func (w *world) deliver(ctx context.Context, req *http.Request, body []byte, wor
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithValue(context.WithValue(ctx, inProcess{}, p), inDelivery{}, &delivery{work: work, chain: w.chainOf(req)}), 10*time.Minute)
 	r := req.Clone(ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.Body = w.bodyOf(body, work, n, as)
 	rec, done := httptest.NewRecorder(), make(chan bool, 1)
 	w.open.Go(func() {
 		defer cancel()
@@ -442,6 +493,10 @@ func (w *world) enqueueAll(ctx context.Context) {
 			opts = append(opts, handoff.OnQueue("q2"))
 			_, err2 := w.client.Enqueue(ctx, *j, opts...)
 			err = errors.Join(err, err2)
+		case 2:
+			j.How = []string{explodes, "", ""}[w.rng.IntN(3)]
+			w.jobs[j.Work] = j
+			_, err = w.client.Enqueue(ctx, *j, opts...)
 		case 1:
 			j.How, j.Max, j.TTL = "foreign", foreignMax, 0
 			w.jobs[j.Work] = j
@@ -451,9 +506,6 @@ func (w *world) enqueueAll(ctx context.Context) {
 			_, err = w.client.Enqueue(ctx, *j, opts...)
 		}
 		w.notef(j.Work, "enqueued, at most %d attempts, TTL %v, %s: %v", j.Max, j.TTL, j.How, err)
-		if err == nil {
-			w.created(j.Work)
-		}
 		w.pause(time.Duration(w.rng.Int64N(int64(30 * time.Second))))
 	}
 }
@@ -464,11 +516,14 @@ func (w *world) enqueueForeign(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	_, err = cloudtaskspb.NewCloudTasksClient(w.tasks.Conn()).CreateTask(ctx, &cloudtaskspb.CreateTaskRequest{
+	task, err := cloudtaskspb.NewCloudTasksClient(w.tasks.Conn()).CreateTask(ctx, &cloudtaskspb.CreateTaskRequest{
 		Parent: parent + "/queues/q", Task: &cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{
 			Url: "https://worker.example.com/tasks/job", Body: body, Headers: map[string]string{headerWork: j.Work, "Content-Type": "application/json"},
 		}}},
 	})
+	if err == nil {
+		w.created(j.Work, task)
+	}
 	return err
 }
 
@@ -486,8 +541,9 @@ func (w *world) redriveSome(ctx context.Context, round int) {
 			continue
 		}
 		for range 1 + int(2*w.draw("redrives", work, round)) {
+			at := w.drawTime(0, time.Millisecond, "redrive at", work, round, w.count("redrive", work))
 			wait.Go(func() {
-				w.pause(w.drawTime(0, time.Millisecond, "redrive at", work, round, w.count("redrive", work)))
+				w.pause(at)
 				_, err := w.client.Redrive(ctx, w.letters, l.ID)
 				w.notef(work, "redrive: created %v", err == nil)
 			})
