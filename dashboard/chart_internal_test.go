@@ -78,9 +78,9 @@ func TestPaths(t *testing.T) {
 func TestRetryPolicy(t *testing.T) {
 	t.Parallel()
 	base := admin.QueueConfig{MaxAttempts: 5, MinBackoff: time.Second, MaxBackoff: time.Hour}
-	assert.Equal(t, retryPolicy(base), "5 attempts, 1 s to 1 h apart")
+	assert.Equal(t, retryPolicy(base), "5 dispatches, 1 s to 1 h apart")
 	base.MaxRetryDuration = 2 * time.Hour
-	assert.Equal(t, retryPolicy(base), "5 attempts and 2 h, 1 s to 1 h apart")
+	assert.Equal(t, retryPolicy(base), "5 dispatches and 2 h, 1 s to 1 h apart")
 	base.MaxAttempts = -1
 	assert.Equal(t, retryPolicy(base), "for 2 h, 1 s to 1 h apart")
 }

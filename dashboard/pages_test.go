@@ -30,7 +30,7 @@ func TestQueuesPage(t *testing.T) {
 	contains(t, body,
 		`<a href="/ops/tasks/queues/shop/europe-west1/emails">emails</a>`, "paused", `aria-label="Resume emails"`,
 		`<a href="/ops/tasks/queues/shop/europe-west1/invoices">invoices</a>`, "running", `aria-label="Pause invoices"`,
-		"7.50", "1,234", "no limit of attempts", "5 attempts, 1 s to 1 h apart",
+		"7.50", "1,234", "no limit of dispatches", "5 dispatches, 1 s to 1 h apart",
 		"Cloud Tasks keeps counts")
 }
 

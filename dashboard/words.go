@@ -181,19 +181,22 @@ func endClass(e End) string {
 	return "none"
 }
 
-// retryPolicy describes the retry policy of a queue in one line.
+// retryPolicy describes the retry policy of a queue in one line. A queue's limit
+// counts dispatches, not the attempts of a handler.
 func retryPolicy(c admin.QueueConfig) string {
-	attempts := plural(c.MaxAttempts, "attempt")
+	limit := integer(c.MaxAttempts) + " dispatches"
 	switch {
+	case c.MaxAttempts == 1:
+		limit = "1 dispatch"
 	case c.MaxAttempts == handoff.Unlimited && c.MaxRetryDuration == 0:
-		attempts = "no limit of attempts"
+		limit = "no limit of dispatches"
 	case c.MaxAttempts == handoff.Unlimited:
-		attempts = "for " + briefly(c.MaxRetryDuration)
+		limit = "for " + briefly(c.MaxRetryDuration)
 	}
 	if c.MaxAttempts != handoff.Unlimited && c.MaxRetryDuration > 0 {
-		attempts += " and " + briefly(c.MaxRetryDuration)
+		limit += " and " + briefly(c.MaxRetryDuration)
 	}
-	return fmt.Sprintf("%s, %s to %s apart", attempts, briefly(c.MinBackoff), briefly(c.MaxBackoff))
+	return fmt.Sprintf("%s, %s to %s apart", limit, briefly(c.MinBackoff), briefly(c.MaxBackoff))
 }
 
 // share returns part as a percentage of whole, at most 100.

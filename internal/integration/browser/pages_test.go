@@ -42,7 +42,7 @@ func TestPages(t *testing.T) {
 		path string
 		says []string
 	}{
-		{"/", []string{"Queues", "shop in europe-west1", "emails", "paused", "of 500", "of 1,000", "3 attempts", "live"}},
+		{"/", []string{"Queues", "shop in europe-west1", "emails", "paused", "of 500", "of 1,000", "3 dispatches", "live"}},
 		{page, []string{"Throughput", "Outcomes", "Lag behind schedule", "waiting", "POST /200", "Run now", "Ended last", "succeeded", "given up", "502 Bad Gateway", "live"}},
 		{page + "?q=wait&status=waiting", []string{"waiting", "Searched 1 tasks."}},
 		{page + "/tasks/bad", []string{"Created", "Dispatch 1", "Dispatch 2", "Dispatch 3", "502 Bad Gateway after", "Given up", "Show the payload"}},
