@@ -43,7 +43,7 @@ type Middleware func(next Handler) Handler
 //
 // Call Handle before the router serves. It panics if fn is nil, or if the kind
 // is not valid or already has a handler, naming the kind and both places.
-func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error) {
+func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error, options ...HandleOption) {
 	where := "Handle at an unknown place"
 	if _, file, line, ok := runtime.Caller(1); ok {
 		where = fmt.Sprintf("Handle at %s:%d", file, line)
@@ -61,7 +61,7 @@ func Handle[T Payload](r *Router, fn func(ctx context.Context, payload T) error)
 		decode:   decoder[T](zero),
 		keyed:    isKeyed(new(T)),
 		run:      func(ctx context.Context, payload any) error { return fn(ctx, *payload.(*T)) },
-	}, aliasesOf(zero))
+	}, aliasesOf(zero), options)
 }
 
 // handler is a registered function without its type parameter. Its payload is a
@@ -74,6 +74,7 @@ type handler struct {
 	policy   Policy // declared, with the defaults
 	raw      bool   // of Raw
 	keyed    bool   // the payload has an IdempotencyKey
+	from     []source
 	decode   func(body []byte) (payload any, reason Reason, err error)
 	run      func(ctx context.Context, payload any) error
 
@@ -169,7 +170,8 @@ func aliasesOf(p any) []string {
 
 // register panics for a kind that cannot work: it is a mistake in the program,
 // found at start-up.
-func (r *Router) register(h *handler, aliases []string) {
+func (r *Router) register(h *handler, aliases []string, options []HandleOption) {
+	h.apply(options)
 	kinds := append([]string{h.kind}, aliases...)
 	h.oldest = kinds[len(kinds)-1]
 	for _, kind := range kinds {

@@ -177,6 +177,11 @@ func (d *delivery) route() bool {
 		return d.refuse(UnknownKind, "", fmt.Errorf("handoff: no handler for this kind on queue %q", info.Queue))
 	}
 	d.handler, d.result.Known = h, h != nil
+	if h != nil {
+		if err := h.checkFrom(info.Caller); err != nil {
+			return d.refuse(Forbidden, ReasonCaller, err)
+		}
+	}
 	switch {
 	case d.stamp.MaxAttempts != 0:
 		info.MaxAttempts = d.stamp.MaxAttempts

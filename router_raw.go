@@ -32,7 +32,7 @@ import (
 //
 // Call Raw before the router serves. It panics if fn is nil, or if kind is not
 // valid or already has a handler, naming both places.
-func (r *Router) Raw(kind string, fn func(ctx context.Context, req *http.Request) error) http.Handler {
+func (r *Router) Raw(kind string, fn func(ctx context.Context, req *http.Request) error, options ...HandleOption) http.Handler {
 	where := "Raw at an unknown place"
 	if _, file, line, ok := runtime.Caller(1); ok {
 		where = fmt.Sprintf("Raw at %s:%d", file, line)
@@ -53,7 +53,7 @@ func (r *Router) Raw(kind string, fn func(ctx context.Context, req *http.Request
 			d, _ := ctx.Value(infoKey{}).(*delivery)
 			return fn(ctx, d.rawRequest(ctx, *payload.(*[]byte)))
 		},
-	}, nil)
+	}, nil, options)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.serve(w, req, kind) })
 }
 

@@ -87,7 +87,14 @@ var preludes = map[string]string{
 			write func(ctx context.Context, part Part) error
 		)`,
 	"docs/production.md": `
+		type Charge struct{}
+		func (Charge) Kind() string { return "charge" }
+		type ContactChanged struct{}
+		func (ContactChanged) Kind() string { return "contact-changed" }
 		var (
+			charge         func(ctx context.Context, p Charge) error
+			contactChanged func(ctx context.Context, p ContactChanged) error
+
 			ctx      context.Context
 			deploy   struct{ URL, Account string }
 			rdb      redis.UniversalClient
