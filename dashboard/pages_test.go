@@ -216,7 +216,7 @@ func TestTroubleIsShownInPlace(t *testing.T) {
 		assert.Status(t, got, status)
 		lacks(t, body, "<caller>")
 		// The page shows the queue without its tasks.
-		contains(t, w.get(page), "<h2 id=\"tasks\">", `class="trouble"`, "5 attempts")
+		contains(t, w.get(page), "<h2 id=\"tasks\">", `class="trouble"`, "5 dispatches")
 	}
 }
 
