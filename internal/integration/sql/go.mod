@@ -11,6 +11,7 @@ require (
 	github.com/brillconsulting/handoff v0.0.0-00010101000000-000000000000
 	github.com/brillconsulting/handoff/sqlstore/pgxtx v0.0.0-00010101000000-000000000000
 	github.com/jackc/pgx/v5 v5.13.0
+	google.golang.org/api v0.315.0
 	google.golang.org/grpc v1.85.0
 )
 
@@ -51,7 +52,6 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
-	google.golang.org/api v0.315.0 // indirect
 	google.golang.org/genproto v0.0.0-20261026165753-2ffab32bce7e // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20261110000943-09e21b237f2c // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261110000943-09e21b237f2c // indirect
