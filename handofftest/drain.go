@@ -166,7 +166,7 @@ func (k *Kit) result(task due) Result {
 	for _, seen := range k.seen {
 		if seen.ended.Load() {
 			again := seen.delivery.Status < 200 || seen.delivery.Status > 299
-			results = append(results, Result{Delivery: seen.delivery, Retry: again, Settled: seen.settled})
+			results = append(results, Result{Delivery: seen.delivery, Retry: again, Settled: seen.settled, memo: seen.memo})
 		}
 	}
 	if len(results) == 0 {

@@ -1,6 +1,7 @@
 package handofftest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -72,7 +73,9 @@ func (s *store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 	}
 	claim, err := s.Store.Claim(ctx, l)
 	if err == nil && (claim.Status == handoff.ClaimAcquired || claim.Status == handoff.ClaimEnding) {
-		note(ctx, func(seen *sight) { seen.settled, seen.buried = StillHeld, claim.Status == handoff.ClaimEnding })
+		note(ctx, func(seen *sight) {
+			seen.settled, seen.buried, seen.memo = StillHeld, claim.Status == handoff.ClaimEnding, claim.Memo
+		})
 	}
 	return claim, err
 }
@@ -106,7 +109,15 @@ func (s *store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
 	if err := s.reach(); err != nil {
 		return err
 	}
-	return s.Store.Keep(ctx, l, memo)
+	err := s.Store.Keep(ctx, l, memo)
+	if err == nil {
+		note(ctx, func(seen *sight) {
+			if !bytes.Equal(memo, seen.memo) {
+				seen.memo, seen.kept = bytes.Clone(memo), seen.kept+1
+			}
+		})
+	}
+	return err
 }
 
 func (s *store) End(ctx context.Context, l handoff.Lease, text []byte) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
+	"github.com/brillconsulting/handoff/internal/watch"
 	"github.com/brillconsulting/handoff/memstore"
 )
 
@@ -59,6 +60,7 @@ type Kit struct {
 
 	mu   sync.Mutex
 	seen []*sight // of the current dispatch
+	most int      // number of changes of a memo after which an attempt is late; 0: any
 }
 
 // New returns a Kit, which is shut down with all its goroutines when the test
@@ -133,7 +135,12 @@ func (k *Kit) watch(next http.Handler) http.Handler {
 		seen := &sight{settled: NotClaimed}
 		k.mu.Lock()
 		k.seen = append(k.seen, seen)
+		most := k.most
 		k.mu.Unlock()
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sightKey{}, seen)))
+		ctx := context.WithValue(r.Context(), sightKey{}, seen)
+		if most > 0 {
+			ctx = context.WithValue(ctx, watch.Late{}, func() bool { return seen.kept >= most })
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

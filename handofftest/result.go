@@ -23,6 +23,8 @@ type Result struct {
 	// Settled is what became of the claim of the work.
 	Settled Settled
 
+	memo []byte // of the work, after the delivery; by the Store of a Kit
+
 	// Others are the other deliveries of the same task: those of [Attempt],
 	// [Again], [Twice] and the faults of a [Kit].
 	Others []Result
@@ -108,6 +110,8 @@ type sight struct {
 	ended    atomic.Bool
 	settled  Settled // by the Store of a Kit
 	buried   bool    // End succeeded
+	memo     []byte  // of the work
+	kept     int     // number of times that the delivery changed memo
 }
 
 type sightKey struct{}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -10,6 +12,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/redisstore"
+	"github.com/brillconsulting/handoff/steps"
 )
 
 type keyCmd struct {
@@ -55,9 +58,17 @@ type keyJSON struct {
 	HeldUntil *time.Time `json:"held_until,omitempty"`
 	Letter    string     `json:"letter,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	Steps    []string        `json:"steps,omitempty"` // that finished
+	Step     string          `json:"step,omitempty"`  // that runs and has a position
+	Position json.RawMessage `json:"position,omitempty"`
 }
 
-type keyShow struct{ keyArg }
+type keyShow struct {
+	keyArg
+
+	Payload bool `help:"Show the position of the step that runs, which may hold part of the payload."`
+}
 
 // Help is shown by --help.
 func (*keyShow) Help() string {
@@ -77,10 +88,14 @@ func (c *keyShow) Run(ctx context.Context, con *console, key *keyCmd) error {
 			Kind: c.Kind, Key: c.Key, Hash: c.hash(key.Project), State: r.State, Attempt: r.Attempt, Redrives: r.Redrives,
 			FirstAt: stamp(r.First), HeldUntil: stamp(r.Held), Letter: r.Letter, ExpiresAt: stamp(r.Expires),
 		}
+		value.progress(r.Memo, c.Payload)
 		facts := [][]cell{
 			fact("kind", c.Kind),
 			fact("key", c.Key),
 			fact("state", r.State),
+			fact("steps done", strings.Join(value.Steps, ", ")),
+			fact("step", value.Step),
+			fact("position", string(value.Position)),
 			fact("hash", value.Hash),
 			fact("letter", r.Letter),
 			fact("first run", moment(r.First, now)),
@@ -92,6 +107,19 @@ func (c *keyShow) Run(ctx context.Context, con *console, key *keyCmd) error {
 		}
 		return con.describe(key.outputFlags, value, facts...)
 	})
+}
+
+// progress sets what the memo says of work in steps. The memo may be of another
+// package than steps.
+func (v *keyJSON) progress(memo []byte, payload bool) {
+	p, err := steps.ParseProgress(memo)
+	if err != nil {
+		return
+	}
+	v.Steps, v.Step = p.Done, p.Step
+	if payload {
+		v.Position = p.Position
+	}
 }
 
 type keyFree struct {

@@ -82,6 +82,9 @@ var preludes = map[string]string{
 			store    handoff.Store
 			verifier handoff.Verifier
 
+			t          *testing.T
+			importRows func(ctx context.Context, p Import) error
+
 			fetch func(ctx context.Context, url string) (string, error)
 			read  func(file string, after int64) func(yield func(Part) bool)
 			write func(ctx context.Context, part Part) error

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// The steps of work are shown, and a position only where payloads may be. A memo of
+// another package is not shown.
+func TestProgressOfAKey(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		memo    string
+		payload bool
+		want    string
+	}{
+		{`{"v":1,"done":[{"n":"download","r":"secret"}],"at":{"n":"rows","r":7}}`, false, `"steps":["download"],"step":"rows"}`},
+		{`{"v":1,"done":[{"n":"download","r":"secret"}],"at":{"n":"rows","r":7}}`, true, `"steps":["download"],"step":"rows","position":7}`},
+		{`{"v":1}`, true, `"state":""}`},
+		{`theirs`, true, `"state":""}`},
+	} {
+		var v keyJSON
+		v.progress([]byte(tc.memo), tc.payload)
+		text, err := json.Marshal(v)
+		assert.NoError(t, err)
+		if got := string(text); got[len(got)-min(len(got), len(tc.want)):] != tc.want {
+			t.Errorf("%s is %s, want …%s", tc.memo, got, tc.want)
+		}
+	}
+}
