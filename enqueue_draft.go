@@ -120,12 +120,16 @@ func (c *Client) accept(d Draft) (*draft, error) {
 	case !strings.HasPrefix(d.req.Parent, c.queues):
 		return nil, fmt.Errorf("handoff: send: the Draft is for %s and this client is for %s", d.req.Parent, strings.TrimSuffix(c.queues, "/queues/"))
 	}
-	receipt := d.Receipt()
+	stamp := d.stamp()
+	receipt := d.receipt(stamp)
 	if ahead := time.Until(receipt.ScheduledAt); ahead > create.MaxAhead {
 		return nil, fmt.Errorf("handoff: send: the Draft is due in %s; the service's limit is %s (30 days)", ahead.Round(time.Second), create.MaxAhead)
 	}
-	// A clone, because Instrument may add headers and the caller may send d again.
-	return &draft{req: proto.CloneOf(d.req), receipt: receipt, stamp: d.stamp(), step: sent}, nil
+	req := d.req
+	if c.config.Instrument != nil {
+		req = proto.CloneOf(req) // Instrument may add headers, and the caller may send d again
+	}
+	return &draft{req: req, receipt: receipt, stamp: stamp, step: sent}, nil
 }
 
 // Kind returns the kind of a typed task. It is empty for a [Request].
@@ -133,14 +137,16 @@ func (d Draft) Kind() string { return d.stamp().Kind }
 
 // Receipt returns what is known of the task before it is sent. Its Name is empty
 // if the service will choose it.
-func (d Draft) Receipt() Receipt {
+func (d Draft) Receipt() Receipt { return d.receipt(d.stamp()) }
+
+func (d Draft) receipt(stamp wire.Stamp) Receipt {
 	header, _ := create.Parts(d.req.GetTask())
 	_, queue, _ := strings.Cut(d.req.GetParent(), "/queues/")
 	r := Receipt{ID: wire.StampedID(header), Name: d.req.GetTask().GetName(), Queue: queue}
 	if at := d.req.GetTask().GetScheduleTime(); at != nil {
 		r.ScheduledAt = at.AsTime()
 	} else {
-		r.ScheduledAt = d.stamp().Enqueued
+		r.ScheduledAt = stamp.Enqueued
 	}
 	return r
 }

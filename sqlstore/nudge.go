@@ -73,6 +73,9 @@ func (r *relay) forget() {
 	r.looked = time.Time{}
 	for _, q := range r.queues {
 		q.zeroed = time.Time{}
+		if q.pause == 0 {
+			q.until = time.Time{}
+		}
 	}
 }
 

@@ -249,7 +249,7 @@ SELECT 1 FROM $schema.inbox WHERE key = $1::text FOR UPDATE`
 // postgresSweepInbox takes the most rows to remove.
 const postgresSweepInbox = `WITH ` + postgresNow + `,
 old AS MATERIALIZED (
-	SELECT i.key FROM $schema.inbox i, t WHERE i.expires_hour <= t.now / 3600000000 ORDER BY i.expires_hour LIMIT $1::int FOR UPDATE OF i SKIP LOCKED)
+	SELECT i.key FROM $schema.inbox i WHERE i.expires_hour <= (SELECT now FROM t) / 3600000000 ORDER BY i.expires_hour LIMIT $1::int FOR UPDATE OF i SKIP LOCKED)
 DELETE FROM $schema.inbox WHERE key IN (SELECT key FROM old)`
 
 // postgresCommit takes the name of the Run. The first statement fails where the
@@ -288,7 +288,7 @@ END`
 // postgresSweep takes the most rows to remove.
 const postgresSweep = `WITH ` + postgresNow + `,
 old AS MATERIALIZED (
-	SELECT f.key FROM $schema.fence f, t WHERE f.expires_hour <= t.now / 3600000000 ORDER BY f.expires_hour LIMIT $1::int FOR UPDATE OF f SKIP LOCKED)
+	SELECT f.key FROM $schema.fence f WHERE f.expires_hour <= (SELECT now FROM t) / 3600000000 ORDER BY f.expires_hour LIMIT $1::int FOR UPDATE OF f SKIP LOCKED)
 DELETE FROM $schema.fence WHERE key IN (SELECT key FROM old)`
 
 const postgresMicros = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
@@ -311,11 +311,12 @@ FROM $schema.outbox, t GROUP BY queue ORDER BY queue`
 // the time for which the rows are taken. Rows are found by their time, never by
 // their ID: those that commit late would be skipped. What is about to be sent is
 // unknown from now on, for the case that this relay dies; it returns what was
-// known before.
+// known before. The time is no table of the join: where the statistics know of no
+// row from $2 on, the planner would join first, and sort the whole backlog.
 const postgresTake = `WITH ` + postgresNow + `,
 due AS MATERIALIZED (
-	SELECT o.id, o.size, o.next_at, o.unknown, o.expires > 0 AND o.expires <= t.now AS over FROM $schema.outbox o, t
-	WHERE o.queue = $1::text AND o.parked IS NULL AND o.next_at >= $2::bigint AND o.next_at <= t.now
+	SELECT o.id, o.size, o.next_at, o.unknown, o.expires > 0 AND o.expires <= (SELECT now FROM t) AS over FROM $schema.outbox o
+	WHERE o.queue = $1::text AND o.parked IS NULL AND o.next_at >= $2::bigint AND o.next_at <= (SELECT now FROM t)
 	ORDER BY o.next_at LIMIT $3::int FOR UPDATE OF o SKIP LOCKED),
 fit AS MATERIALIZED (
 	SELECT id, next_at, unknown, over FROM (

@@ -18,7 +18,8 @@ import (
 
 // The pace of a relay.
 const (
-	relayFlights  = 4                      // batches on their way at once
+	relayFlights  = 4                      // batches of the only queue that are on their way at once
+	maxFlights    = 16                     // of many queues
 	relayRows     = 100                    // of a batch
 	relayBytes    = 3 << 20                // of a batch
 	relayLease    = time.Minute            // how long rows are left to a relay
@@ -37,6 +38,7 @@ type relay struct {
 	mu     sync.Mutex
 	queues map[string]*queue
 	looked time.Time // when the queues were looked up
+	busy   bool      // rows were found since
 	nudged time.Time // when others were notified
 	roused time.Time
 	runs   int // calls of Run in progress
@@ -46,10 +48,12 @@ type relay struct {
 
 // queue is one queue whose rows are relayed.
 type queue struct {
-	low    int64         // no row below it is expected
-	zeroed time.Time     // when a scan last began at zero
-	pause  time.Duration // the queue refuses tasks: what the next pause is made from
-	until  time.Time     // of the pause
+	low     int64         // no row below it is expected
+	zeroed  time.Time     // when a scan last began at zero
+	turn    int           // how many have
+	flights int           // batches on their way
+	pause   time.Duration // the queue refuses tasks: what the next pause is made from
+	until   time.Time     // no batch before: the queue is paused, or had no rows
 }
 
 func newRelay() *relay {
@@ -69,23 +73,30 @@ func (o *Outbox) Run(ctx context.Context) error {
 		return err
 	}
 	defer o.listen(ctx)()
-	for pause := relayPoll; ctx.Err() == nil; {
-		n, err := o.pass(ctx)
-		if err != nil && ctx.Err() == nil {
+	air := o.takeOff(ctx)
+	defer air.wait()
+	timer, nudged := time.NewTimer(relayPoll), false
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		if err := air.launch(); err != nil && ctx.Err() == nil {
 			o.db.log.WarnContext(ctx, "sqlstore: the outbox could not be relayed", "error", err)
-		}
-		if n > 0 && err == nil {
-			continue
 		}
 		select {
 		case <-ctx.Done():
+		case l := <-air.landed:
+			air.land()
+			if l.err != nil && ctx.Err() == nil {
+				o.db.log.WarnContext(ctx, "sqlstore: the outbox could not be relayed", "queue", l.queue, "error", l.err)
+			}
 		case <-o.relay.wake:
-			pause = nudgePause // for the commits whose nudges were too many
-		case <-time.After(pause):
-			if pause == nudgePause {
+			nudged = true
+			timer.Reset(nudgePause) // for the commits whose nudges were too many
+		case <-timer.C:
+			if nudged {
 				o.relay.forget()
 			}
-			pause = relayPoll
+			nudged = false
+			timer.Reset(relayPoll)
 		}
 	}
 	return nil
@@ -110,12 +121,23 @@ func (o *Outbox) Send(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	o.relay.forget()
-	sent := 0
+	air := o.takeOff(ctx)
+	defer air.wait()
+	sent, errs := 0, []error(nil)
 	for {
-		n, err := o.pass(ctx)
-		sent += n
-		if err != nil || n == 0 {
-			return sent, err
+		if len(errs) == 0 {
+			if err := air.launch(); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		if air.flights == 0 {
+			return sent, errors.Join(errs...)
+		}
+		l := <-air.landed
+		air.land()
+		sent += l.created
+		if l.err != nil {
+			errs = append(errs, l.err)
 		}
 	}
 }
@@ -143,63 +165,16 @@ func (o *Outbox) Handler(verifier handoff.Verifier) http.Handler {
 	})
 }
 
-// pass takes a batch of each queue, or several of the only one, and returns how
-// many tasks exist now.
-func (o *Outbox) pass(ctx context.Context) (int, error) {
-	names, err := o.due(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("sqlstore: relay: %w", o.db.explain(err))
-	}
-	var mu sync.Mutex
-	var sent int
-	var errs []error
-	var flights sync.WaitGroup
-	room := make(chan struct{}, relayFlights)
-	for _, name := range names {
-		room <- struct{}{}
-		flights.Go(func() {
-			defer func() { <-room }()
-			n, err := o.relayQueue(ctx, name)
-			mu.Lock()
-			defer mu.Unlock()
-			sent, errs = sent+n, append(errs, err)
-		})
-	}
-	flights.Wait()
-	return sent, errors.Join(errs...)
-}
-
-// due returns the queues to take batches of: each once, or, if there are fewer
-// than flights, each more often.
-func (o *Outbox) due(ctx context.Context) ([]string, error) {
-	if err := o.look(ctx); err != nil {
-		return nil, err
-	}
-	r := o.relay
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var open, all []string
-	for name, q := range r.queues {
-		switch {
-		case time.Now().Before(q.until):
-		case q.pause > 0:
-			all = append(all, name) // a probe
-		default:
-			open = append(open, name)
-		}
-	}
-	for len(open) > 0 && len(all) < max(relayFlights, len(open)) {
-		all = append(all, open...)
-	}
-	return all, nil
-}
-
 // look finds out which queues have rows, now and then: the scan reads the rows
 // that were deleted under an old snapshot.
 func (o *Outbox) look(ctx context.Context) error {
 	r := o.relay
 	r.mu.Lock()
-	fresh := time.Since(r.looked) < relayPoll
+	age := relayPoll
+	if r.busy {
+		age = relayFromZero
+	}
+	fresh := time.Since(r.looked) < age
 	r.mu.Unlock()
 	if fresh {
 		return nil
@@ -227,14 +202,14 @@ func (o *Outbox) look(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.looked = time.Now()
+	r.looked, r.busy = time.Now(), false
 	for name := range found {
 		if r.queues[name] == nil {
 			r.queues[name] = new(queue)
 		}
 	}
 	for name := range r.queues {
-		if !found[name] {
+		if !found[name] && r.queues[name].flights == 0 {
 			delete(r.queues, name)
 		}
 	}
@@ -256,6 +231,7 @@ type taken struct {
 func (o *Outbox) relayQueue(ctx context.Context, name string) (int, error) {
 	rows, err := o.take(ctx, name)
 	if err != nil || len(rows) == 0 {
+		o.relay.rest(name)
 		return 0, o.db.explain(err)
 	}
 	var fate settlement
@@ -271,7 +247,7 @@ func (o *Outbox) relayQueue(ctx context.Context, name string) (int, error) {
 		}
 	}
 	fate.refused = o.send(ctx, alive, &fate)
-	o.pace(name, fate.refused, len(fate.gone) > 0)
+	o.relay.pace(name, fate.refused, len(fate.gone)+len(fate.parked) > 0)
 	// What became of the rows must be told although the caller may be gone.
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
 	defer cancel()
@@ -283,60 +259,61 @@ func (o *Outbox) take(ctx context.Context, name string) ([]taken, error) {
 	// A connection that swallows everything must not stop the relay.
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	low, limit := o.relay.scan(name)
-	rows, err := o.db.query(ctx, o.db.sql.takeOutbox, name, low, limit, relayBytes, micros(relayLease))
+	from := o.relay.scan(name)
+	rows, err := o.db.query(ctx, o.db.sql.takeOutbox, name, from.low, from.limit, relayBytes, micros(relayLease))
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var all []taken
-	lowest := int64(0)
+	last := int64(0)
 	for rows.Next() {
 		var row taken
 		var was int64
 		if err := rows.Scan(&row.id, &was, &row.lease, &row.expired, &row.unknown, &row.tries, &row.text); err != nil {
 			return nil, err
 		}
-		if lowest == 0 || was < lowest {
-			lowest = was
-		}
+		last = max(last, was)
 		all = append(all, row)
 	}
-	o.relay.scanned(name, low, lowest)
+	o.relay.scanned(name, from, last)
 	return all, rows.Err()
 }
 
-// scan returns where the scan of a queue begins, and how many rows it takes.
-func (r *relay) scan(name string) (low int64, limit int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	q := r.queues[name]
-	if q == nil {
-		return 0, relayRows
-	}
-	limit = relayRows
-	if q.pause > 0 {
-		limit = 1
-	}
-	if time.Since(q.zeroed) < relayFromZero {
-		low = q.low
-	}
-	return low, limit
+// scan is where a scan of a queue begins, and how many rows it takes.
+type scan struct {
+	low   int64
+	limit int
+	turn  int // how many scans had begun at zero
 }
 
-// scanned notes what a scan saw: lowest is 0 for nothing.
-func (r *relay) scanned(name string, low, lowest int64) {
+func (r *relay) scan(name string) scan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.queues[name]
 	if q == nil {
-		return
+		return scan{limit: relayRows}
 	}
-	if low == 0 {
-		q.zeroed = time.Now()
+	from := scan{low: q.low, limit: relayRows}
+	if q.pause > 0 {
+		from.limit = 1
 	}
-	if lowest > 0 {
-		q.low = lowest
+	if time.Since(q.zeroed) >= relayFromZero {
+		from.low, q.low, q.zeroed = 0, 0, time.Now()
+		q.turn++
+	}
+	from.turn = q.turn
+	return from
+}
+
+// scanned notes the last row that a scan took. What is below it was taken, is locked
+// by others, or is not committed yet; the next scan from zero finds what is left. A
+// scan that began before the last one from zero would skip what that one has found.
+func (r *relay) scanned(name string, from scan, last int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.queues[name]; q != nil && q.turn == from.turn {
+		q.low = max(q.low, last)
 	}
 }
 
@@ -384,17 +361,19 @@ func (o *Outbox) send(ctx context.Context, rows []taken, fate *settlement) (refu
 
 // pace pauses a queue that refuses tasks, and ends the pauses of one that takes
 // them.
-func (o *Outbox) pace(name string, refused, took bool) {
-	r := o.relay
+func (r *relay) pace(name string, refused, took bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.queues[name]
 	switch {
 	case q == nil:
+	case refused && q.pause > 0 && time.Now().Before(q.until): // by another batch of the same moment
 	case refused:
 		q.pause = min(max(2*q.pause, minPause), maxPause)
 		q.until = time.Now().Add(q.pause)
 	case took:
-		q.pause, q.until = 0, time.Time{}
+		r.busy, q.pause, q.until = true, 0, time.Time{}
+	default: // no row of the batch was settled: not again at once
+		q.until = time.Now().Add(max(q.pause, relayPoll))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -472,4 +473,40 @@ func TestLostResponse(t *testing.T) {
 	}
 	s.send()
 	s.want("q", 2, 0)
+}
+
+// TestNoQueueWaitsForAnother: while the service does not answer for one queue, whose
+// rows are many, those of another are sent.
+func TestNoQueueWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "there")
+	release := make(chan struct{})
+	asked := make(chan struct{}, 100)
+	var givenUp atomic.Bool
+	s.outbox = s.db.Outbox(s.clientWith(func(c *handoff.ClientConfig) {
+		c.Options = append(c.Options, option.WithGRPCDialOption(grpc.WithUnaryInterceptor(
+			func(ctx context.Context, method string, req, resp any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				if batch, ok := req.(*cloudtaskspb.BatchCreateTasksRequest); ok && strings.HasSuffix(batch.GetParent(), "/slow") {
+					asked <- struct{}{}
+					select {
+					case <-release:
+					case <-ctx.Done():
+						givenUp.Store(true)
+					}
+				}
+				return invoke(ctx, method, req, resp, conn, opts...)
+			})))
+	}))
+	s.enqueue(1000, "slow", (*sql.Tx).Commit)
+	s.relayed(s.outbox)
+	<-asked
+	s.enqueue(300, "there", (*sql.Tx).Commit)
+	s.outbox.Nudge(t.Context())
+	for len(s.srv.Tasks(parent+"/queues/there")) < 300 {
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+	if givenUp.Load() {
+		t.Error("they were sent when the relay had given up on the others")
+	}
+	close(release)
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// BenchmarkReceive compares a delivery through the router and Run with bare
-// handlers: one sends the same statements by hand, the other the shortest ones
+// BenchmarkReceive compares a delivery through the router and Run with river's
+// worker, which completes its job in the transaction, and with bare handlers: one sends the same statements by hand, the other the shortest ones
 // that record a task and mark it.
 func BenchmarkReceive(b *testing.B) {
 	server, pool := durable(b)
@@ -36,6 +36,7 @@ func BenchmarkReceive(b *testing.B) {
 			b.Errorf("%d effects of %d tasks", got, b.N)
 		}
 	})
+	b.Run("river", func(b *testing.B) { riverReceives(b, server) })
 	b.Run("same statements by hand", func(b *testing.B) {
 		receive(b, server, bare(pool, same))
 	})

@@ -20,6 +20,12 @@ import (
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envService) != "" {
+		if err := serve(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	var err error
 	server, err = pgtest.New("-c", "max_connections=300")
 	if err != nil && (os.Getenv("HANDOFF_REQUIRE_POSTGRES") == "1" || !errors.Is(err, pgtest.ErrNotInstalled)) {
