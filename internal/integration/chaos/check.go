@@ -13,6 +13,8 @@ type report struct {
 	violations []string
 	endings    map[string]int // how tasks ended
 	repeats    map[string]int // second effects, by what explains them
+	stood      int            // overlaps of a run whose worker stood still and could not be told
+	crashed    map[string]int // attempts of tasks that were buried as crashed, by how they ended
 	runs       int
 	troubles   map[string]int
 	took       time.Duration
@@ -30,6 +32,7 @@ type execution struct {
 	marked, unmarked int64
 	letter           int64
 	counted          bool
+	claimed          bool
 	out              string
 }
 
@@ -39,8 +42,8 @@ const never = int64(1) << 62
 // work after the other; letters are those in the store at the end.
 func check(events []event, letters map[string][]string) *report {
 	c := &checker{
-		report: &report{endings: map[string]int{}, repeats: map[string]int{}},
-		acts:   map[string]string{}, exits: map[int]int64{}, work: map[string]map[string]*execution{}, done: map[string][]event{},
+		report: &report{endings: map[string]int{}, repeats: map[string]int{}, crashed: map[string]int{}},
+		acts:   map[string]string{}, exits: map[int]int64{}, stops: map[int][]stop{}, work: map[string]map[string]*execution{}, done: map[string][]event{},
 	}
 	for _, e := range events {
 		c.read(e)
@@ -53,6 +56,7 @@ func check(events []event, letters map[string][]string) *report {
 			c.violatef(id, "a dead letter of work that was never enqueued")
 		}
 	}
+	c.checkExcuses()
 	return c.report
 }
 
@@ -60,6 +64,7 @@ type checker struct {
 	report *report
 	acts   map[string]string                // work → act
 	exits  map[int]int64                    // process → when it was gone
+	stops  map[int][]stop                   // process → when it stood still
 	work   map[string]map[string]*execution // work → delivery → execution
 	done   map[string][]event               // work → marks and letters, in order
 }
@@ -76,6 +81,12 @@ func (c *checker) read(e event) {
 	case evExit:
 		c.exits[e.PID] = e.T
 		return
+	case evStopped:
+		c.stops[e.PID] = append(c.stops[e.PID], stop{e.T, never})
+		return
+	case evResumed:
+		c.stops[e.PID][len(c.stops[e.PID])-1].to = e.T
+		return
 	case evDrained:
 		if e.N > 0 {
 			c.violatef(fmt.Sprint("worker ", e.PID), "%d goroutines are left over after it drained", e.N)
@@ -91,6 +102,8 @@ func (c *checker) read(e event) {
 		c.work[e.ID][e.Run] = x
 	}
 	switch e.What {
+	case evClaimed:
+		x.claimed, x.att = true, e.Att
 	case evStart:
 		x.start, x.tok, x.att = e.T, e.Tok, e.Att
 	case evEffect:
@@ -149,6 +162,10 @@ func (c *checker) checkOverlaps(id string, runs []*execution) {
 			if newer.start >= c.gone(older) || older.lost > 0 && older.lost < newer.start {
 				continue
 			}
+			if c.stood(older.pid, newer.start) {
+				c.report.stood++
+				continue
+			}
 			c.violatef(id, "run %s began %s after run %s, which had not ended and was not told", newer.run, span(newer.start-older.start), older.run)
 		}
 	}
@@ -156,19 +173,22 @@ func (c *checker) checkOverlaps(id string, runs []*execution) {
 
 // Fencing tokens grow from run to run, and effects happen in their order.
 func (c *checker) checkTokens(id string, runs []*execution) {
-	type effect struct{ at, tok int64 }
+	type effect struct {
+		at, tok int64
+		pid     int
+	}
 	var effects []effect
 	for i, x := range runs {
 		if i > 0 && x.tok <= runs[i-1].tok {
 			c.violatef(id, "run %s has fencing token %d, the run before it %d", x.run, x.tok, runs[i-1].tok)
 		}
 		for _, at := range x.effects {
-			effects = append(effects, effect{at, x.tok})
+			effects = append(effects, effect{at, x.tok, x.pid})
 		}
 	}
 	slices.SortFunc(effects, func(a, b effect) int { return int(a.at - b.at) })
 	for i := 1; i < len(effects); i++ {
-		if effects[i].tok < effects[i-1].tok {
+		if effects[i].tok < effects[i-1].tok && !c.stood(effects[i].pid, effects[i].at) {
 			c.violatef(id, "an effect with fencing token %d came after one with %d", effects[i].tok, effects[i-1].tok)
 		}
 	}
@@ -230,6 +250,8 @@ func (c *checker) explain(before, x *execution) string {
 		return "the lease was lost"
 	case before.marked > 0 && before.marked < x.start:
 		return "" // it was marked, so there is no excuse
+	case c.stood(before.pid, x.start):
+		return "the worker stood still"
 	case gone && exit < x.start:
 		return "the worker died between effect and mark"
 	case before.unmarked > 0:
@@ -254,6 +276,9 @@ func (c *checker) checkEnding(id, act string, runs []*execution, letters []strin
 	switch {
 	case len(letters) > 0:
 		c.report.endings["dead: "+letters[0]]++
+		if letters[0] == "crashed" {
+			c.checkCrashed(id)
+		}
 		if act == actPermanent && letters[0] != "permanent" && letters[0] != "crashed" && letters[0] != "exhausted" {
 			c.violatef(id, "%s was buried as %s", act, letters[0])
 		}
@@ -277,6 +302,8 @@ func (r *report) print(w io.Writer) {
 	printCounts(w, "what went wrong", r.troubles)
 	printCounts(w, "how tasks ended", r.endings)
 	printCounts(w, "second effects, explained", r.repeats)
+	printCounts(w, "attempts of tasks that were buried as crashed", r.crashed)
+	fmt.Fprintf(w, "%d overlaps with a run whose worker stood still\n", r.stood)
 	fmt.Fprintf(w, "%d violations\n", len(r.violations))
 	for _, v := range r.violations[:min(shown, len(r.violations))] {
 		fmt.Fprintln(w, "  ", v)

@@ -1,9 +1,20 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
+
+// crashed is work whose attempts are all used up; each is what of makes of its claim.
+func crashed(of func(claim event) []event) []event {
+	events := []event{{What: evEnqueued, ID: "w", Out: actOK}}
+	for i := range maxAttempts {
+		name := fmt.Sprint("run", i)
+		events = append(events, of(event{What: evClaimed, ID: "w", Run: name, PID: 1, Att: i + 1, Tok: int64(i)})...)
+	}
+	return append(events, event{What: evLetter, ID: "w", Run: "last", PID: 9})
+}
 
 // TestTheCheckerBites: each rule, broken in a ledger of a few lines.
 func TestTheCheckerBites(t *testing.T) {
@@ -63,8 +74,32 @@ func TestTheCheckerBites(t *testing.T) {
 		{"attempt beyond the limit", []event{
 			enqueued, start("a", 1, maxAttempts+1, 10), at(evEffect, "a", 1), at(evEnd, "a", 1), at(evMarked, "a", 1),
 		}, nil, "is attempt 7 of 6"},
+		{"overlap with a worker that stands still", []event{
+			enqueued, start("a", 1, 1, 10), {What: evStopped, PID: 1}, start("b", 2, 2, 20), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+			{What: evResumed, PID: 1}, at(evEffect, "a", 1), at(evLost, "a", 1), at(evEnd, "a", 1),
+		}, nil, ""},
+		{"overlap before a worker stands still", []event{
+			enqueued, start("a", 1, 1, 10), start("b", 2, 2, 20), {What: evStopped, PID: 1}, at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		}, nil, "had not ended and was not told"},
+		{"crashed, and nothing died", crashed(func(e event) []event { return []event{e, at(evEnd, e.Run, 1), at(evCounted, e.Run, 1)} }),
+			map[string][]string{"w": {"crashed"}}, "all of its attempts failed"},
+		{"crashed, and workers died", crashed(func(e event) []event { e.PID = 10 + e.Att; return []event{e, {What: evExit, PID: e.PID}} }),
+			map[string][]string{"w": {"crashed"}}, ""},
 		{"goroutines left", append(append([]event{}, good...), event{What: evDrained, PID: 1, N: 3}), nil, "3 goroutines are left over"},
 	}
+	many := []event{}
+	for i := range 30 { // each has a second effect that is explained
+		id := fmt.Sprint("w", i)
+		for _, e := range []event{
+			enqueued, start("a", 1, 1, 10), at(evEffect, "a", 1), at(evEnd, "a", 1), at(evUnmarked, "a", 1),
+			start("b", 2, 2, 20), at(evEffect, "b", 2), at(evEnd, "b", 2), at(evMarked, "b", 2),
+		} {
+			e.ID = id
+			many = append(many, e)
+		}
+	}
+	tests = append(tests, tests[0])
+	tests[len(tests)-1].name, tests[len(tests)-1].events, tests[len(tests)-1].says = "too many excuses", many, "30 of 60 runs are excused"
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

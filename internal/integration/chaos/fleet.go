@@ -100,6 +100,24 @@ func (f *fleet) signal(random *rand.Rand, sig syscall.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 }
 
+// stop has a random worker stand still until the returned function is called, which
+// is nil if there is no such worker.
+func (f *fleet) stop(random *rand.Rand) (resume func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.slots[random.IntN(len(f.slots))]
+	if s.addr == "" {
+		return nil
+	}
+	process := s.cmd.Process
+	f.ledger.write(event{What: evStopped, PID: process.Pid})
+	_ = process.Signal(syscall.SIGSTOP)
+	return func() {
+		_ = process.Signal(syscall.SIGCONT)
+		f.ledger.write(event{What: evResumed, PID: process.Pid})
+	}
+}
+
 // RoundTrip carries a dispatch to a random worker.
 func (f *fleet) RoundTrip(req *http.Request) (*http.Response, error) {
 	f.mu.Lock()

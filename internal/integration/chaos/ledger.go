@@ -46,6 +46,8 @@ const (
 const (
 	evExit    = "exit"    // the process is gone, for whatever reason
 	evDrained = "drained" // it ended on its own; N goroutines were left over
+	evStopped = "stopped" // it stands still: SIGSTOP
+	evResumed = "resumed" // it goes on
 )
 
 // now is the monotonic time of the machine, the same in every process.

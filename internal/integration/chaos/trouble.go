@@ -30,7 +30,15 @@ func (r *rig) trouble(ctx context.Context, random *rand.Rand) {
 		case n < 45:
 			r.count("redis killed")
 			r.restartRedis(ctx, random)
-		case n < 70:
+		case n < 55:
+			r.count("workers stopped")
+			if resume := r.fleet.stop(random); resume != nil {
+				r.during(ctx, time.Duration(random.Int64N(int64(2*lease))), func() {}, resume)
+			}
+		case n < 65:
+			r.count("connections swallowed")
+			r.during(ctx, time.Duration(random.Int64N(int64(3*lease/2))), func() { proxy.setSwallow(true) }, func() { proxy.setSwallow(false) })
+		case n < 80:
 			// Some cuts outlast a lease.
 			r.count("connections cut")
 			r.during(ctx, time.Duration(random.Int64N(int64(3*lease/2))), func() { proxy.setCut(true) }, func() { proxy.setCut(false) })
