@@ -51,8 +51,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -88,6 +91,9 @@ func run(args []string) int {
 		panic(err) // the struct above is wrong
 	}
 	command, err := parser.Parse(args)
+	if err == nil {
+		err = checkEmpty(command.Path)
+	}
 	if err != nil {
 		return con.fail(ctx, usageError{err})
 	}
@@ -95,6 +101,19 @@ func run(args []string) int {
 		return con.fail(ctx, err)
 	}
 	return 0
+}
+
+// checkEmpty reports the flags that were given an empty text, as by --key "$ORDER"
+// with a variable that is not set. A body may be empty, and a flag that has a variable of
+// its own, which the empty text overrides.
+func checkEmpty(path []*kong.Path) error {
+	var errs []error
+	for _, p := range path {
+		if f := p.Flag; f != nil && f.Name != "body" && len(f.Envs) == 0 && f.Target.Kind() == reflect.String && f.Target.String() == "" {
+			errs = append(errs, fmt.Errorf("--%s is empty; leave it out, or set the variable that it is from", f.Name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // interruption is the end of a context by a signal.
