@@ -14,11 +14,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
+
+	"github.com/brillconsulting/handoff"
 )
 
 func main() {
@@ -53,33 +53,18 @@ func serveConfigured(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(serve(ctx, listener, cfg, log), flush())
 }
 
-// serve runs the service until ctx ends, then lets running tasks finish.
-//
-// Cloud Run kills the process 10 s after SIGTERM. Running tasks have 6 of them,
-// the router up to 1.5 to interrupt the rest and release their claims, the last
-// responses and the telemetry one each.
+// serve runs the service until ctx ends or the process is told to end, then lets
+// running tasks finish.
 func serve(ctx context.Context, listener net.Listener, cfg config, log *slog.Logger) error {
 	w, err := newWorker(cfg, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
 	defer w.rdb.Close()
-	server := &http.Server{Handler: w.echo, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	log.Info("worker: serving", "address", listener.Addr().String())
-
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	log.Info("worker: stopping")
-	ctx = context.WithoutCancel(ctx)
-	drain, cancel := context.WithTimeout(ctx, 6*time.Second)
-	defer cancel()
-	err = w.router.Shutdown(drain) // the server still serves, and the router refuses new deliveries
-	respond, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	return errors.Join(err, server.Shutdown(respond))
+	return handoff.Serve(ctx, handoff.ServeConfig{
+		Router: w.router, Handler: w.echo, Listener: listener,
+		Ready: map[string]func(context.Context) error{
+			"redis": func(ctx context.Context) error { return w.rdb.Ping(ctx).Err() },
+		},
+	})
 }

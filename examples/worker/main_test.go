@@ -59,7 +59,7 @@ func await(t *testing.T, lines <-chan logLine, fits func(logLine) bool) logLine 
 	}
 }
 
-func serving(l logLine) bool { return l.Msg == "worker: serving" }
+func serving(l logLine) bool { return l.Msg == "handoff: serving" }
 
 func TestLocal(t *testing.T) {
 	t.Parallel()
@@ -134,8 +134,8 @@ func TestShutdownFinishesWhatRuns(t *testing.T) {
 	go func() { status <- deliver(t, url, token, Resize{Image: "big.jpg", Width: 4000}) }()
 	assert.Eventually(t, 20*time.Second, func() bool { return len(mini.Keys()) > 0 }, "the task's claim")
 	stop()
-	first := await(t, lines, func(l logLine) bool { return l.Outcome != "" || l.Msg == "worker: stopping" })
-	assert.Equal(t, first.Msg, "worker: stopping")
+	first := await(t, lines, func(l logLine) bool { return l.Outcome != "" || l.Msg == "handoff: shutting down" })
+	assert.Equal(t, first.Msg, "handoff: shutting down")
 	assert.Status(t, <-status, http.StatusOK)
 	assert.NoError(t, <-ended)
 }

@@ -1,0 +1,204 @@
+package handoff
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// ServeConfig is the configuration of [Serve]. Router is required.
+type ServeConfig struct {
+	_ [0]func()
+
+	// Router is shut down when the process is to end.
+	Router *Router
+
+	// Handler serves the requests. The Router is mounted in it: an
+	// [http.ServeMux], an echo instance, or any other. Defaults to the Router
+	// itself.
+	Handler http.Handler
+
+	// Listener accepts the connections. Serve closes it. Defaults to TCP at
+	// Addr.
+	Listener net.Listener
+
+	// Addr is the TCP address to listen at, such as ":8080". Defaults to the
+	// port in the environment variable PORT, which Cloud Run sets, or else to
+	// ":8080".
+	Addr string
+
+	// Ready are checks of what the service needs, by name. They are called by
+	// each GET of /ready, together, and must be safe for concurrent use. The
+	// context of a check ends after 2 s. Defaults to none.
+	Ready map[string]func(ctx context.Context) error
+
+	// Drain is how long running tasks may go on after the signal. Then the
+	// router interrupts them and waits up to 1.5 s more. Defaults to 6 s, which
+	// fits the 10 s of Cloud Run
+	// (https://cloud.google.com/run/docs/container-contract#instance-shutdown).
+	Drain time.Duration
+}
+
+const (
+	defaultDrain  = 6 * time.Second
+	respondTime   = time.Second // for responses after the drain
+	readyTimeout  = 2 * time.Second
+	headerTimeout = 10 * time.Second
+)
+
+// Serve serves a worker until ctx ends or the process gets SIGTERM or an interrupt.
+// It then refuses new deliveries while running ones go on, waits for them as
+// [Router.Shutdown] does, and closes the server. A second signal ends the process
+// at once. Close clients, and flush telemetry, after Serve returns.
+//
+// Besides config.Handler it serves two paths:
+//
+//   - /healthz responds 200 while the server runs;
+//   - /ready responds 200 if every check of config.Ready returns nil, and otherwise
+//     503 with the names of those that do not. It responds 503 from the signal on.
+//     The errors are logged by the router's logger and are not in the response.
+//
+// Serve returns nil after a clean end. It returns an error for a bad config, if it
+// cannot listen or serve, or if handlers still run when the time is over.
+func Serve(ctx context.Context, config ServeConfig) error {
+	if err := config.check(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	listener := config.Listener
+	if listener == nil {
+		var err error
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", config.addr()); err != nil {
+			return fmt.Errorf("handoff: serve: %w", err)
+		}
+	}
+	s := &service{config: config, log: config.Router.log}
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	s.log.Info("handoff: serving", "address", listener.Addr().String())
+
+	var err error
+	select {
+	case err = <-served:
+		err = fmt.Errorf("handoff: serve: %w", err)
+	case <-ctx.Done():
+		s.log.Info("handoff: shutting down")
+	}
+	stop() // the next signal ends the process
+	s.ending.Store(true)
+	return errors.Join(err, s.shutdown(context.WithoutCancel(ctx), server))
+}
+
+func (c *ServeConfig) check() error {
+	var errs []error
+	if c.Router == nil {
+		errs = append(errs, errors.New("handoff: ServeConfig.Router is nil"))
+	}
+	if c.Drain < 0 {
+		errs = append(errs, fmt.Errorf("handoff: ServeConfig.Drain is %s; it must be positive, or zero for %s", c.Drain, defaultDrain))
+	}
+	if c.Listener != nil && c.Addr != "" {
+		errs = append(errs, errors.New("handoff: ServeConfig.Listener and Addr are both set; remove one"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ready)) {
+		if c.Ready[name] == nil {
+			errs = append(errs, fmt.Errorf("handoff: ServeConfig.Ready[%q] is nil", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *ServeConfig) addr() string {
+	return cmp.Or(c.Addr, ":"+cmp.Or(os.Getenv("PORT"), "8080"))
+}
+
+// service is a running Serve.
+type service struct {
+	config ServeConfig
+	log    *slog.Logger
+	ending atomic.Bool
+}
+
+func (s *service) handler() http.Handler {
+	next := s.config.Handler
+	if next == nil {
+		next = s.config.Router
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz":
+			w.WriteHeader(http.StatusOK)
+		case "/ready":
+			s.serveReady(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *service) serveReady(w http.ResponseWriter, r *http.Request) {
+	missing := s.unready(r.Context())
+	if s.ending.Load() {
+		missing = []string{"shutting down"}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if len(missing) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = fmt.Fprintf(w, "not ready: %s\n", strings.Join(missing, ", "))
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ready")
+}
+
+// unready returns the names of the checks that fail.
+func (s *service) unready(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var missing []string
+	var checks sync.WaitGroup
+	for name, check := range s.config.Ready {
+		checks.Go(func() {
+			err := guard("ServeConfig.Ready", func() error { return check(ctx) })
+			if err == nil {
+				return
+			}
+			s.log.WarnContext(ctx, "handoff: not ready", "check", name, "error", err)
+			mu.Lock()
+			defer mu.Unlock()
+			missing = append(missing, name)
+		})
+	}
+	checks.Wait()
+	slices.Sort(missing)
+	return missing
+}
+
+// shutdown drains the router while the server still serves, so that the running
+// deliveries can respond and new ones are refused, and then ends the server.
+func (s *service) shutdown(ctx context.Context, server *http.Server) error {
+	drain, cancel := context.WithTimeout(ctx, cmp.Or(s.config.Drain, defaultDrain))
+	defer cancel()
+	err := s.config.Router.Shutdown(drain)
+	respond, cancel := context.WithTimeout(ctx, respondTime)
+	defer cancel()
+	if serr := server.Shutdown(respond); serr != nil {
+		return errors.Join(err, server.Close()) // idle or hanging connections
+	}
+	return err
+}
