@@ -121,10 +121,12 @@ func sentStatus(w http.ResponseWriter) int {
 // fields have other names, statusField returns 0; TestResponseWrittenBefore shows
 // for which writers it works.
 func statusField(w reflect.Value) int {
-	if w.Kind() != reflect.Pointer || w.Elem().Kind() != reflect.Struct {
+	if w.Kind() == reflect.Pointer {
+		w = w.Elem()
+	}
+	if w.Kind() != reflect.Struct {
 		return 0
 	}
-	w = w.Elem()
 	found, known := writers.Load(w.Type())
 	if !known {
 		found, _ = writers.LoadOrStore(w.Type(), fieldsOf(w.Type()))
@@ -161,7 +163,7 @@ func fieldsOf(t reflect.Type) writerFields {
 		return writerFields{state: -1, written: index(reflect.Bool, "Committed"), status: index(reflect.Int, "Status")}
 	}
 	return writerFields{
-		state:   index(reflect.Pointer, "rws"),
+		state:   index(reflect.Pointer, "rws", "ResponseWriter"), // the second since Go 1.27, and has the first
 		written: index(reflect.Bool, "wroteHeader"),
 		status:  index(reflect.Int, "status", "code", "Code"), // of a response, http.TimeoutHandler's, httptest.ResponseRecorder
 	}

@@ -11,9 +11,10 @@ import (
 // Replaced reports whether text, the JSON that json.Marshal made of v, has U+FFFD
 // in place of bytes of v that are not UTF-8.
 func Replaced(text []byte, v any) bool {
-	// Marshal escapes the U+FFFD that it puts, and no other. Values that marshal
-	// themselves may have escaped any, so v is searched then.
-	return bytes.Contains(text, []byte(`\ufffd`)) && invalid(reflect.ValueOf(v))
+	// There may be a U+FFFD in v itself, so v is searched then. Up to Go 1.26
+	// Marshal escapes those that it puts.
+	put := bytes.Contains(text, []byte(`\ufffd`)) || bytes.Contains(text, []byte("\uFFFD"))
+	return put && invalid(reflect.ValueOf(v))
 }
 
 // invalid reports whether there is a string that is not UTF-8 in what Marshal
