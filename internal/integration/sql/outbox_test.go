@@ -158,6 +158,39 @@ func TestLateCommit(t *testing.T) {
 	s.want("q", 11, 0)
 }
 
+// TestLateCommitUnderARelay: the same for a relay that has gone on meanwhile, which
+// nobody nudges.
+func TestLateCommitUnderARelay(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "q")
+	sent := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); len(s.srv.Tasks(parent+"/queues/q")) < n; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("fewer than %d tasks were created", n)
+			}
+		}
+	}
+	late, err := s.pool.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 150 { // more than a batch
+		if _, err := s.outbox.Enqueue(t.Context(), late, order{}, handoff.OnQueue("q")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.relayed(s.outbox)
+	s.enqueue(300, "q", (*sql.Tx).Commit)
+	sent(300)
+	s.enqueue(10, "q", (*sql.Tx).Commit)
+	if err := late.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	s.enqueue(10, "q", (*sql.Tx).Commit)
+	sent(470)
+}
+
 func TestEnqueueBatch(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, "q")
