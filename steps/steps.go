@@ -132,6 +132,7 @@ type run struct {
 	memo     memo
 	replayed int    // number of the finished steps that this run has passed
 	running  string // name of the step that runs; empty for none
+	unsure   bool   // a call to keep the memo had no result, and may still have an effect
 	err      error  // what every later step returns
 }
 
@@ -204,7 +205,7 @@ func (r *run) begin(name string) (finished *entry, err error) {
 		return next, nil
 	case r.memo.At != nil && r.memo.At.Name != name:
 		return nil, r.failLocked(moved(name, r.memo.At.Name, "began"))
-	case r.held.Late():
+	case r.unsure || r.held.Late():
 		return nil, r.failLocked(ErrContinue)
 	}
 	r.running = name
@@ -276,7 +277,7 @@ func (r *run) save(ctx context.Context, name string, value json.RawMessage) (kep
 	if err := r.keep(ctx, m, name, value); err != nil {
 		return false, err
 	}
-	if r.held.Late() {
+	if r.unsure || r.held.Late() {
 		return true, r.failLocked(ErrContinue)
 	}
 	return true, nil
@@ -290,7 +291,9 @@ const (
 
 // keep stores the memo, and tries again while ctx lives, because a step that is not
 // kept as finished would run again. A try does not end with ctx: what is done is
-// kept after the deadline too.
+// kept after the deadline too. A try without a result may reach the Store after later
+// ones, and would then bring back an older memo, so the work continues in another
+// task, whose claim ends that.
 func (r *run) keep(ctx context.Context, m memo, last string, value json.RawMessage) error {
 	text, err := m.text(last, value)
 	if err != nil {
@@ -304,6 +307,7 @@ func (r *run) keep(ctx context.Context, m memo, last string, value json.RawMessa
 			r.memo = m
 			return nil
 		}
+		r.unsure = true
 		if errors.Is(err, handoff.ErrLeaseLost) || ctx.Err() != nil || !pausedFor(ctx, pause) {
 			return r.failLocked(fmt.Errorf("steps: step %q: %w", last, err))
 		}

@@ -581,3 +581,49 @@ func TestProgress(t *testing.T) {
 		assert.ErrorContains(t, err, "steps: the memo of the work")
 	}
 }
+
+// lagging is a Store whose second call of Keep arrives half a minute later, when
+// its caller has given up.
+type lagging struct {
+	handoff.Store
+	calls int
+	late  error // result of the call that arrived late
+}
+
+func (s *lagging) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if s.calls++; s.calls != 2 {
+		return s.Store.Keep(ctx, l, memo)
+	}
+	time.AfterFunc(30*time.Second, func() { s.late = s.Store.Keep(context.Background(), l, memo) })
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A position that arrives at the Store after later ones does not replace them: the
+// work has continued under another claim by then.
+func TestAPositionThatArrivesLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &lagging{Store: memstore.New()}
+		kit := handofftest.New(t, handofftest.Config{Store: store})
+		attempt := func(ctx context.Context) error {
+			return steps.Each(ctx, "rows", func(ctx context.Context, c *steps.Cursor[int]) error {
+				for at := c.At() + 1; at <= 3; at++ {
+					if err := c.Save(ctx, at); err != nil {
+						return err
+					}
+				}
+				time.Sleep(time.Minute)
+				return errBoom
+			})
+		}
+		deploys(kit, attempt, attempt, func(ctx context.Context) error {
+			return steps.Each(ctx, "rows", func(_ context.Context, c *steps.Cursor[int]) error {
+				assert.Equal(t, c.At(), 3)
+				return nil
+			})
+		})
+		assert.Equal(t, outcomes(t, kit), []string{"continued", "failed", "done"})
+		assert.Equal(t, errors.Is(store.late, handoff.ErrLeaseLost), true)
+	})
+}

@@ -195,7 +195,7 @@ func (h *history) over(at time.Duration) bool {
 // that a shutdown interrupted.
 func counted(h *history, r *run) (n int) {
 	for _, other := range h.runs {
-		if other.series != r.series || other.outcome == "busy" || other.outcome == "snoozed" || other.outcome == "stopped" && other.cause == handoff.ErrInterrupted {
+		if other.series != r.series || slices.Contains([]string{"busy", "snoozed", "continued"}, other.outcome) || other.outcome == "stopped" && other.cause == handoff.ErrInterrupted {
 			continue
 		}
 		n++
@@ -246,6 +246,9 @@ func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 // counts that its worker could neither use nor give back: it died, or the store was
 // away until the lease was over.
 func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
+	if w.long {
+		return // attempts of RetryIn are of several generations
+	}
 	last := h.claims[len(h.claims)-1] // the burial's own, if it found the limit used up
 	runs, unrun := 0, 0
 	for _, r := range h.runs {

@@ -31,6 +31,15 @@ var sabotages = []sabotage{
 	noOwnerCheck, noRenewal, markFirst, forgetCounters, giveBack, freshGeneration, forgetDone, sameToken, ignoreLeases, dropLetters, ackBusy,
 }
 
+// Sabotages of work in steps.
+const (
+	keepsForAll  sabotage = "memo written without the owner"
+	snoozesMemo  sabotage = "memo lost on a snooze"
+	neverStopped sabotage = "attempts reset without progress"
+)
+
+var stepSabotages = []sabotage{keepsForAll, snoozesMemo, neverStopped}
+
 func (s sabotage) wrap(store handoff.Store) handoff.Store {
 	if s == sound {
 		return store
@@ -116,6 +125,9 @@ func (s *saboteur) Complete(ctx context.Context, l handoff.Lease) error {
 	if s.how == forgetDone && l.Opens == handoff.OpensNothing && l.Letter == "" {
 		return s.Store.Release(ctx, l, true)
 	}
+	if s.how == snoozesMemo && l.Opens != handoff.OpensNothing {
+		_ = s.Store.Keep(ctx, l, nil)
+	}
 	err := s.Store.Complete(ctx, s.lease(l))
 	if s.how == markFirst {
 		return nil
@@ -127,7 +139,7 @@ func (s *saboteur) Release(ctx context.Context, l handoff.Lease, counted bool) e
 	if s.how == markFirst {
 		return nil
 	}
-	return s.Store.Release(ctx, s.lease(l), counted && s.how != giveBack)
+	return s.Store.Release(ctx, s.lease(l), counted && s.how != giveBack && s.how != neverStopped)
 }
 
 func (s *saboteur) End(ctx context.Context, l handoff.Lease, note []byte) error {
@@ -135,5 +147,10 @@ func (s *saboteur) End(ctx context.Context, l handoff.Lease, note []byte) error 
 }
 
 func (s *saboteur) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	if s.how == keepsForAll {
+		s.mu.Lock()
+		l.Owner = s.owners[l.Key]
+		s.mu.Unlock()
+	}
 	return s.Store.Keep(ctx, s.lease(l), memo)
 }

@@ -65,6 +65,10 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 	} else {
 		n = w.count(op, work, p.n)
 	}
+	if wait := w.frozenFor(p); wait > 0 && !w.pause(wait, ctx.Done(), p.died) {
+		w.hit(work)
+		return errors.Join(errSimulated, ctx.Err())
+	}
 	works := work
 	if op == "renew" {
 		work = ""

@@ -50,6 +50,7 @@ type world struct {
 	sabotage sabotage
 	trouble  float64       // how likely a call fails
 	skew     time.Duration // of the producer's clock
+	long     bool          // its work takes days, in steps
 	rng      *rand.Rand
 
 	tasks   *emulator.Server
@@ -71,6 +72,7 @@ type world struct {
 	cut    chan struct{}     // closed when the store restarts
 	works  map[string]string // full name of a task → work
 	ledger map[string]*history
+	longs  map[string]*longWork
 	faults map[string]int
 }
 
@@ -88,6 +90,7 @@ type process struct {
 	works  map[string]bool // that it had claims of; guarded by world.mu
 	dead   atomic.Bool
 	died   chan struct{}
+	frozen time.Duration // until when no call gets through; guarded by world.mu
 }
 
 // Keys of what a delivery's context has: its *process and its *delivery.
@@ -146,8 +149,13 @@ func (w *world) pause(d time.Duration, ends ...<-chan struct{}) bool {
 // simulate runs a world in a bubble and returns what was wrong with it.
 func simulate(t *testing.T, seed uint64, s sabotage) *world {
 	t.Helper()
+	return simulated(t, seed, s, false)
+}
+
+func simulated(t *testing.T, seed uint64, s sabotage, long bool) *world {
+	t.Helper()
 	w := &world{
-		seed: seed, sabotage: s, rng: rand.New(rand.NewPCG(seed, 1)),
+		seed: seed, sabotage: s, long: long, rng: rand.New(rand.NewPCG(seed, 1)),
 		jobs: map[string]*job{}, keys: map[string]string{}, chains: map[string]int{}, counts: map[string]int{}, ledger: map[string]*history{}, faults: map[string]int{},
 		works: map[string]string{},
 	}
@@ -189,8 +197,12 @@ func (w *world) run(t *testing.T) {
 	for range 2 + w.rng.IntN(2) {
 		w.startProcess()
 	}
-	w.schedule()
-	w.enqueueAll(ctx)
+	if w.long {
+		w.enqueueLong(ctx)
+	} else {
+		w.schedule()
+		w.enqueueAll(ctx)
+	}
 	w.settle(ctx)
 	for round := range 2 {
 		w.redriveSome(ctx, round)
@@ -238,6 +250,7 @@ func (w *world) startProcess() {
 		return
 	}
 	handoff.Handle(router, func(ctx context.Context, j job) error { return w.handle(ctx, p, j) })
+	handoff.Handle(router, func(ctx context.Context, j longJob) error { return w.handleLong(ctx, p, j) })
 	p.router = router
 	w.mu.Lock()
 	defer w.mu.Unlock()
