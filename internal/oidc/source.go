@@ -113,6 +113,21 @@ func (s *Source) seek(t time.Time) {
 	}
 }
 
+// held returns the keys as they are, without waiting, or nil if there are none. It
+// starts a fetch of the first keys in the background.
+func (s *Source) held(t time.Time) *snapshot {
+	now := s.now.Load()
+	if now != nil {
+		return now
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.Load() == nil && s.flight == nil && !t.Before(s.retry) {
+		s.launch(t)
+	}
+	return nil
+}
+
 // launch starts a fetch. The caller holds s.mu and has checked that none is in
 // progress.
 func (s *Source) launch(t time.Time) *flight {

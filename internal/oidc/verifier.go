@@ -3,7 +3,9 @@ package oidc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -123,7 +125,7 @@ func (v *Verifier) verify(ctx context.Context, token string, now time.Time) (Ide
 			"see DangerouslyTrustPlatform"))
 	}
 	if refusal = v.accepts.plausible(&p, now); refusal != nil {
-		return fail(refusal)
+		return fail(v.name(&p, now, refusal))
 	}
 	snap, refusal := v.keysFor(ctx, &p, now)
 	if refusal != nil {
@@ -156,6 +158,33 @@ func (v *Verifier) keysFor(ctx context.Context, p *parsed, now time.Time) (*snap
 	return snap, nil
 }
 
+// name says what was seen in a token that was refused for its audience, if the token
+// is otherwise good: its signature proves it. It does not wait for keys. While there
+// are none it has them fetched, so that the next refusal is named.
+func (v *Verifier) name(p *parsed, now time.Time, refusal *Refusal) *Refusal {
+	if refusal.Reason != Audience || v.accepts.timely(p, now) != nil {
+		return refusal
+	}
+	snap := v.source.held(now)
+	if snap == nil || snap.keys.byID[p.kid] == nil || !snap.keys.signed(p) {
+		return refusal
+	}
+	return refuse(Audience, fmt.Sprintf("the token's audience is not on the list: %q of %q, and the list is %q",
+		short(p.audience), short(p.email), slices.Sorted(maps.Keys(v.accepts.audiences))))
+}
+
+// unlisted refuses a good token of an account that is not on the list.
+func (a accepts) unlisted(p *parsed) *Refusal {
+	return refuse(Caller, fmt.Sprintf("the token's service account is not on the list: %q with audience %q, and the list is %q",
+		short(p.email), a.audiences[p.audience], slices.Sorted(maps.Keys(a.callers))))
+}
+
+// short returns the beginning of a claim, which anybody with an account at Google can
+// choose, for the log.
+func short(claim string) string { return strings.Clone(claim[:min(len(claim), maxShown)]) }
+
+const maxShown = 256
+
 // plausible checks the claims that need no key. They are not verified yet.
 func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
 	if p.issuer != "https://accounts.google.com" && p.issuer != "accounts.google.com" {
@@ -164,6 +193,11 @@ func (a accepts) plausible(p *parsed, now time.Time) *Refusal {
 	if _, ok := a.audiences[p.audience]; !ok {
 		return refuse(Audience, "the token's audience is not on the list")
 	}
+	return a.timely(p, now)
+}
+
+// timely checks that the token has a verified email, and the times of the token.
+func (accepts) timely(p *parsed, now time.Time) *Refusal {
 	if p.emailVerified != "true" || p.email == "" {
 		return refuse(Email, "the token has no verified email")
 	}
@@ -186,7 +220,7 @@ func (a accepts) prove(keys *Keys, p *parsed) (Identity, *Refusal) {
 	}
 	email, ok := a.callers[p.email]
 	if !ok {
-		return Identity{}, refuse(Caller, "the token's service account is not on the list")
+		return Identity{}, a.unlisted(p)
 	}
 	return Identity{Email: email, Subject: strings.Clone(p.subject), Audience: a.audiences[p.audience]}, nil
 }
@@ -221,7 +255,7 @@ func (t *Trusting) Verify(h http.Header) (Identity, error) {
 	}
 	email, ok := t.accepts.callers[p.email]
 	if !ok {
-		return Identity{}, refuse(Caller, "the token's service account is not on the list")
+		return Identity{}, t.accepts.unlisted(&p)
 	}
 	return Identity{Email: email, Subject: p.subject, Audience: t.accepts.audiences[p.audience]}, nil
 }
