@@ -19,7 +19,7 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// placeFlags say where queues are.
+// placeFlags name the project and the location of queues.
 type placeFlags struct {
 	Project  string `env:"GOOGLE_CLOUD_PROJECT"  help:"The project of the queues ($$${env})."                placeholder:"ID"`
 	Location string `env:"GOOGLE_CLOUD_LOCATION" help:"Their location, such as europe-west1 ($$${env})." placeholder:"ID"`
@@ -50,7 +50,7 @@ func (p *placeFlags) check(ctx context.Context) error {
 	return conn.Close()
 }
 
-// admin connects for as long as do runs.
+// admin calls do with a connection, and closes it.
 func (p *placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) error {
 	if err := p.check(ctx); err != nil {
 		return err
@@ -63,7 +63,7 @@ func (p *placeFlags) admin(ctx context.Context, do func(*admin.Admin) error) err
 	return do(a)
 }
 
-// client connects for as long as do runs.
+// client calls do with a client, and closes it.
 func (p *placeFlags) client(ctx context.Context, target handoff.Target, do func(*handoff.Client) error) error {
 	if err := p.check(ctx); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (p *placeFlags) client(ctx context.Context, target handoff.Target, do func(
 	return do(client)
 }
 
-// redisFlags say where the workers keep the fence and the dead letters.
+// redisFlags name the Redis of the workers' fence and dead letters.
 type redisFlags struct {
 	Redis     string `env:"HANDOFF_REDIS_URL,REDIS_URL" help:"The Redis of the workers, redis[s]://[user:password@]host:port[/db] (${env}; a variable keeps the password out of the process list)." placeholder:"URL"`
 	RedisMode string `default:"standalone" enum:"standalone,cluster,sentinel" env:"HANDOFF_REDIS_MODE" help:"What it is: standalone, cluster (more nodes as ?addr=host:port) or sentinel (?master_name=NAME) ($$${env})." placeholder:"MODE"`
@@ -110,7 +110,7 @@ func (r redisFlags) open(ctx context.Context, do func(redis.UniversalClient) err
 	return do(rdb)
 }
 
-// letters opens the store of dead letters for as long as do runs.
+// letters calls do with the store of dead letters, and closes its connection.
 func (r redisFlags) letters(ctx context.Context, do func(*redisstore.DeadLetters) error) error {
 	return r.open(ctx, func(rdb redis.UniversalClient) error {
 		return do(redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix}))
@@ -136,10 +136,10 @@ func (r redisFlags) trust() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// reach bounds how long a Redis that is not there is looked for: a sentinel's
-// client would try for most of a minute.
+// reach checks that Redis responds, within 10 seconds. The client of a sentinel
+// would try for most of a minute.
 func reach(ctx context.Context, rdb redis.UniversalClient) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errors.New("no answer from Redis in 10 seconds"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errors.New("no response from Redis in 10 seconds"))
 	defer cancel()
 	err := rdb.Ping(ctx).Err()
 	if err != nil && ctx.Err() != nil {
@@ -180,20 +180,20 @@ func (r redisFlags) connect(trust *x509.CertPool) (redis.UniversalClient, error)
 	return redis.NewClient(options), nil
 }
 
-// verifyBy has TLS, if there is TLS, verify servers by these certificates.
+// verifyBy makes TLS, if it is used, verify servers by these certificates.
 func verifyBy(config *tls.Config, trust *x509.CertPool) {
 	if config != nil && trust != nil {
 		config.RootCAs = trust
 	}
 }
 
-// quiet drops what go-redis logs: each call returns its error.
+// quiet drops the log of go-redis, since each call returns its error.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-// targetFlags say where redriven tasks are delivered to: what the producers
-// have as handoff.ClientConfig.Target.
+// targetFlags name the target of redriven tasks, as handoff.ClientConfig.Target does
+// for the producers.
 type targetFlags struct {
 	Target         string `env:"HANDOFF_TARGET" help:"Where the router is mounted, such as https://worker.example.com/tasks ($$${env})." placeholder:"URL"`
 	ServiceAccount string `env:"HANDOFF_SERVICE_ACCOUNT" help:"Email of the account that signs the deliveries ($$${env})." placeholder:"EMAIL"`
@@ -205,7 +205,7 @@ type targetFlags struct {
 	AppEngineVersion string `help:"The App Engine version. Defaults to the service's own." placeholder:"ID"`
 }
 
-// given reports whether it was said where tasks are delivered to.
+// given reports whether a target is set.
 func (t targetFlags) given() bool {
 	return t.Target+t.AppEnginePath+t.AppEngineService+t.AppEngineVersion != ""
 }

@@ -24,7 +24,7 @@ type dashboardCmd struct {
 	targetFlags
 
 	Listen   string `default:"127.0.0.1:8080" help:"Where it is served: an address of this machine alone (${default})." placeholder:"ADDR"`
-	ReadOnly bool   `help:"Leave every change out."`
+	ReadOnly bool   `help:"Show no button that changes something, and refuse changes."`
 }
 
 // Help is shown by handoff dashboard --help.
@@ -76,8 +76,8 @@ func (c *dashboardCmd) serve(ctx context.Context, config dashboard.Config) error
 	return nil
 }
 
-// withLetters connects, if there is a Redis to connect to, for as long as do
-// runs.
+// withLetters calls do with the store of dead letters, or with none if no Redis is
+// set.
 func (r redisFlags) withLetters(ctx context.Context, do func(handoff.DeadLetterStore) error) error {
 	if r.Redis == "" {
 		return do(nil)

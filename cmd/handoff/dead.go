@@ -20,12 +20,12 @@ type deadCmd struct {
 	outputFlags
 
 	List    deadList    `cmd:"" help:"List dead letters, newest first."`
-	Show    deadShow    `cmd:"" help:"Show all about a dead letter."`
+	Show    deadShow    `cmd:"" help:"Show everything about a dead letter."`
 	Redrive deadRedrive `cmd:"" help:"Enqueue the work of dead letters again."`
 	Delete  deadDelete  `cmd:"" help:"Delete dead letters."`
 }
 
-// letterFilter says which letters are meant. All of what is given must be so.
+// letterFilter selects letters. A letter must match every flag that is set.
 type letterFilter struct {
 	Kind      string        `help:"Only letters of this kind." placeholder:"KIND"`
 	Queue     string        `help:"Only letters of this queue." placeholder:"ID"`
@@ -46,7 +46,7 @@ func (f letterFilter) tooOld(l *handoff.DeadLetter, now time.Time) bool {
 	return f.NewerThan != 0 && now.Sub(l.BuriedAt) > f.NewerThan
 }
 
-// among yields the letters that fit, newest first.
+// among yields the letters that match, newest first.
 func (f letterFilter) among(ctx context.Context, store *redisstore.DeadLetters) iter.Seq2[handoff.DeadLetter, error] {
 	return func(yield func(handoff.DeadLetter, error) bool) {
 		now := time.Now()
@@ -73,8 +73,8 @@ func (f letterFilter) among(ctx context.Context, store *redisstore.DeadLetters) 
 	}
 }
 
-// letterJSON is a dead letter. Header and Payload are there with --payload
-// alone. The first of Reasons decided.
+// letterJSON is a dead letter. Header and Payload are set only with --payload. The
+// first of Reasons decided.
 type letterJSON struct {
 	ID        string              `json:"id"`
 	Kind      string              `json:"kind,omitempty"`

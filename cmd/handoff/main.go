@@ -31,8 +31,8 @@
 // ("1m30s"). The fields are those of queueJSON, changeJSON, taskJSON,
 // receiptJSON, letterJSON, keyJSON and resultJSON, listed in docs/operating.md.
 //
-// Payloads and headers, which may hold secrets, are shown with --payload alone;
-// in JSON, payload is base64.
+// Payloads and headers, which may hold secrets, are shown only with --payload. In
+// JSON, payload is base64.
 //
 // Results go to stdout; questions, progress and errors to stderr. Colours are
 // for terminals, unless NO_COLOR is set.
@@ -41,12 +41,12 @@
 //
 //	0    done
 //	1    failed, at least in part; each error is a line on stderr
-//	2    wrong usage, and nothing was done: a flag or an argument that cannot be
-//	     or is missing, or a question without a terminal (--yes answers it)
+//	2    wrong usage, and nothing was done: a flag or an argument is invalid or
+//	     missing, or there is no terminal to ask for confirmation (use --yes)
 //	3    queues diff found differences
-//	130  interrupted by Ctrl-C (SIGINT); 143 by SIGTERM. What had been begun was
-//	     finished and is told; a second signal ends it at once. The emulator and
-//	     the dashboard run until a signal, and then exit with 0.
+//	130  interrupted by Ctrl-C (SIGINT), or 143 by SIGTERM. The items in progress
+//	     were finished and printed; a second signal ends the program at once. The
+//	     emulator and the dashboard run until a signal, and then exit with 0.
 package main
 
 import (
@@ -70,7 +70,7 @@ type cli struct {
 	Dead      deadCmd      `cmd:"" help:"List, redrive and delete dead letters."`
 	Key       keyCmd       `cmd:"" help:"Show and free the keys of work that happens once."`
 	Outbox    outboxCmd    `cmd:"" passthrough:"" help:"List, retry and drop tasks that were enqueued in a transaction (needs handoff-outbox)."`
-	Version   versionCmd   `cmd:"" help:"Say which version this is."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
 }
 
 const exitCodes = `Exit codes: 0 done; 1 failed, at least in part; 2 wrong usage, nothing was done; 3 queues diff found differences; ` +
@@ -116,13 +116,13 @@ func checkEmpty(path []*kong.Path) error {
 	return errors.Join(errs...)
 }
 
-// interruption is the end of a context by a signal.
+// interruption is the cause of a context that was cancelled by a signal.
 type interruption struct{ signal syscall.Signal }
 
 func (i interruption) Error() string { return "interrupted by " + i.signal.String() }
 
-// untilSignal returns a context that ends with the first SIGINT or SIGTERM, as
-// a request for an orderly end. The second one ends the process.
+// untilSignal returns a context that is cancelled by the first SIGINT or SIGTERM, so
+// that commands can end in order. The second signal ends the process.
 func untilSignal() context.Context {
 	ctx, end := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)

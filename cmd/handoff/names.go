@@ -15,7 +15,7 @@ type queueArg struct {
 	Queue string `arg:"" help:"ID or full name of the queue."`
 }
 
-// Validate makes a name that cannot be a mistake in the command line.
+// Validate makes an invalid name a usage error.
 func (q *queueArg) Validate() error {
 	if q.Queue == "" {
 		return nil // it is missing, which kong tells
@@ -52,7 +52,7 @@ type tasksArg struct {
 	Tasks []string `arg:"" help:"IDs or full names of tasks." name:"task" optional:""`
 }
 
-// Validate makes names that cannot be a mistake in the command line.
+// Validate makes invalid names a usage error.
 func (t *tasksArg) Validate() error {
 	if t.Queue == "" {
 		return nil // it is missing, which kong tells

@@ -73,8 +73,7 @@ func count[N int | int64](n N, of string) string {
 
 func text(s string) cell { return cell{text: s} }
 
-// listing writes results: rows of a table for people, or their values as JSON
-// for programs.
+// listing writes results as rows of a table or as JSON.
 type listing struct {
 	con     *console
 	json    *json.Encoder // nil: a table
@@ -83,8 +82,8 @@ type listing struct {
 	rows    [][]cell
 }
 
-// tablePage is how many rows are aligned to each other. It bounds what a long
-// list holds.
+// tablePage is the number of rows whose columns are aligned to each other. It limits
+// the memory of a long list.
 const tablePage = 1000
 
 func (c *console) list(as outputFlags, columns ...string) *listing {
@@ -203,12 +202,12 @@ func printable(s string) string {
 	return b.String()
 }
 
-// hostile also has the format characters, which can turn a line around.
+// hostile also matches format characters, which can reverse the direction of text.
 func hostile(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
 }
 
-// age is how long before now a time was, or how long after, in one unit.
+// age formats how long ago a time was, or how far in the future it is, in one unit.
 func age(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -235,7 +234,7 @@ func span(d time.Duration) string {
 	return strconv.Itoa(int(d/(24*time.Hour))) + "d"
 }
 
-// moment is a time in full, for describe.
+// moment formats a time in full, for describe.
 func moment(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -243,7 +242,7 @@ func moment(t, now time.Time) string {
 	return t.UTC().Format(time.RFC3339) + " (" + age(t, now) + ")"
 }
 
-// stamp is a time as JSON has it; nil leaves it out.
+// stamp returns a time for JSON; nil omits the field.
 func stamp(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

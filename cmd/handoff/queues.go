@@ -15,9 +15,9 @@ type queuesCmd struct {
 	outputFlags
 
 	List     queuesList     `cmd:"" help:"List the queues of the location, with what is in them."`
-	Describe queuesDescribe `cmd:"" help:"Show all about a queue."`
+	Describe queuesDescribe `cmd:"" help:"Show everything about a queue."`
 	Ensure   queuesEnsure   `cmd:"" help:"Create and update queues to be as in a file."`
-	Diff     queuesDiff     `cmd:"" help:"Show what ensure would change, and exit with 3 if it is something."`
+	Diff     queuesDiff     `cmd:"" help:"Show what ensure would change, and exit with 3 if there is a difference."`
 	Pause    queuesPause    `cmd:"" help:"Stop a queue's dispatching. Tasks can still be created."`
 	Resume   queuesResume   `cmd:"" help:"Let a paused queue dispatch again."`
 	Purge    queuesPurge    `cmd:"" help:"Delete all tasks of a queue."`

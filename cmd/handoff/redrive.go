@@ -7,13 +7,13 @@ import (
 	"github.com/brillconsulting/handoff/redisstore"
 )
 
-// chosenLetters selects letters, by their IDs or by a filter.
+// chosenLetters selects letters by their IDs or by a filter.
 type chosenLetters struct {
 	letterFilter
 
 	IDs    []string `arg:"" help:"IDs of letters." name:"letter" optional:""`
 	All    bool     `help:"All letters."`
-	DryRun bool     `help:"Only list the letters that it would be about."`
+	DryRun bool     `help:"Only list the letters that would be changed."`
 }
 
 // checkChoice requires IDs or a filter, so that an empty variable in a script

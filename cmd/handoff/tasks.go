@@ -19,7 +19,7 @@ type tasksCmd struct {
 	outputFlags
 
 	List     tasksList     `cmd:"" help:"List the tasks of a queue, in no particular order."`
-	Describe tasksDescribe `cmd:"" help:"Show all about a task."`
+	Describe tasksDescribe `cmd:"" help:"Show everything about a task."`
 	Run      tasksRun      `cmd:"" help:"Dispatch tasks at once, also from a paused queue."`
 	Delete   tasksDelete   `cmd:"" help:"Delete tasks."`
 	Enqueue  tasksEnqueue  `cmd:"" help:"Create a task: a request to any URL."`
@@ -36,7 +36,7 @@ func (p payloadFlag) view() admin.View {
 	return admin.Basic
 }
 
-// taskJSON is a task. Header and Payload are there with --payload alone.
+// taskJSON is a task. Header and Payload are set only with --payload.
 type taskJSON struct {
 	Name           string       `json:"name"`
 	ID             string       `json:"id"`
@@ -71,8 +71,8 @@ type retryJSON struct {
 	MaxDoublings int    `json:"max_doublings"`
 }
 
-// attemptJSON is the last attempt of a task. Code and Message are how it
-// failed, in gRPC's terms.
+// attemptJSON is the last dispatch of a task. Code and Message are its error, as a
+// gRPC status.
 type attemptJSON struct {
 	ScheduledAt  *time.Time `json:"scheduled_at,omitempty"`
 	DispatchedAt *time.Time `json:"dispatched_at,omitempty"`
@@ -108,7 +108,7 @@ func jsonOfTask(t admin.Task, show payloadFlag) taskJSON {
 	return out
 }
 
-// lastCell is how the last attempt of a task went.
+// lastCell returns the result of the task's last dispatch.
 func lastCell(e admin.Execution) cell {
 	switch {
 	case e.Last == nil:
@@ -234,8 +234,8 @@ func contentFacts(header map[string][]string, payload []byte) [][]cell {
 	return facts
 }
 
-// resultJSON is what became of one of many: of a task that was run or deleted,
-// a letter that was redriven or deleted. Error is there if it failed.
+// resultJSON is the result for one item: a task that was run or deleted, or a letter
+// that was redriven or deleted. Error is set if it failed.
 type resultJSON struct {
 	ID    string `json:"id"`
 	Done  bool   `json:"done"`
@@ -250,7 +250,8 @@ func resultOf(id, task string, err error) resultJSON {
 	return resultJSON{ID: id, Done: true, Task: task}
 }
 
-// tellResults writes in JSON what became of each; for people there is the sum.
+// tellResults returns a function that writes a result as JSON. It writes nothing if
+// the output is a table: the reader gets the totals.
 func tellResults[T, R any](con *console, as outputFlags, of func(T, R, error) resultJSON) func(T, R, error) {
 	if as.Output != "json" {
 		return func(T, R, error) {}
