@@ -249,8 +249,11 @@ func TestRedriveFails(t *testing.T) {
 			assert.ErrorContains(t, err, "handoff: redrive letter OLDID.2", tc.says)
 		})
 	}
-	_, err = box.Get(t.Context(), letter.ID)
+	kept, err := box.Get(t.Context(), letter.ID)
 	assert.NoError(t, err)
+	if !kept.RedrivenAt.IsZero() {
+		t.Error("the letter is marked as redriven, and no task exists")
+	}
 }
 
 // A task that died runs again after it was redriven, with all its attempts.
