@@ -22,17 +22,17 @@ type shop struct {
 	page   time.Duration // how long a twelfth of an export takes
 }
 
-// register tells the router what handles each kind, and returns the handler of what
-// the CRM sends.
-func (s *shop) register(router *handoff.Router) (contacts http.Handler) {
-	handoff.Handle(router, s.charge)
-	handoff.Handle(router, s.nightly)
-	handoff.Handle(router, s.webhook)
-	handoff.Handle(router, s.export)
-	handoff.Handle(router, func(_ context.Context, m Mail) error { return s.books.add("mails", m.Text+", "+m.To) })
-	handoff.Handle(router, func(_ context.Context, r Report) error { return s.books.add("reports", r.Tenant+" "+r.Day) })
-	handoff.Handle(router, func(_ context.Context, t Thumbnail) error { return s.books.add("thumbnails", t.Image) })
-	return router.Raw("contact-changed", s.contactChanged)
+// register tells the router what handles each kind, and whose tasks it takes: the CRM
+// must not charge cards. It returns the handler of what the CRM sends.
+func (s *shop) register(router *handoff.Router, ours, theirs handoff.HandleOption) (contacts http.Handler) {
+	handoff.Handle(router, s.charge, ours)
+	handoff.Handle(router, s.nightly, ours)
+	handoff.Handle(router, s.webhook, ours)
+	handoff.Handle(router, s.export, ours)
+	handoff.Handle(router, func(_ context.Context, m Mail) error { return s.books.add("mails", m.Text+", "+m.To) }, ours)
+	handoff.Handle(router, func(_ context.Context, r Report) error { return s.books.add("reports", r.Tenant+" "+r.Day) }, ours)
+	handoff.Handle(router, func(_ context.Context, t Thumbnail) error { return s.books.add("thumbnails", t.Image) }, ours)
+	return router.Raw("contact-changed", s.contactChanged, theirs)
 }
 
 // charge passes the fencing token on, so that a worker that stalled cannot charge

@@ -79,7 +79,7 @@ func newService(ctx context.Context, cfg config) (*service, error) {
 	if err := s.operate(ctx, cfg, letters); err != nil {
 		return nil, err
 	}
-	contacts := s.register(router)
+	contacts := s.register(router, handoff.From(ownAccount), handoff.From(crmAccount))
 	s.handler = s.routes(contacts, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready(cfg.rdb))
 	return s, s.schedule(ctx, time.Now())
 }
