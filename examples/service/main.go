@@ -10,7 +10,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,8 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/brillconsulting/handoff"
@@ -34,10 +32,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
+	if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -81,33 +76,18 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	served := serve(ctx, listener, s)
-	fmt.Fprintf(out, "the shop: %s, its dashboard: %s/ops/tasks/, Cloud Tasks: %s\n", url, url, tasks.GRPCAddr())
-	if err := trade(ctx, tasks, url, *thumbnails); err != nil {
-		stop()
-		return errors.Join(err, <-served)
-	}
-	return <-served
-}
-
-// serve serves until ctx ends, then lets running tasks finish, within the ten seconds
-// that Cloud Run allows.
-func serve(ctx context.Context, listener net.Listener, s *service) (ended <-chan error) {
 	mux := http.NewServeMux()
 	mux.Handle("/partner", partner())
 	mux.Handle("/", s.handler)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	end := make(chan error, 1)
-	go func() { _ = server.Serve(listener) }() // ends with Shutdown
-	go func() {
-		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 7*time.Second)
-		defer cancel()
-		err := s.router.Shutdown(drain) // the server still serves, and the router refuses new deliveries
-		s.board.Close()                 // or its pages would hold the server up
-		end <- errors.Join(err, server.Shutdown(drain), s.client.Close(), s.admin.Close())
-	}()
-	return end
+	fmt.Fprintf(out, "the shop: %s, its dashboard: %s/ops/tasks/, Cloud Tasks: %s\n", url, url, tasks.GRPCAddr())
+	ctx, stop := context.WithCancel(ctx)
+	var day sync.WaitGroup
+	defer day.Wait()
+	defer stop()
+	day.Go(func() {
+		if err := trade(ctx, tasks, url, *thumbnails); err != nil {
+			cfg.log.Error("service: the day was cut short", "error", err)
+		}
+	})
+	return s.serve(ctx, listener, mux)
 }

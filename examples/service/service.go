@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -50,6 +51,7 @@ type service struct {
 	router  *handoff.Router
 	admin   *admin.Admin
 	board   *dashboard.Dashboard
+	rdb     redis.UniversalClient // nil: memory
 	handler http.Handler
 }
 
@@ -75,12 +77,12 @@ func newService(ctx context.Context, cfg config) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{shop: newShop(client, cfg.page), router: router}
+	s := &service{shop: newShop(client, cfg.page), router: router, rdb: cfg.rdb}
 	if err := s.operate(ctx, cfg, letters); err != nil {
 		return nil, err
 	}
 	contacts := s.register(router, handoff.From(ownAccount), handoff.From(crmAccount))
-	s.handler = s.routes(contacts, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), ready(cfg.rdb))
+	s.handler = s.routes(contacts, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return s, s.schedule(ctx, time.Now())
 }
 
@@ -141,7 +143,7 @@ func (s *service) operate(ctx context.Context, cfg config, letters handoff.DeadL
 
 // routes are the pages of the service. Our tasks arrive below /tasks, the CRM's below
 // /crm.
-func (s *service) routes(contacts, metrics, ready http.Handler) http.Handler {
+func (s *service) routes(contacts, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/tasks/", s.router)
 	mux.Handle("PUT /crm/contacts/{id}", contacts)
@@ -151,17 +153,18 @@ func (s *service) routes(contacts, metrics, ready http.Handler) http.Handler {
 	mux.Handle("POST /exports", take[Export](s.client))
 	mux.Handle("/ops/tasks/", s.board)
 	mux.Handle("GET /metrics", metrics)
-	mux.Handle("GET /ready", ready)
 	return mux
 }
 
-// ready is the startup probe: an instance that cannot reach Redis gets no requests.
-func ready(rdb redis.UniversalClient) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
-		defer cancel()
-		if rdb != nil && rdb.Ping(ctx).Err() != nil {
-			http.Error(w, "Redis cannot be reached", http.StatusServiceUnavailable)
-		}
+// serve serves until ctx ends or the process is told to end, and then lets running
+// tasks finish within the ten seconds that Cloud Run allows. An instance that cannot
+// reach Redis is not ready, and gets no requests.
+func (s *service) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	needs := make(map[string]func(context.Context) error)
+	if s.rdb != nil {
+		needs["Redis"] = func(ctx context.Context) error { return s.rdb.Ping(ctx).Err() }
 	}
+	err := handoff.Serve(ctx, handoff.ServeConfig{Router: s.router, Handler: handler, Listener: listener, Ready: needs})
+	s.board.Close()
+	return errors.Join(err, s.client.Close(), s.admin.Close())
 }
