@@ -30,7 +30,7 @@ import (
 //
 //	Policy() Policy          // how tasks of this kind behave
 //	Aliases() []string       // kinds this type had before, the oldest last: Handle serves them too
-//	IdempotencyKey() string  // as the option Key, for every task of this type, whoever creates it
+//	IdempotencyKey() string  // as the option Key, for every task of this type, from any producer
 //	Validate() error         // checked at enqueue and again at receive
 //
 // To rename a kind while tasks are in flight, first deploy workers whose type

@@ -47,7 +47,7 @@ type RouterConfig struct {
 	// Project is the ID of the project whose queues deliver to this router. It
 	// is part of the fence keys of tasks that handoff did not create, so that
 	// two projects can share a Store, and an IdempotencyKey means the same work
-	// whoever creates its task. Defaults to the project of Client.
+	// whichever program creates its task. Defaults to the project of Client.
 	Project string
 
 	// Client creates the copies of tasks whose handlers return [Snooze],

@@ -26,7 +26,7 @@ func (c *crm) charge(t *testing.T, kind, id string) {
 	})
 }
 
-// Tasks of one IdempotencyKey are one piece of work, whoever creates them.
+// Tasks of one IdempotencyKey are one piece of work, whichever program creates them.
 func TestOneOrderOfTwoProducers(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"ours first": "ours", "theirs first": "theirs"} {

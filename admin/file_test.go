@@ -134,7 +134,7 @@ func TestLoadBadFiles(t *testing.T) {
 			assert.Equal(t, errors.Is(err, admin.ErrInvalid), name != "too large")
 			for _, own := range []string{"admin.file", "yaml.Node", "struct {"} {
 				if strings.Contains(err.Error(), own) {
-					t.Errorf("the error shows %q to whoever wrote the file: %v", own, err)
+					t.Errorf("the error shows %q to the file's author: %v", own, err)
 				}
 			}
 		})

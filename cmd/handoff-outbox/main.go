@@ -106,22 +106,22 @@ func (c *cli) open(ctx context.Context, do func(*sqlstore.Outbox) error) error {
 		// Not err: it may quote the URL, and that has a password.
 		return usage("--database is no URL of a PostgreSQL database; it must be postgres://user:password@host:port/name")
 	}
-	const patience = 10 * time.Second
-	config.ConnectTimeout = patience
+	const timeout = 10 * time.Second
+	config.ConnectTimeout = timeout
 	pool := stdlib.OpenDB(*config)
 	defer pool.Close()
 	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres, Schema: c.Schema})
 	if err != nil {
 		return usageError{err}
 	}
-	if err := reach(ctx, pool, patience); err != nil {
+	if err := reach(ctx, pool, timeout); err != nil {
 		return fmt.Errorf("no connection to the database: %w: check --database, and that it is up", err)
 	}
 	return do(db.Outbox(nil))
 }
 
-func reach(ctx context.Context, pool *sql.DB, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func reach(ctx context.Context, pool *sql.DB, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return pool.PingContext(ctx)
 }

@@ -33,8 +33,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
-// patience is how long a page may take on a machine that is busy.
-const patience = 30 * time.Second
+// maxWait is how long a page may take on a loaded machine.
+const maxWait = 30 * time.Second
 
 const (
 	place  = "projects/shop/locations/europe-west1"
@@ -240,7 +240,7 @@ func (b *tab) note(message string) {
 
 func (b *tab) do(actions ...chromedp.Action) {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, maxWait)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		b.Fatalf("%v; the page:\n%s", err, b.text())
@@ -265,7 +265,7 @@ func (b *tab) goTo(path string) {
 func (b *tab) see(texts ...string) {
 	b.Helper()
 	var text, lacks string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(maxWait); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		text, lacks = b.text(), ""
 		for _, want := range texts {
 			if !strings.Contains(text, want) {
@@ -294,7 +294,7 @@ func (b *tab) click(what string, by ...chromedp.QueryOption) {
 	for range 5 {
 		b.await(what, by...)
 		b.do(chromedp.Evaluate(watch, nil))
-		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		ctx, cancel := context.WithTimeout(b.ctx, maxWait)
 		err := chromedp.Run(ctx, chromedp.Click(what, by...))
 		cancel()
 		gone := (*cdproto.Error)(nil)
@@ -313,7 +313,7 @@ func (b *tab) click(what string, by ...chromedp.QueryOption) {
 func (b *tab) await(what string, by ...chromedp.QueryOption) {
 	b.Helper()
 	b.do(chromedp.WaitVisible(what, by...))
-	assert.Eventually(b, patience, func() bool {
+	assert.Eventually(b, maxWait, func() bool {
 		return b.holds(`document.readyState === "complete" && performance.getEntriesByType("paint").length > 0`)
 	}, "the page to be drawn")
 }

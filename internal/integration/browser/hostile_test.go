@@ -68,7 +68,7 @@ func TestPolicyHolds(t *testing.T) {
 		fetch('http://other.example/').catch(() => {});
 		return 0;
 	})()`)
-	assert.Eventually(t, patience, func() bool {
+	assert.Eventually(t, maxWait, func() bool {
 		refused := eval[[]string](b, `window.refused`)
 		slices.Sort(refused)
 		return slices.Equal(refused, []string{"connect-src", "frame-src", "img-src", "script-src-elem", "script-src-elem", "style-src-elem"})
@@ -123,7 +123,7 @@ func TestOtherSitesGetNothing(t *testing.T) {
 			select {
 			case status := <-statuses:
 				assert.Status(t, status, http.StatusForbidden)
-			case <-time.After(patience):
+			case <-time.After(maxWait):
 				t.Fatalf("a page of %s: the browser sent fewer than four requests", host)
 			}
 		}

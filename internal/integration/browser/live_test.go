@@ -26,7 +26,7 @@ func TestLive(t *testing.T) {
 	assert.NoError(t, err)
 	_, err = w.api.DeleteTask(t.Context(), &cloudtaskspb.DeleteTaskRequest{Name: emails + "/tasks/first"})
 	assert.NoError(t, err)
-	assert.Eventually(t, patience, func() bool {
+	assert.Eventually(t, maxWait, func() bool {
 		return eval[int](b, `document.querySelectorAll('.tasks tbody tr').length`) == 1
 	}, "the deleted task to go")
 	assert.Equal(t, eval[int](b, `window.loadedOnce`), 1)

@@ -22,12 +22,12 @@ func lived(t *testing.T) *world {
 	bad := w.create("bad", "https://worker.test/502")
 	for attempt := range 3 {
 		w.run(bad)
-		assert.Eventually(t, patience, func() bool {
+		assert.Eventually(t, maxWait, func() bool {
 			life, _ := w.tasks.Life(bad)
 			return len(life.Dispatches) == attempt+1 && life.Dispatches[attempt].Status != 0
 		}, "an attempt")
 	}
-	assert.Eventually(t, patience, func() bool { return len(w.tasks.Ended(emails, 10)) == 2 }, "two ends")
+	assert.Eventually(t, maxWait, func() bool { return len(w.tasks.Ended(emails, 10)) == 2 }, "two ends")
 	w.create("waiting", "https://worker.test/200")
 	w.bury("letter-1", "welcome", "no such user")
 	w.bury("letter-2", "invoice", "card declined")

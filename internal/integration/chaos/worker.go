@@ -248,7 +248,7 @@ func die() {
 	select {} // until the signal arrives
 }
 
-// pause waits, and says whether ctx let it.
+// pause waits, and reports whether it did so before ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

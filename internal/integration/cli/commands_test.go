@@ -21,8 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience is for a loaded machine.
-const patience = 30 * time.Second
+// maxWait is long enough for a loaded machine.
+const maxWait = 30 * time.Second
 
 // await PATTERN PROGRAM ARG...: run it until its stdout matches.
 func await(ts *testscript.TestScript, neg bool, args []string) {
@@ -31,14 +31,14 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern, err := regexp.Compile(`(?m)` + args[0])
 	ts.Check(err)
-	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(maxWait); ; time.Sleep(50 * time.Millisecond) {
 		ts.Check(ts.Exec(args[1], args[2:]...))
 		out := ts.ReadFile("stdout")
 		if pattern.MatchString(out) != neg {
 			return
 		}
 		if time.Now().After(end) {
-			ts.Fatalf("after %s still:\n%s", patience, out)
+			ts.Fatalf("after %s still:\n%s", maxWait, out)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func tty(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: tty CODE INPUT PROGRAM ARG...")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(programs, args[2]), args[3:]...)
 	cmd.Dir = ts.MkAbs(".")
@@ -141,7 +141,7 @@ func freeAddr() (string, error) {
 
 // listens waits until somebody does.
 func listens(addr string) error {
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(maxWait); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			return conn.Close()

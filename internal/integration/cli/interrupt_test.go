@@ -43,7 +43,7 @@ func paused(t *testing.T) *emulator.Server {
 
 func program(t *testing.T, tasks string, args ...string) (*exec.Cmd, *strings.Builder) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*maxWait)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, filepath.Join(programs, "handoff"), args...)
 	for name, value := range environment(tasks) {
@@ -75,7 +75,7 @@ func TestInterruptedRedrive(t *testing.T) {
 
 	cmd, said := program(t, srv.GRPCAddr(), args...)
 	assert.NoError(t, cmd.Start())
-	assert.Eventually(t, patience, func() bool { return tasks() > 0 }, "a letter to be redriven")
+	assert.Eventually(t, maxWait, func() bool { return tasks() > 0 }, "a letter to be redriven")
 	assert.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	assert.NoError(t, codeIs("130", cmd.Wait()))
 	told := regexp.MustCompile(`handoff: interrupted: (\d+) of 100 redriven, (\d+) not begun; the same command goes on with them\n$`).FindStringSubmatch(said.String())
@@ -134,7 +134,7 @@ func TestInterruptedWait(t *testing.T) {
 	srv.InjectCall(emulator.CallFault{Method: "ListTasks", Delay: time.Hour})
 	cmd, said := program(t, srv.GRPCAddr(), "queues", "purge", "emails", "--yes", "--wait")
 	assert.NoError(t, cmd.Start())
-	assert.Eventually(t, patience, func() bool { return srv.Queues()[0].GetPurgeTime() != nil }, "the purge")
+	assert.Eventually(t, maxWait, func() bool { return srv.Queues()[0].GetPurgeTime() != nil }, "the purge")
 	assert.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	assert.NoError(t, codeIs("130", cmd.Wait()))
 	assert.ErrorContains(t, errors.New(said.String()), "handoff: interrupted")

@@ -51,7 +51,7 @@ func TestOperatingPage(t *testing.T) {
 		s := &steps[i]
 		got := sh.run(t, here.actual(s.command))
 		// What is asked may not have happened yet.
-		wait := patience
+		wait := maxWait
 		if *update {
 			wait = 2 * time.Second
 		}
@@ -70,7 +70,7 @@ func TestOperatingPage(t *testing.T) {
 		here.learn(s.want, got)
 	}
 	for _, m := range says.FindAllStringSubmatch(string(text), -1) {
-		assert.Eventually(t, patience, func() bool { return here.said(t, m[1]) }, "a server to say "+m[1])
+		assert.Eventually(t, maxWait, func() bool { return here.said(t, m[1]) }, "a server to say "+m[1])
 	}
 	if *update {
 		rewrite(t, page, lines, steps)
@@ -178,7 +178,7 @@ var differs = []struct {
 	{regexp.MustCompile(`(?m) {2,}| +$`), " "},
 }
 
-// agree says whether a command printed what the page says.
+// agree reports whether a command printed what the page says.
 func (p *place) agree(page, got string) bool {
 	got = p.asWritten(got)
 	for _, d := range differs {
@@ -198,7 +198,7 @@ func (p *place) serve(t *testing.T, command string) {
 	assert.NoError(t, err)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = maxWait
 	assert.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Wait()

@@ -218,7 +218,7 @@ const (
 	traceparent = "00-" + traceID + "-00f067aa0ba902b7-01"
 )
 
-// Whoever is not verified decides neither what is sampled nor which trace a
+// An unverified caller decides neither what is sampled nor which trace a
 // span is in.
 func TestTraceOfStrangers(t *testing.T) {
 	t.Parallel()

@@ -47,12 +47,12 @@ type bench struct {
 	tester
 	clients
 
-	ctx      context.Context
-	patience time.Duration // how long to wait for what must come
-	project  string
-	parent   string // projects/*/locations/*
-	real     bool   // the service itself, with other people's queues in the project
-	network  network
+	ctx     context.Context
+	maxWait time.Duration // how long to wait for what must come
+	project string
+	parent  string // projects/*/locations/*
+	real    bool   // the service itself, with other people's queues in the project
+	network network
 
 	mu     sync.Mutex
 	queues []string // names given out by freshName
@@ -104,8 +104,8 @@ func (b *bench) protoEqual(got, want proto.Message) {
 func (b *bench) eventually(what string, holds func() bool) {
 	b.Helper()
 	for waited := time.Duration(0); !holds(); waited += 20 * time.Millisecond {
-		if waited >= b.patience || b.ctx.Err() != nil {
-			b.Fatalf("waited %v: %s", b.patience, what)
+		if waited >= b.maxWait || b.ctx.Err() != nil {
+			b.Fatalf("waited %v: %s", b.maxWait, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

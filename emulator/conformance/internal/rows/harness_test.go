@@ -58,7 +58,7 @@ func emulated(t *testing.T, rest bool, cfg emulator.Config) *bench {
 	cfg.Handler = http.HandlerFunc(n.deliver)
 	cfg.Hosts = []string{"www.googleapis.com"}
 	srv := emulator.RunT(t, cfg)
-	b := &bench{tester: t, ctx: t.Context(), patience: 10 * time.Second, project: "conformance", parent: "projects/conformance/locations/us-central1", network: n}
+	b := &bench{tester: t, ctx: t.Context(), maxWait: 10 * time.Second, project: "conformance", parent: "projects/conformance/locations/us-central1", network: n}
 	b.rest, b.base, b.conn = rest, "http://emulator", srv.Conn()
 	b.http = &http.Client{Transport: inProcess{srv.HTTPHandler()}}
 	options := srv.ClientOptions()

@@ -189,7 +189,7 @@ func (r *runner) attempt(ctx context.Context, t transport, row Row) *record {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	b := &bench{ctx: ctx, clients: t.clients, patience: r.Timeout / 2, real: t.address == "", network: r.network, project: r.Project}
+	b := &bench{ctx: ctx, clients: t.clients, maxWait: r.Timeout / 2, real: t.address == "", network: r.network, project: r.Project}
 	if !b.real {
 		b.project = "score-" + strings.ToLower(rand.Text()[:12])
 	}

@@ -82,7 +82,7 @@ func (w *worker) soFar() (got []dispatch, arrived <-chan struct{}) {
 // take waits for n dispatches and returns the first n.
 func (w *worker) take(n int) []dispatch {
 	w.b.Helper()
-	late := time.NewTimer(w.b.patience)
+	late := time.NewTimer(w.b.maxWait)
 	defer late.Stop()
 	for {
 		got, arrived := w.soFar()
@@ -94,7 +94,7 @@ func (w *worker) take(n int) []dispatch {
 		case <-w.b.ctx.Done():
 			w.b.Fatalf("%d dispatches arrived, want %d", len(got), n)
 		case <-late.C:
-			w.b.Fatalf("%d dispatches arrived in %v, want %d", len(got), w.b.patience, n)
+			w.b.Fatalf("%d dispatches arrived in %v, want %d", len(got), w.b.maxWait, n)
 		}
 	}
 }
