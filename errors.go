@@ -69,6 +69,9 @@ func (o Outcome) String() string {
 	return outcomes[o].name
 }
 
+// MarshalText returns the outcome's name, so that it is a word in JSON too.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
 // Status returns the HTTP status of the outcome. [RouterConfig.Statuses] can
 // replace it in a router. It is 500 for an invalid outcome, so that the task is
 // retried.

@@ -119,6 +119,7 @@ type Router struct {
 	keepsMemos atomic.Bool // a memo was kept by Held.Resume
 	copyless   sync.Once   // logs that there is no Client for copies
 
+	serving  atomic.Bool // a request has arrived
 	mu       sync.Mutex
 	draining bool
 	active   int           // deliveries in the pipeline
@@ -243,8 +244,11 @@ func (r *Router) setStatuses() error {
 // deadline of the attempt. [InfoFromContext] and [PayloadFromContext] work with
 // its context. Its error decides the outcome, as a handler's does; [ErrBusy]
 // retries the task later. The first middleware added is the outermost. Call Use
-// before the router serves. It panics if a middleware is nil.
+// before the router serves; later it panics. It panics if a middleware is nil.
 func (r *Router) Use(middleware ...Middleware) {
+	if r.serving.Load() {
+		panic("handoff: Router.Use after the router began to serve; call it before")
+	}
 	r.use = append(r.use, middleware...)
 	r.run = runHandler
 	for i, wrap := range slices.Backward(r.use) {
@@ -263,6 +267,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.serve(w
 // serve serves one delivery. If kind is empty, the last segment of the path is the
 // kind.
 func (r *Router) serve(w http.ResponseWriter, req *http.Request, kind string) {
+	r.serving.Store(true)
 	entered := r.enter()
 	if entered {
 		defer r.leave() // after the End of the observers

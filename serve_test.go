@@ -46,7 +46,7 @@ func TestServeProcess(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/tasks/", router)
 	mux.HandleFunc("/finish", func(http.ResponseWriter, *http.Request) { close(finish) })
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the process
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	assert.NoError(t, err)
 	fmt.Println("address", listener.Addr())
 	config := handoff.ServeConfig{Router: router, Handler: mux, Listener: listener}
@@ -64,7 +64,7 @@ func TestServeStops(t *testing.T) {
 	for mode, want := range map[string]int{"finishes": 200, "is interrupted": 500} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeProcess$") //nolint:gosec // this very program
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestServeProcess$")
 			cmd.Env = append(os.Environ(), "HANDOFF_TEST_SERVE="+mode)
 			out, err := cmd.StdoutPipe()
 			assert.NoError(t, err)
@@ -106,13 +106,13 @@ func lineWith(t *testing.T, lines *bufio.Scanner, prefix string) string {
 
 func post(url string) int {
 	req := task{kind: "note", name: fmt.Sprint("t", time.Now().UnixNano()), body: `{}`}.request()
-	out, _ := http.NewRequest(http.MethodPost, url, req.Body) //nolint:noctx // the process ends it
+	out, _ := http.NewRequest(http.MethodPost, url, req.Body)
 	out.Header = req.Header
-	return codeOf(http.DefaultTransport.RoundTrip(out)) //nolint:bodyclose // codeOf does
+	return codeOf(http.DefaultTransport.RoundTrip(out))
 }
 
 func get(url string) (int, string) {
-	resp, err := http.Get(url) //nolint:gosec,noctx // of this test
+	resp, err := http.Get(url)
 	if err != nil {
 		return 0, ""
 	}

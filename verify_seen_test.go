@@ -1,6 +1,7 @@
 package handoff_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -51,7 +52,7 @@ func TestRefusalsSayWhatWasSeen(t *testing.T) {
 				Audiences: []string{oidctest.Audience}, Callers: []string{oidctest.Email}, Keys: handoff.StaticKeys(oidctest.JWKS(oidctest.Shared())),
 			})
 			assert.NoError(t, err)
-			r := httptest.NewRequest("POST", "/tasks/order", nil)
+			r := httptest.NewRequest(http.MethodPost, "/tasks/order", nil)
 			r.Header.Set("Authorization", "Bearer "+tc.token)
 			_, err = verifier.Verify(r)
 			assert.ErrorContains(t, err, tc.says...)

@@ -1,0 +1,40 @@
+package handoff_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+)
+
+// Handlers and middleware that come too late are a panic, not a race.
+func TestRegisteredAfterServing(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		register func(*handoff.Router)
+		says     string
+	}{
+		"Handle": {func(r *handoff.Router) { handoff.Handle(r, func(context.Context, note) error { return nil }) }, "router_mistakes_test.go"},
+		"Raw":    {func(r *handoff.Router) { r.Raw("note", nil) }, "Raw at "},
+		"Use":    {func(r *handoff.Router) { r.Use(func(h handoff.Handler) handoff.Handler { return h }) }, "Router.Use after"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			assert.Status(t, b.send(t, typed("1", "x")), 404)
+			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.says) }()
+			tc.register(b.Router)
+		})
+	}
+}
+
+// An outcome is a word in JSON, as a value and as a key.
+func TestOutcomeInJSON(t *testing.T) {
+	t.Parallel()
+	text, err := json.Marshal(map[handoff.Outcome]handoff.Outcome{handoff.Failed: handoff.UnknownKind})
+	assert.NoError(t, err)
+	assert.Equal(t, string(text), `{"failed":"unknown-kind"}`)
+}
