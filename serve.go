@@ -64,7 +64,7 @@ const (
 // [Router.Shutdown] does, and closes the server. A second signal ends the process
 // at once. Close clients, and flush telemetry, after Serve returns.
 //
-// Besides config.Handler it serves two paths:
+// Besides config.Handler it serves GET and HEAD of two paths:
 //
 //   - /healthz responds 200 while the server runs;
 //   - /ready responds 200 if every check of config.Ready returns nil, and otherwise
@@ -140,10 +140,11 @@ func (s *service) handler() http.Handler {
 		next = s.config.Router
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/healthz":
+		asks := r.Method == http.MethodGet || r.Method == http.MethodHead // a task of a kind named ready is a POST
+		switch {
+		case asks && r.URL.Path == "/healthz":
 			w.WriteHeader(http.StatusOK)
-		case "/ready":
+		case asks && r.URL.Path == "/ready":
 			s.serveReady(w, r)
 		default:
 			next.ServeHTTP(w, r)
@@ -174,14 +175,17 @@ func (s *service) unready(ctx context.Context) []string {
 	var checks sync.WaitGroup
 	for name, check := range s.config.Ready {
 		checks.Go(func() {
-			err := guard("ServeConfig.Ready", func() error { return check(ctx) })
-			if err == nil {
-				return
-			}
-			s.log.WarnContext(ctx, "handoff: not ready", "check", name, "error", err)
-			mu.Lock()
-			defer mu.Unlock()
-			missing = append(missing, name)
+			err := errors.New("the check called runtime.Goexit")
+			defer func() {
+				if err == nil {
+					return
+				}
+				s.log.WarnContext(ctx, "handoff: not ready", "check", name, "error", err)
+				mu.Lock()
+				defer mu.Unlock()
+				missing = append(missing, name)
+			}()
+			err = guard("ServeConfig.Ready", func() error { return check(ctx) })
 		})
 	}
 	checks.Wait()

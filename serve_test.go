@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,6 +162,14 @@ func TestServeReady(t *testing.T) {
 						return nil
 					}
 				},
+				"disk": func(context.Context) error {
+					select {
+					case <-down:
+						runtime.Goexit()
+					default:
+					}
+					return nil
+				},
 			},
 		})
 	}()
@@ -170,9 +179,37 @@ func TestServeReady(t *testing.T) {
 	assert.Status(t, post(url+"/tasks/note"), 200)
 	close(down)
 	code, text = get(url + "/ready")
-	assert.Equal(t, fmt.Sprint(code, " ", text), "503 not ready: queue, redis\n")
+	assert.Equal(t, fmt.Sprint(code, " ", text), "503 not ready: disk, queue, redis\n")
 	if log := b.log.String(); !strings.Contains(log, "10.0.0.7") || !strings.Contains(log, "no queue") {
 		t.Errorf("the log does not say why: %s", log)
+	}
+	stop()
+	assert.NoError(t, <-ended)
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// A task whose URL ends like that of a check is run, not acknowledged by the check.
+func TestServeTakesNoTaskForACheck(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	ran := make(chan string, 2)
+	for _, kind := range []string{"ready", "healthz"} {
+		_ = b.Raw(kind, func(ctx context.Context, _ *http.Request) error {
+			ran <- handoff.InfoFromContext(ctx).Kind
+			return errors.New("not done")
+		})
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	assert.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- handoff.Serve(ctx, handoff.ServeConfig{Router: b.Router, Listener: listener}) }()
+	url := "http://" + listener.Addr().String()
+	for _, kind := range []string{"ready", "healthz"} {
+		assert.Status(t, post(url+"/"+kind), 500)
+		assert.Equal(t, <-ran, kind)
+		code, _ := get(url + "/" + kind)
+		assert.Status(t, code, 200)
 	}
 	stop()
 	assert.NoError(t, <-ended)
