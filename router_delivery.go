@@ -170,6 +170,10 @@ func (d *delivery) expired() bool {
 func (d *delivery) route() bool {
 	info := &d.result.Info
 	h := d.router.handlers[info.Kind]
+	var from error
+	if h != nil {
+		from = h.checkFrom(info.Caller) // also if h does not run: an expired task is buried
+	}
 	if d.mounted != "" && info.Kind != d.mounted {
 		h = nil // a typed task of another kind
 	}
@@ -177,10 +181,8 @@ func (d *delivery) route() bool {
 		return d.refuse(UnknownKind, "", fmt.Errorf("handoff: no handler for this kind on queue %q", info.Queue))
 	}
 	d.handler, d.result.Known = h, h != nil
-	if h != nil {
-		if err := h.checkFrom(info.Caller); err != nil {
-			return d.refuse(Forbidden, ReasonCaller, err)
-		}
+	if from != nil {
+		return d.refuse(Forbidden, ReasonCaller, from)
 	}
 	switch {
 	case d.stamp.MaxAttempts != 0:

@@ -88,6 +88,7 @@ func TestAttackOnKindsOfOthers(t *testing.T) {
 		"by the path's end":                 {"/tasks/note/charge", otherAccount, crmAudience, nil, 403},
 		"redriven":                          {"/tasks/charge", otherAccount, crmAudience, stamped("charge", func(s *wire.Stamp) { s.Redrives = 9 }), 403},
 		"expired, to be buried":             {"/tasks/charge", otherAccount, crmAudience, stamped("charge", func(s *wire.Stamp) { s.Expires = time.Now().Add(-time.Hour) }), 403},
+		"expired, on its own handler":       {"/crm", otherAccount, crmAudience, stamped("charge", func(s *wire.Stamp) { s.Expires = time.Now().Add(-time.Hour) }), 403},
 		"undecodable, to be buried":         {"/tasks/charge", otherAccount, crmAudience, func(r *http.Request) { r.Body = http.NoBody }, 403},
 		"too large":                         {"/tasks/charge", otherAccount, crmAudience, func(r *http.Request) { r.ContentLength = 1 << 30 }, 403},
 		"App Engine":                        {"/tasks/charge", "", "", func(r *http.Request) { appEngineHeaders(r) }, 403},
