@@ -21,7 +21,7 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 	in, _ := errors.AsType[*intent](err)
 	switch why := d.copyless(); {
 	case why != nil && in.opens == OpensUncounted:
-		d.release(Busy, errors.Join(err, why), false)
+		d.retry(Busy, errors.Join(err, why), false)
 		return
 	case why != nil:
 		d.fail(Failed, fmt.Errorf("%w: %w", why, err))
@@ -38,7 +38,7 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 // nothing continues for ever, unless a shutdown cut it short.
 func (d *delivery) failToContinue(err error) {
 	if d.router.isDraining() {
-		d.release(Interrupted, err, false)
+		d.retry(Interrupted, err, false)
 		return
 	}
 	d.fail(Failed, fmt.Errorf("%w: the attempt made no progress: its memo is that of the attempt before", err))
@@ -85,7 +85,7 @@ func (d *delivery) createCopy(later laterCopy, outcome Outcome, err error) {
 		d.router.log.Warn("handoff: the copy of a task could not be created", d.attrs("outcome", outcome, "error", errors.Join(cerr, err))...)
 		// If the copy may exist, the attempt counts, so that the next one
 		// keeps its mark long enough for the copy to find: see mayHaveCopy.
-		d.release(Unavailable, errors.Join(cerr, err), errors.Is(cerr, ErrUnknown) && !d.result.Info.LastAttempt())
+		d.retry(Unavailable, errors.Join(cerr, err), errors.Is(cerr, ErrUnknown) && !d.result.Info.LastAttempt())
 		return
 	}
 	if outcome == Retried {

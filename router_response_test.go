@@ -121,6 +121,7 @@ func TestResponseWrittenBefore(t *testing.T) {
 			"2xx, sent, failed":               {status: 200, flushed: true, returns: errBoom, outcome: handoff.Dead, sent: 200, runs: 1, buried: true},
 			"2xx, throttled":                  {status: 204, returns: handoff.RetryAfter(errBoom, time.Second), outcome: handoff.Dead, sent: 204, runs: 1, buried: true},
 			"2xx, no room":                    {status: 200, returns: handoff.ErrBusy, outcome: handoff.Dead, sent: 200, runs: 1, buried: true},
+			"2xx, no room until later":        {status: 200, returns: handoff.BusyFor(time.Hour), outcome: handoff.Dead, sent: 200, runs: 1, buried: true},
 			"2xx, no handler":                 {status: 200, kind: "nobody", outcome: handoff.UnknownKind},
 			"2xx, no store":                   {status: 200, store: down, outcome: handoff.Unavailable},
 			"401, would be done":              {status: 401, outcome: handoff.Failed, sent: 401},

@@ -34,11 +34,7 @@ func (d *delivery) settle(err error) {
 	case Dead:
 		d.bury([]Reason{ReasonPermanent}, err)
 	case Busy, Interrupted:
-		if d.notRetried() {
-			d.bury([]Reason{ReasonResponseSent}, err)
-			return
-		}
-		d.release(outcome, err, false)
+		d.retry(outcome, err, false)
 	default: // Failed, Throttled
 		d.fail(outcome, err)
 	}
@@ -59,12 +55,20 @@ func (d *delivery) fail(outcome Outcome, err error) {
 		d.bury([]Reason{ReasonExhausted}, err)
 		return
 	}
+	if !d.notRetried() {
+		d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
+	}
+	d.retry(outcome, err, true)
+}
+
+// retry ends a run after which Cloud Tasks retries the task. If it will not,
+// because a 2xx is already written, the task is buried.
+func (d *delivery) retry(outcome Outcome, err error, counted bool) {
 	if d.notRetried() {
 		d.bury([]Reason{ReasonResponseSent}, err)
 		return
 	}
-	d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
-	d.release(outcome, err, true)
+	d.release(outcome, err, counted)
 }
 
 // settleLost ends a run whose lease is no longer trusted. Until another delivery
