@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Store keeps the records of the fence, by which one piece of work has one run
+// Store keeps the records of the fence, which lets a piece of work have one run
 // at a time. Use memstore.New within one process and redisstore.New across
 // processes. Every method must be atomic for its key and safe for concurrent
 // use, and must honour its context. handofftest.TestStore tests an
@@ -40,10 +40,10 @@ import (
 //
 // A lease is "held" until its TTL passes, and then "over". The lease of an
 // ending record is also over when it was released. "Repeated" means that the
-// owner gets the result of its first claim again, also if its lease is over and
-// no other owner has claimed the key. "First" means acquired as the first attempt
+// owner gets the result of its first claim again, even if its lease is over, as
+// long as no other owner has claimed the key. "First" means acquired as the first attempt
 // of the higher rank, which closes the lower rank. The rank of an opened record
-// is the one that it opened.
+// is that of the generation it opened.
 //
 // A lease belongs to its owner until it is released or completed, or until it
 // ran out and another owner claimed the key. So a late call succeeds if no other
@@ -66,19 +66,19 @@ type Store interface {
 	// again and renews the lease; it counts no attempt. A claim by an owner that
 	// has released the lease returns ClaimBusy and changes nothing.
 	//
-	// Attempts continue from those of the record, and count from one where the
-	// table has "first".
+	// The count of attempts continues that of the record, or starts at one where
+	// the table has "first".
 	Claim(ctx context.Context, l Lease) (Claim, error)
 
 	// Renew extends leases to their TTL from now, in one round trip if
 	// possible. The result has one entry for each lease, in order: true if the
 	// lease is held and was renewed, false if it is lost. If the error is not
-	// nil, an entry that is true still means renewed, and one that is false
-	// means not known.
+	// nil, true still means renewed, but false means that the result is not
+	// known.
 	Renew(ctx context.Context, leases []Lease) ([]bool, error)
 
 	// Keep stores memo with unfinished work, for later claims to return. It
-	// replaces the memo before; an empty memo removes it. The memo stays until
+	// replaces the previous memo; an empty memo removes it. The memo stays until
 	// the work is done or freed: releases, lost leases, openings and redrives
 	// keep it. Keep returns ErrLeaseLost, and changes nothing, if the owner does
 	// not hold the lease. It returns another error if memo is longer than
@@ -191,7 +191,7 @@ type Claim struct {
 	Attempt int           // acquired: attempts begun, with this one; ending: attempts begun before End
 	Token   int64         // acquired or ending: the fencing token, max(last + 1, Unix time in µs), so it grows with every claim of the key
 	First   time.Time     // acquired or ending: when the first of these attempts was claimed, in µs
-	Crashed bool          // acquired: the lease of the attempt before ran out
+	Crashed bool          // acquired: the lease of the previous attempt ran out
 	Memo    []byte        // acquired: the memo of Keep; nil for none
 	Note    []byte        // ending: the note of End
 	Letter  string        // dead: the Lease.Letter of Complete

@@ -23,12 +23,12 @@ const deleteTasks = 1000
 
 // DeleteMany deletes any number of tasks. It yields each name in order, with
 // nil, [ErrNotFound] for a task that was already gone, [ErrInvalid] for a
-// malformed name, or the service's error. It deletes up to a thousand tasks of
-// one queue by each BatchDeleteTasks, and waits for the operation. If the server
-// has no such call it deletes them one by one, several at a time.
+// malformed name, or the service's error. Each BatchDeleteTasks call deletes up to
+// a thousand tasks of one queue; DeleteMany waits for its operation. If the server
+// does not implement that call, tasks are deleted singly, several at a time.
 //
-// When ctx ends no more names are read. Names that were read are yielded with
-// ctx's error if it is unknown whether they were deleted. Deleting again is
+// When ctx ends, no more names are read. A name that was read already is yielded
+// with ctx's error, unless the result of its deletion is known. Deleting again is
 // safe.
 func (t *Tasks) DeleteMany(ctx context.Context, names iter.Seq[string]) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
@@ -106,7 +106,7 @@ func (t *Tasks) deleteBatch(ctx context.Context, names []string, errs []error) e
 	if err != nil {
 		return err
 	}
-	// With an ID a repeated call joins the same operation.
+	// A retry with the same request ID returns the same operation.
 	req := &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: names, RequestId: rpc.RequestID()}
 	op, err := call(ctx, t.a.v2.BatchDeleteTasks, req, retried)
 	if err != nil {

@@ -17,7 +17,7 @@ var notices = map[string]string{
 	"letter-deleted": "The letter is deleted.",
 	"retried":        "The row is sent as soon as a relay finds it.",
 	"dropped":        "The row is deleted.",
-	"stopped":        "It stops after the letters that it is working on.",
+	"stopped":        "The redrive or deletion stops after the letters in progress.",
 }
 
 // refusal is the error of a change that cannot be made as requested.

@@ -13,12 +13,12 @@ import (
 	"github.com/brillconsulting/handoff/sqlstore"
 )
 
-// Config configures a [Dashboard]. Source is required, and one of Authorize
-// and Loopback.
+// Config configures a [Dashboard]. Source is required, and so is either
+// Authorize or Loopback.
 type Config struct {
 	_ [0]func()
 
-	// Source is where queues and tasks are found.
+	// Source provides the queues and tasks.
 	Source Source
 
 	// DeadLetters is the store of dead letters. Defaults to none; the page then
@@ -26,8 +26,8 @@ type Config struct {
 	DeadLetters handoff.DeadLetterStore
 
 	// Outbox has the tasks that were enqueued in a transaction and wait to be
-	// sent, such as a [sqlstore.Outbox]. Defaults to none; there is no page of it
-	// then.
+	// sent, such as a [sqlstore.Outbox]. Defaults to none; the dashboard then has
+	// no page for it.
 	Outbox Outbox
 
 	// Client redrives dead letters, to its own Target. Defaults to none; letters
@@ -40,7 +40,7 @@ type Config struct {
 
 	// Authorize decides whether a request is allowed, and returns nil if it is.
 	// After an error the response is 403, or 401 if the error is or wraps a
-	// [Challenge]. The error is logged, at most one a second, and never sent.
+	// [Challenge]. The error is logged, at most once a second, and never sent.
 	// GET and HEAD read; POST changes something. Authorize is called for every
 	// request, also for assets. An open page reconnects at least every five
 	// minutes, and Authorize is called again. To redirect to a login page, wrap
@@ -51,8 +51,8 @@ type Config struct {
 	// from this machine only. The response is 403 if the request came to or from
 	// another address, if a proxy forwarded it, or if its Host is neither an IP
 	// address nor a local name (localhost, *.localhost, *.local, *.internal, a
-	// name without a dot). The last stops DNS rebinding: a web page whose name
-	// was made to resolve to this machine. The Dashboard must be served by an
+	// name without a dot). The check of Host stops DNS rebinding, by which a web
+	// page's name is made to resolve to this machine. The Dashboard must be served by an
 	// [http.Server], which knows the addresses.
 	Loopback bool
 

@@ -49,7 +49,7 @@ func newGuard(c *Config, log *sparseLog) guard {
 }
 
 // policy lets a page load only the dashboard's own style, script and images, and
-// nothing inline. Injected markup could then run nothing.
+// nothing inline, so that a script in injected markup does not run.
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -100,8 +100,8 @@ func (g guard) check(r *http.Request) error {
 	return checkToken(r)
 }
 
-// authorized calls Config.Authorize. It refuses the request if that panics, because
-// anybody may have sent it.
+// authorized calls Config.Authorize. A panic of it is a refusal, because
+// anybody may send the request that causes it.
 func (g guard) authorized(r *http.Request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

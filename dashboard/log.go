@@ -29,8 +29,8 @@ func newSparseLog(logger *slog.Logger) *sparseLog {
 }
 
 // log logs a message, unless it was logged less than logPause ago. The line has
-// the number of those that were skipped since. Messages must be constants, because
-// each is kept in memory.
+// the number of lines that were skipped before it. Messages must be constants,
+// because each is kept in memory.
 func (l *sparseLog) log(ctx context.Context, level slog.Level, message string, args ...any) {
 	l.mu.Lock()
 	last := l.last[message]

@@ -54,7 +54,7 @@ func (d *Dashboard) showQueue(r *http.Request) (view, error) {
 	}
 	data.First = data.Search.Cursor == ""
 	if data.Page, err = d.source.Tasks(r.Context(), data.Search); err != nil {
-		// The rest of the page is useful without them.
+		// The rest of the page is useful without the tasks.
 		data.Trouble = d.failure(r, err).data.(problem).say()
 	}
 	if data.Page.Next != "" {
@@ -70,7 +70,7 @@ func (d *Dashboard) showQueue(r *http.Request) (view, error) {
 	return view{name: "queue", title: queueNameOf(name).ID, nav: "queues", live: true, data: data}, nil
 }
 
-// watch adds what only an Observer has.
+// watch adds the charts and finished tasks, which only an Observer has.
 func (d *Dashboard) watch(r *http.Request, data *queueView) error {
 	activity, err := d.watcher.Activity(r.Context(), data.Queue.Name)
 	if err != nil {

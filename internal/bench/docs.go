@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// figuresMark is that between which performance.md is this command's.
+// figuresMark names the block of performance.md that this command writes.
 const figuresMark = "figures"
 
 // writeDocs puts the report into the performance page.
@@ -51,7 +51,7 @@ func markdown(t table) string {
 	return b.String()
 }
 
-// replaceBlock replaces what stands between the two marks of a name.
+// replaceBlock replaces the text between the begin and end marks of name.
 func replaceBlock(text, name, block string) (string, error) {
 	begin, end := "<!-- bench:"+name+" -->\n", "<!-- /bench:"+name+" -->"
 	before, rest, ok1 := strings.Cut(text, begin)

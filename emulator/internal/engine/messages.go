@@ -5,24 +5,24 @@ import (
 	"sync"
 )
 
-// messages keeps the messages of finished tasks, those of the tasks that ended
-// last, up to a number of bytes for all queues together.
+// messages keeps the messages of finished tasks, up to limit bytes for all queues
+// together. It drops the oldest first.
 type messages struct {
 	limit int
 
-	mu    sync.Mutex // may be locked while a queue is
+	mu    sync.Mutex // may be locked while a queue's mutex is held
 	order list.List  // of *message, the oldest first
 	bytes int
 }
 
 // message is the message of one finished task.
 type message struct {
-	encoded []byte        // nil if it is not kept any more
-	at      *list.Element // nil too
+	encoded []byte        // nil once it is dropped
+	at      *list.Element // nil once it is dropped
 }
 
-// keptBytes is the limit for an engine, and keptOverhead what a message takes
-// besides its bytes.
+// keptBytes is the limit of an engine. keptOverhead is the memory that a message
+// takes beyond its bytes.
 const (
 	keptBytes    = 16 << 20
 	keptOverhead = 128
@@ -54,7 +54,7 @@ func (m *messages) remove(kept *message) {
 	kept.encoded, kept.at = nil, nil
 }
 
-// read returns the message, nil if it is not kept any more.
+// read returns the message, or nil once it is dropped.
 func (m *messages) read(kept *message) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
