@@ -14,8 +14,8 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 	case outcome == Retried && d.result.Info.LastAttempt():
 		d.bury([]Reason{ReasonExhausted}, err)
 		return
-	case outcome == Continued && !d.marker.progressed():
-		d.failToContinue(err)
+	case outcome == Continued && !d.marker.progressed(): // nothing continues for ever
+		d.fail(Failed, fmt.Errorf("%w: the attempt made no progress: its memo is that of the attempt before", err))
 		return
 	}
 	in, _ := errors.AsType[*intent](err)
@@ -32,16 +32,6 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 		later.snoozes = 1
 	}
 	d.createCopy(later, outcome, err)
-}
-
-// failToContinue ends an attempt that continues without progress. It counts, so that
-// nothing continues for ever, unless a shutdown cut it short.
-func (d *delivery) failToContinue(err error) {
-	if d.router.isDraining() {
-		d.retry(Interrupted, err, false)
-		return
-	}
-	d.fail(Failed, fmt.Errorf("%w: the attempt made no progress: its memo is that of the attempt before", err))
 }
 
 // copyless returns why the task cannot be copied, or nil if it can. It logs the

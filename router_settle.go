@@ -19,7 +19,7 @@ func (d *delivery) settle(err error) {
 		return
 	}
 	outcome := OutcomeOf(err)
-	if outcome == Failed && d.router.keeper.isInterrupted() {
+	if d.attemptFailed(outcome) && d.cutShort(outcome) {
 		outcome = Interrupted
 	}
 	if !d.detach() || outcome == Lost {
@@ -38,6 +38,30 @@ func (d *delivery) settle(err error) {
 	default: // Failed, Throttled
 		d.fail(outcome, err)
 	}
+}
+
+// attemptFailed reports whether the outcome of the handler's error is that of a
+// failed attempt, which counts.
+func (d *delivery) attemptFailed(o Outcome) bool {
+	switch o {
+	case Failed, Throttled, Retried, Lost:
+		return true
+	case Continued:
+		return !d.marker.progressed()
+	}
+	return false
+}
+
+// cutShort reports whether a shutdown ended the attempt, so that it does not count:
+// one that would continue ends when the shutdown begins, any other when it gives up.
+func (d *delivery) cutShort(o Outcome) bool {
+	switch o {
+	case Lost:
+		return false
+	case Continued:
+		return d.router.isDraining()
+	}
+	return d.router.keeper.isInterrupted()
 }
 
 // detach replaces d.ctx by one that does not end with the request but with the
@@ -89,8 +113,7 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		return
 	}
 	last := d.result.Info.LastAttempt() // released and counted, it would be claimed beyond its limit
-	failed := outcome == Failed || outcome == Throttled || outcome == Lost || outcome == Retried || outcome == Continued && !d.marker.progressed()
-	if last && failed {
+	if last && d.attemptFailed(outcome) {
 		d.bury([]Reason{ReasonExhausted}, errors.Join(ErrLeaseLost, err))
 		return
 	}

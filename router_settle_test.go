@@ -313,3 +313,57 @@ func TestTheCallerMayBeGone(t *testing.T) {
 	b.send(t, d)
 	assert.Status(t, b.send(t, typed("1", "x")), 208)
 }
+
+// An attempt that a shutdown interrupted does not count, however its handler
+// wraps the error of its context.
+func TestAnInterruptedAttemptDoesNotCount(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(error) error{
+		"a plain error": func(err error) error { return err },
+		"RetryIn":       func(err error) error { return handoff.RetryIn(err, time.Minute) },
+		"RetryAfter":    func(err error) error { return handoff.RetryAfter(err, time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil)
+				running := make(chan struct{})
+				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+					close(running)
+					<-ctx.Done()
+					return end(ctx.Err())
+				})
+				last := typed("1", "x")
+				last.stamp.MaxAttempts = 1
+				status := make(chan int)
+				go func() { status <- b.serve(last.request()).Code }()
+				<-running
+				now, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = b.Shutdown(now)
+				assert.Status(t, <-status, 500)
+				b.noLetters(t)
+			})
+		})
+	}
+}
+
+// Work that continues because of a shutdown is given back, also if its lease was
+// lost meanwhile.
+func TestContinueInAShutdownWithoutTheLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.store.fault("renew", down)
+		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
+			<-ctx.Done()
+			go func() { _ = b.Shutdown(context.WithoutCancel(ctx)) }() // waits for this handler
+			synctest.Wait()
+			return handoff.Continue()
+		})
+		last := typed("1", "x")
+		last.stamp.MaxAttempts = 1
+		assert.Status(t, b.send(t, last), 409)
+		b.noLetters(t)
+	})
+}
