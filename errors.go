@@ -245,7 +245,8 @@ func RetryAfter(err error, d time.Duration) error {
 // OutcomeOf returns the outcome that a handler's error leads to: [Done] for nil,
 // and [Failed] for an error that this package does not know. The router may end
 // the delivery otherwise: it buries a task after its last attempt, and reports
-// [Lost] if the lease was lost.
+// [Lost] if the lease was lost. Of several errors in an [errors.Join], the first
+// that a function of this package made decides.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Done

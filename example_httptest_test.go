@@ -84,6 +84,7 @@ func ExampleOutcomeOf() {
 		fmt.Errorf("while sending: %w", handoff.Permanent(errors.New("no such address"))),
 		handoff.Drop(nil),
 		handoff.ErrBusy,
+		errors.Join(io.ErrClosedPipe, handoff.Permanent(nil), handoff.Drop(nil)), // the first of ours decides
 	} {
 		outcome := handoff.OutcomeOf(err)
 		fmt.Printf("%-9s %d\n", outcome, outcome.Status())
@@ -95,4 +96,5 @@ func ExampleOutcomeOf() {
 	// dead      205
 	// dropped   204
 	// busy      409
+	// dead      205
 }
