@@ -225,7 +225,7 @@ func (d *Draft) UnmarshalBinary(data []byte) error {
 	}
 	req := new(cloudtaskspb.CreateTaskRequest)
 	if err := proto.Unmarshal(data[1:], req); err != nil {
-		return errors.New("handoff: what is stored is not a Draft") // the text may tell of the payload
+		return errors.New("handoff: the stored value is not a Draft") // the error must not quote the payload
 	}
 	if req.GetTask() == nil {
 		return errors.New("handoff: the Draft has no task")

@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// This file is what package steps needs of a Held beside its memo.
+// This file has what package steps needs of a Held, besides Memo and Keep.
 
-// Resume is [Held.Memo] for a package that relies on it to resume work in a later
-// attempt. It returns an error if memos are not kept, or if the work could never
+// Resume returns the memo, as [Held.Memo] does, for a package that resumes work in a
+// later attempt. It returns an error if memos are not kept, or if the work could never
 // continue: without [RouterConfig.Client], or with
-// [RouterConfig].DangerouslyRunUnfenced. The first call of a router stores the memo
-// once more, so that a Store that keeps no memos is noticed before any work is done.
+// [RouterConfig].DangerouslyRunUnfenced. A router's first call also stores the memo
+// again, to detect a Store that keeps no memos before any work is done.
 func (h *Held) Resume(ctx context.Context) ([]byte, error) {
 	r := h.d.router
 	switch {
@@ -36,7 +36,7 @@ func (h *Held) Resume(ctx context.Context) ([]byte, error) {
 }
 
 // resumed is what a package keeps with one run of the handler. It has a mutex of its
-// own, because that of marker is held during a call of the Store.
+// own, because marker's mutex is held during a call of the Store.
 type resumed struct {
 	mu       sync.Mutex
 	local    map[any]any
@@ -45,7 +45,7 @@ type resumed struct {
 }
 
 // Local returns the value of key in this run of the handler. The first call makes
-// it. A key is of a type of its own, as those of [context.WithValue] are. If
+// it. A key should have a type of its own, like a key of [context.WithValue]. If
 // middleware calls the handler again, its values are made again.
 func (h *Held) Local(key any, first func() any) any {
 	s := &h.d.resumed
@@ -90,7 +90,7 @@ func (s *resumed) forget() {
 	s.local, s.returned = nil, nil
 }
 
-// replaced returns the error to settle an attempt with that returned err.
+// replaced returns the error to settle an attempt with, whose handler returned err.
 func (s *resumed) replaced(err error) error {
 	s.mu.Lock()
 	replace := s.returned

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// goOnLater ends a delivery whose work goes on in a copy of the task: it was
-// snoozed, is retried at a time of its own, or continues.
+// goOnLater ends a delivery whose work goes on in a copy of the task, after
+// Snooze, RetryIn, BusyFor or Continue.
 func (d *delivery) goOnLater(outcome Outcome, err error) {
 	switch {
 	case outcome == Retried && d.result.Info.LastAttempt():
@@ -34,8 +34,8 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 	d.createCopy(later, outcome, err)
 }
 
-// copyless returns why the task cannot be copied, or nil if it can. It logs the
-// reason once, or once for the kind.
+// copyless returns why the task cannot be copied, or nil if it can. It logs a
+// missing Client once, and any other reason once for each kind.
 func (d *delivery) copyless() error {
 	switch {
 	case d.untyped():

@@ -23,7 +23,7 @@ import (
 var errBoom = errors.New("boom")
 
 // TestOutcomeOfWhatTheHandlerReturns is the outcome table, from the handler's
-// side: what is answered, and whether the attempt counted.
+// side: the status of the response, and whether the attempt counted.
 func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -9,17 +9,18 @@ import (
 // HandleOption is an option of [Handle] and [Router.Raw].
 type HandleOption func(*handler)
 
-// From lets only the service account email deliver the kind, and, if audiences are
-// given, only with a token for one of them. Give From once for each account that
-// may. Without From, every caller that the [Verifier] accepts may deliver the kind.
-// The delivery of another caller is [Forbidden]; so is one of App Engine, which
-// names no account.
+// From allows only the service account email to deliver the kind. If audiences are
+// given, its token must be for one of them. Give From once for each account to
+// allow. Without From, every caller that the [Verifier] accepts may deliver the kind.
+// Deliveries of other callers are [Forbidden], and so are those of App Engine, which
+// name no account.
 //
 // From says who may run the handler. The records of the [Store] are shared: a
 // caller who knows the key of another kind's work, and may deliver any kind, can
 // mark that work as done.
 //
-// Handle and Raw panic if email is not one in lower case or an audience is empty.
+// Handle and Raw panic if email is not an email address in lower case, or if an
+// audience is empty.
 func From(email string, audiences ...string) HandleOption {
 	return func(h *handler) {
 		h.from = append(h.from, source{email, slices.Clone(audiences)})

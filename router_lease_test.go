@@ -247,8 +247,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// hangs is a fault of a Store behind a network that swallows packets: no answer
-// comes until the caller gives up.
+// hangs is a fault of a Store behind a network that swallows packets: no
+// response comes until the caller gives up.
 func (s *faultyStore) hangs(method string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"runtime"
 )
 
-// Raw registers fn for tasks that are not a JSON payload: those of another
-// producer, with any method, URL, headers and body, such as XML, protobuf, a form
-// or a GET. Mount the returned handler where the URL of the tasks points, in any
+// Raw registers fn for tasks that have no JSON [Payload], such as those of another
+// producer. They may have any method, URL, headers and body, such as XML, protobuf
+// or a form. Mount the returned handler where the URL of the tasks points, in any
 // framework; the path does not name the kind. kind names the tasks in logs, metrics
 // and dead letters, and matches the pattern of [Payload]. fn and its context are
 // as in [Handle].
@@ -25,10 +25,10 @@ import (
 // fence knows a task by its name, or by the ID and key that
 // [Client.EnqueueRequest] gave it. The attempt limit of a task that handoff did not
 // create is [RouterConfig].ForeignMaxAttempts; that of an EnqueueRequest without
-// Retry is 5. A letter keeps the method and the
-// URL, and [Client.Redrive] enqueues a [Request] to that URL. No such task can be
-// copied for later: [Snooze] fails the attempt, which is retried at the queue's
-// pace, and the log says so once.
+// Retry is 5. A letter keeps the method and the URL, and [Client.Redrive] enqueues
+// a [Request] to that URL. Tasks of Raw cannot be copied for later: [Snooze] fails
+// the attempt, which is retried at the queue's pace. This is logged once for the
+// kind.
 //
 // Call Raw before the router serves. It panics if fn is nil, or if kind is not
 // valid or already has a handler, naming both places.
@@ -72,8 +72,8 @@ func (d *delivery) rawRequest(ctx context.Context, body []byte) *http.Request {
 	return req
 }
 
-// takes reports whether a task of this kind may have this method. Every method may
-// go to a handler of Raw; a payload needs one with a body.
+// takes reports whether a task of this kind may have this method. A handler of Raw
+// takes every method. A payload needs a method with a body.
 func (r *Router) takes(kind, method string) bool {
 	switch method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:

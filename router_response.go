@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Code around the router may write a response before it, which it must not, and
-// Cloud Tasks acts on the status that was written first. docs/guarantees.md has
-// the table of what becomes of the task.
+// Code around the router must not write a response before the router does. If it
+// does, Cloud Tasks acts on that status. docs/guarantees.md has the table of what
+// becomes of the task.
 
 // unanswered refuses a delivery whose response is already written with a status
-// that makes Cloud Tasks retry: it may be that of a middleware that lets nobody
-// in. After a 2xx there is no retry, so the delivery goes on.
+// that makes Cloud Tasks retry: middleware may have rejected the caller. After a
+// 2xx there is no retry, so the delivery goes on.
 func (d *delivery) unanswered() bool {
 	status := sentStatus(d.writer)
 	if status == 0 || deletes(status) {
@@ -144,7 +144,7 @@ func statusField(w reflect.Value) int {
 // slow.
 var writers sync.Map
 
-// writerFields are the indexes of fields, -1 for those that a writer has not.
+// writerFields are the indexes of a writer's fields, -1 for a missing field.
 type writerFields struct {
 	state           int // where HTTP/2 keeps the other two
 	written, status int

@@ -23,12 +23,11 @@ import (
 type ServeConfig struct {
 	_ [0]func()
 
-	// Router is shut down when the process is to end.
+	// Router handles the deliveries. Serve shuts it down before it returns.
 	Router *Router
 
-	// Handler serves the requests. The Router is mounted in it: an
-	// [http.ServeMux], an echo instance, or any other. Defaults to the Router
-	// itself.
+	// Handler serves the requests, such as an [http.ServeMux] or an echo
+	// instance. The Router must be mounted in it. Defaults to the Router itself.
 	Handler http.Handler
 
 	// Listener accepts the connections. Serve closes it. Defaults to TCP at
@@ -40,9 +39,9 @@ type ServeConfig struct {
 	// ":8080".
 	Addr string
 
-	// Ready are checks of what the service needs, by name. They are called by
-	// each GET of /ready, together, and must be safe for concurrent use. The
-	// context of a check ends after 2 s. Defaults to none.
+	// Ready holds the readiness checks, by the name of what they check. Each
+	// request of /ready calls all of them concurrently, so they must be safe for
+	// concurrent use. Their context ends after 2 s. Defaults to none.
 	Ready map[string]func(ctx context.Context) error
 
 	// Drain is how long running tasks may go on after the signal. Then the
@@ -68,11 +67,11 @@ const (
 //
 //   - /healthz responds 200 while the server runs;
 //   - /ready responds 200 if every check of config.Ready returns nil, and otherwise
-//     503 with the names of those that do not. It responds 503 from the signal on.
+//     503 with the names of the checks that failed. It responds 503 once shutdown begins.
 //     The errors are logged by the router's logger and are not in the response.
 //
 // Serve returns nil after a clean end. It returns an error for a bad config, if it
-// cannot listen or serve, or if handlers still run when the time is over.
+// cannot listen or serve, or if handlers still run after the drain.
 func Serve(ctx context.Context, config ServeConfig) error {
 	if err := config.check(); err != nil {
 		return err

@@ -34,7 +34,7 @@ type tap struct {
 
 	// before may fail a call instead of sending it; nth counts from 1.
 	before func(method string, nth int, req any) error
-	// after may alter an answer, or lose it.
+	// after may alter a response, or lose it.
 	after func(method string, nth int, reply any) error
 }
 

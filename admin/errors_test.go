@@ -41,7 +41,7 @@ func TestErrors(t *testing.T) {
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
 		for method, do := range methods {
 			if method == "BatchDeleteTasks" && code == codes.Unimplemented {
-				continue // answered by single deletes: TestDeleteManySingly
+				continue // falls back to single deletes: TestDeleteManySingly
 			}
 			t.Run(code.String()+"/"+method, func(t *testing.T) {
 				line.before = func(string, int, any) error {

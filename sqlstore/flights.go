@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// air is the batches that one Run or Send has on their way. No queue waits for the
-// batches of another.
+// air has the batches that one Run or Send is sending, called flights. A queue does
+// not wait for the flights of another.
 type air struct {
 	outbox  *Outbox
 	ctx     context.Context
@@ -53,9 +53,9 @@ func (a *air) wait() {
 	}
 }
 
-// due returns the queues to take batches of, at most so many, and counts those. A
-// queue that refuses tasks has one on its way, as a probe; the others share the
-// flights that there are for one.
+// due returns the queues to take a batch of, at most so many, and counts a flight
+// for each. A queue that refuses tasks has one flight at a time, as a probe. The
+// others share relayFlights.
 func (r *relay) due(most int) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -120,7 +120,7 @@ func scanLetter(row scanner, more ...any) (letter handoff.DeadLetter, err error)
 		return letter, err
 	}
 	if gob.NewDecoder(bytes.NewReader(text)).Decode(&letter) != nil {
-		return letter, errors.New("what is stored is not a dead letter") // and stays out of the error
+		return letter, errors.New("the stored value is not a dead letter") // the error must not quote it
 	}
 	letter.Payload = payload
 	if redriven.Valid {
@@ -193,7 +193,7 @@ func parseCursor(cursor string) (at int64, after []byte, err error) {
 	before, id, ok := strings.Cut(cursor, "~")
 	at, err = strconv.ParseInt(before, 10, 64)
 	if !ok || err != nil {
-		return 0, nil, errors.New("DeadLetterQuery.Cursor is not one that a page gave")
+		return 0, nil, errors.New("DeadLetterQuery.Cursor is not the Next of a page")
 	}
 	return at, bytesName(id), nil
 }

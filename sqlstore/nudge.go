@@ -7,10 +7,9 @@ import (
 )
 
 // Nudge has a relay look for rows at once. Call it after a commit, as often as you
-// like. It wakes the relay of this process, or, if none runs here, notifies those of
-// other processes, at most ten times a second; they hear it if they have a
-// [Config].Listen. Nudge is not needed for safety: a relay looks every second by
-// itself.
+// like. It wakes the relay of this process. If none runs here, it notifies those of
+// other processes that have a [Config].Listen, at most ten times a second. Nudge only
+// saves time: a relay looks every second anyway.
 func (o *Outbox) Nudge(ctx context.Context) {
 	local, due := o.relay.nudge()
 	switch {
@@ -26,7 +25,7 @@ func (o *Outbox) Nudge(ctx context.Context) {
 }
 
 const (
-	// channel is that of PostgreSQL's NOTIFY. The schema is the payload.
+	// channel is the channel of PostgreSQL's NOTIFY. The payload is the schema.
 	channel = "handoff_outbox"
 
 	notifyPatience = time.Second

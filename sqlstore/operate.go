@@ -20,8 +20,8 @@ type Row struct {
 	Parked  string    // why no relay takes it any more; empty: it waits
 }
 
-// List returns rows in the order of their IDs, from after an ID on: at most limit,
-// and only parked ones if asked for.
+// List returns at most limit rows whose ID is over after, in the order of their IDs.
+// With parked it returns only parked rows.
 func (o *Outbox) List(ctx context.Context, after int64, limit int, parked bool) ([]Row, error) {
 	rows, err := o.list(ctx, after, limit, parked)
 	if err != nil {
@@ -52,7 +52,7 @@ func (o *Outbox) list(ctx context.Context, after int64, limit int, parked bool) 
 	return rows, found.Err()
 }
 
-// Retry has a row sent as soon as possible, also one that is parked. It reports
+// Retry lets a relay take a row at once, even if it is parked. It reports
 // whether there is such a row.
 func (o *Outbox) Retry(ctx context.Context, id int64) (bool, error) {
 	return o.change(ctx, "retry", o.db.sql.retryOutbox, id)

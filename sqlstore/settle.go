@@ -20,7 +20,7 @@ type settlement struct {
 	parked  [][3]any // ID, why, unknown
 }
 
-// back leaves a row for later. unknown is whether this send may have created its
+// back leaves a row for later. unknown means that this send may have created its
 // task.
 func (s *settlement) back(row taken, unknown bool) {
 	pause := min(minPause<<min(row.tries-1, 10), maxPause)
@@ -35,8 +35,8 @@ func (s *settlement) park(row taken, why error) {
 	s.parked = append(s.parked, [3]any{row.id, text[:min(len(text), maxParkedText)], row.unknown})
 }
 
-// settle writes down what became of the rows. A row whose settlement is lost is
-// sent once more, when its lease is over.
+// settle stores what became of the rows. If that fails, they are sent again when
+// their leases are over.
 func (o *Outbox) settle(ctx context.Context, fate *settlement) error {
 	var errs []error
 	for _, step := range []struct {

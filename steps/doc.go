@@ -22,20 +22,20 @@
 //		})
 //	})
 //
-// What finished steps returned, and the position of the one that runs, are in the
-// memo of the work's record in the Store, at most [handoff.MaxMemo] bytes. A later
-// attempt returns those results without running the steps again, and begins with
-// the first step that did not finish. A step that was running when its worker died
+// The results of finished steps and the position of the running step are kept in
+// the Store, in the memo of the work's record: at most [handoff.MaxMemo] bytes in
+// all. A later attempt returns those results without running the steps again, and
+// begins with the first step that did not finish. A step that was running when its worker died
 // runs again, from its last position.
 //
-// If little time is left, or the router is shutting down, a step that would begin
-// and [Cursor.Save] return [ErrContinue]. The handler returns that error, and the
-// work continues at once in a new task.
+// If little time is left, or the router is shutting down, no further step begins:
+// [Do], [Each] and [Cursor.Save] return [ErrContinue]. The handler returns that
+// error, and the work continues at once in a new task.
 //
 // Steps are replayed in their order and by their names. A handler that runs a step
 // whose name is not the next saved one gets an error before the step runs, because
 // a step that was renamed, moved or removed would otherwise run again. Such an
-// attempt has failed and counts; deploying the version before mends it. To change
+// attempt fails and counts; deploying the previous version mends it. To change
 // the steps of work that is under way, give the kind a new name, or add steps after
 // the last one only.
 //

@@ -8,8 +8,8 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// version is the version of the memo's form. Another version means that its fields
-// may mean something else.
+// version is the version of the memo's format. In another version the fields may
+// have another meaning.
 const version = 1
 
 // memo is what is kept with the work, as JSON.
@@ -40,7 +40,8 @@ func parse(text []byte) (memo, error) {
 	return m, nil
 }
 
-// text returns the memo as it is kept. last is the step whose value is new.
+// text encodes the memo. last and value are the step that changed and its new
+// value, for the error.
 func (m memo) text(last string, value json.RawMessage) ([]byte, error) {
 	text, err := encode(m)
 	if err != nil {
@@ -72,7 +73,7 @@ type Progress struct {
 }
 
 // ParseProgress returns the progress in the memo of a work's record, for tools that
-// show it. The memo is that of [handoff.KeyRecord] or [handoff.Held]. It returns an
+// show it. text is the memo of a [handoff.KeyRecord] or a [handoff.Held]. It returns an
 // error if another package wrote the memo.
 func ParseProgress(text []byte) (Progress, error) {
 	m, err := parse(text)

@@ -19,14 +19,15 @@ import (
 var ErrContinue = fmt.Errorf("steps: continue in another task: %w", handoff.Continue())
 
 // Do runs a step and returns its result. If the step finished in an earlier
-// attempt, Do returns that result and does not run fn. The result is kept as JSON
-// and returned as decoded from it, also the first time.
+// attempt, Do returns that result and does not run fn. The result is kept as JSON.
+// Do returns it decoded from that JSON, even in the attempt that ran fn.
 //
-// name is not empty, and no two steps of a handler have the same. Do returns
-// [ErrContinue], without running fn, if it is time to continue in another task. It
-// returns the error of fn as it is; the step may then run again, in this attempt or
-// a later one. Any other error is about the steps, and every later step returns it
-// too. Steps run one after the other: Do must not be called inside a step.
+// name must not be empty, and no two steps of a handler may have the same name.
+// Do returns [ErrContinue], without running fn, if it is time to continue in another
+// task. It returns the error of fn as it is; the step may then run again, in this attempt or
+// a later one. Any other error is one of package steps, which every later step
+// of the attempt returns too. Steps run one after the other: Do must not be called
+// inside a step.
 func Do[T any](ctx context.Context, name string, fn func(ctx context.Context) (T, error)) (T, error) {
 	var result, none T
 	r, err := of(ctx, name)
@@ -105,11 +106,12 @@ func (c *Cursor[P]) At() P {
 	return c.at
 }
 
-// Save keeps a position, in place of the one before: what comes before it is done.
-// It is one round trip to the Store, so call it once for each part of some seconds.
-// It returns [ErrContinue], once the position is kept, if it is time to continue in
-// another task, and an error that wraps [handoff.ErrLeaseLost] if another delivery
-// has taken over the work; then nothing is kept.
+// Save replaces the saved position. Everything before position must be done. Each
+// call is a round trip to the Store: call it every few seconds, not for every row.
+//
+// If it is time to continue in another task, Save keeps the position and returns
+// [ErrContinue]. If another delivery has taken over the work, it keeps nothing and
+// returns an error that wraps [handoff.ErrLeaseLost].
 func (c *Cursor[P]) Save(ctx context.Context, position P) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,8 +140,8 @@ type run struct {
 
 type runKey struct{}
 
-// of returns the run of the handler that runs with ctx. Its first call, before the
-// step of this name, reads the memo.
+// of returns the run of the handler whose context is ctx. The first call reads the
+// memo. name is the step that is about to begin, for errors.
 func of(ctx context.Context, name string) (*run, error) {
 	held, ok := handoff.HeldFromContext(ctx)
 	if !ok {
@@ -162,8 +164,8 @@ func of(ctx context.Context, name string) (*run, error) {
 	return r, nil
 }
 
-// verdict makes an attempt fail whose handler returned nil although a step told it
-// that it is not done.
+// verdict fails the attempt of a handler that returned nil after a step returned an
+// error about the steps.
 func (r *run) verdict(err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,10 +292,10 @@ const (
 )
 
 // keep stores the memo, and tries again while ctx lives, because a step that is not
-// kept as finished would run again. A try does not end with ctx: what is done is
-// kept after the deadline too. A try without a result may reach the Store after later
-// ones, and would then bring back an older memo, so the work continues in another
-// task, whose claim ends that.
+// kept as finished would run again. A try does not end with ctx, so that a
+// finished step is kept after the deadline too. A try whose result is unknown may
+// reach the Store after a later one and restore an older memo. The work then continues
+// in another task, and the new claim makes such a try fail.
 func (r *run) keep(ctx context.Context, m memo, last string, value json.RawMessage) error {
 	text, err := m.text(last, value)
 	if err != nil {

@@ -126,7 +126,7 @@ func reach(ctx context.Context, pool *sql.DB, timeout time.Duration) error {
 	return pool.PingContext(ctx)
 }
 
-// printable escapes what a terminal would obey.
+// printable replaces the characters that a terminal would obey by spaces.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e || r >= 0x2060 && r <= 0x2069 {

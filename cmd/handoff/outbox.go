@@ -16,7 +16,7 @@ type outboxCmd struct {
 	Args []string `arg:"" help:"list, retry or drop; handoff outbox --help says more." optional:""`
 }
 
-// Run starts the program with what was given.
+// Run starts the program with the arguments of the command.
 func (c *outboxCmd) Run(ctx context.Context, con *console) error {
 	path, err := findOutbox()
 	if err != nil {
@@ -27,7 +27,7 @@ func (c *outboxCmd) Run(ctx context.Context, con *console) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return exitCode(exit.ExitCode()) // it has said why
+		return exitCode(exit.ExitCode()) // it printed the error
 	}
 	return err
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Event is an event of another system. Its fields are whatever that sends.
+// Event is an event of another system. Its fields may be any JSON.
 type Event struct {
 	ID     int64 // a type of its own keeps all digits
 	Fields Fields

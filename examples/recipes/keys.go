@@ -20,8 +20,8 @@ func (ChargeCard) Aliases() []string { return []string{"charge"} }
 // does for a single call.
 func (c ChargeCard) IdempotencyKey() string { return c.Order }
 
-// Policy has a TTL of 90 days: that long, and an hour, it is known that an order was
-// charged. With the default of 24 hours it would be a day.
+// Policy has a TTL of 90 days. A charge is remembered for that long and an hour, and
+// for a day with the default of 24 hours.
 func (ChargeCard) Policy() handoff.Policy {
 	return handoff.Policy{Queue: "payments", TTL: 90 * 24 * time.Hour}
 }

@@ -21,8 +21,8 @@ func (Export) Policy() handoff.Policy {
 
 // RunExport returns the handler of Export. After each page it saves how far it has
 // got. The next attempt goes on from there, on whichever worker. Near the deadline, and
-// when its worker stops, Save returns an error by which the work continues in a new
-// task.
+// when its worker stops, Save returns steps.ErrContinue. By returning it, the handler
+// continues the work in a new task.
 func RunExport(write func(ctx context.Context, account string, page int) (more bool, err error)) func(context.Context, Export) error {
 	return func(ctx context.Context, e Export) error {
 		return steps.Each(ctx, "pages", func(ctx context.Context, c *steps.Cursor[int]) error {

@@ -22,8 +22,8 @@ type shop struct {
 	page   time.Duration // how long a twelfth of an export takes
 }
 
-// register tells the router what handles each kind, and whose tasks it takes: the CRM
-// must not charge cards. It returns the handler of what the CRM sends.
+// register registers the handler of each kind for the account that may deliver it: the
+// CRM must not charge cards. It returns the handler of the CRM's tasks.
 func (s *shop) register(router *handoff.Router, ours, theirs handoff.HandleOption) (contacts http.Handler) {
 	handoff.Handle(router, s.charge, ours)
 	handoff.Handle(router, s.nightly, ours)
@@ -66,7 +66,7 @@ func (s *shop) schedule(ctx context.Context, after time.Time) error {
 	return err
 }
 
-// webhook posts the event. A server that says when to come back is asked again then.
+// webhook posts the event. If the server sends Retry-After, it is retried then.
 func (s *shop) webhook(ctx context.Context, w Webhook) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(w.Event))
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *shop) export(ctx context.Context, e Export) error {
 	})
 }
 
-// contactChanged takes what the CRM sends, as the CRM sends it.
+// contactChanged handles a task of the CRM, in the CRM's own format.
 func (s *shop) contactChanged(_ context.Context, req *http.Request) error {
 	var contact struct {
 		Mail string `xml:"mail,attr"`

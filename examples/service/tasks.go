@@ -7,8 +7,8 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Charge charges an order. All charges of an order are one piece of work, and its TTL
-// says how long that is known.
+// Charge charges an order. All charges of an order are one piece of work, which is
+// remembered for its TTL.
 type Charge struct {
 	Order string `json:"order"`
 	Cents int64  `json:"cents"`
@@ -57,7 +57,8 @@ type Thumbnail struct {
 func (Thumbnail) Kind() string           { return "thumbnail" }
 func (Thumbnail) Policy() handoff.Policy { return handoff.Policy{Queue: "images", TTL: time.Hour} }
 
-// Webhook tells a customer's server of an event. A server that is down has some hours.
+// Webhook tells a customer's server of an event. While the server is down, retries go
+// on for about twenty minutes.
 type Webhook struct {
 	URL   string          `json:"url"`
 	Event json.RawMessage `json:"event"`

@@ -11,8 +11,8 @@ import (
 // Replaced reports whether text, the JSON that json.Marshal made of v, has U+FFFD
 // in place of bytes of v that are not UTF-8.
 func Replaced(text []byte, v any) bool {
-	// There may be a U+FFFD in v itself, so v is searched then. Up to Go 1.26
-	// Marshal escapes those that it puts.
+	// A U+FFFD may also come from v itself, so v is searched. Up to Go 1.26,
+	// Marshal writes its replacement as an escape.
 	put := bytes.Contains(text, []byte(`\ufffd`)) || bytes.Contains(text, []byte("\uFFFD"))
 	return put && invalid(reflect.ValueOf(v))
 }

@@ -1,7 +1,7 @@
 // Package strictjson refuses JSON that decoders disagree about or that costs far
 // more than its length: encoding/json takes the last of two members with one name,
-// matches names in any case, and replaces what is not UTF-8 by U+FFFD. It is used
-// on both sides, so that what can be enqueued can be decoded.
+// matches names in any case, and replaces what is not UTF-8 by U+FFFD. Client and
+// router both use it, so that what can be enqueued can be decoded.
 package strictjson
 
 import (
@@ -22,8 +22,8 @@ const (
 	// big.Int takes more than linear time.
 	MaxNumber = 4096
 
-	// MaxExponent is the greatest exponent of a number, up or down. That of a
-	// big.Rat takes as much memory as it says.
+	// MaxExponent is the maximum exponent of a number, positive or negative. The
+	// memory of a big.Rat grows with the exponent.
 	MaxExponent = 9999
 )
 
@@ -33,8 +33,8 @@ var errSyntax = errors.New("not JSON")
 // refused. It does not check the syntax: for text that is not JSON it may return
 // nil, and json.Unmarshal returns the error. Errors quote nothing of the text.
 //
-// Names are compared as encoding/json does it: two members that set one field of a
-// struct are repeated, also if they differ in case. Elsewhere they must be equal.
+// In a struct, a name is repeated if two members set the same field, even if they
+// differ in case. Elsewhere, a name is repeated if two members have equal names.
 func Check(text []byte, t reflect.Type) error {
 	s := &scanner{text: text}
 	if !utf8.Valid(text) {

@@ -1,6 +1,6 @@
 package engine
 
-// Failing are the tasks of a queue that wait for a retry, of one target.
+// Failing has the tasks of a queue that wait for a retry, for one target.
 type Failing struct {
 	Target string
 	Tasks  int

@@ -213,7 +213,7 @@ func (h *Handler) call(b *binding, r *http.Request, vars []variable, query query
 	}
 	message, ok := resp.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("rest: %s answered a %T, want a message", b.template, resp)
+		return nil, fmt.Errorf("rest: %s returned a %T, must be a proto.Message", b.template, resp)
 	}
 	return wanted.of(message.ProtoReflect()).Interface(), nil
 }

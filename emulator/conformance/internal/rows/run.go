@@ -29,9 +29,10 @@ type Target struct {
 	GRPC, HTTP string
 	// Project is that of the service. An emulator has one for each row.
 	Project string
-	// Location is that of the queues.
+	// Location is the location of the queues.
 	Location string
-	// Receivers is what the server calls this machine, such as "127.0.0.1".
+	// Receivers is the host by which the server reaches this machine, such as
+	// "127.0.0.1".
 	Receivers string
 	// AppEngine is the address to receive App Engine tasks on. Empty, rows that
 	// need it are not run.
@@ -42,8 +43,8 @@ type Target struct {
 	Parallel int
 }
 
-// Run runs all rows over each transport that the target has, and returns what
-// came of them in the order of [All].
+// Run runs all rows over each transport that the target has, and returns their
+// results in the order of [All].
 func Run(ctx context.Context, t Target) ([]Result, error) { return run(ctx, t, All()) }
 
 func run(ctx context.Context, t Target, all []Row) ([]Result, error) {
