@@ -56,7 +56,7 @@ func (a *air) wait() {
 // due returns the queues to take a batch of, at most so many, and counts a flight
 // for each. A queue that refuses tasks has one flight at a time, as a probe. The
 // others share relayFlights.
-func (r *relay) due(most int) []string {
+func (r *relay) due(limit int) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, open := time.Now(), 0
@@ -71,7 +71,7 @@ func (r *relay) due(most int) []string {
 		if q.pause == 0 {
 			share = max(1, relayFlights/open)
 		}
-		for ; q.flights < share && len(all) < most && !now.Before(q.until); q.flights++ {
+		for ; q.flights < share && len(all) < limit && !now.Before(q.until); q.flights++ {
 			all = append(all, name)
 		}
 	}

@@ -13,14 +13,14 @@ import (
 // the work would.
 
 // committedInInbox is [DB.committed] for a mark in the inbox. The error wraps
-// errLocked if a transaction still holds the row after patience.
-func (db *DB) committedInInbox(ctx context.Context, w work, patience time.Duration) (done bool, err error) {
+// errLocked if a transaction still holds the row after wait.
+func (db *DB) committedInInbox(ctx context.Context, w work, wait time.Duration) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*resolvePatience)
 	defer cancel()
 	conn, err := db.pool.Conn(ctx)
 	if err == nil {
 		defer conn.Close()
-		done, err = db.probeInbox(ctx, conn, w, patience)
+		done, err = db.probeInbox(ctx, conn, w, wait)
 	}
 	if sqlState(err) == "55P03" { // lock_not_available
 		err = errors.Join(errLocked, err)
@@ -31,9 +31,9 @@ func (db *DB) committedInInbox(ctx context.Context, w work, patience time.Durati
 	return done, nil
 }
 
-func (db *DB) probeInbox(ctx context.Context, conn *sql.Conn, w work, patience time.Duration) (done bool, err error) {
+func (db *DB) probeInbox(ctx context.Context, conn *sql.Conn, w work, wait time.Duration) (done bool, err error) {
 	defer rollback(ctx, conn)
-	if _, err := conn.ExecContext(ctx, inline(db.sql.probeInbox, w.key(), patience.Milliseconds())); err != nil {
+	if _, err := conn.ExecContext(ctx, inline(db.sql.probeInbox, w.key(), wait.Milliseconds())); err != nil {
 		return false, err
 	}
 	err = conn.QueryRowContext(ctx, db.sql.committedInbox, w.key(), ownerOf(w.lease.Owner)).Scan(&done)

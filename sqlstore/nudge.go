@@ -16,7 +16,7 @@ func (o *Outbox) Nudge(ctx context.Context) {
 	case local:
 		o.relay.rouse()
 	case due && o.db.sql.notify != "":
-		ctx, cancel := context.WithTimeout(ctx, notifyPatience)
+		ctx, cancel := context.WithTimeout(ctx, notifyTimeout)
 		defer cancel()
 		if _, err := o.db.exec(ctx, o.db.sql.notify, channel, o.db.schema); err != nil {
 			o.db.log.DebugContext(ctx, "sqlstore: the relays were not notified; they look every second", "error", err)
@@ -28,8 +28,8 @@ const (
 	// channel is the channel of PostgreSQL's NOTIFY. The payload is the schema.
 	channel = "handoff_outbox"
 
-	notifyPatience = time.Second
-	listenPause    = 5 * time.Second // before another Listen, when one has failed
+	notifyTimeout = time.Second
+	listenPause   = 5 * time.Second // before another Listen, when one has failed
 )
 
 // nudge reports whether a relay runs here and, if not, whether another

@@ -14,13 +14,13 @@ var errLocked = errors.New("the record is held by a transaction that is still op
 const (
 	lockPause    = 2 * time.Millisecond // doubles with every try
 	maxLockPause = 100 * time.Millisecond
-	lockPatience = time.Second
+	lockTimeout  = time.Second
 )
 
 // unlocked repeats call until it finds nothing locked. It returns errLocked if
-// that does not happen within patience.
-func (db *DB) unlocked(ctx context.Context, patience time.Duration, call func() (locked bool, err error)) error {
-	ends := time.Now().Add(patience)
+// that does not happen within wait.
+func (db *DB) unlocked(ctx context.Context, wait time.Duration, call func() (locked bool, err error)) error {
+	ends := time.Now().Add(wait)
 	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
 		var locked bool
 		err := db.retry(ctx, func() (err error) {
@@ -40,9 +40,9 @@ func (db *DB) unlocked(ctx context.Context, patience time.Duration, call func() 
 }
 
 // ask runs a statement that answers in one word, until that is not "locked" or
-// patience is over.
-func (db *DB) ask(ctx context.Context, patience time.Duration, statement string, args ...any) (answer string, err error) {
-	err = db.unlocked(ctx, patience, func() (bool, error) {
+// wait is over.
+func (db *DB) ask(ctx context.Context, wait time.Duration, statement string, args ...any) (answer string, err error) {
+	err = db.unlocked(ctx, wait, func() (bool, error) {
 		err := db.queryRow(ctx, statement, args...).Scan(&answer)
 		return answer == "locked", err
 	})
@@ -51,7 +51,7 @@ func (db *DB) ask(ctx context.Context, patience time.Duration, statement string,
 
 // changed runs a statement that answers "changed", "locked" or "lost".
 func (db *DB) changed(ctx context.Context, lost error, statement string, args ...any) error {
-	answer, err := db.ask(ctx, lockPatience, statement, args...)
+	answer, err := db.ask(ctx, lockTimeout, statement, args...)
 	if err == nil && answer == "lost" {
 		return lost
 	}

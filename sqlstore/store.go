@@ -157,7 +157,7 @@ func (s *Store) renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	}
 	// A row may be locked for a moment, by a claim or a release: what was
 	// skipped is asked for again.
-	err := s.db.unlocked(ctx, lockPatience, func() (locked bool, err error) {
+	err := s.db.unlocked(ctx, lockTimeout, func() (locked bool, err error) {
 		asked, err = s.renewSome(ctx, leases, asked, held)
 		return len(asked) > 0, err
 	})
@@ -286,7 +286,7 @@ func (s *Store) FreeKey(ctx context.Context, key string) error {
 	err := s.checkKey(ctx, key)
 	var answer string
 	if err == nil {
-		answer, err = s.db.ask(ctx, lockPatience, s.db.sql.free, name(key))
+		answer, err = s.db.ask(ctx, lockTimeout, s.db.sql.free, name(key))
 	}
 	if answer == "held" || errors.Is(err, errLocked) {
 		err = handoff.ErrKeyHeld

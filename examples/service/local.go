@@ -12,7 +12,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// partner is a customer's server. It asks for patience at first.
+// partner is a customer's server. It says when to come back at first.
 func partner() http.HandlerFunc {
 	var calls atomic.Int32
 	return func(w http.ResponseWriter, _ *http.Request) {
