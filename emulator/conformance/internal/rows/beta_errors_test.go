@@ -26,7 +26,7 @@ func TestBetaErrors(t *testing.T) {
 		{"5.1", "v2beta3: task_ttl of zero", refusedBeta(badTaskTTL, taskTTL(0))},
 		{"5.1", "v2beta3: tombstone_ttl under an hour", refusedBeta(badTombstoneTTL, tombstoneTTL(time.Hour-time.Second))},
 		{"5.1", "v2beta3: tombstone_ttl over 9 days", refusedBeta(badTombstoneTTL, tombstoneTTL(9*day+time.Second))},
-		{"5.1", "v2beta3: the ends of both ranges", func(b *bench) {
+		{"5.1", "v2beta3: the ends of both ranges", func(b *fixture) {
 			b.betaQueue(taskTTL(10*day), tombstoneTTL(time.Hour))
 			b.betaQueue(taskTTL(3650*day), tombstoneTTL(9*day))
 		}},
@@ -34,16 +34,16 @@ func TestBetaErrors(t *testing.T) {
 		{"5.1", "v2beta3: max_burst_size over 500", refusedBeta("RateLimits.maxBurstSize must be less than or equal to 500.", betaLimits(1, 501))},
 		{"12.1", "v2beta3: what v2 refuses, with its texts", refusedBeta("RateLimits.maxDispatchesPerSecond must be less than or equal to 500.", betaLimits(501, 0))},
 		{"12.1", "v2beta3: CreateQueue: a name that is none", refusedBeta(badQueueName, func(q *betapb.Queue) { q.Name += "_" })},
-		{"12.1", "v2beta3: CreateQueue: exists in v2", fails(codes.AlreadyExists, "Queue already exists", func(b *bench) error {
+		{"12.1", "v2beta3: CreateQueue: exists in v2", fails(codes.AlreadyExists, "Queue already exists", func(b *fixture) error {
 			_, err := b.betaCreate(&betapb.Queue{Name: b.queue()})
 			return err
 		})},
-		{"5.1", "v2beta3: a pull queue", fails(codes.InvalidArgument, "Queue.type PULL: pull queues are not supported by this emulator.", func(b *bench) error {
+		{"5.1", "v2beta3: a pull queue", fails(codes.InvalidArgument, "Queue.type PULL: pull queues are not supported by this emulator.", func(b *fixture) error {
 			b.local("the service has pull queues")
 			_, err := b.betaCreate(&betapb.Queue{Name: b.freshName(), Type: betapb.Queue_PULL})
 			return err
 		})},
-		{"5.1", "v2beta3: an update is validated like a creation, and refused whole", func(b *bench) {
+		{"5.1", "v2beta3: an update is validated like a creation, and refused whole", func(b *fixture) {
 			want := b.betaQueue()
 			q := &betapb.Queue{Name: want.GetName(), RetryConfig: &betapb.RetryConfig{MaxAttempts: 3}}
 			tombstoneTTL(time.Minute)(q)
@@ -51,25 +51,25 @@ func TestBetaErrors(t *testing.T) {
 			b.fails(err, codes.InvalidArgument, badTombstoneTTL)
 			b.protoEqual(b.betaGet(want.GetName()), want)
 		}},
-		{"3.3", "v2beta3: UpdateQueue with a path that is no field", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"3.3", "v2beta3: UpdateQueue with a path that is no field", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{
 				Queue: &betapb.Queue{Name: b.queue()}, UpdateMask: readMask([]string{"app_engine_routing_override"}), // v2's
 			})
 			return err
 		})},
-		{"5.1", "v2beta3: GetQueue with a read mask that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"5.1", "v2beta3: GetQueue with a read mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
 			return err
 		})},
-		{"5.1", "v2beta3: ListQueues with a read mask that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"5.1", "v2beta3: ListQueues with a read mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, ReadMask: readMask([]string{"colour"})}).Next()
 			return err
 		})},
-		{"12.1", "v2beta3: a filter that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"12.1", "v2beta3: a filter that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
 			return err
 		})},
-		{"12.1", "v2beta3: queues that do not exist", func(b *bench) {
+		{"12.1", "v2beta3: queues that do not exist", func(b *fixture) {
 			name, c := b.freshName(), b.beta
 			_, get := c.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: name})
 			_, pause := c.PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: name})
@@ -86,7 +86,7 @@ func TestBetaErrors(t *testing.T) {
 			}
 			b.fails(c.DeleteQueue(b.ctx, &betapb.DeleteQueueRequest{Name: name}), codes.NotFound, noEntity)
 		}},
-		{"12.2", "v2beta3: tasks that do not exist", func(b *bench) {
+		{"12.2", "v2beta3: tasks that do not exist", func(b *fixture) {
 			name, c := b.queue()+"/tasks/t", b.beta
 			_, get := c.GetTask(b.ctx, &betapb.GetTaskRequest{Name: name})
 			_, run := c.RunTask(b.ctx, &betapb.RunTaskRequest{Name: name})
@@ -94,12 +94,12 @@ func TestBetaErrors(t *testing.T) {
 				b.fails(err, codes.NotFound, noEntity)
 			}
 		}},
-		{"5.1", "v2beta3: CreateTask with a pull message", fails(codes.InvalidArgument, pullMessage, func(b *bench) error {
+		{"5.1", "v2beta3: CreateTask with a pull message", fails(codes.InvalidArgument, pullMessage, func(b *fixture) error {
 			b.local("the service has pull queues")
 			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: pullTask()})
 			return err
 		})},
-		{"5.1", "v2beta3: BatchCreateTasks with a pull message creates nothing", func(b *bench) {
+		{"5.1", "v2beta3: BatchCreateTasks with a pull message creates nothing", func(b *fixture) {
 			b.local("the service has pull queues")
 			queue := b.pausedQueue()
 			_, err := b.beta.BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
@@ -108,18 +108,18 @@ func TestBetaErrors(t *testing.T) {
 			b.fails(err, codes.InvalidArgument, pullMessage)
 			b.equal(len(b.tasks(queue)), 0)
 		}},
-		{"12.2", "v2beta3: CreateTask without a target", fails(codes.InvalidArgument, "Task.payload_type is not set", func(b *bench) error {
+		{"12.2", "v2beta3: CreateTask without a target", fails(codes.InvalidArgument, "Task.payload_type is not set", func(b *fixture) error {
 			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: new(betapb.Task)})
 			return err
 		})},
-		{"12.2", "v2beta3: CreateTask under a name that v2 has used", fails(codes.AlreadyExists, "Requested entity already exists", func(b *bench) error {
+		{"12.2", "v2beta3: CreateTask under a name that v2 has used", fails(codes.AlreadyExists, "Requested entity already exists", func(b *fixture) error {
 			task := b.task(b.pausedQueue(), httpTask("https://example.com/"))
 			again := betaTask("https://example.com/")
 			again.Name = task.GetName()
 			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: task.GetName()[:len(task.GetName())-len("/tasks/")-20], Task: again})
 			return err
 		})},
-		{"4", "v2beta3: a CMEK key that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"4", "v2beta3: a CMEK key that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: b.parent + "/cmekConfig", KmsKey: "k"}})
 			return err
 		})},

@@ -57,17 +57,17 @@ func everyBetaSetting(q *betapb.Queue) {
 
 func TestBetaQueues(t *testing.T) {
 	conform(t, []rule{
-		{"5.1", "v2beta3: a queue made without options", func(b *bench) {
+		{"5.1", "v2beta3: a queue made without options", func(b *fixture) {
 			name := b.freshName()
 			b.protoEqual(b.betaQueue(func(q *betapb.Queue) { q.Name = name }), defaultBetaQueue(name))
 			b.protoEqual(b.betaGet(name), defaultBetaQueue(name))
 			b.protoEqual(b.getQueue(name), defaultQueue(name))
 		}},
-		{"5.1", "v2beta3: a queue made through v2 is the same queue", func(b *bench) {
+		{"5.1", "v2beta3: a queue made through v2 is the same queue", func(b *fixture) {
 			name := b.queue()
 			b.protoEqual(b.betaGet(name), defaultBetaQueue(name))
 		}},
-		{"5.1", "v2beta3: every setting is kept, and seen by v2", func(b *bench) {
+		{"5.1", "v2beta3: every setting is kept, and seen by v2", func(b *fixture) {
 			want := &betapb.Queue{Name: b.freshName()}
 			everyBetaSetting(want)
 			created := b.betaQueue(everyBetaSetting, func(q *betapb.Queue) { q.Name = want.GetName() })
@@ -84,7 +84,7 @@ func TestBetaQueues(t *testing.T) {
 			b.equal(seen.GetHttpTarget().GetOidcToken().GetAudience(), "aud")
 			b.equal(seen.GetRateLimits().GetMaxBurstSize(), int32(33))
 		}},
-		{"5.1", "v2beta3: UpdateQueue creates, replaces by an empty mask, and changes what a mask names", func(b *bench) {
+		{"5.1", "v2beta3: UpdateQueue creates, replaces by an empty mask, and changes what a mask names", func(b *fixture) {
 			name := b.freshName()
 			b.protoEqual(b.betaUpdate(&betapb.Queue{Name: name, TaskTtl: durationpb.New(12 * day)}, "task_ttl").GetTaskTtl(), durationpb.New(12*day))
 			want := defaultBetaQueue(name)
@@ -94,7 +94,7 @@ func TestBetaQueues(t *testing.T) {
 			b.protoEqual(b.betaUpdate(&betapb.Queue{Name: name, RetryConfig: &betapb.RetryConfig{MaxAttempts: 9}}, "retry_config.max_attempts"), want)
 			b.protoEqual(b.betaGet(name), want)
 		}},
-		{"5.1", "v2beta3: UpdateQueue sets and clears the App Engine override by its own path", func(b *bench) {
+		{"5.1", "v2beta3: UpdateQueue sets and clears the App Engine override by its own path", func(b *fixture) {
 			name := b.queue()
 			const path = "app_engine_http_queue.app_engine_routing_override"
 			q := b.betaUpdate(&betapb.Queue{Name: name, QueueType: &betapb.Queue_AppEngineHttpQueue{AppEngineHttpQueue: &betapb.AppEngineHttpQueue{
@@ -104,14 +104,14 @@ func TestBetaQueues(t *testing.T) {
 			b.betaUpdate(&betapb.Queue{Name: name}, path)
 			b.protoEqual(b.getQueue(name), defaultQueue(name))
 		}},
-		{"5.1", "v2beta3: an update through v2 leaves the TTLs alone", func(b *bench) {
+		{"5.1", "v2beta3: an update through v2 leaves the TTLs alone", func(b *fixture) {
 			name := b.betaQueue(taskTTL(12*day), tombstoneTTL(2*time.Hour)).GetName()
 			b.update(&cloudtaskspb.Queue{Name: name})
 			got := b.betaGet(name)
 			b.protoEqual(got.GetTaskTtl(), durationpb.New(12*day))
 			b.protoEqual(got.GetTombstoneTtl(), durationpb.New(2*time.Hour))
 		}},
-		{"5.1", "v2beta3: what only the service sets is ignored", func(b *bench) {
+		{"5.1", "v2beta3: what only the service sets is ignored", func(b *fixture) {
 			name := b.betaQueue(func(q *betapb.Queue) {
 				q.State, q.Stats = betapb.Queue_PAUSED, &betapb.QueueStats{TasksCount: 9}
 			}).GetName()
@@ -119,7 +119,7 @@ func TestBetaQueues(t *testing.T) {
 				"state", "stats", "type")
 			b.protoEqual(b.betaGet(name), defaultBetaQueue(name))
 		}},
-		{"5.1", "v2beta3: max_burst_size follows a rate that changes without it, and nothing else", func(b *bench) {
+		{"5.1", "v2beta3: max_burst_size follows a rate that changes without it, and nothing else", func(b *fixture) {
 			name := b.betaQueue(betaLimits(500, 42)).GetName()
 			limits := func(l *betapb.RateLimits, paths ...string) int32 {
 				return b.betaUpdate(&betapb.Queue{Name: name, RateLimits: l}, paths...).GetRateLimits().GetMaxBurstSize()
@@ -132,7 +132,7 @@ func TestBetaQueues(t *testing.T) {
 			b.equal(b.update(&cloudtaskspb.Queue{Name: name, RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: 2}}, "retry_config").
 				GetRateLimits().GetMaxBurstSize(), int32(60)) // any update through v2 resets it
 		}},
-		{"5.1", "v2beta3: so many tasks go out at once as the burst has", func(b *bench) {
+		{"5.1", "v2beta3: so many tasks go out at once as the burst has", func(b *fixture) {
 			w := b.worker(nil)
 			name := b.betaQueue(betaLimits(0.01, 3)).GetName()
 			for range 5 {
@@ -140,7 +140,7 @@ func TestBetaQueues(t *testing.T) {
 			}
 			b.equal(len(w.after(time.Second)), 3)
 		}},
-		{"5.1", "v2beta3: pause, resume, purge and delete", func(b *bench) {
+		{"5.1", "v2beta3: pause, resume, purge and delete", func(b *fixture) {
 			name := b.betaQueue().GetName()
 			q, err := b.beta.PauseQueue(b.ctx, &betapb.PauseQueueRequest{Name: name})
 			b.ok(err)
@@ -161,7 +161,7 @@ func TestBetaQueues(t *testing.T) {
 			_, err = b.v2.GetQueue(b.ctx, &cloudtaskspb.GetQueueRequest{Name: name})
 			b.fails(err, codes.NotFound, noQueue)
 		}},
-		{"3.2", "v2beta3: ListQueues pages and filters, by its own fields too", func(b *bench) {
+		{"3.2", "v2beta3: ListQueues pages and filters, by its own fields too", func(b *fixture) {
 			b.local("the project may have other queues")
 			long, short := b.betaQueue(taskTTL(300*day)).GetName(), b.betaQueue(taskTTL(11*day)).GetName()
 			list := func(req *betapb.ListQueuesRequest) (names []string) {
@@ -181,7 +181,7 @@ func TestBetaQueues(t *testing.T) {
 			b.equal(list(&betapb.ListQueuesRequest{Filter: "type=PULL"}), []string(nil))
 			b.equal(list(&betapb.ListQueuesRequest{Filter: `name="` + long + `"`, ReadMask: readMask([]string{"task_ttl"})}), []string{""})
 		}},
-		{"5.1", "v2beta3: a read mask shows what it names, and statistics only then", func(b *bench) {
+		{"5.1", "v2beta3: a read mask shows what it names, and statistics only then", func(b *fixture) {
 			name := b.betaQueue(betaLimits(5, 0)).GetName()
 			b.protoEqual(b.betaGet(name, "name", "rate_limits.max_burst_size", "task_ttl"), &betapb.Queue{
 				Name: name, RateLimits: &betapb.RateLimits{MaxBurstSize: 10}, TaskTtl: durationpb.New(31 * day),
@@ -189,7 +189,7 @@ func TestBetaQueues(t *testing.T) {
 			b.protoEqual(b.betaGet(name, "stats"), &betapb.Queue{Stats: &betapb.QueueStats{EffectiveExecutionRate: 5}})
 			b.protoEqual(b.betaGet(name, "stats.effective_execution_rate"), &betapb.Queue{Stats: &betapb.QueueStats{EffectiveExecutionRate: 5}})
 		}},
-		{"5.1", "v2beta3: a read mask of * is none", func(b *bench) {
+		{"5.1", "v2beta3: a read mask of * is none", func(b *fixture) {
 			b.grpcOnly("its client cannot encode such a mask")
 			name := b.queue()
 			b.protoEqual(b.betaGet(name, "*"), defaultBetaQueue(name))

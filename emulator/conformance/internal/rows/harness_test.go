@@ -22,7 +22,7 @@ import (
 type rule struct {
 	section string
 	says    string
-	test    func(*bench)
+	test    func(*fixture)
 }
 
 func conform(t *testing.T, rules []rule) {
@@ -39,7 +39,7 @@ func conform(t *testing.T, rules []rule) {
 
 // inBubble runs a row against an emulator of its own, with virtual time and no
 // socket.
-func inBubble(t *testing.T, rest bool, cfg emulator.Config, test func(*bench)) {
+func inBubble(t *testing.T, rest bool, cfg emulator.Config, test func(*fixture)) {
 	t.Helper()
 	skipped := false
 	synctest.Test(t, func(t *testing.T) {
@@ -51,14 +51,14 @@ func inBubble(t *testing.T, rest bool, cfg emulator.Config, test func(*bench)) {
 	}
 }
 
-// emulated is a bench with an emulator of its own, no socket in it.
-func emulated(t *testing.T, rest bool, cfg emulator.Config) *bench {
+// emulated is a fixture with an emulator of its own, no socket in it.
+func emulated(t *testing.T, rest bool, cfg emulator.Config) *fixture {
 	t.Helper()
 	n := &memory{workers: map[string]*worker{}}
 	cfg.Handler = http.HandlerFunc(n.deliver)
 	cfg.Hosts = []string{"www.googleapis.com"}
 	srv := emulator.RunT(t, cfg)
-	b := &bench{tester: t, ctx: t.Context(), maxWait: 10 * time.Second, project: "conformance", parent: "projects/conformance/locations/us-central1", network: n}
+	b := &fixture{tester: t, ctx: t.Context(), maxWait: 10 * time.Second, project: "conformance", parent: "projects/conformance/locations/us-central1", network: n}
 	b.rest, b.base, b.conn = rest, "http://emulator", srv.Conn()
 	b.http = &http.Client{Transport: inProcess{srv.HTTPHandler()}}
 	options := srv.ClientOptions()
@@ -86,7 +86,7 @@ type memory struct {
 	app     *worker
 }
 
-func (n *memory) open(_ *bench, w *worker) string {
+func (n *memory) open(_ *fixture, w *worker) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	host := fmt.Sprintf("127.0.0.1:%d", 20_001+len(n.workers))
@@ -94,7 +94,7 @@ func (n *memory) open(_ *bench, w *worker) string {
 	return host
 }
 
-func (n *memory) appEngine(_ *bench, w *worker) {
+func (n *memory) appEngine(_ *fixture, w *worker) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.app = w

@@ -14,7 +14,7 @@ type loopback struct {
 	app  *appServer
 }
 
-func (n *loopback) open(b *bench, w *worker) string {
+func (n *loopback) open(b *fixture, w *worker) string {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	b.ok(err)
@@ -24,7 +24,7 @@ func (n *loopback) open(b *bench, w *worker) string {
 	return net.JoinHostPort(n.name, port)
 }
 
-func (n *loopback) appEngine(b *bench, w *worker) {
+func (n *loopback) appEngine(b *fixture, w *worker) {
 	if n.app == nil {
 		b.Skipf("it needs --app-engine, the address that the server sends App Engine tasks to")
 	}
@@ -49,10 +49,10 @@ func serve(cleanup func(func()), listener net.Listener, h http.Handler) {
 // queue tells whose a dispatch is.
 type appServer struct {
 	mu      sync.Mutex
-	workers map[*bench]*worker
+	workers map[*fixture]*worker
 }
 
-func (s *appServer) add(b *bench, w *worker) {
+func (s *appServer) add(b *fixture, w *worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.workers[b] = w

@@ -26,7 +26,7 @@ type Row struct {
 	Section string // of docs/cloud-tasks.md, such as "9.4"
 	Mark    Mark
 	Name    string
-	test    func(*bench)
+	test    func(*fixture)
 }
 
 // All returns every row, in the order of the sections.

@@ -12,12 +12,12 @@ import (
 
 const day = 24 * time.Hour
 
-func (b *bench) betaCreate(q *betapb.Queue) (*betapb.Queue, error) {
+func (b *fixture) betaCreate(q *betapb.Queue) (*betapb.Queue, error) {
 	return b.beta.CreateQueue(b.ctx, &betapb.CreateQueueRequest{Parent: b.parent, Queue: q})
 }
 
 // betaQueue creates a queue through v2beta3.
-func (b *bench) betaQueue(edits ...func(*betapb.Queue)) *betapb.Queue {
+func (b *fixture) betaQueue(edits ...func(*betapb.Queue)) *betapb.Queue {
 	b.Helper()
 	q := &betapb.Queue{Name: b.freshName()}
 	for _, edit := range edits {
@@ -28,7 +28,7 @@ func (b *bench) betaQueue(edits ...func(*betapb.Queue)) *betapb.Queue {
 	return created
 }
 
-func (b *bench) betaGet(name string, mask ...string) *betapb.Queue {
+func (b *fixture) betaGet(name string, mask ...string) *betapb.Queue {
 	b.Helper()
 	q, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: name, ReadMask: readMask(mask)})
 	b.ok(err)
@@ -42,7 +42,7 @@ func readMask(paths []string) *fieldmaskpb.FieldMask {
 	return &fieldmaskpb.FieldMask{Paths: paths}
 }
 
-func (b *bench) betaUpdate(q *betapb.Queue, paths ...string) *betapb.Queue {
+func (b *fixture) betaUpdate(q *betapb.Queue, paths ...string) *betapb.Queue {
 	b.Helper()
 	updated, err := b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{Queue: q, UpdateMask: readMask(paths)})
 	b.ok(err)
@@ -68,7 +68,7 @@ func betaTask(url string) *betapb.Task {
 	return &betapb.Task{PayloadType: &betapb.Task_HttpRequest{HttpRequest: &betapb.HttpRequest{Url: url}}}
 }
 
-func (b *bench) betaTask(queue string, task *betapb.Task) *betapb.Task {
+func (b *fixture) betaTask(queue string, task *betapb.Task) *betapb.Task {
 	b.Helper()
 	created, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: queue, Task: task, ResponseView: betapb.Task_FULL})
 	b.ok(err)
@@ -76,8 +76,8 @@ func (b *bench) betaTask(queue string, task *betapb.Task) *betapb.Task {
 }
 
 // refusedBeta is a row's test for a queue that cannot be created.
-func refusedBeta(message string, edits ...func(*betapb.Queue)) func(*bench) {
-	return fails(codes.InvalidArgument, message, func(b *bench) error {
+func refusedBeta(message string, edits ...func(*betapb.Queue)) func(*fixture) {
+	return fails(codes.InvalidArgument, message, func(b *fixture) error {
 		q := &betapb.Queue{Name: b.freshName()}
 		for _, edit := range edits {
 			edit(q)
@@ -88,8 +88,8 @@ func refusedBeta(message string, edits ...func(*betapb.Queue)) func(*bench) {
 }
 
 // keptBeta is a row's test for a setting that only v2beta3 has.
-func keptBeta(edit func(*betapb.Queue), get func(*betapb.Queue) any, want any) func(*bench) {
-	return func(b *bench) { b.equal(get(b.betaGet(b.betaQueue(edit).GetName())), want) }
+func keptBeta(edit func(*betapb.Queue), get func(*betapb.Queue) any, want any) func(*fixture) {
+	return func(b *fixture) { b.equal(get(b.betaGet(b.betaQueue(edit).GetName())), want) }
 }
 
 func taskTTLOf(q *betapb.Queue) any      { return q.GetTaskTtl().AsDuration() }
@@ -110,12 +110,12 @@ var betaQueueRows = []Row{
 	{"5.1", Documented, "max_burst_size is kept", keptBeta(betaLimits(10, 33), betaBurstOf, int32(33))},
 	{"5.1", Documented, "max_burst_size of 500", keptBeta(betaLimits(10, 500), betaBurstOf, int32(500))},
 	{"5.1", Documented, "max_burst_size over 500", refusedBeta("", betaLimits(10, 501))},
-	{"5.1", Documented, "a change of the rate without max_burst_size computes it anew", func(b *bench) {
+	{"5.1", Documented, "a change of the rate without max_burst_size computes it anew", func(b *fixture) {
 		name := b.betaQueue(betaLimits(500, 42)).GetName()
 		got := b.betaUpdate(&betapb.Queue{Name: name, RateLimits: &betapb.RateLimits{MaxDispatchesPerSecond: 400}}, "rate_limits.max_dispatches_per_second")
 		b.equal(got.GetRateLimits().GetMaxBurstSize() != 42, true)
 	}},
-	{"5.1", Documented, "as many tasks go out at once as max_burst_size says", func(b *bench) {
+	{"5.1", Documented, "as many tasks go out at once as max_burst_size says", func(b *fixture) {
 		w := b.worker(nil)
 		name := b.betaQueue(betaLimits(0.01, 3)).GetName()
 		for range 5 {
@@ -124,23 +124,23 @@ var betaQueueRows = []Row{
 		w.only(3)
 	}},
 	{"5.1", Documented, "the type is PUSH", keptBeta(func(*betapb.Queue) {}, func(q *betapb.Queue) any { return q.GetType() }, betapb.Queue_PUSH)},
-	{"5.1", Documented, "the type is immutable", func(b *bench) {
+	{"5.1", Documented, "the type is immutable", func(b *fixture) {
 		name := b.betaQueue().GetName()
 		_, _ = b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{Queue: &betapb.Queue{Name: name, Type: betapb.Queue_PULL}, UpdateMask: readMask([]string{"type"})})
 		b.equal(b.betaGet(name).GetType(), betapb.Queue_PUSH)
 	}},
-	{"5.1", Documented, "no stats unless read_mask names them", func(b *bench) { b.equal(b.betaGet(b.queue()).GetStats() == nil, true) }},
-	{"5.1", Documented, "stats: tasks_count", func(b *bench) {
+	{"5.1", Documented, "no stats unless read_mask names them", func(b *fixture) { b.equal(b.betaGet(b.queue()).GetStats() == nil, true) }},
+	{"5.1", Documented, "stats: tasks_count", func(b *fixture) {
 		queue := b.pausedQueue()
 		b.task(queue, httpTask(example))
 		b.eventually("no task is counted", func() bool { return b.betaGet(queue, "stats").GetStats().GetTasksCount() == 1 })
 	}},
-	{"5.1", Documented, "stats: oldest_estimated_arrival_time", func(b *bench) {
+	{"5.1", Documented, "stats: oldest_estimated_arrival_time", func(b *fixture) {
 		queue := b.pausedQueue()
 		b.task(queue, httpTask(example))
 		b.eventually("no time is told", func() bool { return b.betaGet(queue, "stats").GetStats().GetOldestEstimatedArrivalTime().IsValid() })
 	}},
-	{"5.1", Documented, "stats: concurrent_dispatches_count", func(b *bench) {
+	{"5.1", Documented, "stats: concurrent_dispatches_count", func(b *fixture) {
 		hold := make(chan struct{})
 		defer close(hold)
 		w := b.worker(held(hold))
@@ -149,33 +149,33 @@ var betaQueueRows = []Row{
 		w.one()
 		b.eventually("no dispatch is counted", func() bool { return b.betaGet(queue, "stats").GetStats().GetConcurrentDispatchesCount() == 1 })
 	}},
-	{"5.1", Documented, "stats: executed_last_minute_count", func(b *bench) {
+	{"5.1", Documented, "stats: executed_last_minute_count", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.queue()
 		b.task(queue, httpTask(w.url))
 		w.one()
 		b.eventually("no execution is counted", func() bool { return b.betaGet(queue, "stats").GetStats().GetExecutedLastMinuteCount() == 1 })
 	}},
-	{"5.1", Documented, "stats: effective_execution_rate", func(b *bench) {
+	{"5.1", Documented, "stats: effective_execution_rate", func(b *fixture) {
 		b.equal(b.betaGet(b.queue(rate(20)), "stats").GetStats().GetEffectiveExecutionRate() > 0, true)
 	}},
-	{"5.1", Documented, "GetQueue by a read_mask", func(b *bench) {
+	{"5.1", Documented, "GetQueue by a read_mask", func(b *fixture) {
 		got := b.betaGet(b.betaQueue(taskTTL(20*day)).GetName(), "task_ttl")
 		b.equal(got.GetTaskTtl().AsDuration(), 20*day)
 		b.equal(got.GetRetryConfig() == nil, true)
 	}},
-	{"5.1", Documented, "ListQueues by a read_mask", func(b *bench) {
+	{"5.1", Documented, "ListQueues by a read_mask", func(b *fixture) {
 		name := b.betaQueue(taskTTL(20 * day)).GetName()
 		q, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, Filter: `name="` + name + `"`, ReadMask: readMask([]string{"task_ttl"})}).Next()
 		b.ok(err)
 		b.equal(q.GetTaskTtl().AsDuration(), 20*day)
 		b.equal(q.GetRetryConfig() == nil, true)
 	}},
-	{"5.1", Inferred, "a read_mask that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+	{"5.1", Inferred, "a read_mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
 		return err
 	})},
-	{"5.1", Documented, "App Engine routing is in a field of its own", func(b *bench) {
+	{"5.1", Documented, "App Engine routing is in a field of its own", func(b *fixture) {
 		name := b.betaQueue(func(q *betapb.Queue) {
 			q.QueueType = &betapb.Queue_AppEngineHttpQueue{AppEngineHttpQueue: &betapb.AppEngineHttpQueue{
 				AppEngineRoutingOverride: &betapb.AppEngineRouting{Service: "s"},
@@ -184,53 +184,53 @@ var betaQueueRows = []Row{
 		b.equal(b.betaGet(name).GetAppEngineHttpQueue().GetAppEngineRoutingOverride().GetService(), "s")
 		b.equal(b.getQueue(name).GetAppEngineRoutingOverride().GetService(), "s")
 	}},
-	{"5.1", Documented, "the name of a gone task is free after tombstone_ttl, not before", fails(codes.AlreadyExists, "", func(b *bench) error {
+	{"5.1", Documented, "the name of a gone task is free after tombstone_ttl, not before", fails(codes.AlreadyExists, "", func(b *fixture) error {
 		queue := b.betaQueue(tombstoneTTL(time.Hour)).GetName()
 		_, err := b.v2.PauseQueue(b.ctx, &cloudtaskspb.PauseQueueRequest{Name: queue})
 		b.ok(err)
 		b.deleteTask(b.task(queue, httpTask(example, withID(queue, "t"))).GetName())
 		return b.createTask(queue, httpTask(example, withID(queue, "t")))
 	})},
-	{"1.1", Documented, "a queue of v2 is one of v2beta3", func(b *bench) {
+	{"1.1", Documented, "a queue of v2 is one of v2beta3", func(b *fixture) {
 		got := b.betaGet(b.queue(rate(7)))
 		b.equal(got.GetRateLimits().GetMaxDispatchesPerSecond(), 7.0)
 		b.equal(got.GetState(), betapb.Queue_RUNNING)
 	}},
-	{"1.1", Documented, "a queue of v2beta3 is one of v2", func(b *bench) {
+	{"1.1", Documented, "a queue of v2beta3 is one of v2", func(b *fixture) {
 		b.equal(b.getQueue(b.betaQueue(betaLimits(7, 0)).GetName()).GetRateLimits().GetMaxDispatchesPerSecond(), 7.0)
 	}},
 }
 
 // betaTaskRows are about tasks of v2beta3.
 var betaTaskRows = []Row{
-	{"1.1", Documented, "a task of v2beta3 is one of v2", func(b *bench) {
+	{"1.1", Documented, "a task of v2beta3 is one of v2", func(b *fixture) {
 		task := betaTask(example)
 		task.GetHttpRequest().Body = []byte("hi")
 		b.equal(string(b.fullTask(b.betaTask(b.pausedQueue(), task).GetName()).GetHttpRequest().GetBody()), "hi")
 	}},
-	{"1.1", Documented, "a task of v2 is one of v2beta3", func(b *bench) {
+	{"1.1", Documented, "a task of v2 is one of v2beta3", func(b *fixture) {
 		got, err := b.beta.GetTask(b.ctx, &betapb.GetTaskRequest{Name: b.task(b.pausedQueue(), httpTask(example, withBody("hi"))).GetName(), ResponseView: betapb.Task_FULL})
 		b.ok(err)
 		b.equal(string(got.GetHttpRequest().GetBody()), "hi")
 	}},
-	{"1.1", Documented, "a task of v2beta3 is dispatched", func(b *bench) {
+	{"1.1", Documented, "a task of v2beta3 is dispatched", func(b *fixture) {
 		w := b.worker(nil)
 		b.betaTask(b.queue(), betaTask(w.url))
 		b.equal(header(w.one(), "X-CloudTasks-TaskRetryCount"), "0")
 	}},
-	{"5.1", Documented, "payload_type may be an App Engine request", func(b *bench) {
+	{"5.1", Documented, "payload_type may be an App Engine request", func(b *fixture) {
 		got := b.betaTask(b.pausedQueue(), &betapb.Task{PayloadType: &betapb.Task_AppEngineHttpRequest{AppEngineHttpRequest: &betapb.AppEngineHttpRequest{
 			AppEngineRouting: &betapb.AppEngineRouting{Service: "s"},
 		}}}).GetAppEngineHttpRequest()
 		b.equal(got.GetAppEngineRouting().GetService(), "s")
 	}},
-	{"1.1", Documented, "RunTask of v2beta3", func(b *bench) {
+	{"1.1", Documented, "RunTask of v2beta3", func(b *fixture) {
 		w := b.worker(nil)
 		_, err := b.beta.RunTask(b.ctx, &betapb.RunTaskRequest{Name: b.betaTask(b.pausedQueue(), betaTask(w.url)).GetName()})
 		b.ok(err)
 		w.one()
 	}},
-	{"1.1", Documented, "BatchCreateTasks of v2beta3", func(b *bench) {
+	{"1.1", Documented, "BatchCreateTasks of v2beta3", func(b *fixture) {
 		queue := b.pausedQueue()
 		op, err := b.beta.BatchCreateTasks(b.ctx, &betapb.BatchCreateTasksRequest{Parent: queue, Requests: []*betapb.CreateTaskRequest{
 			{Parent: queue, Task: betaTask(example)}, {Parent: queue, Task: betaTask("")},
@@ -248,19 +248,19 @@ func betaErrorRows() []Row {
 	return []Row{
 		{"1.1", Documented, "v2beta3 refuses a rate above 500", refusedBeta("", betaLimits(501, 0))},
 		{"1.1", Documented, "v2beta3 refuses a name with an underscore", refusedBeta("", func(q *betapb.Queue) { q.Name += "_" })},
-		{"1.1", Documented, "v2beta3 finds the queue of v2 that exists", fails(codes.AlreadyExists, "", func(b *bench) error {
+		{"1.1", Documented, "v2beta3 finds the queue of v2 that exists", fails(codes.AlreadyExists, "", func(b *fixture) error {
 			_, err := b.betaCreate(&betapb.Queue{Name: b.queue()})
 			return err
 		})},
-		{"1.1", Documented, "v2beta3 does not find a queue that is missing", fails(codes.NotFound, "", func(b *bench) error {
+		{"1.1", Documented, "v2beta3 does not find a queue that is missing", fails(codes.NotFound, "", func(b *fixture) error {
 			_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.freshName()})
 			return err
 		})},
-		{"1.1", Documented, "v2beta3 does not find a task that is missing", fails(codes.NotFound, "", func(b *bench) error {
+		{"1.1", Documented, "v2beta3 does not find a task that is missing", fails(codes.NotFound, "", func(b *fixture) error {
 			_, err := b.beta.GetTask(b.ctx, &betapb.GetTaskRequest{Name: b.queue() + "/tasks/t"})
 			return err
 		})},
-		{"1.1", Documented, "v2beta3 refuses a task without a target", fails(codes.InvalidArgument, "", func(b *bench) error {
+		{"1.1", Documented, "v2beta3 refuses a task without a target", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: b.queue(), Task: new(betapb.Task)})
 			return err
 		})},

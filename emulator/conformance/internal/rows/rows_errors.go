@@ -23,10 +23,10 @@ const (
 // refusal makes two rows of a refused call: one for the code, which is what to
 // depend on, and one for the text, which may change. {parent}, {queue}
 // and {other} in the text are names that the call uses.
-func refusal(section, situation string, code codes.Code, text string, call func(b *bench, queue, other string) error) []Row {
+func refusal(section, situation string, code codes.Code, text string, call func(b *fixture, queue, other string) error) []Row {
 	return []Row{
-		{section, Observed, situation + ": " + codeName(code), func(b *bench) { b.fails(call(b, b.freshName(), b.freshName()), code, "") }},
-		{section, Observed, situation + ": the text", func(b *bench) {
+		{section, Observed, situation + ": " + codeName(code), func(b *fixture) { b.fails(call(b, b.freshName(), b.freshName()), code, "") }},
+		{section, Observed, situation + ": the text", func(b *fixture) {
 			queue, other := b.freshName(), b.freshName()
 			got := outcomeOf(call(b, queue, other))
 			want := strings.NewReplacer("{parent}", b.parent, "{queue}", queue, "{other}", other).Replace(text)
@@ -46,8 +46,8 @@ func codeName(code codes.Code) string {
 }
 
 // creating is the creation of a queue with settings.
-func creating(edit func(*cloudtaskspb.Queue)) func(b *bench, queue, other string) error {
-	return func(b *bench, queue, _ string) error {
+func creating(edit func(*cloudtaskspb.Queue)) func(b *fixture, queue, other string) error {
+	return func(b *fixture, queue, _ string) error {
 		q := &cloudtaskspb.Queue{Name: queue}
 		edit(q)
 		return b.createQueue(q)
@@ -55,50 +55,50 @@ func creating(edit func(*cloudtaskspb.Queue)) func(b *bench, queue, other string
 }
 
 // on is a call with the name of a queue.
-func on(call func(ctx context.Context, b *bench, name string) error) func(b *bench, queue, other string) error {
-	return func(b *bench, queue, _ string) error { return call(b.ctx, b, queue) }
+func on(call func(ctx context.Context, b *fixture, name string) error) func(b *fixture, queue, other string) error {
+	return func(b *fixture, queue, _ string) error { return call(b.ctx, b, queue) }
 }
 
-func getQueue(ctx context.Context, b *bench, name string) error {
+func getQueue(ctx context.Context, b *fixture, name string) error {
 	_, err := b.v2.GetQueue(ctx, &cloudtaskspb.GetQueueRequest{Name: name})
 	return err
 }
 
-func pauseQueue(ctx context.Context, b *bench, name string) error {
+func pauseQueue(ctx context.Context, b *fixture, name string) error {
 	_, err := b.v2.PauseQueue(ctx, &cloudtaskspb.PauseQueueRequest{Name: name})
 	return err
 }
 
-func resumeQueue(ctx context.Context, b *bench, name string) error {
+func resumeQueue(ctx context.Context, b *fixture, name string) error {
 	_, err := b.v2.ResumeQueue(ctx, &cloudtaskspb.ResumeQueueRequest{Name: name})
 	return err
 }
 
-func purgeQueue(ctx context.Context, b *bench, name string) error {
+func purgeQueue(ctx context.Context, b *fixture, name string) error {
 	_, err := b.v2.PurgeQueue(ctx, &cloudtaskspb.PurgeQueueRequest{Name: name})
 	return err
 }
 
-func removeQueue(ctx context.Context, b *bench, name string) error {
+func removeQueue(ctx context.Context, b *fixture, name string) error {
 	return b.v2.DeleteQueue(ctx, &cloudtaskspb.DeleteQueueRequest{Name: name})
 }
 
 // queueErrorRows are the recorded errors of queues (docs/cloud-tasks.md#12.1).
 func queueErrorRows() []Row {
 	var rows []Row
-	add := func(situation string, code codes.Code, text string, call func(b *bench, queue, other string) error) {
+	add := func(situation string, code codes.Code, text string, call func(b *fixture, queue, other string) error) {
 		rows = append(rows, refusal("12.1", situation, code, text, call)...)
 	}
-	add("CreateQueue, exists", codes.AlreadyExists, "Queue already exists", func(b *bench, queue, _ string) error {
+	add("CreateQueue, exists", codes.AlreadyExists, "Queue already exists", func(b *fixture, queue, _ string) error {
 		b.ok(b.createQueue(&cloudtaskspb.Queue{Name: queue}))
 		return b.createQueue(&cloudtaskspb.Queue{Name: queue})
 	})
 	add("CreateQueue, deleted recently", codes.FailedPrecondition, "The queue cannot be created because a queue with this name existed too recently.",
-		func(b *bench, _, _ string) error { return recreated(b) })
+		func(b *fixture, _, _ string) error { return recreated(b) })
 	add("CreateQueue, an underscore in the name", codes.InvalidArgument, badQueueName, creating(named("under_score")))
 	add("CreateQueue, a name that is too long", codes.InvalidArgument, badQueueName, creating(named(strings.Repeat("x", 101))))
 	add("CreateQueue, a malformed parent", codes.PermissionDenied, "Permission denied on resource project not-a-valid-parent.",
-		func(b *bench, _, _ string) error { return malformedParent(b) })
+		func(b *fixture, _, _ string) error { return malformedParent(b) })
 	add("CreateQueue, a rate below 0", codes.InvalidArgument, "RateLimits.maxDispatchesPerSecond cannot be negative.", creating(rate(-1)))
 	add("CreateQueue, a rate just below 0", codes.InvalidArgument, "RateLimits.maxDispatchesPerSecond cannot be negative.", creating(rate(-0.001)))
 	add("CreateQueue, a rate above 500", codes.InvalidArgument, "RateLimits.maxDispatchesPerSecond must be less than or equal to 500.", creating(rate(500.1)))
@@ -115,7 +115,7 @@ func queueErrorRows() []Row {
 	add("CreateQueue, minBackoff above the default of maxBackoff", codes.InvalidArgument, "RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff.",
 		creating(retry(&cloudtaskspb.RetryConfig{MinBackoff: seconds(3601)})))
 	add("UpdateQueue, a rate above 500", codes.InvalidArgument, "RateLimits.maxDispatchesPerSecond must be less than or equal to 500.",
-		func(b *bench, queue, _ string) error {
+		func(b *fixture, queue, _ string) error {
 			_, err := b.updateQueue(&cloudtaskspb.Queue{Name: queue, RateLimits: &cloudtaskspb.RateLimits{MaxDispatchesPerSecond: 501}})
 			return err
 		})
@@ -124,33 +124,33 @@ func queueErrorRows() []Row {
 	add("ResumeQueue, missing", codes.NotFound, noQueue, on(resumeQueue))
 	add("PurgeQueue, missing", codes.NotFound, noQueue, on(purgeQueue))
 	add("DeleteQueue, missing", codes.NotFound, noEntity, on(removeQueue))
-	add("GetQueue, deleted recently", codes.NotFound, noQueue, func(b *bench, queue, _ string) error {
+	add("GetQueue, deleted recently", codes.NotFound, noQueue, func(b *fixture, queue, _ string) error {
 		b.ok(b.createQueue(&cloudtaskspb.Queue{Name: queue}))
 		b.deleteQueue(queue)
 		return getQueue(b.ctx, b, queue)
 	})
 	rows = append(rows, refusal("3.3", "CreateQueue, a name outside the parent", codes.InvalidArgument, "{parent}-b/queues/q must begin with {parent}.",
-		func(b *bench, _, _ string) error {
+		func(b *fixture, _, _ string) error {
 			return b.createQueue(&cloudtaskspb.Queue{Name: b.parent + "-b/queues/q"})
 		})...)
 	return append(rows, helpRow("12.1", "CreateQueue, a bad name", "Definition of queue name",
 		"https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues#Queue.FIELDS.name",
-		func(b *bench) error {
+		func(b *fixture) error {
 			return b.createQueue(&cloudtaskspb.Queue{Name: b.parent + "/queues/under_score"})
 		}))
 }
 
 // helpRow is about the link that an error carries.
-func helpRow(section, situation, description, link string, call func(*bench) error) Row {
-	return Row{section, Observed, situation + ": a Help link", func(b *bench) {
+func helpRow(section, situation, description, link string, call func(*fixture) error) Row {
+	return Row{section, Observed, situation + ": a Help link", func(b *fixture) {
 		help := outcomeOf(call(b)).detail("Help")
 		b.equal(help["links"], any([]any{map[string]any{"description": description, "url": link}}))
 	}}
 }
 
 // creatingTask is the creation of a task in a queue that is there.
-func creatingTask(edits ...func(*cloudtaskspb.Task)) func(b *bench, queue, other string) error {
-	return func(b *bench, _, _ string) error { return b.createTask(b.pausedQueue(), httpTask(example, edits...)) }
+func creatingTask(edits ...func(*cloudtaskspb.Task)) func(b *fixture, queue, other string) error {
+	return func(b *fixture, _, _ string) error { return b.createTask(b.pausedQueue(), httpTask(example, edits...)) }
 }
 
 func badTaskID(id string) string {
@@ -165,34 +165,34 @@ func taskErrorRows() []Row {
 
 func taskNameErrors() []Row {
 	var rows []Row
-	add := func(situation string, code codes.Code, text string, call func(b *bench, queue, other string) error) {
+	add := func(situation string, code codes.Code, text string, call func(b *fixture, queue, other string) error) {
 		rows = append(rows, refusal("12.2", situation, code, text, call)...)
 	}
-	add("CreateTask, queue missing", codes.NotFound, noQueue, func(b *bench, queue, _ string) error { return b.createTask(queue, httpTask(example)) })
-	add("CreateTask, queue deleted recently", codes.NotFound, noQueue, func(b *bench, queue, _ string) error {
+	add("CreateTask, queue missing", codes.NotFound, noQueue, func(b *fixture, queue, _ string) error { return b.createTask(queue, httpTask(example)) })
+	add("CreateTask, queue deleted recently", codes.NotFound, noQueue, func(b *fixture, queue, _ string) error {
 		b.ok(b.createQueue(&cloudtaskspb.Queue{Name: queue}))
 		b.deleteQueue(queue)
 		return b.createTask(queue, httpTask(example))
 	})
-	add("CreateTask, name of a task", codes.AlreadyExists, "Requested entity already exists", func(b *bench, _, _ string) error {
+	add("CreateTask, name of a task", codes.AlreadyExists, "Requested entity already exists", func(b *fixture, _, _ string) error {
 		queue := b.pausedQueue()
 		b.task(queue, httpTask(example, withID(queue, "t")))
 		return b.createTask(queue, httpTask(example, withID(queue, "t")))
 	})
-	add("CreateTask, name of a gone task", codes.AlreadyExists, usedTask, func(b *bench, _, _ string) error { return goneName(b) })
+	add("CreateTask, name of a gone task", codes.AlreadyExists, usedTask, func(b *fixture, _, _ string) error { return goneName(b) })
 	add("CreateTask, name in another queue", codes.InvalidArgument,
-		"The queue name from request ('{queue}') must be the same as the queue name in the named task ('{other}').", func(b *bench, queue, other string) error {
+		"The queue name from request ('{queue}') must be the same as the queue name in the named task ('{other}').", func(b *fixture, queue, other string) error {
 			b.ok(b.createQueue(&cloudtaskspb.Queue{Name: queue}))
 			return b.createTask(queue, httpTask(example, withID(other, "t")))
 		})
 	for _, id := range []string{"a.b", "a b", strings.Repeat("x", 501)} {
-		add(fmt.Sprintf("CreateTask, bad task ID %.10q", id), codes.InvalidArgument, badTaskID(id), func(b *bench, _, _ string) error {
+		add(fmt.Sprintf("CreateTask, bad task ID %.10q", id), codes.InvalidArgument, badTaskID(id), func(b *fixture, _, _ string) error {
 			queue := b.pausedQueue()
 			return b.createTask(queue, httpTask(example, withID(queue, id)))
 		})
 	}
 	return append(rows, helpRow("12.2", "CreateTask, a bad task ID", "Definition of task ID",
-		"https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks#Task.FIELDS.name", func(b *bench) error {
+		"https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks#Task.FIELDS.name", func(b *fixture) error {
 			queue := b.pausedQueue()
 			return b.createTask(queue, httpTask(example, withID(queue, "a.b")))
 		}))
@@ -200,10 +200,10 @@ func taskNameErrors() []Row {
 
 func taskFieldErrors() []Row {
 	var rows []Row
-	add := func(situation, text string, call func(b *bench, queue, other string) error) {
+	add := func(situation, text string, call func(b *fixture, queue, other string) error) {
 		rows = append(rows, refusal("12.2", situation, codes.InvalidArgument, text, call)...)
 	}
-	add("CreateTask, no target", "Task.payload_type is not set", func(b *bench, _, _ string) error {
+	add("CreateTask, no target", "Task.payload_type is not set", func(b *fixture, _, _ string) error {
 		return b.createTask(b.pausedQueue(), &cloudtaskspb.Task{})
 	})
 	add("CreateTask, no URL", "HttpRequest.url is required.", creatingTask(withURL("")))
@@ -216,7 +216,7 @@ func taskFieldErrors() []Row {
 	}
 	for _, d := range []time.Duration{14 * time.Second, 24*time.Hour + 16*time.Second} {
 		add(fmt.Sprintf("CreateTask, App Engine deadline of %v", d), "Task.dispatchDeadline must be between [15s, 24h15s].",
-			func(b *bench, _, _ string) error {
+			func(b *fixture, _, _ string) error {
 				task := appEngineTask(nil)
 				deadline(d)(task)
 				return b.createTask(b.pausedQueue(), task)
@@ -239,21 +239,21 @@ func taskFieldErrors() []Row {
 
 func goneTaskErrors() []Row {
 	var rows []Row
-	add := func(situation, text string, call func(b *bench, queue, other string) error) {
+	add := func(situation, text string, call func(b *fixture, queue, other string) error) {
 		rows = append(rows, refusal("12.2", situation, codes.NotFound, text, call)...)
 	}
-	add("GetTask, never existed", noEntity, func(b *bench, _, _ string) error {
+	add("GetTask, never existed", noEntity, func(b *fixture, _, _ string) error {
 		_, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: b.queue() + "/tasks/t"})
 		return err
 	})
-	add("DeleteTask, never existed", noEntity, func(b *bench, _, _ string) error {
+	add("DeleteTask, never existed", noEntity, func(b *fixture, _, _ string) error {
 		return b.v2.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: b.queue() + "/tasks/t"})
 	})
-	add("RunTask, never existed", noEntity, func(b *bench, _, _ string) error {
+	add("RunTask, never existed", noEntity, func(b *fixture, _, _ string) error {
 		_, err := b.v2.RunTask(b.ctx, &cloudtaskspb.RunTaskRequest{Name: b.queue() + "/tasks/t"})
 		return err
 	})
-	add("GetTask, existed recently", goneTask, func(b *bench, _, _ string) error {
+	add("GetTask, existed recently", goneTask, func(b *fixture, _, _ string) error {
 		task := b.task(b.pausedQueue(), httpTask(example))
 		b.deleteTask(task.GetName())
 		_, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: task.GetName()})

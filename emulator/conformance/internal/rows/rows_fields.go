@@ -34,39 +34,39 @@ var fieldTable = []Row{
 	{"4", Documented, "a sampling ratio of 1", keptQueue(sampling(1), samplingOf, 1.0)},
 	{"4", Documented, "a sampling ratio over 1", refusedQueue(sampling(1.1))},
 	{"4", Documented, "a sampling ratio under 0", refusedQueue(sampling(-0.1))},
-	{"4", Documented, "purge_time is cut to the microsecond", func(b *bench) {
+	{"4", Documented, "purge_time is cut to the microsecond", func(b *fixture) {
 		if at := b.purge(b.pausedQueue()).GetPurgeTime(); !at.IsValid() || at.GetNanos()%1000 != 0 {
 			b.Fatalf("purge time %v", at)
 		}
 	}},
-	{"4", Documented, "create_time is cut to the second", func(b *bench) {
+	{"4", Documented, "create_time is cut to the second", func(b *fixture) {
 		if at := b.task(b.pausedQueue(), httpTask(example)).GetCreateTime(); !at.IsValid() || at.GetNanos() != 0 {
 			b.Fatalf("create time %v", at)
 		}
 	}},
-	{"4", Documented, "the method is POST by default", func(b *bench) {
+	{"4", Documented, "the method is POST by default", func(b *fixture) {
 		b.equal(b.task(b.pausedQueue(), httpTask(example)).GetHttpRequest().GetHttpMethod(), cloudtaskspb.HttpMethod_POST)
 	}},
-	{"4", Documented, "the method of an App Engine task is POST by default", func(b *bench) {
+	{"4", Documented, "the method of an App Engine task is POST by default", func(b *fixture) {
 		b.equal(b.task(b.pausedQueue(), appEngineTask(nil)).GetAppEngineHttpRequest().GetHttpMethod(), cloudtaskspb.HttpMethod_POST)
 	}},
-	{"4", Documented, "a URL of 2083 characters", func(b *bench) { b.task(b.pausedQueue(), httpTask(longURL(2083))) }},
+	{"4", Documented, "a URL of 2083 characters", func(b *fixture) { b.task(b.pausedQueue(), httpTask(longURL(2083))) }},
 	{"4", Documented, "a URL of 2084 characters", refusedTask(withURL(longURL(2084)))},
 	{"4", Inferred, "the length of a URL is that of its encoded form", refusedTask(withURL(longURL(2083)[:2080] + "ü"))},
-	{"4", Documented, "a relative URI of 2083 characters", func(b *bench) {
+	{"4", Documented, "a relative URI of 2083 characters", func(b *fixture) {
 		b.task(b.pausedQueue(), relative("/"+strings.Repeat("x", 2082)))
 	}},
 	{"4", Documented, "a relative URI of 2084 characters", refusedRelative("/" + strings.Repeat("x", 2083))},
 	{"4", Documented, "a relative URI without its slash", refusedRelative("x")},
 	{"4", Documented, "a relative URI with a space", refusedRelative("/a b")},
-	{"4", Documented, "headers of 79 KB", func(b *bench) {
+	{"4", Documented, "headers of 79 KB", func(b *fixture) {
 		b.task(b.pausedQueue(), httpTask(example, withHeaders(map[string]string{"X-Long": strings.Repeat("x", 79_000)})))
 	}},
 	{"4", Documented, "headers of more than 80 KB", refusedTask(withHeaders(map[string]string{"X-Long": strings.Repeat("x", 82_000)}))},
 	{"4", Documented, "headers of more than 80 KB in all", refusedTask(withHeaders(map[string]string{
 		"X-1": strings.Repeat("x", 42_000), "X-2": strings.Repeat("x", 42_000),
 	}))},
-	{"4", Documented, "a CMEK key is kept, and shown", func(b *bench) {
+	{"4", Documented, "a CMEK key is kept, and shown", func(b *fixture) {
 		b.local("it changes the project")
 		const key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 		b.setKey(key)
@@ -74,7 +74,7 @@ var fieldTable = []Row{
 		b.ok(err)
 		b.equal(got.GetKmsKey(), key)
 	}},
-	{"4", Documented, "an empty CMEK key turns it off", func(b *bench) {
+	{"4", Documented, "an empty CMEK key turns it off", func(b *fixture) {
 		b.local("it changes the project")
 		b.setKey("projects/p/locations/us-central1/keyRings/r/cryptoKeys/k")
 		b.setKey("")
@@ -82,7 +82,7 @@ var fieldTable = []Row{
 		b.ok(err)
 		b.equal(got.GetKmsKey(), "")
 	}},
-	{"4", Documented, "a CMEK key beside a queue's HTTP target", func(b *bench) {
+	{"4", Documented, "a CMEK key beside a queue's HTTP target", func(b *fixture) {
 		b.local("it changes the project")
 		b.setKey("projects/p/locations/us-central1/keyRings/r/cryptoKeys/k")
 		host := "example.com"
@@ -98,7 +98,7 @@ func fieldRows() []Row {
 		if method == cloudtaskspb.HttpMethod_POST || method == cloudtaskspb.HttpMethod_PUT {
 			continue
 		}
-		rows = append(rows, Row{"4", Documented, "an App Engine task with a body and " + method.String(), fails(codes.InvalidArgument, "", func(b *bench) error {
+		rows = append(rows, Row{"4", Documented, "an App Engine task with a body and " + method.String(), fails(codes.InvalidArgument, "", func(b *fixture) error {
 			return b.createTask(b.pausedQueue(), appEngineTask(func(r *cloudtaskspb.AppEngineHttpRequest) { r.HttpMethod, r.Body = method, []byte("x") }))
 		})})
 	}
@@ -108,7 +108,7 @@ func fieldRows() []Row {
 	return rows
 }
 
-func retryKept(c *cloudtaskspb.RetryConfig, get func(*cloudtaskspb.RetryConfig) any, want any) func(*bench) {
+func retryKept(c *cloudtaskspb.RetryConfig, get func(*cloudtaskspb.RetryConfig) any, want any) func(*fixture) {
 	return keptQueue(retry(c), func(q *cloudtaskspb.Queue) any { return get(q.GetRetryConfig()) }, want)
 }
 
@@ -134,11 +134,11 @@ func relative(uri string) *cloudtaskspb.Task {
 	return appEngineTask(func(r *cloudtaskspb.AppEngineHttpRequest) { r.RelativeUri = uri })
 }
 
-func refusedRelative(uri string) func(*bench) {
-	return fails(codes.InvalidArgument, "", func(b *bench) error { return b.createTask(b.pausedQueue(), relative(uri)) })
+func refusedRelative(uri string) func(*fixture) {
+	return fails(codes.InvalidArgument, "", func(b *fixture) error { return b.createTask(b.pausedQueue(), relative(uri)) })
 }
 
-func (b *bench) setKey(key string) {
+func (b *fixture) setKey(key string) {
 	b.Helper()
 	_, err := b.v2.UpdateCmekConfig(b.ctx, &cloudtaskspb.UpdateCmekConfigRequest{
 		CmekConfig: &cloudtaskspb.CmekConfig{Name: b.parent + "/cmekConfig", KmsKey: key},

@@ -19,8 +19,8 @@ var methods = []cloudtaskspb.HttpMethod{
 }
 
 // arrives is a row's test for the request target that a worker sees.
-func arrives(uri, want string) func(*bench) {
-	return func(b *bench) {
+func arrives(uri, want string) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url+uri))
 		b.equal(w.one().RequestURI, "/"+want)
@@ -31,12 +31,12 @@ func arrives(uri, want string) func(*bench) {
 func urlRows() []Row {
 	rows := []Row{
 		{"9.1", Documented, "path and query reach the worker", arrives("a/b?x=1&y=2", "a/b?x=1&y=2")},
-		{"9.1", Documented, "a URL without a path", func(b *bench) {
+		{"9.1", Documented, "a URL without a path", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(strings.TrimSuffix(w.url, "/")))
 			b.equal(w.one().RequestURI, "/")
 		}},
-		{"9.1", Documented, "the host is that of the URL", func(b *bench) {
+		{"9.1", Documented, "the host is that of the URL", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url))
 			b.equal(w.one().Host, w.host)
@@ -69,12 +69,12 @@ func headerRows() []Row {
 		{"9.2", Documented, "a header in lower case arrives", sendsHeader("x-mine", "1", "1")},
 		{"9.2", Documented, "an empty header arrives", sendsHeader("X-Mine", "", "")},
 		{"9.2", Documented, "Content-Type arrives", sendsHeader("Content-Type", "text/plain", "text/plain")},
-		{"9.2", Documented, "Host is computed", func(b *bench) {
+		{"9.2", Documented, "Host is computed", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url, withHeaders(map[string]string{"Host": "other"})))
 			b.equal(w.one().Host, w.host)
 		}},
-		{"9.2", Documented, "Content-Length is computed", func(b *bench) {
+		{"9.2", Documented, "Content-Length is computed", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url, withBody("hi"), withHeaders(map[string]string{"Content-Length": "99"})))
 			got := w.one()
@@ -93,7 +93,7 @@ func headerRows() []Row {
 	}
 	for _, suffix := range []string{"QueueName", "TaskName", "TaskRetryCount", "TaskExecutionCount", "TaskETA"} {
 		for _, name := range []string{"X-CloudTasks-" + suffix, strings.ToLower("X-CloudTasks-" + suffix)} {
-			rows = append(rows, Row{"9.2", Inferred, name + " is the service's", func(b *bench) {
+			rows = append(rows, Row{"9.2", Inferred, name + " is the service's", func(b *fixture) {
 				w := b.worker(nil)
 				b.task(b.queue(), httpTask(w.url, withHeaders(map[string]string{name: "lies"})))
 				if got := header(w.one(), name); got == "lies" || got == absent || strings.Contains(got, "|") {
@@ -106,8 +106,8 @@ func headerRows() []Row {
 }
 
 // sendsHeader is a row's test for what becomes of a header of a task.
-func sendsHeader(name, value, want string) func(*bench) {
-	return func(b *bench) {
+func sendsHeader(name, value, want string) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url, withHeaders(map[string]string{name: value})))
 		b.equal(header(w.one(), name), want)
@@ -118,23 +118,23 @@ func sendsHeader(name, value, want string) func(*bench) {
 // #9.4, #9.5).
 var dispatchTable = []Row{
 	{"9.3", Observed, "no Content-Type unless the task has one", firstHeader("Content-Type", absent)},
-	{"9.3", Observed, "no Content-Type with a body either", func(b *bench) {
+	{"9.3", Observed, "no Content-Type with a body either", func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url, withBody(`{"a":1}`)))
 		b.equal(header(w.one(), "Content-Type"), absent)
 	}},
-	{"9.4", Documented, "QueueName is the ID of the queue", func(b *bench) {
+	{"9.4", Documented, "QueueName is the ID of the queue", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.queue()
 		b.task(queue, httpTask(w.url))
 		b.equal(header(w.one(), "X-CloudTasks-QueueName"), lastID(queue))
 	}},
-	{"9.4", Documented, "TaskName is the ID of the task", func(b *bench) {
+	{"9.4", Documented, "TaskName is the ID of the task", func(b *fixture) {
 		w := b.worker(nil)
 		task := b.task(b.queue(), httpTask(w.url))
 		b.equal(header(w.one(), "X-CloudTasks-TaskName"), lastID(task.GetName()))
 	}},
-	{"9.4", Documented, "TaskName is the given ID of the task", func(b *bench) {
+	{"9.4", Documented, "TaskName is the given ID of the task", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.queue()
 		b.task(queue, httpTask(w.url, withID(queue, "a_b-C")))
@@ -147,17 +147,17 @@ var dispatchTable = []Row{
 	{"9.4", Observed, "User-Agent", firstHeader("User-Agent", userAgent)},
 	{"9.4", Observed, "Accept-Encoding", firstHeader("Accept-Encoding", "gzip,deflate,br")},
 	{"9.4", Inferred, "no Authorization without a token", firstHeader("Authorization", absent)},
-	{"9.4", Observed, "TaskETA is Unix seconds with six or seven decimals", func(b *bench) {
+	{"9.4", Observed, "TaskETA is Unix seconds with six or seven decimals", func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url))
 		eta(b, w.one(), "X-CloudTasks-TaskETA")
 	}},
-	{"9.4", Documented, "TaskETA is the schedule time", func(b *bench) {
+	{"9.4", Documented, "TaskETA is the schedule time", func(b *fixture) {
 		w := b.worker(nil)
 		task := b.task(b.queue(), httpTask(w.url))
 		b.equal(eta(b, w.one(), "X-CloudTasks-TaskETA").UTC(), task.GetScheduleTime().AsTime())
 	}},
-	{"9.4", Documented, "TaskETA of a retry is the schedule time of the retry", func(b *bench) {
+	{"9.4", Documented, "TaskETA of a retry is the schedule time of the retry", func(b *fixture) {
 		w := b.worker(statuses(500))
 		b.task(b.queue(retry(fixed(2, 0, 200*time.Millisecond))), httpTask(w.url))
 		got := w.take(2)
@@ -165,7 +165,7 @@ var dispatchTable = []Row{
 			b.Fatalf("the ETA of the retry is %v after that of the first attempt, with a backoff of 200 ms", moved)
 		}
 	}},
-	{"9.4", Documented, "no header has the project or the location", func(b *bench) {
+	{"9.4", Documented, "no header has the project or the location", func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url))
 		for name, values := range w.one().Header {
@@ -174,7 +174,7 @@ var dispatchTable = []Row{
 			}
 		}
 	}},
-	{"9.5", Observed, "a 302 is a failed attempt, and not followed", func(b *bench) {
+	{"9.5", Observed, "a 302 is a failed attempt, and not followed", func(b *fixture) {
 		w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
 			if attempt == 1 {
 				rw.Header().Set("Location", "/elsewhere")
@@ -186,7 +186,7 @@ var dispatchTable = []Row{
 		b.equal(got[1].URL.Path, "/here")
 		b.equal(header(got[1], "X-CloudTasks-TaskRetryCount"), "1")
 	}},
-	{"9.5", Inferred, "the body of a response is ignored", func(b *bench) {
+	{"9.5", Inferred, "the body of a response is ignored", func(b *fixture) {
 		w := b.worker(func(_ int, rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, `{"error":{"code":500}}`) })
 		b.gone(b.task(b.queue(), httpTask(w.url)).GetName())
 		w.only(1)
@@ -200,8 +200,8 @@ func dispatchRows() []Row {
 	})...)
 }
 
-func firstHeader(name, want string) func(*bench) {
-	return func(b *bench) {
+func firstHeader(name, want string) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(), httpTask(w.url))
 		b.equal(header(w.one(), name), want)
@@ -221,7 +221,7 @@ func sequenceRows(section, prefix string, want []sent) []Row {
 	for i, name := range []string{"TaskRetryCount", "TaskExecutionCount", "TaskPreviousResponse", "TaskRetryReason"} {
 		for n := 1; n < len(want); n++ {
 			expected := [4]string{want[n].retries, want[n].executions, want[n].previous, want[n].reason}[i]
-			rows = append(rows, Row{section, Observed, fmt.Sprintf("%s%s of retry %d, after a %d", prefix, name, n, recorded[n-1]), func(b *bench) {
+			rows = append(rows, Row{section, Observed, fmt.Sprintf("%s%s of retry %d, after a %d", prefix, name, n, recorded[n-1]), func(b *fixture) {
 				var w *worker
 				if prefix == "X-AppEngine-" {
 					w = b.appEngine(statuses(recorded...))
@@ -239,7 +239,7 @@ func sequenceRows(section, prefix string, want []sent) []Row {
 
 var etaFormat = regexp.MustCompile(`^\d{9,10}\.\d{6,7}$`)
 
-func eta(b *bench, d dispatch, name string) time.Time {
+func eta(b *fixture, d dispatch, name string) time.Time {
 	b.Helper()
 	text := header(d, name)
 	if !etaFormat.MatchString(text) {
@@ -258,35 +258,35 @@ func methodRows() []Row {
 	var rows []Row
 	for _, method := range methods {
 		name := method.String()
-		rows = append(rows, Row{"9.6", Documented, name + " arrives as " + name, func(b *bench) {
+		rows = append(rows, Row{"9.6", Documented, name + " arrives as " + name, func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url, withMethod(method)))
 			b.equal(w.one().Method, name)
 		}})
 		switch method {
 		case cloudtaskspb.HttpMethod_POST, cloudtaskspb.HttpMethod_PUT, cloudtaskspb.HttpMethod_PATCH:
-			rows = append(rows, Row{"9.6", Documented, name + " has a body", func(b *bench) {
+			rows = append(rows, Row{"9.6", Documented, name + " has a body", func(b *fixture) {
 				w := b.worker(nil)
 				b.task(b.queue(), httpTask(w.url, withMethod(method), withBody("a\x00\xffb")))
 				b.equal(w.one().body, "a\x00\xffb")
 			}})
 		default:
-			rows = append(rows, Row{"9.6", Documented, name + " has no body: CreateTask is an error", func(b *bench) {
+			rows = append(rows, Row{"9.6", Documented, name + " has no body: CreateTask is an error", func(b *fixture) {
 				if err := b.createTask(b.pausedQueue(), httpTask(example, withMethod(method), withBody("x"))); err == nil {
 					b.Fatalf("it was accepted")
 				}
-			}}, Row{"9.6", Inferred, name + " with a body: INVALID_ARGUMENT", fails(codes.InvalidArgument, "", func(b *bench) error {
+			}}, Row{"9.6", Inferred, name + " with a body: INVALID_ARGUMENT", fails(codes.InvalidArgument, "", func(b *fixture) error {
 				return b.createTask(b.pausedQueue(), httpTask(example, withMethod(method), withBody("x")))
 			})})
 		}
 	}
 	return append(rows,
-		Row{"9.6", Documented, "POST without a body has Content-Length 0", func(b *bench) {
+		Row{"9.6", Documented, "POST without a body has Content-Length 0", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url))
 			b.equal(w.one().ContentLength, int64(0))
 		}},
-		Row{"9.6", Documented, "a body of 900 KB arrives", func(b *bench) {
+		Row{"9.6", Documented, "a body of 900 KB arrives", func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(), httpTask(w.url, withBody(strings.Repeat("x", 900_000))))
 			b.equal(len(w.one().body), 900_000)

@@ -24,11 +24,11 @@ var jsonTable = []Row{
 	accepts("null for unset", `{"name":%q,"retryConfig":null}`, "retryConfig.maxAttempts", float64(100)),
 	accepts("a duration of whole seconds", `{"name":%q,"retryConfig":{"maxBackoff":"10s"}}`, "retryConfig.maxBackoff", "10s"),
 	accepts("a duration with a fraction, shown with three digits", `{"name":%q,"retryConfig":{"minBackoff":"0.100s"}}`, "retryConfig.minBackoff", "0.100s"),
-	{"1.3", Documented, "a field that is unset is left out", func(b *bench) {
+	{"1.3", Documented, "a field that is unset is left out", func(b *fixture) {
 		b.plain()
 		b.equal(field(b, createJSON(b, `{"name":%q}`), "httpTarget"), nil)
 	}},
-	{"1.3", Documented, "times are RFC 3339 in UTC", func(b *bench) {
+	{"1.3", Documented, "times are RFC 3339 in UTC", func(b *fixture) {
 		b.plain()
 		text := b.status(http.StatusOK, http.MethodPost, "/v2/"+b.pausedQueue()+"/tasks", `{"task":{"httpRequest":{"url":"https://example.com/"}}}`)
 		for _, name := range []string{"createTime", "scheduleTime"} {
@@ -38,24 +38,24 @@ var jsonTable = []Row{
 			}
 		}
 	}},
-	{"1.3", Documented, "a time may be sent with an offset", func(b *bench) {
+	{"1.3", Documented, "a time may be sent with an offset", func(b *fixture) {
 		b.plain()
 		at := time.Now().Add(time.Hour).Truncate(time.Second)
 		text := b.status(http.StatusOK, http.MethodPost, "/v2/"+b.pausedQueue()+"/tasks",
 			fmt.Sprintf(`{"task":{"scheduleTime":%q,"httpRequest":{"url":"https://example.com/"}}}`, at.In(time.FixedZone("", 2*3600)).Format(time.RFC3339)))
 		b.equal(field(b, text, "scheduleTime"), at.UTC().Format(time.RFC3339))
 	}},
-	{"1.3", Documented, "bytes are base64", func(b *bench) {
+	{"1.3", Documented, "bytes are base64", func(b *fixture) {
 		b.plain()
 		text := b.status(http.StatusOK, http.MethodPost, "/v2/"+b.pausedQueue()+"/tasks", `{"task":{"httpRequest":{"url":"https://example.com/","body":"+/8="}},"responseView":"FULL"}`)
 		b.equal(field(b, text, "httpRequest.body"), "+/8=")
 	}},
-	{"1.3", Documented, "base64 of the URL alphabet is accepted", func(b *bench) {
+	{"1.3", Documented, "base64 of the URL alphabet is accepted", func(b *fixture) {
 		b.plain()
 		text := b.status(http.StatusOK, http.MethodPost, "/v2/"+b.pausedQueue()+"/tasks", `{"task":{"httpRequest":{"url":"https://example.com/","body":"-_8="}},"responseView":"FULL"}`)
 		b.equal(field(b, text, "httpRequest.body"), "+/8=")
 	}},
-	{"1.3", Documented, "updateMask is a list of camelCase paths", func(b *bench) {
+	{"1.3", Documented, "updateMask is a list of camelCase paths", func(b *fixture) {
 		b.plain()
 		name := b.queue()
 		b.status(http.StatusOK, http.MethodPatch, "/v2/"+name+"?updateMask=retryConfig.maxAttempts,rateLimits.maxConcurrentDispatches",
@@ -72,22 +72,22 @@ func jsonRows() []Row {
 	for _, e := range []struct {
 		code   string
 		status int
-		send   func(b *bench) (method, path, body string)
+		send   func(b *fixture) (method, path, body string)
 	}{
-		{"INVALID_ARGUMENT", 400, func(b *bench) (string, string, string) {
+		{"INVALID_ARGUMENT", 400, func(b *fixture) (string, string, string) {
 			return http.MethodPost, "/v2/" + b.queue() + "/tasks", `{"task":{"httpRequest":{}}}`
 		}},
-		{"NOT_FOUND", 404, func(b *bench) (string, string, string) { return http.MethodGet, "/v2/" + b.freshName(), "" }},
-		{"ALREADY_EXISTS", 409, func(b *bench) (string, string, string) {
+		{"NOT_FOUND", 404, func(b *fixture) (string, string, string) { return http.MethodGet, "/v2/" + b.freshName(), "" }},
+		{"ALREADY_EXISTS", 409, func(b *fixture) (string, string, string) {
 			return http.MethodPost, "/v2/" + b.parent + "/queues", fmt.Sprintf(`{"name":%q}`, b.queue())
 		}},
-		{"FAILED_PRECONDITION", 400, func(b *bench) (string, string, string) {
+		{"FAILED_PRECONDITION", 400, func(b *fixture) (string, string, string) {
 			name := b.queue()
 			b.deleteQueue(name)
 			return http.MethodPost, "/v2/" + b.parent + "/queues", fmt.Sprintf(`{"name":%q}`, name)
 		}},
 	} {
-		rows = append(rows, Row{"1.3", Documented, fmt.Sprintf("%s is HTTP %d, and the body says so", e.code, e.status), func(b *bench) {
+		rows = append(rows, Row{"1.3", Documented, fmt.Sprintf("%s is HTTP %d, and the body says so", e.code, e.status), func(b *fixture) {
 			b.plain()
 			method, path, body := e.send(b)
 			text := b.status(e.status, method, path, body)
@@ -98,7 +98,7 @@ func jsonRows() []Row {
 			}
 		}})
 	}
-	return append(rows, Row{"1.3", Documented, "a response says that it is JSON", func(b *bench) {
+	return append(rows, Row{"1.3", Documented, "a response says that it is JSON", func(b *fixture) {
 		b.plain()
 		if kind := b.contentType("/v2/" + b.queue()); !regexp.MustCompile(`^application/json(;|$)`).MatchString(kind) {
 			b.Fatalf("Content-Type %q", kind)
@@ -106,7 +106,7 @@ func jsonRows() []Row {
 	}})
 }
 
-func (b *bench) contentType(path string) string {
+func (b *fixture) contentType(path string) string {
 	b.Helper()
 	r, err := http.NewRequestWithContext(b.ctx, http.MethodGet, b.base+path, http.NoBody)
 	b.ok(err)
@@ -117,7 +117,7 @@ func (b *bench) contentType(path string) string {
 }
 
 // createJSON creates a queue of JSON, %q being its name, and returns what it is.
-func createJSON(b *bench, body string) string {
+func createJSON(b *fixture, body string) string {
 	b.Helper()
 	name := b.freshName()
 	b.status(http.StatusOK, http.MethodPost, "/v2/"+b.parent+"/queues", fmt.Sprintf(body, name))
@@ -126,7 +126,7 @@ func createJSON(b *bench, body string) string {
 
 // accepts is a row for JSON that makes a queue with a field of a value.
 func accepts(what, body, name string, want any) Row {
-	return Row{"1.3", Documented, "JSON: " + what, func(b *bench) {
+	return Row{"1.3", Documented, "JSON: " + what, func(b *fixture) {
 		b.plain()
 		b.equal(field(b, createJSON(b, body), name), want)
 	}}

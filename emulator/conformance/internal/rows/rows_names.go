@@ -36,34 +36,34 @@ var nameTable = []Row{
 	{"2", Documented, "an ID of a task of 501 characters", refusedTaskID(strings.Repeat("x", 501))},
 	{"2", Documented, "an ID of a task in another script", refusedTaskID("täsk")},
 	{"2", Documented, "an ID of a queue in another script", refusedQueue(named("warteschlänge"))},
-	{"2", Documented, "two IDs of a queue that differ in case are two queues", func(b *bench) {
+	{"2", Documented, "two IDs of a queue that differ in case are two queues", func(b *fixture) {
 		name := b.queue()
 		other := strings.Replace(name, "/queues/q-", "/queues/Q-", 1)
 		b.made(other)
 		b.ok(b.createQueue(&cloudtaskspb.Queue{Name: other}))
 	}},
-	{"2", Observed, "a generated ID of a task is about 20 decimal digits", func(b *bench) {
+	{"2", Observed, "a generated ID of a task is about 20 decimal digits", func(b *fixture) {
 		if id := lastID(b.task(b.pausedQueue(), httpTask(example)).GetName()); !regexp.MustCompile(`^\d{17,22}$`).MatchString(id) {
 			b.Fatalf("ID %q", id)
 		}
 	}},
-	{"2", Documented, "generated IDs of tasks differ", func(b *bench) {
+	{"2", Documented, "generated IDs of tasks differ", func(b *fixture) {
 		queue, seen := b.pausedQueue(), map[string]bool{}
 		for range 20 {
 			seen[b.task(queue, httpTask(example)).GetName()] = true
 		}
 		b.equal(len(seen), 20)
 	}},
-	{"2", Observed, "a malformed parent is taken for a project: PERMISSION_DENIED", func(b *bench) {
+	{"2", Observed, "a malformed parent is taken for a project: PERMISSION_DENIED", func(b *fixture) {
 		b.fails(malformedParent(b), codes.PermissionDenied, "")
 	}},
-	{"2", Documented, "a project may have a colon and dots in its ID", func(b *bench) {
+	{"2", Documented, "a project may have a colon and dots in its ID", func(b *fixture) {
 		b.local("it is another project")
 		b.parent = "projects/example.com:" + b.project + "/locations/us-central1"
 		name := b.queue()
 		b.equal(b.getQueue(name).GetName(), name)
 	}},
-	{"2", Documented, "the REST paths are looser than names: the service itself refuses an underscore", func(b *bench) {
+	{"2", Documented, "the REST paths are looser than names: the service itself refuses an underscore", func(b *fixture) {
 		b.plain()
 		b.status(http.StatusBadRequest, http.MethodPatch, "/v2/"+b.parent+"/queues/under_score", `{}`)
 	}},
@@ -89,8 +89,8 @@ func nameRows() []Row {
 
 // queueID is a row's test for an ID that a queue may have, or the first part of
 // one.
-func queueID(id string) func(*bench) {
-	return func(b *bench) {
+func queueID(id string) func(*fixture) {
+	return func(b *fixture) {
 		fresh := lastID(b.freshName()) // so that the ID was never used
 		name := b.parent + "/queues/" + id + "-" + fresh
 		if len(id) == 100 {
@@ -103,8 +103,8 @@ func queueID(id string) func(*bench) {
 }
 
 // taskID is a row's test for an ID that a task may have.
-func taskID(id string) func(*bench) {
-	return func(b *bench) {
+func taskID(id string) func(*fixture) {
+	return func(b *fixture) {
 		queue := b.pausedQueue()
 		name := b.task(queue, httpTask(example, withID(queue, id))).GetName()
 		b.equal(name, queue+"/tasks/"+id)
@@ -112,16 +112,16 @@ func taskID(id string) func(*bench) {
 	}
 }
 
-func refusedTaskID(id string) func(*bench) {
-	return fails(codes.InvalidArgument, "", func(b *bench) error {
+func refusedTaskID(id string) func(*fixture) {
+	return fails(codes.InvalidArgument, "", func(b *fixture) error {
 		queue := b.pausedQueue()
 		return b.createTask(queue, httpTask(example, withID(queue, id)))
 	})
 }
 
 // refusedQueue is a row's test for a queue that cannot be created.
-func refusedQueue(edits ...func(*cloudtaskspb.Queue)) func(*bench) {
-	return fails(codes.InvalidArgument, "", func(b *bench) error {
+func refusedQueue(edits ...func(*cloudtaskspb.Queue)) func(*fixture) {
+	return fails(codes.InvalidArgument, "", func(b *fixture) error {
 		q := &cloudtaskspb.Queue{Name: b.freshName()}
 		for _, edit := range edits {
 			edit(q)
@@ -131,18 +131,18 @@ func refusedQueue(edits ...func(*cloudtaskspb.Queue)) func(*bench) {
 }
 
 // refusedTask is a row's test for a task that cannot be created.
-func refusedTask(edits ...func(*cloudtaskspb.Task)) func(*bench) {
-	return fails(codes.InvalidArgument, "", func(b *bench) error {
+func refusedTask(edits ...func(*cloudtaskspb.Task)) func(*fixture) {
+	return fails(codes.InvalidArgument, "", func(b *fixture) error {
 		return b.createTask(b.pausedQueue(), httpTask(example, edits...))
 	})
 }
 
 // keptQueue is a row's test for a setting that a queue keeps.
-func keptQueue(edit func(*cloudtaskspb.Queue), get func(*cloudtaskspb.Queue) any, want any) func(*bench) {
-	return func(b *bench) { b.equal(get(b.getQueue(b.queue(edit))), want) }
+func keptQueue(edit func(*cloudtaskspb.Queue), get func(*cloudtaskspb.Queue) any, want any) func(*fixture) {
+	return func(b *fixture) { b.equal(get(b.getQueue(b.queue(edit))), want) }
 }
 
-func malformedParent(b *bench) error {
+func malformedParent(b *fixture) error {
 	b.grpcOnly("such a path has no route")
 	_, err := b.v2.CreateQueue(b.ctx, &cloudtaskspb.CreateQueueRequest{
 		Parent: "not-a-valid-parent", Queue: &cloudtaskspb.Queue{Name: "not-a-valid-parent/queues/q"},

@@ -14,8 +14,8 @@ const (
 )
 
 // overridden is a row's test for the URI that a task for url arrives with.
-func overridden(o *cloudtaskspb.UriOverride, url, want string) func(*bench) {
-	return func(b *bench) {
+func overridden(o *cloudtaskspb.UriOverride, url, want string) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(target(uri(o))), httpTask("http://"+w.host+url))
 		b.equal(w.one().RequestURI, want)
@@ -23,8 +23,8 @@ func overridden(o *cloudtaskspb.UriOverride, url, want string) func(*bench) {
 }
 
 // elsewhere is a row's test for the host that a task for nowhere arrives at.
-func elsewhere(url string, override func(o *cloudtaskspb.UriOverride, host string, port int64)) func(*bench) {
-	return func(b *bench) {
+func elsewhere(url string, override func(o *cloudtaskspb.UriOverride, host string, port int64)) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		host, port := w.address(b)
 		o := &cloudtaskspb.UriOverride{}
@@ -47,8 +47,8 @@ func headersOf(pairs ...string) *cloudtaskspb.HttpTarget {
 
 // withOverride is a row's test for a header that arrives at a queue with header
 // overrides.
-func withOverride(t *cloudtaskspb.HttpTarget, own map[string]string, name, want string) func(*bench) {
-	return func(b *bench) {
+func withOverride(t *cloudtaskspb.HttpTarget, own map[string]string, name, want string) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(target(t)), httpTask(w.url, withHeaders(own)))
 		b.equal(header(w.one(), name), want)
@@ -63,7 +63,7 @@ var overrideTable = []Row{
 	{"9.8", Documented, "host and port: replaced", elsewhere("http://nowhere.invalid:1/", func(o *cloudtaskspb.UriOverride, host string, port int64) {
 		o.Host, o.Port = &host, &port
 	})},
-	{"9.8", Documented, "port: replaced", func(b *bench) {
+	{"9.8", Documented, "port: replaced", func(b *fixture) {
 		w := b.worker(nil)
 		host, port := w.address(b)
 		b.task(b.queue(portOf(port)), httpTask("http://"+host+":1/"))
@@ -99,7 +99,7 @@ var overrideTable = []Row{
 	{"9.8", Documented, "headers: are added", withOverride(headersOf("X-B", "queue"), map[string]string{"X-A": "task"}, "X-B", "queue")},
 	{"9.8", Documented, "headers: the task's others stay", withOverride(headersOf("X-B", "queue"), map[string]string{"X-A": "task"}, "X-A", "task")},
 	{"9.8", Documented, "headers: User-Agent is the service's", withOverride(headersOf("User-Agent", "queue"), nil, "User-Agent", userAgent)},
-	{"9.8", Documented, "a new override reaches tasks that wait", func(b *bench) {
+	{"9.8", Documented, "a new override reaches tasks that wait", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.pausedQueue()
 		b.task(queue, httpTask(w.url+"path"))
@@ -107,11 +107,11 @@ var overrideTable = []Row{
 		b.resume(queue)
 		b.equal(w.one().URL.Path, "/new")
 	}},
-	{"9.8", Documented, "an update by the mask http_target without a value removes it", func(b *bench) {
+	{"9.8", Documented, "an update by the mask http_target without a value removes it", func(b *fixture) {
 		name := b.queue(target(&cloudtaskspb.HttpTarget{HttpMethod: cloudtaskspb.HttpMethod_PUT}))
 		b.protoEqual(b.update(&cloudtaskspb.Queue{Name: name}, "http_target"), defaultQueue(name))
 	}},
-	{"9.6", Documented, "where the queue overrides the method to GET, the body is ignored", func(b *bench) {
+	{"9.6", Documented, "where the queue overrides the method to GET, the body is ignored", func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.queue(target(&cloudtaskspb.HttpTarget{HttpMethod: cloudtaskspb.HttpMethod_GET})), httpTask(w.url, withBody("hi")))
 		b.equal(w.one().body, "")
@@ -121,7 +121,7 @@ var overrideTable = []Row{
 func overrideRows() []Row {
 	rows := slices.Clone(overrideTable)
 	for _, method := range methods {
-		rows = append(rows, Row{"9.8", Documented, "method: " + method.String(), func(b *bench) {
+		rows = append(rows, Row{"9.8", Documented, "method: " + method.String(), func(b *fixture) {
 			w := b.worker(nil)
 			b.task(b.queue(target(&cloudtaskspb.HttpTarget{HttpMethod: method})), httpTask(w.url))
 			b.equal(w.one().Method, method.String())

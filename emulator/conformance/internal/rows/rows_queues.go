@@ -25,11 +25,11 @@ var queueTable = []Row{
 	{"6.1", Documented, "a burst of 100 by default", keptQueue(unset, burstOf, int32(100))},
 	{"6.1", Documented, "1000 concurrent dispatches by default", keptQueue(unset, concurrencyOf, int32(1000))},
 	{"6.1", Documented, "RUNNING when created", keptQueue(unset, func(q *cloudtaskspb.Queue) any { return q.GetState() }, cloudtaskspb.Queue_RUNNING)},
-	{"6.1", Documented, "nothing else is set by default", func(b *bench) {
+	{"6.1", Documented, "nothing else is set by default", func(b *fixture) {
 		name := b.queue()
 		b.protoEqual(b.getQueue(name), defaultQueue(name))
 	}},
-	{"6.1", Documented, "CreateQueue returns what GetQueue does", func(b *bench) {
+	{"6.1", Documented, "CreateQueue returns what GetQueue does", func(b *fixture) {
 		name := b.freshName()
 		q, err := b.v2.CreateQueue(b.ctx, &cloudtaskspb.CreateQueueRequest{Parent: b.parent, Queue: &cloudtaskspb.Queue{Name: name}})
 		b.ok(err)
@@ -46,27 +46,27 @@ var queueTable = []Row{
 	{"6.2", Observed, "fields of retries that are left out are filled in one by one", retryKept(&cloudtaskspb.RetryConfig{MaxAttempts: 5}, doublingsOf, int32(16))},
 	{"6.2", Observed, "max_burst_size that is sent is ignored", keptQueue(func(q *cloudtaskspb.Queue) { q.RateLimits = &cloudtaskspb.RateLimits{MaxBurstSize: 77} }, burstOf, int32(100))},
 	{"6.2", Observed, "max_burst_size below 0 is ignored", keptQueue(func(q *cloudtaskspb.Queue) { q.RateLimits = &cloudtaskspb.RateLimits{MaxBurstSize: -1} }, burstOf, int32(100))},
-	{"6.4", Documented, "PauseQueue returns the queue, PAUSED", func(b *bench) {
+	{"6.4", Documented, "PauseQueue returns the queue, PAUSED", func(b *fixture) {
 		name := b.queue()
 		q, err := b.v2.PauseQueue(b.ctx, &cloudtaskspb.PauseQueueRequest{Name: name})
 		b.ok(err)
 		b.equal(q.GetState(), cloudtaskspb.Queue_PAUSED)
 		b.equal(b.getQueue(name).GetState(), cloudtaskspb.Queue_PAUSED)
 	}},
-	{"6.4", Documented, "ResumeQueue returns the queue, RUNNING", func(b *bench) {
+	{"6.4", Documented, "ResumeQueue returns the queue, RUNNING", func(b *fixture) {
 		name := b.pausedQueue()
 		q, err := b.v2.ResumeQueue(b.ctx, &cloudtaskspb.ResumeQueueRequest{Name: name})
 		b.ok(err)
 		b.equal(q.GetState(), cloudtaskspb.Queue_RUNNING)
 		b.equal(b.getQueue(name).GetState(), cloudtaskspb.Queue_RUNNING)
 	}},
-	{"6.4", Documented, "a paused queue takes tasks", func(b *bench) { b.task(b.pausedQueue(), httpTask(example)) }},
-	{"6.4", Documented, "a paused queue dispatches nothing", func(b *bench) {
+	{"6.4", Documented, "a paused queue takes tasks", func(b *fixture) { b.task(b.pausedQueue(), httpTask(example)) }},
+	{"6.4", Documented, "a paused queue dispatches nothing", func(b *fixture) {
 		w := b.worker(nil)
 		b.task(b.pausedQueue(), httpTask(w.url))
 		b.equal(len(w.idle()), 0)
 	}},
-	{"6.4", Documented, "a resumed queue dispatches what waited", func(b *bench) {
+	{"6.4", Documented, "a resumed queue dispatches what waited", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.pausedQueue()
 		for range 3 {
@@ -75,7 +75,7 @@ var queueTable = []Row{
 		b.resume(queue)
 		w.only(3)
 	}},
-	{"6.4", Inferred, "retries that are due during a pause wait", func(b *bench) {
+	{"6.4", Inferred, "retries that are due during a pause wait", func(b *fixture) {
 		hold := make(chan struct{})
 		w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
 			if attempt == 1 {
@@ -93,14 +93,14 @@ var queueTable = []Row{
 		b.resume(queue)
 		w.take(2)
 	}},
-	{"6.5", Inferred, "the name of a purged task stays reserved", fails(codes.AlreadyExists, "", func(b *bench) error {
+	{"6.5", Inferred, "the name of a purged task stays reserved", fails(codes.AlreadyExists, "", func(b *fixture) error {
 		b.local("a purge takes up to a minute")
 		queue := b.pausedQueue()
 		b.task(queue, httpTask(example, withID(queue, "t")))
 		b.purge(queue)
 		return b.createTask(queue, httpTask(example, withID(queue, "t")))
 	})},
-	{"6.5", Documented, "tasks created before the purge are gone", func(b *bench) {
+	{"6.5", Documented, "tasks created before the purge are gone", func(b *fixture) {
 		b.local("a purge takes up to a minute")
 		queue := b.pausedQueue()
 		tasks := []*cloudtaskspb.Task{b.task(queue, httpTask(example)), b.task(queue, httpTask(example, schedule(time.Now().Add(time.Hour))))}
@@ -109,7 +109,7 @@ var queueTable = []Row{
 			b.gone(task.GetName())
 		}
 	}},
-	{"6.5", Documented, "purge_time is that of the purge", func(b *bench) {
+	{"6.5", Documented, "purge_time is that of the purge", func(b *fixture) {
 		before := time.Now()
 		at := b.purge(b.pausedQueue()).GetPurgeTime().AsTime()
 		if at.Before(before.Add(-5*time.Second)) || at.After(time.Now().Add(5*time.Second)) {
@@ -127,7 +127,7 @@ func queueRows() []Row {
 	return rows
 }
 
-func recreated(b *bench) error {
+func recreated(b *fixture) error {
 	name := b.queue()
 	b.deleteQueue(name)
 	return b.createQueue(&cloudtaskspb.Queue{Name: name})
@@ -135,7 +135,7 @@ func recreated(b *bench) error {
 
 // limitRows are about rate limits at work (docs/cloud-tasks.md#6.2).
 var limitRows = []Row{
-	{"6.2", Inferred, "a rate of 0.01 dispatches a burst and no more", func(b *bench) {
+	{"6.2", Inferred, "a rate of 0.01 dispatches a burst and no more", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.pausedQueue(rate(0.01))
 		for range 12 {
@@ -147,7 +147,7 @@ var limitRows = []Row{
 			b.Fatalf("%d dispatches, with a burst of %d", got, burst)
 		}
 	}},
-	{"6.2", Documented, "after the burst, dispatches come at the rate", func(b *bench) {
+	{"6.2", Documented, "after the burst, dispatches come at the rate", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.pausedQueue(rate(4))
 		burst := int(b.getQueue(queue).GetRateLimits().GetMaxBurstSize())
@@ -160,7 +160,7 @@ var limitRows = []Row{
 			b.Fatalf("%d dispatches in %v, with a burst of %d at 4 a second", burst+4, took, burst)
 		}
 	}},
-	{"6.2", Documented, "retries take tokens as first attempts do", func(b *bench) {
+	{"6.2", Documented, "retries take tokens as first attempts do", func(b *fixture) {
 		w := b.worker(always(http.StatusNotFound))
 		queue := b.queue(rate(4), quick(14))
 		b.task(queue, httpTask(w.url))
@@ -169,7 +169,7 @@ var limitRows = []Row{
 			b.Fatalf("14 attempts in %v with a burst of 10 at 4 a second", took)
 		}
 	}},
-	{"6.2", Documented, "no more than max_concurrent_dispatches are in flight", func(b *bench) {
+	{"6.2", Documented, "no more than max_concurrent_dispatches are in flight", func(b *fixture) {
 		var now, most atomic.Int32
 		w := b.worker(func(_ int, _ http.ResponseWriter, _ *http.Request) {
 			most.Store(max(most.Load(), now.Add(1)))
@@ -185,7 +185,7 @@ var limitRows = []Row{
 			b.Fatalf("%d dispatches in flight, want 2 at most", most.Load())
 		}
 	}},
-	{"6.2", Documented, "as many as max_concurrent_dispatches are in flight", func(b *bench) {
+	{"6.2", Documented, "as many as max_concurrent_dispatches are in flight", func(b *fixture) {
 		hold := make(chan struct{})
 		defer close(hold)
 		w := b.worker(held(hold))
@@ -195,7 +195,7 @@ var limitRows = []Row{
 		}
 		w.only(3)
 	}},
-	{"6.2", Documented, "RunTask ignores the concurrency", func(b *bench) {
+	{"6.2", Documented, "RunTask ignores the concurrency", func(b *fixture) {
 		hold := make(chan struct{})
 		defer close(hold)
 		w := b.worker(held(hold))
@@ -205,7 +205,7 @@ var limitRows = []Row{
 		b.run(b.task(queue, httpTask(w.url)).GetName())
 		w.take(2)
 	}},
-	{"6.2", Documented, "RunTask ignores the rate", func(b *bench) {
+	{"6.2", Documented, "RunTask ignores the rate", func(b *fixture) {
 		w := b.worker(nil)
 		queue := b.queue(rate(0.001))
 		for range 10 {

@@ -33,7 +33,7 @@ func withOAuth(scope string) func(*cloudtaskspb.Task) {
 
 // tokenTask creates a task with a token for a worker, which has no certificate.
 // It skips the row where the server refuses that, as the service does.
-func (b *bench) tokenTask(queue string, task *cloudtaskspb.Task) {
+func (b *fixture) tokenTask(queue string, task *cloudtaskspb.Task) {
 	b.Helper()
 	err := b.createTask(queue, task)
 	if got := outcomeOf(err); got.code == codes.InvalidArgument && strings.HasPrefix(got.message, needsHTTPS) {
@@ -43,7 +43,7 @@ func (b *bench) tokenTask(queue string, task *cloudtaskspb.Task) {
 }
 
 // decodeToken reads the header and the claims of the token of a dispatch.
-func (b *bench) decodeToken(d dispatch) (head, claims map[string]any) {
+func (b *fixture) decodeToken(d dispatch) (head, claims map[string]any) {
 	b.Helper()
 	token, ok := strings.CutPrefix(header(d, "Authorization"), "Bearer ")
 	parts := strings.Split(token, ".")
@@ -61,8 +61,8 @@ func (b *bench) decodeToken(d dispatch) (head, claims map[string]any) {
 }
 
 // tokened is a row's test for the token of a dispatch.
-func tokened(audience string, see func(b *bench, d dispatch, head, claims map[string]any)) func(*bench) {
-	return func(b *bench) {
+func tokened(audience string, see func(b *fixture, d dispatch, head, claims map[string]any)) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		b.tokenTask(b.queue(), httpTask(w.url+"a%2Fb?x=1", withOIDC(audience)))
 		d := w.one()
@@ -72,24 +72,24 @@ func tokened(audience string, see func(b *bench, d dispatch, head, claims map[st
 }
 
 // claimed is a row's test for a claim.
-func claimed(name string, want any) func(*bench) {
-	return tokened("https://audience.example", func(b *bench, _ dispatch, _, claims map[string]any) { b.equal(claims[name], want) })
+func claimed(name string, want any) func(*fixture) {
+	return tokened("https://audience.example", func(b *fixture, _ dispatch, _, claims map[string]any) { b.equal(claims[name], want) })
 }
 
 // tokenTable is about tokens (docs/cloud-tasks.md#10, #9.7, #9.8).
 var tokenTable = []Row{
 	{"10.1", Documented, "the audience is that of the task", claimed("aud", "https://audience.example")},
-	{"10.1", Inferred, "the default audience is the URL, path and query included", tokened("", func(b *bench, d dispatch, _, claims map[string]any) {
+	{"10.1", Inferred, "the default audience is the URL, path and query included", tokened("", func(b *fixture, d dispatch, _, claims map[string]any) {
 		b.equal(claims["aud"], "http://"+d.Host+"/a%2Fb?x=1")
 	})},
-	{"10.1", Documented, "an OAuth token is sent as a bearer", func(b *bench) {
+	{"10.1", Documented, "an OAuth token is sent as a bearer", func(b *fixture) {
 		w := b.worker(nil)
 		b.tokenTask(b.queue(), httpTask(w.url, withOAuth("")))
 		if token, ok := strings.CutPrefix(header(w.one(), "Authorization"), "Bearer "); !ok || token == "" {
 			b.Fatalf("the dispatch carries no token")
 		}
 	}},
-	{"10.1", Documented, "GetTask shows the account and the audience", func(b *bench) {
+	{"10.1", Documented, "GetTask shows the account and the audience", func(b *fixture) {
 		b.local("the account does not exist")
 		task := b.task(b.pausedQueue(), httpTask(example, withOIDC("aud")))
 		b.equal(task.GetHttpRequest().GetOidcToken().GetServiceAccountEmail(), caller)
@@ -98,32 +98,32 @@ var tokenTable = []Row{
 	{"10.2", Documented, "iss", claimed("iss", "https://accounts.google.com")},
 	{"10.2", Documented, "email is the account", claimed("email", caller)},
 	{"10.2", Documented, "email_verified is true", claimed("email_verified", true)},
-	{"10.2", Observed, "azp is sub", tokened("aud", func(b *bench, _ dispatch, _, claims map[string]any) { b.equal(claims["azp"], claims["sub"]) })},
-	{"10.2", Documented, "sub is the numeric ID of the account", tokened("aud", func(b *bench, _ dispatch, _, claims map[string]any) {
+	{"10.2", Observed, "azp is sub", tokened("aud", func(b *fixture, _ dispatch, _, claims map[string]any) { b.equal(claims["azp"], claims["sub"]) })},
+	{"10.2", Documented, "sub is the numeric ID of the account", tokened("aud", func(b *fixture, _ dispatch, _, claims map[string]any) {
 		if sub, _ := claims["sub"].(string); strings.Trim(sub, decimal) != "" || sub == "" {
 			b.Fatalf("sub %q", sub)
 		}
 	})},
-	{"10.2", Documented, "iat and exp are integers, an hour apart", tokened("aud", func(b *bench, _ dispatch, _, claims map[string]any) {
+	{"10.2", Documented, "iat and exp are integers, an hour apart", tokened("aud", func(b *fixture, _ dispatch, _, claims map[string]any) {
 		b.equal(number(b, claims["exp"])-number(b, claims["iat"]), int64(3600))
 	})},
-	{"10.2", Documented, "the token is valid when it arrives", tokened("aud", func(b *bench, d dispatch, _, claims map[string]any) {
+	{"10.2", Documented, "the token is valid when it arrives", tokened("aud", func(b *fixture, d dispatch, _, claims map[string]any) {
 		if at := d.at.Unix(); number(b, claims["iat"]) > at+5 || number(b, claims["exp"]) < at {
 			b.Fatalf("arrived at %d: %v", at, claims)
 		}
 	})},
-	{"10.2", Documented, "no claim names the queue or the task", tokened("aud", func(b *bench, _ dispatch, _, claims map[string]any) {
+	{"10.2", Documented, "no claim names the queue or the task", tokened("aud", func(b *fixture, _ dispatch, _, claims map[string]any) {
 		b.equal(len(claims), 8)
 	})},
-	{"10.2", Documented, "alg is RS256", tokened("aud", func(b *bench, _ dispatch, head, _ map[string]any) { b.equal(head["alg"], "RS256") })},
-	{"10.2", Documented, "typ is JWT", tokened("aud", func(b *bench, _ dispatch, head, _ map[string]any) { b.equal(head["typ"], "JWT") })},
-	{"10.2", Documented, "kid names a key", tokened("aud", func(b *bench, _ dispatch, head, _ map[string]any) {
+	{"10.2", Documented, "alg is RS256", tokened("aud", func(b *fixture, _ dispatch, head, _ map[string]any) { b.equal(head["alg"], "RS256") })},
+	{"10.2", Documented, "typ is JWT", tokened("aud", func(b *fixture, _ dispatch, head, _ map[string]any) { b.equal(head["typ"], "JWT") })},
+	{"10.2", Documented, "kid names a key", tokened("aud", func(b *fixture, _ dispatch, head, _ map[string]any) {
 		if kid, _ := head["kid"].(string); kid == "" {
 			b.Fatalf("header %v", head)
 		}
 	})},
 	{"9.7", Inferred, "without a token the task's own Authorization arrives", sendsHeader("Authorization", "Basic mine", "Basic mine")},
-	{"9.7", Documented, "a token replaces the task's own Authorization", func(b *bench) {
+	{"9.7", Documented, "a token replaces the task's own Authorization", func(b *fixture) {
 		w := b.worker(nil)
 		b.tokenTask(b.queue(), httpTask(w.url, withOIDC("aud"), withHeaders(map[string]string{"Authorization": "Basic mine"})))
 		if got := header(w.one(), "Authorization"); strings.Contains(got, "mine") || !strings.HasPrefix(got, "Bearer ") {
@@ -150,8 +150,8 @@ func tokenRows() []Row {
 }
 
 // queueToken is a row's test for a queue that adds a token.
-func queueToken(audience string, own func(*cloudtaskspb.Task)) func(*bench) {
-	return func(b *bench) {
+func queueToken(audience string, own func(*cloudtaskspb.Task)) func(*fixture) {
+	return func(b *fixture) {
 		w := b.worker(nil)
 		task := httpTask(w.url)
 		if own != nil {
@@ -177,7 +177,7 @@ func queueOAuth(email, scope string) *cloudtaskspb.HttpTarget {
 	}}
 }
 
-func number(b *bench, v any) int64 {
+func number(b *fixture, v any) int64 {
 	b.Helper()
 	n, ok := v.(json.Number)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 )
 
 // viewed is a row's test for the view of a task that a call returns.
-func viewed(view cloudtaskspb.Task_View, call func(b *bench, queue, name string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error)) func(*bench) {
-	return func(b *bench) {
+func viewed(view cloudtaskspb.Task_View, call func(b *fixture, queue, name string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error)) func(*fixture) {
+	return func(b *fixture) {
 		queue := b.pausedQueue()
 		name := b.task(queue, httpTask(example, withBody("hi"), withHeaders(map[string]string{"X-Mine": "1"}))).GetName()
 		task, err := call(b, queue, name, view)
@@ -27,23 +27,23 @@ func viewed(view cloudtaskspb.Task_View, call func(b *bench, queue, name string,
 	}
 }
 
-func viewOfCreated(b *bench, queue, _ string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
+func viewOfCreated(b *fixture, queue, _ string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
 	return b.v2.CreateTask(b.ctx, &cloudtaskspb.CreateTaskRequest{
 		Parent: queue, Task: httpTask(example, withBody("hi"), withHeaders(map[string]string{"X-Mine": "1"})), ResponseView: view,
 	})
 }
 
-func viewOfGot(b *bench, _, name string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
+func viewOfGot(b *fixture, _, name string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
 	return b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: name, ResponseView: view})
 }
 
-func viewOfListed(b *bench, queue, _ string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
+func viewOfListed(b *fixture, queue, _ string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error) {
 	return b.v2.ListTasks(b.ctx, &cloudtaskspb.ListTasksRequest{Parent: queue, ResponseView: view}).Next()
 }
 
 // ignoredOnTask is a row's test for an output-only field of a task.
-func ignoredOnTask(edit func(*cloudtaskspb.Task), get func(*cloudtaskspb.Task) any, want any) func(*bench) {
-	return func(b *bench) { b.equal(get(b.task(b.pausedQueue(), httpTask(example, edit))), want) }
+func ignoredOnTask(edit func(*cloudtaskspb.Task), get func(*cloudtaskspb.Task) any, want any) func(*fixture) {
+	return func(b *fixture) { b.equal(get(b.task(b.pausedQueue(), httpTask(example, edit))), want) }
 }
 
 // viewRows are about views, pages and output-only fields
@@ -58,7 +58,7 @@ var viewRows = []Row{
 	{"3.2", Documented, "ListTasks returns BASIC by default: headers, no body", viewed(cloudtaskspb.Task_VIEW_UNSPECIFIED, viewOfListed)},
 	{"3.2", Documented, "ListTasks returns BASIC", viewed(cloudtaskspb.Task_BASIC, viewOfListed)},
 	{"3.2", Documented, "ListTasks returns FULL: the body too", viewed(cloudtaskspb.Task_FULL, viewOfListed)},
-	{"3.2", Documented, "ListTasks in pages: every task once", func(b *bench) {
+	{"3.2", Documented, "ListTasks in pages: every task once", func(b *fixture) {
 		queue, want := b.pausedQueue(), map[string]bool{}
 		for range 5 {
 			want[b.task(queue, httpTask(example)).GetName()] = true
@@ -79,7 +79,7 @@ var viewRows = []Row{
 		}
 		b.equal(len(want), 0)
 	}},
-	{"3.2", Documented, "ListTasks: a page has no more tasks than asked for", func(b *bench) {
+	{"3.2", Documented, "ListTasks: a page has no more tasks than asked for", func(b *fixture) {
 		queue := b.pausedQueue()
 		for range 3 {
 			b.task(queue, httpTask(example))
@@ -89,19 +89,19 @@ var viewRows = []Row{
 		b.ok(err)
 		b.equal(it.PageInfo().Remaining() <= 1, true)
 	}},
-	{"3.2", Documented, "ListQueues is in the order of names", func(b *bench) {
+	{"3.2", Documented, "ListQueues is in the order of names", func(b *fixture) {
 		b.local("the project may have other queues")
 		names := []string{b.queue(), b.queue(), b.queue()}
 		slices.Sort(names)
 		b.equal(slices.Concat(b.listQueues(10, "")...), names)
 	}},
-	{"3.2", Documented, "ListQueues in pages of the size asked for", func(b *bench) {
+	{"3.2", Documented, "ListQueues in pages of the size asked for", func(b *fixture) {
 		b.local("the project may have other queues")
 		names := []string{b.queue(), b.queue(), b.queue(), b.queue(), b.queue()}
 		slices.Sort(names)
 		b.equal(b.listQueues(2, ""), [][]string{names[:2], names[2:4], names[4:]})
 	}},
-	{"3.2", Documented, "ListQueues: another filter than that of the page token", func(b *bench) {
+	{"3.2", Documented, "ListQueues: another filter than that of the page token", func(b *fixture) {
 		b.queue()
 		b.queue()
 		var page []*cloudtaskspb.Queue
@@ -115,7 +115,7 @@ var viewRows = []Row{
 		func(q *cloudtaskspb.Queue) any { return q.GetState() }, cloudtaskspb.Queue_RUNNING)},
 	{"3.2", Observed, "CreateQueue ignores a purge time", keptQueue(func(q *cloudtaskspb.Queue) { q.PurgeTime = timestamppb.Now() },
 		func(q *cloudtaskspb.Queue) any { return q.GetPurgeTime() == nil }, true)},
-	{"3.2", Documented, "UpdateQueue ignores a purge time", func(b *bench) {
+	{"3.2", Documented, "UpdateQueue ignores a purge time", func(b *fixture) {
 		name := b.queue()
 		b.update(&cloudtaskspb.Queue{Name: name, PurgeTime: timestamppb.Now()})
 		b.equal(b.getQueue(name).GetPurgeTime() == nil, true)
@@ -139,7 +139,7 @@ func attemptNow() *cloudtaskspb.Attempt {
 }
 
 // listQueues reads all pages of a size and returns the names by page.
-func (b *bench) listQueues(size int32, filter string) [][]string {
+func (b *fixture) listQueues(size int32, filter string) [][]string {
 	b.Helper()
 	var pages [][]string
 	token := ""
@@ -176,18 +176,18 @@ var filterRows = []Row{
 	filtered("state=RUNNING AND rateLimits.maxDispatchesPerSecond>3", "plain"),
 	filtered("state=PAUSED OR rateLimits.maxDispatchesPerSecond=3", "paused", "slow"),
 	filtered("NOT state=PAUSED", "slow", "plain"),
-	{"3.2", Documented, "ListQueues by a name", func(b *bench) {
+	{"3.2", Documented, "ListQueues by a name", func(b *fixture) {
 		name, _ := b.queue(), b.queue()
 		b.equal(slices.Concat(b.listQueues(10, `name="`+name+`"`)...), []string{name})
 	}},
-	{"3.2", Documented, "ListQueues by a filter that is none", fails(codes.InvalidArgument, "", func(b *bench) error {
+	{"3.2", Documented, "ListQueues by a filter that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		_, err := b.v2.ListQueues(b.ctx, &cloudtaskspb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
 		return err
 	})},
 }
 
 func filtered(filter string, want ...string) Row {
-	return Row{"3.2", Documented, "ListQueues by " + filter, func(b *bench) {
+	return Row{"3.2", Documented, "ListQueues by " + filter, func(b *fixture) {
 		b.local("the project may have other queues")
 		kinds := map[string]string{b.pausedQueue(): "paused", b.queue(rate(3)): "slow", b.queue(): "plain"}
 		got := []string{}

@@ -97,7 +97,7 @@ func (r *runner) connect(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("score: --app-engine: %w", err)
 		}
-		r.network.app = &appServer{workers: map[*bench]*worker{}}
+		r.network.app = &appServer{workers: map[*fixture]*worker{}}
 		serve(r.cleanup, listener, r.network.app)
 	}
 	service := r.GRPC == "" && r.HTTP == ""
@@ -190,7 +190,7 @@ func (r *runner) attempt(ctx context.Context, t transport, row Row) *record {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	b := &bench{ctx: ctx, clients: t.clients, maxWait: r.Timeout / 2, real: t.address == "", network: r.network, project: r.Project}
+	b := &fixture{ctx: ctx, clients: t.clients, maxWait: r.Timeout / 2, real: t.address == "", network: r.network, project: r.Project}
 	if !b.real {
 		b.project = "score-" + strings.ToLower(rand.Text()[:12])
 	}
@@ -206,7 +206,7 @@ func (r *runner) attempt(ctx context.Context, t transport, row Row) *record {
 }
 
 // performed runs a row to its end, in a goroutine that Fatalf and Skipf may end.
-func performed(b *bench, row Row) *record {
+func performed(b *fixture, row Row) *record {
 	a := &record{}
 	b.tester = a
 	done := make(chan struct{})
@@ -257,7 +257,7 @@ func (a *record) Skipf(format string, args ...any) {
 }
 
 // cleanup deletes the queues of the row, and ends what it started.
-func (a *record) cleanup(b *bench) {
+func (a *record) cleanup(b *fixture) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), 5*time.Second)
 	defer cancel()
 	for _, name := range b.names() {

@@ -205,12 +205,12 @@ func httpServer(t *testing.T, h http.Handler) string {
 func TestPanicIsAFailure(t *testing.T) {
 	t.Parallel()
 	results, err := run(t.Context(), running(t, emulator.Config{}, ""), []Row{
-		{"2", Documented, "panics", func(*bench) { panic("at the bench") }},
-		{"2", Documented, "is well", func(b *bench) { b.queue() }},
+		{"2", Documented, "panics", func(*fixture) { panic("at the fixture") }},
+		{"2", Documented, "is well", func(b *fixture) { b.queue() }},
 	})
 	assert.NoError(t, err)
 	assert.Equal(t, []Outcome{results[0].Outcome, results[1].Outcome}, []Outcome{Failed, Passed})
-	assert.Equal(t, strings.Contains(results[0].Findings[0], "at the bench"), true)
+	assert.Equal(t, strings.Contains(results[0].Findings[0], "at the fixture"), true)
 }
 
 // TestSections: every row cites a section that has the title given here, and

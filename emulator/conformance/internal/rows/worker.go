@@ -15,10 +15,10 @@ import (
 type network interface {
 	// open gives a worker a host that the server under test can reach, such as
 	// "127.0.0.1:40001".
-	open(b *bench, w *worker) (host string)
-	// appEngine makes a worker the app of the bench's project. It skips the row
+	open(b *fixture, w *worker) (host string)
+	// appEngine makes a worker the app of the fixture's project. It skips the row
 	// where the server was not told where its App Engine is.
-	appEngine(b *bench, w *worker)
+	appEngine(b *fixture, w *worker)
 }
 
 // dispatch is one request that reached a worker.
@@ -30,7 +30,7 @@ type dispatch struct {
 
 // worker is a target that responds as it is told and remembers what came.
 type worker struct {
-	b    *bench
+	b    *fixture
 	url  string // ends with a slash
 	host string
 
@@ -42,7 +42,7 @@ type worker struct {
 }
 
 // worker starts a target. Attempts are numbered from 1; a nil answer is 200.
-func (b *bench) worker(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
+func (b *fixture) worker(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
 	b.Helper()
 	b.local("it needs a worker with a public address")
 	w := &worker{b: b, answer: answer, arrived: make(chan struct{})}
@@ -52,7 +52,7 @@ func (b *bench) worker(answer func(attempt int, w http.ResponseWriter, r *http.R
 }
 
 // appEngine starts the worker that is the project's App Engine app.
-func (b *bench) appEngine(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
+func (b *fixture) appEngine(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
 	b.Helper()
 	b.local("it needs an App Engine app")
 	w := &worker{b: b, answer: answer, arrived: make(chan struct{})}
@@ -161,7 +161,7 @@ func header(d dispatch, name string) string {
 }
 
 // address divides the host of a worker into what overrides of a URI take.
-func (w *worker) address(b *bench) (host string, port int64) {
+func (w *worker) address(b *fixture) (host string, port int64) {
 	b.Helper()
 	host, number, err := net.SplitHostPort(w.host)
 	b.ok(err)

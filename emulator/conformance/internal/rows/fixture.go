@@ -41,9 +41,9 @@ type clients struct {
 	base string           // URL of the REST API, without a slash at the end
 }
 
-// bench is what a row works with: clients of the server under test, and a
+// fixture is what a row works with: clients of the server under test, and a
 // place for queues of its own.
-type bench struct {
+type fixture struct {
 	tester
 	clients
 
@@ -60,14 +60,14 @@ type bench struct {
 
 // fails is a row's test that expects an error. An empty message is not
 // checked.
-func fails(code codes.Code, message string, call func(*bench) error) func(*bench) {
-	return func(b *bench) {
+func fails(code codes.Code, message string, call func(*fixture) error) func(*fixture) {
+	return func(b *fixture) {
 		b.Helper()
 		b.fails(call(b), code, message)
 	}
 }
 
-func (b *bench) fails(err error, code codes.Code, message string) outcome {
+func (b *fixture) fails(err error, code codes.Code, message string) outcome {
 	b.Helper()
 	got := outcomeOf(err)
 	if got.code != code {
@@ -79,21 +79,21 @@ func (b *bench) fails(err error, code codes.Code, message string) outcome {
 	return got
 }
 
-func (b *bench) ok(err error) {
+func (b *fixture) ok(err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatalf("unexpected error: %+v", outcomeOf(err))
 	}
 }
 
-func (b *bench) equal(got, want any) {
+func (b *fixture) equal(got, want any) {
 	b.Helper()
 	if !reflect.DeepEqual(got, want) {
 		b.Fatalf("got %#v, want %#v", got, want)
 	}
 }
 
-func (b *bench) protoEqual(got, want proto.Message) {
+func (b *fixture) protoEqual(got, want proto.Message) {
 	b.Helper()
 	if !proto.Equal(got, want) {
 		b.Fatalf("got:  %v\nwant: %v", got, want)
@@ -101,7 +101,7 @@ func (b *bench) protoEqual(got, want proto.Message) {
 }
 
 // eventually waits until a condition holds.
-func (b *bench) eventually(what string, holds func() bool) {
+func (b *fixture) eventually(what string, holds func() bool) {
 	b.Helper()
 	for waited := time.Duration(0); !holds(); waited += 20 * time.Millisecond {
 		if waited >= b.maxWait || b.ctx.Err() != nil {
@@ -112,42 +112,42 @@ func (b *bench) eventually(what string, holds func() bool) {
 }
 
 // grpcOnly skips a row that REST cannot express.
-func (b *bench) grpcOnly(reason string) {
+func (b *fixture) grpcOnly(reason string) {
 	if b.rest {
 		b.Skipf("not over REST: %s", reason)
 	}
 }
 
 // local skips a row that the service itself cannot run from here.
-func (b *bench) local(reason string) {
+func (b *fixture) local(reason string) {
 	if b.real {
 		b.Skipf("not against the service: %s", reason)
 	}
 }
 
 // freshName is the name of a queue that does not exist.
-func (b *bench) freshName() string {
+func (b *fixture) freshName() string {
 	name := b.parent + "/queues/q-" + strings.ToLower(rand.Text())
 	b.made(name)
 	return name
 }
 
 // made remembers the name of a queue that is to be deleted when the row is over.
-func (b *bench) made(name string) {
+func (b *fixture) made(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.queues = append(b.queues, name)
 }
 
 // names are those of the queues that the row may have made.
-func (b *bench) names() []string {
+func (b *fixture) names() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.queues)
 }
 
 // queue creates a queue and returns its name.
-func (b *bench) queue(edits ...func(*cloudtaskspb.Queue)) string {
+func (b *fixture) queue(edits ...func(*cloudtaskspb.Queue)) string {
 	b.Helper()
 	q := &cloudtaskspb.Queue{Name: b.freshName()}
 	for _, edit := range edits {
@@ -157,25 +157,25 @@ func (b *bench) queue(edits ...func(*cloudtaskspb.Queue)) string {
 	return q.GetName()
 }
 
-func (b *bench) createQueue(q *cloudtaskspb.Queue) error {
+func (b *fixture) createQueue(q *cloudtaskspb.Queue) error {
 	_, err := b.v2.CreateQueue(b.ctx, &cloudtaskspb.CreateQueueRequest{Parent: b.parent, Queue: q})
 	return err
 }
 
-func (b *bench) getQueue(name string) *cloudtaskspb.Queue {
+func (b *fixture) getQueue(name string) *cloudtaskspb.Queue {
 	b.Helper()
 	q, err := b.v2.GetQueue(b.ctx, &cloudtaskspb.GetQueueRequest{Name: name})
 	b.ok(err)
 	return q
 }
 
-func (b *bench) deleteQueue(name string) {
+func (b *fixture) deleteQueue(name string) {
 	b.Helper()
 	b.ok(b.v2.DeleteQueue(b.ctx, &cloudtaskspb.DeleteQueueRequest{Name: name}))
 }
 
 // pausedQueue is a queue for rows that look at waiting tasks.
-func (b *bench) pausedQueue(edits ...func(*cloudtaskspb.Queue)) string {
+func (b *fixture) pausedQueue(edits ...func(*cloudtaskspb.Queue)) string {
 	b.Helper()
 	name := b.queue(edits...)
 	_, err := b.v2.PauseQueue(b.ctx, &cloudtaskspb.PauseQueueRequest{Name: name})
@@ -183,44 +183,44 @@ func (b *bench) pausedQueue(edits ...func(*cloudtaskspb.Queue)) string {
 	return name
 }
 
-func (b *bench) resume(queue string) {
+func (b *fixture) resume(queue string) {
 	b.Helper()
 	_, err := b.v2.ResumeQueue(b.ctx, &cloudtaskspb.ResumeQueueRequest{Name: queue})
 	b.ok(err)
 }
 
-func (b *bench) createTask(queue string, task *cloudtaskspb.Task) error {
+func (b *fixture) createTask(queue string, task *cloudtaskspb.Task) error {
 	_, err := b.v2.CreateTask(b.ctx, &cloudtaskspb.CreateTaskRequest{Parent: queue, Task: task})
 	return err
 }
 
-func (b *bench) task(queue string, task *cloudtaskspb.Task) *cloudtaskspb.Task {
+func (b *fixture) task(queue string, task *cloudtaskspb.Task) *cloudtaskspb.Task {
 	b.Helper()
 	created, err := b.v2.CreateTask(b.ctx, &cloudtaskspb.CreateTaskRequest{Parent: queue, Task: task})
 	b.ok(err)
 	return created
 }
 
-func (b *bench) getTask(name string) *cloudtaskspb.Task {
+func (b *fixture) getTask(name string) *cloudtaskspb.Task {
 	b.Helper()
 	task, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: name})
 	b.ok(err)
 	return task
 }
 
-func (b *bench) fullTask(name string) *cloudtaskspb.Task {
+func (b *fixture) fullTask(name string) *cloudtaskspb.Task {
 	b.Helper()
 	task, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: name, ResponseView: cloudtaskspb.Task_FULL})
 	b.ok(err)
 	return task
 }
 
-func (b *bench) deleteTask(name string) {
+func (b *fixture) deleteTask(name string) {
 	b.Helper()
 	b.ok(b.v2.DeleteTask(b.ctx, &cloudtaskspb.DeleteTaskRequest{Name: name}))
 }
 
-func (b *bench) run(name string) *cloudtaskspb.Task {
+func (b *fixture) run(name string) *cloudtaskspb.Task {
 	b.Helper()
 	task, err := b.v2.RunTask(b.ctx, &cloudtaskspb.RunTaskRequest{Name: name})
 	b.ok(err)
@@ -228,7 +228,7 @@ func (b *bench) run(name string) *cloudtaskspb.Task {
 }
 
 // gone waits until a task no longer exists.
-func (b *bench) gone(name string) {
+func (b *fixture) gone(name string) {
 	b.Helper()
 	b.eventually("the task still exists", func() bool {
 		_, err := b.v2.GetTask(b.ctx, &cloudtaskspb.GetTaskRequest{Name: name})
@@ -239,7 +239,7 @@ func (b *bench) gone(name string) {
 	})
 }
 
-func (b *bench) tasks(queue string) []*cloudtaskspb.Task {
+func (b *fixture) tasks(queue string) []*cloudtaskspb.Task {
 	b.Helper()
 	var all []*cloudtaskspb.Task
 	it := b.v2.ListTasks(b.ctx, &cloudtaskspb.ListTasksRequest{Parent: queue})
@@ -254,7 +254,7 @@ func (b *bench) tasks(queue string) []*cloudtaskspb.Task {
 }
 
 // plain skips a row about plain HTTP where the clients are those of gRPC.
-func (b *bench) plain() {
+func (b *fixture) plain() {
 	b.local("it is plain HTTP, without credentials")
 	if !b.rest {
 		b.Skipf("only over REST: it is plain HTTP")
@@ -262,7 +262,7 @@ func (b *bench) plain() {
 }
 
 // send sends a request that no client library sends.
-func (b *bench) send(method, path, body string, header ...string) (status int, text string) {
+func (b *fixture) send(method, path, body string, header ...string) (status int, text string) {
 	b.Helper()
 	b.plain()
 	r, err := http.NewRequestWithContext(b.ctx, method, b.base+path, strings.NewReader(body))
@@ -280,7 +280,7 @@ func (b *bench) send(method, path, body string, header ...string) (status int, t
 
 // status fails the row unless a request has the given status, and returns the
 // body of the response.
-func (b *bench) status(want int, method, path, body string, header ...string) string {
+func (b *fixture) status(want int, method, path, body string, header ...string) string {
 	b.Helper()
 	got, text := b.send(method, path, body, header...)
 	if got != want {
