@@ -63,3 +63,21 @@ func TestParseRefusesHalfAMutant(t *testing.T) {
 		}
 	}
 }
+
+// A mutant that no longer applies is otherwise noticed only by the slow run of all.
+func TestMutantsApply(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	mutants, err := readAll(root, nil)
+	assert.NoError(t, err)
+	for _, m := range mutants {
+		for _, e := range m.edits {
+			if _, err := e.find(root); err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+			if e.old == e.new {
+				t.Errorf("%s: it changes nothing in %s", m.name, e.folder)
+			}
+		}
+	}
+}

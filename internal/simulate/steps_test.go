@@ -3,7 +3,6 @@ package simulate_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -39,12 +38,10 @@ type longWork struct {
 func (w *world) enqueueLong(ctx context.Context) {
 	w.trouble = []float64{0, 0.001, 0.004}[w.rng.IntN(3)]
 	w.longs = map[string]*longWork{}
-	for i, stuck := range []int{0, 100} {
-		j := longJob{Work: fmt.Sprint("long", i), Stuck: stuck}
+	jobs := []longJob{{Work: "long0"}, {Work: "long1", Stuck: 100}}
+	for _, j := range jobs {
 		w.jobs[j.Work] = &job{Work: j.Work, Max: longMax}
 		w.longs[j.Work] = &longWork{}
-		_, err := w.client.Enqueue(ctx, j, handoff.Header(headerWork, j.Work))
-		w.notef(j.Work, "enqueued: %v", err)
 	}
 	for range w.rng.IntN(8) {
 		at := time.Duration(w.rng.Int64N(int64(72 * time.Hour)))
@@ -66,6 +63,10 @@ func (w *world) enqueueLong(ctx context.Context) {
 			}
 			w.kill(p, 10*time.Second)
 		})
+	}
+	for _, j := range jobs { // only now: workers read what was planned
+		_, err := w.client.Enqueue(ctx, j, handoff.Header(headerWork, j.Work))
+		w.notef(j.Work, "enqueued: %v", err)
 	}
 }
 
