@@ -587,14 +587,14 @@ func TestProgress(t *testing.T) {
 type lagging struct {
 	handoff.Store
 	calls int
-	late  error // result of the call that arrived late
+	late  chan error // result of the call that arrived late
 }
 
 func (s *lagging) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
 	if s.calls++; s.calls != 2 {
 		return s.Store.Keep(ctx, l, memo)
 	}
-	time.AfterFunc(30*time.Second, func() { s.late = s.Store.Keep(context.Background(), l, memo) })
+	time.AfterFunc(30*time.Second, func() { s.late <- s.Store.Keep(context.Background(), l, memo) })
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -604,7 +604,7 @@ func (s *lagging) Keep(ctx context.Context, l handoff.Lease, memo []byte) error 
 func TestAPositionThatArrivesLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &lagging{Store: memstore.New()}
+		store := &lagging{Store: memstore.New(), late: make(chan error, 1)}
 		kit := handofftest.New(t, handofftest.Config{Store: store})
 		attempt := func(ctx context.Context) error {
 			return steps.Each(ctx, "rows", func(ctx context.Context, c *steps.Cursor[int]) error {
@@ -624,6 +624,6 @@ func TestAPositionThatArrivesLate(t *testing.T) {
 			})
 		})
 		assert.Equal(t, outcomes(t, kit), []string{"continued", "failed", "done"})
-		assert.Equal(t, errors.Is(store.late, handoff.ErrLeaseLost), true)
+		assert.Equal(t, errors.Is(<-store.late, handoff.ErrLeaseLost), true)
 	})
 }
