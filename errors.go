@@ -225,9 +225,10 @@ func BusyFor(d time.Duration) error {
 // the task is enqueued, with the same ID, fence key and memo; its attempts and its
 // TTL start again. Package steps does all this.
 //
-// The attempt must have made progress: [Held.Keep] must have changed the memo.
-// Otherwise the attempt fails, so that work which makes no progress ends after its
-// last attempt; during a shutdown it is [Interrupted].
+// The attempt must have made progress: the memo that [Held.Keep] stored last must
+// differ from that of the attempt before. Otherwise the attempt fails, so that work
+// which makes no progress ends after its last attempt; during a shutdown it is
+// [Interrupted].
 //
 // Continue needs [RouterConfig.Client] and a typed task that handoff enqueued.
 // Without them the attempt fails, and the router logs the reason once.

@@ -83,9 +83,12 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	if err := guard("Store.Keep", keep); err != nil {
 		return fmt.Errorf("handoff: keep: %w", err)
 	}
-	if !bytes.Equal(memo, h.d.claim.Memo) {
-		h.d.marker.changed = true
+	m := &h.d.marker
+	if m.before == nil {
+		claimed := h.d.claim.Memo
+		m.before = &claimed
 	}
+	m.changed = !bytes.Equal(memo, *m.before)
 	h.d.claim.Memo = slices.Clone(memo)
 	return nil
 }
@@ -105,7 +108,8 @@ const maxLate = 30 * time.Second
 // marker holds what the handler set by Held. mu also guards the claim's Memo.
 type marker struct {
 	mu        sync.Mutex
-	changed   bool                                    // the attempt changed the memo
+	before    *[]byte                                 // the memo of the claim; nil until Keep is called
+	changed   bool                                    // the memo is another than before
 	committed func(ctx context.Context) (bool, error) // nil for none
 	beside    bool                                    // the mark is not in the Store
 	note      []byte

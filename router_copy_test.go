@@ -16,11 +16,13 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// keepAnd keeps memo and returns Continue.
-func keepAnd(ctx context.Context, memo string) error {
+// keepAnd keeps one memo after the other, which commas separate, and continues.
+func keepAnd(ctx context.Context, memos string) error {
 	held, _ := handoff.HeldFromContext(ctx)
-	if err := held.Keep(ctx, []byte(memo)); err != nil {
-		return err
+	for memo := range strings.SplitSeq(memos, ",") {
+		if err := held.Keep(ctx, []byte(memo)); err != nil {
+			return err
+		}
 	}
 	return handoff.Continue()
 }
@@ -177,7 +179,7 @@ func TestContinueNeedsProgress(t *testing.T) {
 			{"1", false, 500},
 			{"2", false, 202},
 			{"2", false, 500},
-			{"2", false, 500},
+			{"3,2", false, 500}, // there and back
 			{"2", false, 205},
 		}
 		for i, step := range steps {
@@ -271,7 +273,7 @@ func TestRetryInBeyondTheService(t *testing.T) {
 	}
 }
 
-// A last attempt that lost its lease is the last, whatever it asked for.
+// A last attempt that lost its lease is buried, also if it returned RetryIn or Continue.
 func TestRetryInOfALastAttemptWithoutItsLease(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]error{"retry in": handoff.RetryIn(errBoom, time.Hour), "continue": handoff.Continue()} {
