@@ -368,9 +368,8 @@ func TestEnsureMeetsAnother(t *testing.T) {
 	})
 }
 
-// TestNoDoublings: the API takes 0 for a field that is not set
-// (docs/cloud-tasks.md#7.2), so no queue could have it. File, Ensure and Diff
-// refuse it alike.
+// TestNoDoublings: gcloud sends 16 for 0, and what the service makes of 0 is not
+// known (docs/cloud-tasks.md#7.2). File, Ensure and Diff refuse it alike.
 func TestNoDoublings(t *testing.T) {
 	t.Parallel()
 	const want = "MaxDoublings is -1; it must be 1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file)"

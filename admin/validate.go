@@ -33,7 +33,7 @@ func (c *QueueConfig) check() error {
 		v.fail("MaxAttempts", c.MaxAttempts, "1 to 2147483647, or -1 for no limit, and is 5 if left out")
 	}
 	if c.MaxDoublings < 1 || c.MaxDoublings > maxInt32 {
-		v.fail("MaxDoublings", c.MaxDoublings, "1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file): the API takes 0 for a field that is not set, and makes it 16")
+		v.fail("MaxDoublings", c.MaxDoublings, "1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file): gcloud sends 16 for 0, and what the service makes of 0 is not documented")
 	}
 	v.backoff(c.MinBackoff, c.MaxBackoff)
 	v.duration("MaxRetryDuration", c.MaxRetryDuration, 0, 1<<63-1, "positive, in whole seconds, or left out for no such limit")
