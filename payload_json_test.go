@@ -19,7 +19,7 @@ type parsed struct {
 
 func (parsed) Kind() string { return "parsed" }
 
-// verbatim is a payload that marshals to whatever it holds.
+// verbatim is a payload that marshals to its own text.
 type verbatim string
 
 func (verbatim) Kind() string                   { return "parsed" }

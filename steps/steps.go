@@ -248,7 +248,7 @@ func (r *run) position(name string, at any) error {
 }
 
 // finish keeps the result of the step that runs. A step that was told to continue
-// has not finished, whatever it returned.
+// has not finished, even if it returned nil.
 func (r *run) finish(ctx context.Context, name string, value json.RawMessage) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
