@@ -17,12 +17,13 @@ var retryTable = []Row{
 		attempted(retry(fixed(8, time.Second, 200*time.Millisecond)), 8)},
 	{"7.1", Documented, "max_attempts and max_retry_duration: both must be reached, here the duration is the later", func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
-		b.task(b.queue(retry(fixed(2, time.Second, 200*time.Millisecond))), httpTask(w.url))
+		name := b.task(b.queue(retry(fixed(2, 10*time.Second, 200*time.Millisecond))), httpTask(w.url)).GetName()
 		w.take(4)
+		b.deleteTask(name)
 	}},
 	{"7.1", Documented, "unlimited attempts and a duration: the task ends when it has passed", func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
-		name := b.task(b.queue(retry(fixed(-1, time.Second, 200*time.Millisecond))), httpTask(w.url)).GetName()
+		name := b.task(b.queue(retry(fixed(-1, 3*time.Second, 200*time.Millisecond))), httpTask(w.url)).GetName()
 		w.take(3)
 		b.gone(name)
 	}},
