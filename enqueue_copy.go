@@ -101,7 +101,38 @@ func (c *Client) targetOfCopy(stamp wire.Stamp, caller Caller, header map[string
 	if own := c.targetOf(stamp.Kind); caller.Email == "" && header["Authorization"] == "" && own.base() == stamp.Target {
 		return own, nil
 	}
-	return parseTarget(stamp.Target, caller)
+	target, err := parseTarget(stamp.Target, caller)
+	if t, ok := target.(HTTPTarget); ok && t.authorizes() && !c.trusts(t.URL, t.Audience) {
+		return nil, untrusted(t.URL, t.Audience)
+	}
+	return target, err
+}
+
+// trusts reports whether a URL that a request named may get a token for an
+// audience. The sender of a request chooses its headers, and the holder of a
+// leaked token could otherwise have new tokens sent to a server of its own.
+func (c *Client) trusts(url, audience string) bool {
+	if of := origin(url); of != "" && of == origin(audience) {
+		return true
+	}
+	if within(url, c.config.Target) {
+		return true
+	}
+	for _, own := range c.config.Targets {
+		if within(url, own) {
+			return true
+		}
+	}
+	return false
+}
+
+func within(url string, target Target) bool {
+	base := target.base()
+	return url == base || strings.HasPrefix(url, base+"/")
+}
+
+func untrusted(url, audience string) error {
+	return fmt.Errorf("it would go to %s with a token for the audience %q, which is not that URL's origin; if the URL is one of yours, put it into ClientConfig.Targets", origin(url), audience)
 }
 
 // producerHeader returns the headers that a producer set on a task. It checks them

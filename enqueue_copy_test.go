@@ -146,11 +146,10 @@ func TestCopiesCarryEverything(t *testing.T) {
 		target handoff.HTTPTarget
 		caller handoff.Caller
 		header string // a header of the producer's own
-		client func(*handoff.ClientConfig)
 	}{
 		"signed": {
-			target: handoff.HTTPTarget{URL: "https://ledgers.example.com/tasks/", ServiceAccount: "other@p.iam.gserviceaccount.com", Audience: "ledgers"},
-			caller: handoff.Caller{Email: "other@p.iam.gserviceaccount.com", Audience: "ledgers"},
+			target: handoff.HTTPTarget{URL: "https://ledgers.example.com/tasks/", ServiceAccount: "other@p.iam.gserviceaccount.com", Audience: "https://ledgers.example.com/all"},
+			caller: handoff.Caller{Email: "other@p.iam.gserviceaccount.com", Audience: "https://ledgers.example.com/all"},
 			header: "X-Tenant",
 		},
 		"with an Authorization of the producer's": {
@@ -222,6 +221,64 @@ func TestCopiesCarryEverything(t *testing.T) {
 				sameTask(t, redriven, server.taken()[3], "name", "schedule_time", "Generation", "Snoozes", "Scheduled", "Expires")
 				assert.Equal(t, server.taken()[3].Name != snoozed.Name, true)
 			})
+		})
+	}
+}
+
+// A token for the verified audience goes only to that audience's origin, or to a
+// target of the client: the sender of a request chooses the target in its stamp.
+func TestTokensGoWhereTheyMay(t *testing.T) {
+	t.Parallel()
+	const account = "mail@p.iam.gserviceaccount.com"
+	for name, tc := range map[string]struct {
+		target, audience string
+		trusted          bool
+	}{
+		"the audience's origin":              {"https://a.example.com/tasks", "https://a.example.com", true},
+		"an audience with a path":            {"https://a.example.com/tasks", "https://a.example.com/tasks/note", true},
+		"the client's target":                {"https://own.example.com/tasks", "notes", true},
+		"one of the client's targets":        {"https://other.example.com/jobs", "notes", true},
+		"another host":                       {"https://attacker.example/tasks", "https://a.example.com", false},
+		"another host, for no URL":           {"https://attacker.example/tasks", "notes", false},
+		"another host, for no audience":      {"https://attacker.example/tasks", "", false},
+		"another scheme":                     {"http://a.example.com/tasks", "https://a.example.com", false},
+		"another port":                       {"https://a.example.com:444/tasks", "https://a.example.com", false},
+		"the audience as a user":             {"https://a.example.com@attacker.example/tasks", "https://a.example.com", false},
+		"the audience as a label":            {"https://a.example.com.attacker.example/tasks", "https://a.example.com", false},
+		"a host that the client's begins":    {"https://own.example.com.attacker.example/tasks", "notes", false},
+		"a path that the client's begins":    {"https://own.example.com/tasksandmore", "notes", false},
+		"no URL, for an audience that is no": {"notes", "notes", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := new(taskServer)
+			client := server.client(t, func(c *handoff.ClientConfig) {
+				c.Target = handoff.HTTPTarget{URL: "https://own.example.com/tasks", ServiceAccount: account}
+				c.Targets = map[string]handoff.Target{"other": handoff.HTTPTarget{URL: "https://other.example.com/jobs", ServiceAccount: account}}
+			})
+			_, err := client.Enqueue(t.Context(), job{})
+			assert.NoError(t, err)
+			forged := server.only(t)
+			forged.GetHttpRequest().Headers["Handoff-Target"] = tc.target
+			router := newCopying(t, client, memstore.NewDeadLetters(), handoff.Caller{Email: account, Audience: tc.audience})
+			handoff.Handle(router, func(context.Context, job) error { return handoff.Snooze(time.Hour) })
+			if !tc.trusted {
+				assert.Equal(t, deliverStored(router, forged) >= 300, true)
+				assert.Equal(t, len(server.taken()), 1)
+			} else {
+				assert.Equal(t, deliverStored(router, forged), http.StatusAccepted)
+				assert.Equal(t, server.taken()[1].GetHttpRequest().GetUrl(), tc.target+"/job")
+				assert.Equal(t, server.taken()[1].GetHttpRequest().GetOidcToken().GetAudience(), tc.audience)
+			}
+
+			before := len(server.taken())
+			letter := handoff.DeadLetter{
+				ID: "raw", Queue: "q", Target: tc.target + "/note", Method: http.MethodPost, Payload: []byte("x"),
+				ServiceAccount: account, Audience: tc.audience, BuriedAt: time.Now(),
+			}
+			_, err = client.Redrive(t.Context(), boxOf(t, letter), "raw")
+			assert.Equal(t, err == nil, tc.trusted)
+			assert.Equal(t, len(server.taken()) > before, tc.trusted)
 		})
 	}
 }

@@ -24,7 +24,8 @@ import (
 // A typed task goes to the client's target of its kind, which must be the one
 // that it was enqueued for; otherwise Redrive refuses, naming both, unless
 // [Retarget] is given. A request, or a task that handoff did not create, goes to
-// the URL that it was delivered to. The letter does not hold the credentials
+// the URL that it was delivered to. If its token's audience is not the origin of
+// that URL, the URL must be within a target of the client. The letter does not hold the credentials
 // that a task had in Authorization or Cookie; Redrive refuses such a letter
 // unless [Header] gives them anew. These two are the only options it takes.
 //
@@ -134,6 +135,9 @@ func (c *Client) redriveRequest(letter DeadLetter, stamp wire.Stamp, header map[
 	}
 	if coding := letter.Header["Content-Encoding"]; len(coding) > 0 {
 		r.Header["Content-Encoding"] = coding // the payload is as it was sent
+	}
+	if r.ServiceAccount != "" && !c.trusts(r.URL, r.Audience) {
+		return nil, untrusted(r.URL, r.Audience)
 	}
 	if own, ok := c.config.Target.(HTTPTarget); ok && r.ServiceAccount == "" && strings.HasPrefix(r.URL, own.base()+"/") {
 		r.ServiceAccount, r.Audience = own.ServiceAccount, own.Audience // as every delivery there

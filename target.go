@@ -107,10 +107,19 @@ func tokenNeedsTLS(u *url.URL, serviceAccount string) error {
 }
 
 func (t HTTPTarget) resolved() Target {
-	if u, err := create.URL(t.URL); err == nil && t.ServiceAccount != "" {
-		t.Audience = cmp.Or(t.Audience, u.Scheme+"://"+u.Host)
+	if t.ServiceAccount != "" {
+		t.Audience = cmp.Or(t.Audience, origin(t.URL))
 	}
 	return t
+}
+
+// origin returns the scheme and host of a URL, or nothing if it is not one.
+func origin(raw string) string {
+	u, err := create.URL(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 func (t HTTPTarget) base() string {
