@@ -54,19 +54,19 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// bench is a router with everything it talks to.
-type bench struct {
+// fixture is a router with everything it talks to.
+type fixture struct {
 	*handoff.Router
 	store   *faultyStore
 	letters *memstore.DeadLetters
 	log     *syncBuffer
 }
 
-// newBench returns a router that lets everybody in, since most tests are about
+// newFixture returns a router that lets everybody in, since most tests are about
 // what comes after; change may alter its configuration.
-func newBench(t *testing.T, change func(*handoff.RouterConfig)) *bench {
+func newFixture(t *testing.T, change func(*handoff.RouterConfig)) *fixture {
 	t.Helper()
-	b := &bench{
+	b := &fixture{
 		store:   &faultyStore{Store: memstore.New()},
 		letters: memstore.NewDeadLetters(),
 		log:     &syncBuffer{},
@@ -137,7 +137,7 @@ func (d task) request() *http.Request {
 }
 
 // send delivers d and returns the status that Cloud Tasks would see.
-func (b *bench) send(t *testing.T, d task) int {
+func (b *fixture) send(t *testing.T, d task) int {
 	t.Helper()
 	rec := b.serve(d.request())
 	if rec.Body.Len() > 0 {
@@ -146,7 +146,7 @@ func (b *bench) send(t *testing.T, d task) int {
 	return rec.Code
 }
 
-func (b *bench) serve(req *http.Request) *httptest.ResponseRecorder {
+func (b *fixture) serve(req *http.Request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	b.ServeHTTP(rec, req)
 	return rec
@@ -235,7 +235,7 @@ func (s *faultyStore) End(ctx context.Context, l handoff.Lease, note []byte) err
 }
 
 // onlyLetter returns the single letter of b, and fails if there are more or none.
-func (b *bench) onlyLetter(t *testing.T) handoff.DeadLetter {
+func (b *fixture) onlyLetter(t *testing.T) handoff.DeadLetter {
 	t.Helper()
 	page, err := b.letters.List(t.Context(), handoff.DeadLetterQuery{})
 	assert.NoError(t, err)
@@ -245,7 +245,7 @@ func (b *bench) onlyLetter(t *testing.T) handoff.DeadLetter {
 	return page.Letters[0]
 }
 
-func (b *bench) noLetters(t *testing.T) {
+func (b *fixture) noLetters(t *testing.T) {
 	t.Helper()
 	counts, err := b.letters.CountByKind(t.Context())
 	assert.NoError(t, err)

@@ -157,7 +157,7 @@ func TestUserCode(t *testing.T) {
 			t.Parallel()
 			var ended handoff.Delivery
 			broken := &brokenCode{where: tc.where, how: tc.how}
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				broken.Store, broken.DeadLetterStore = memstore.New(), c.DeadLetters
 				c.DangerouslyAllowUnauthenticated = false
 				c.Verifier, c.Store, c.DeadLetters = broken, broken, broken
@@ -204,7 +204,7 @@ func TestUserCode(t *testing.T) {
 
 // deliver sends d as net/http would. It returns 0 if the connection was given
 // up.
-func (b *bench) deliver(d task) (status int) {
+func (b *fixture) deliver(d task) (status int) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer func() {
@@ -222,7 +222,7 @@ func (b *bench) deliver(d task) (status int) {
 
 func TestHandleRefusesANilHandler(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	defer func() {
 		if text := fmt.Sprint(recover()); !strings.Contains(text, "guard_test.go") || !strings.Contains(text, "the handler is nil") {
 			t.Errorf("panicked with %q", text)

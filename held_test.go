@@ -12,7 +12,7 @@ import (
 )
 
 // marking handles tasks by saying that they were marked, and returns err.
-func marking(b *bench, beside bool, err error, done bool, asked error) {
+func marking(b *fixture, beside bool, err error, done bool, asked error) {
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		held, ok := handoff.HeldFromContext(ctx)
 		if !ok {
@@ -56,7 +56,7 @@ func TestMarkedElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			marking(b, row.beside, row.err, row.done, row.asked)
 			assert.Equal(t, b.send(t, typed("a", "x")), row.status)
 			assert.Equal(t, b.store.count("complete"), row.completes)
@@ -72,7 +72,7 @@ func TestMarkedElsewhere(t *testing.T) {
 // TestMarkTakenBack: the latest word counts.
 func TestMarkTakenBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		held, _ := handoff.HeldFromContext(ctx)
 		held.Marked(func(context.Context) (bool, error) { return false, errors.New("asked in vain") })
@@ -86,7 +86,7 @@ func TestMarkTakenBack(t *testing.T) {
 // TestHeldMemo: what an attempt keeps, the next one finds.
 func TestHeldMemo(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var memos []string
 	var tokens []int64
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {

@@ -44,7 +44,7 @@ func TestJSONThatIsNotTaken(t *testing.T) {
 			assert.ErrorContains(t, err, "handoff: enqueue parsed", tc.says)
 			assert.Equal(t, len(server.taken()), 0)
 
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(context.Context, parsed) error { t.Error("it ran"); return nil })
 			d := typed("1", "")
 			d.kind, d.body = "parsed", tc.body
@@ -63,7 +63,7 @@ func TestJSONThatIsNotTaken(t *testing.T) {
 // decoder.
 func TestNamesOfOneField(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(_ context.Context, p parsed) error {
 		assert.Equal(t, len(p.Map), 2) // keys of a map are apart
 		return nil

@@ -25,7 +25,7 @@ func TestLettersOfBodiesThatCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 			d := typed("1", "x")
 			d.body, d.header = tc.body, http.Header{"Content-Encoding": {tc.coding}}
@@ -40,7 +40,7 @@ func TestLettersOfBodiesThatCannotBeRead(t *testing.T) {
 // A body that middleware around the router has read is not an empty body.
 func TestABodyThatWasReadIsNotBuried(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	req := typed("1", "x").request()
 	_, err := io.Copy(io.Discard, req.Body)
@@ -55,7 +55,7 @@ func TestABodyThatWasReadIsNotBuried(t *testing.T) {
 // What is too large is buried as it came when it expires.
 func TestATooLargeBodyIsBuriedWhenItExpires(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) { c.MaxBody = 100 })
+	b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxBody = 100 })
 	handoff.Handle(b.Router, func(context.Context, note) error { t.Error("it ran"); return nil })
 	d := typed("1", strings.Repeat("x", 1000))
 	assert.Status(t, b.send(t, d), 413)
@@ -105,7 +105,7 @@ func TestABodyThatTrickles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, tc.change)
+				b := newFixture(t, tc.change)
 				handoff.Handle(b.Router, func(context.Context, note) error { t.Error("it ran"); return nil })
 				d := typed("1", "x")
 				d.stamp.Deadline = tc.deadline
@@ -134,7 +134,7 @@ func TestABodyThatTrickles(t *testing.T) {
 func TestABodyThatTricklesBesideARun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		release := make(chan struct{})
 		handoff.Handle(b.Router, func(context.Context, note) error { <-release; return nil })
 		running := make(chan int, 1)
@@ -168,7 +168,7 @@ func TestABodyThatTricklesOverAConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				c.MaxRun = time.Second
 				c.DangerouslyAllowUnauthenticated, c.Verifier = tc.verifier == nil, tc.verifier
 			})

@@ -221,7 +221,7 @@ func TestNoCopyCanBeMade(t *testing.T) {
 			t.Run(name+", "+why, func(t *testing.T) {
 				t.Parallel()
 				client := new(taskServer).client(t, nil)
-				b := newBench(t, func(c *handoff.RouterConfig) {
+				b := newFixture(t, func(c *handoff.RouterConfig) {
 					c.ForeignMaxAttempts = 5
 					if d.stamp.ID == "" {
 						c.Client = client
@@ -280,7 +280,7 @@ func TestRetryInOfALastAttemptWithoutItsLease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newFixture(t, nil)
 				b.store.fault("renew", down)
 				handoff.Handle(b.Router, func(context.Context, note) error {
 					time.Sleep(31 * time.Second)
@@ -310,7 +310,7 @@ func TestLate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(c *handoff.RouterConfig) { c.MaxRun = tc.maxRun })
+				b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxRun = tc.maxRun })
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 					held, _ := handoff.HeldFromContext(ctx)
 					time.Sleep(tc.late - time.Millisecond)
@@ -328,7 +328,7 @@ func TestLate(t *testing.T) {
 	t.Run("draining", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				held, _ := handoff.HeldFromContext(ctx)
 				assert.Equal(t, held.Late(), false)

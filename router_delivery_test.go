@@ -51,7 +51,7 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			last := 0
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				last = handoff.InfoFromContext(ctx).Attempt
@@ -82,7 +82,7 @@ func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 		"2": handoff.RetryAfter(errBoom, 1500*time.Millisecond),
 		"":  errBoom,
 	} {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error { return err })
 		rec := httptest.NewRecorder()
 		b.ServeHTTP(rec, typed("1", "x").request())
@@ -130,7 +130,7 @@ func TestRefusals(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, func(c *handoff.RouterConfig) { c.MaxBody = 2048 })
+			b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxBody = 2048 })
 			handoff.Handle(b.Router, func(context.Context, note) error {
 				t.Error("the handler ran")
 				return nil
@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 
 func TestEveryReasonOfADeathIsKept(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	d := typed("1", "x")
 	d.body, d.stamp.Expires = "{", time.Now().Add(-time.Minute)
@@ -168,7 +168,7 @@ func TestEveryReasonOfADeathIsKept(t *testing.T) {
 
 func TestInfoTellsWhatTheHeadersSay(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var got handoff.Info
 	var payload any
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
@@ -198,7 +198,7 @@ func TestInfoTellsWhatTheHeadersSay(t *testing.T) {
 func TestMaxRunCutsTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(c *handoff.RouterConfig) { c.MaxRun = time.Minute })
+		b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxRun = time.Minute })
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			start := time.Now()
 			<-ctx.Done()
@@ -221,7 +221,7 @@ func TestTheLastAttemptIsBuried(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			runs := 0
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				runs++
@@ -249,7 +249,7 @@ func TestTheLastAttemptIsBuried(t *testing.T) {
 func TestAForeignTaskHasNoLimitUnlessTold(t *testing.T) {
 	t.Parallel()
 	for limit, want := range map[int]int{0: 500, 2: 205} {
-		b := newBench(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = limit })
+		b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = limit })
 		handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
 		for range 6 {
 			b.send(t, foreign("f", "x"))
@@ -264,7 +264,7 @@ func TestSimultaneousDeliveriesRunOnce(t *testing.T) {
 	for name, d := range map[string]task{"typed": typed("1", "x"), "foreign": foreign("f", "x")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			begun, finish := make(chan struct{}), make(chan struct{})
 			handoff.Handle(b.Router, func(context.Context, note) error {
 				close(begun) // panics if the handler runs twice
@@ -291,7 +291,7 @@ func TestOneIDIsOnePieceOfWork(t *testing.T) {
 	keyed, keyedAgain := typed("2", "x"), typed("3", "x")
 	keyed.stamp.Key, keyedAgain.stamp.Key = "samekey", "samekey"
 	for _, pair := range [][2]task{{typed("1", "x"), again}, {keyed, keyedAgain}} {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		runs := 0
 		handoff.Handle(b.Router, func(context.Context, note) error { runs++; return nil })
 		assert.Status(t, b.send(t, pair[0]), 200)
@@ -302,7 +302,7 @@ func TestOneIDIsOnePieceOfWork(t *testing.T) {
 
 func TestAnOlderGenerationIsADuplicate(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var attempts []int
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		attempts = append(attempts, handoff.InfoFromContext(ctx).Attempt)
@@ -319,7 +319,7 @@ func TestAnOlderGenerationIsADuplicate(t *testing.T) {
 
 func TestAPanicIsAFailure(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { panic("boom") })
 	assert.Status(t, b.send(t, typed("1", "x")), 500)
 	if log := b.log.String(); !strings.Contains(log, "panicked") || !strings.Contains(log, "delivery_test.go") {
@@ -337,7 +337,7 @@ func TestAnAbandonedGoroutineReleasesItsClaim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			runs := 0
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				if runs++; runs == 1 {
@@ -360,7 +360,7 @@ func TestAnAbandonedGoroutineReleasesItsClaim(t *testing.T) {
 func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		unknown := typed("1", "secret text")
 		unknown.kind = "nobody"
 		for range 50 {
@@ -377,7 +377,7 @@ func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
 
 func TestAStampWithoutALimitTakesTheTypes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		assert.Equal(t, handoff.InfoFromContext(ctx).MaxAttempts, 5)
 		return nil
@@ -408,7 +408,7 @@ func TestUndecodableNamesDeclaredFieldsOnly(t *testing.T) {
 		`["S3CRET"]`:                              `field "" needs a`,
 		`{"sums":{"S3CRET":9999999999999999999}}`: `field "sums" needs a int`,
 	} {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, bag) error { return nil })
 		d := typed("1", "x")
 		d.kind, d.body = "bag", body

@@ -108,7 +108,7 @@ func TestDeclaredAttempts(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tc.kind, tc.foreign), func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = tc.foreign })
+			b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = tc.foreign })
 			runs := 0
 			handoff.Handle(b.Router, func(context.Context, order) error { runs++; return errBoom })
 			handoff.Handle(b.Router, func(context.Context, note) error { runs++; return errBoom })
@@ -146,7 +146,7 @@ func TestDeclaredTTL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = handoff.Unlimited })
+				b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = handoff.Unlimited })
 				begin := time.Now()
 				check := func(ctx context.Context) error {
 					var want time.Time
@@ -226,7 +226,7 @@ func TestPayloadsWithoutAKey(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(context.Context, keyless) error { return nil })
 			d := task{kind: "keyless", name: "t", body: fmt.Sprintf(`{"how":%q}`, strings.TrimSuffix(how, ", keyed"))}
 			if tc.key != "" {

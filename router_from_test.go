@@ -32,7 +32,7 @@ func (charged) Aliases() []string { return []string{"pay"} }
 
 // newBound returns a router whose kinds have callers of their own, behind real
 // signed tokens, and what serves it.
-func newBound(t *testing.T, ran *int) (*bench, http.Handler) {
+func newBound(t *testing.T, ran *int) (*fixture, http.Handler) {
 	t.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{shopAudience, crmAudience}, Callers: []string{shopAccount, otherAccount},
@@ -41,7 +41,7 @@ func newBound(t *testing.T, ran *int) (*bench, http.Handler) {
 	assert.NoError(t, err)
 	appEngine, err := handoff.NewAppEngine(handoff.AppEngineConfig{DangerouslyAssumeAppEngine: true})
 	assert.NoError(t, err)
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.DangerouslyAllowUnauthenticated, c.Verifier, c.MaxBody = false, handoff.AnyOf(verifier, appEngine), 1000
 	})
 	handoff.Handle(b.Router, func(context.Context, charged) error { *ran++; return nil }, handoff.From(shopAccount, shopAudience))
@@ -166,7 +166,7 @@ func TestFromMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.says, "router_from_test.go") }()
 			handoff.Handle(b.Router, func(context.Context, note) error { return nil }, tc.option)
 		})

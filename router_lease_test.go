@@ -16,7 +16,7 @@ import (
 func TestALongHandlerKeepsItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error {
 			time.Sleep(8 * time.Minute) // virtual: sixteen leases
 			return nil
@@ -35,7 +35,7 @@ func TestALongHandlerKeepsItsLease(t *testing.T) {
 func TestRenewalsAreShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error {
 			time.Sleep(time.Minute)
 			return nil
@@ -56,7 +56,7 @@ func TestRenewalsAreShared(t *testing.T) {
 func TestNothingIsRenewedWhileNothingRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 		assert.Status(t, b.send(t, typed("1", "x")), 200)
 		time.Sleep(24 * time.Hour)
@@ -70,7 +70,7 @@ func TestNothingIsRenewedWhileNothingRuns(t *testing.T) {
 func TestALeaseIsGivenUpWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			start := time.Now()
 			<-ctx.Done()
@@ -88,7 +88,7 @@ func TestALeaseIsGivenUpWithoutTheStore(t *testing.T) {
 func TestALeaseTakenByAnotherIsLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		taken := false
 		b.store.fault("renew", nil)
 		stealing := &stealingStore{Store: b.store.Store, stolen: &taken}
@@ -126,7 +126,7 @@ func (s *stealingStore) Complete(ctx context.Context, l handoff.Lease) error {
 func TestWorkDoneOnALeaseNobodyTookIsStillMarked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			<-ctx.Done()
 			return nil // it finished all the same
@@ -150,7 +150,7 @@ func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 		handoff.Drop(errBoom):      {204, ""},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			runs := 0
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				runs++
@@ -174,7 +174,7 @@ func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 func TestCompleteOnALostLeaseIsLost(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"complete", "release", "end"} {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		result := map[string]error{"complete": nil, "release": errBoom, "end": handoff.Permanent(errBoom)}[method]
 		handoff.Handle(b.Router, func(context.Context, note) error { return result })
 		b.store.fault(method, func() error { return errors.Join(handoff.ErrLeaseLost) })
@@ -203,7 +203,7 @@ func TestShutdown(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				store := memstore.New()
-				b := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
+				b := newFixture(t, func(c *handoff.RouterConfig) { c.Store = store })
 				begun := make(chan struct{}, 2)
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 					begun <- struct{}{}
@@ -234,7 +234,7 @@ func TestShutdown(t *testing.T) {
 				}
 				assert.Status(t, <-first, tt.status)
 
-				next := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
+				next := newFixture(t, func(c *handoff.RouterConfig) { c.Store = store })
 				attempt := 0
 				handoff.Handle(next.Router, func(ctx context.Context, _ note) error {
 					attempt = handoff.InfoFromContext(ctx).Attempt
@@ -264,7 +264,7 @@ func TestALeaseIsGivenUpWhileRenewalsHang(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, func(c *handoff.RouterConfig) { c.Lease = lease })
+			b := newFixture(t, func(c *handoff.RouterConfig) { c.Lease = lease })
 			b.store.hangs("renew")
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				start := time.Now()
@@ -286,7 +286,7 @@ func TestAClaimIsGivenUpInTime(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, func(c *handoff.RouterConfig) { c.Lease = lease })
+			b := newFixture(t, func(c *handoff.RouterConfig) { c.Lease = lease })
 			release := make(chan struct{})
 			handoff.Handle(b.Router, func(context.Context, note) error { <-release; return nil })
 			first := make(chan int)
@@ -311,7 +311,7 @@ func TestAClaimIsGivenUpInTime(t *testing.T) {
 func TestAClaimThatIsAnsweredTooLateDoesNotRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		slow := &lateStore{Store: b.store.Store}
 		b.store.Store = slow
 		runs := 0
@@ -348,7 +348,7 @@ func (s *lateStore) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, 
 func TestAClaimWithoutAnAnswerIsReleasedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 		lost := &lostClaims{Store: b.store.Store, lose: true}
 		b.store.Store = lost
@@ -398,7 +398,7 @@ func TestAMarkThatHangsEndsInTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newFixture(t, nil)
 				b.store.hangs(tc.method)
 				if tc.lost {
 					b.store.fault("renew", down)
@@ -437,7 +437,7 @@ func TestAnUnnotedBurialGivesNothingBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newFixture(t, nil)
 				runs := 0
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 					runs++
@@ -467,7 +467,7 @@ func TestAShutdownThatGivesUpKeepsTheLeases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := memstore.New()
-		b := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
+		b := newFixture(t, func(c *handoff.RouterConfig) { c.Store = store })
 		handoff.Handle(b.Router, func(context.Context, note) error { time.Sleep(10 * time.Minute); return nil })
 		first := make(chan int)
 		go func() { first <- b.send(t, typed("1", "x")) }()
@@ -476,7 +476,7 @@ func TestAShutdownThatGivesUpKeepsTheLeases(t *testing.T) {
 		defer cancel()
 		assert.ErrorContains(t, b.Shutdown(ctx), "1 handlers still run")
 
-		next := newBench(t, func(c *handoff.RouterConfig) { c.Store = store })
+		next := newFixture(t, func(c *handoff.RouterConfig) { c.Store = store })
 		handoff.Handle(next.Router, func(context.Context, note) error { return nil })
 		for range 9 {
 			time.Sleep(time.Minute)
@@ -492,7 +492,7 @@ func TestAShutdownThatGivesUpKeepsTheLeases(t *testing.T) {
 func TestAnIncompleteRenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		b.store.Store = &halfStore{Store: b.store.Store}
 		gaveUp := make(map[string]time.Duration)
 		handoff.Handle(b.Router, func(ctx context.Context, n note) error {

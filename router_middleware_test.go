@@ -17,7 +17,7 @@ import (
 
 func TestMiddlewareSeesTheTaskAndMayRefuseIt(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var order []string
 	b.Use(
 		func(next handoff.Handler) handoff.Handler {
@@ -85,7 +85,7 @@ func TestVerdictsOfMiddleware(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var ended handoff.Delivery
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { ended = d }}}
 			})
 			runs := 0
@@ -105,7 +105,7 @@ func TestVerdictsOfMiddleware(t *testing.T) {
 func TestMiddlewareThatLeavesItsHandlerRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		var running atomic.Int32
 		handoff.Handle(b.Router, func(context.Context, note) error {
 			if running.Add(1) != 1 {
@@ -134,7 +134,7 @@ func TestMiddlewareThatLeavesItsHandlerRunning(t *testing.T) {
 
 func TestUseRefusesNil(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	defer func() { assert.Equal(t, fmt.Sprint(recover()), "handoff: Router.Use: middleware 0 is nil") }()
 	b.Use(nil)
 }
@@ -142,7 +142,7 @@ func TestUseRefusesNil(t *testing.T) {
 // The producer's own headers are there, as a copy, and no others.
 func TestInfoHeader(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	d := typed("1", "x")
 	d.stamp.Headers = []string{"Authorization", "X-Tenant"}
 	d.header = http.Header{"X-Tenant": {"7"}, "X-Gateway": {"8"}, "Authorization": {"Bearer secret"}, "Cookie": {"a=b"}, "X-Forwarded-For": {"10.0.0.1"}}

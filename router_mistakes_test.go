@@ -23,7 +23,7 @@ func TestRegisteredAfterServing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			assert.Status(t, b.send(t, typed("1", "x")), 404)
 			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.says) }()
 			tc.register(b.Router)

@@ -46,7 +46,7 @@ func TestObserverVerified(t *testing.T) {
 				assert.Equal(t, mark(d.Context()), mark(ctx))
 				assert.Status(t, d.Status, tc.status)
 			}
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				c.DangerouslyAllowUnauthenticated = false
 				c.Verifier = newOIDC(t, staticKeys())
 				c.Store = claimSpy{c.Store, func(ctx context.Context) { calls = append(calls, "claim "+mark(ctx)) }}
@@ -109,7 +109,7 @@ func TestEachBeginHasOneEnd(t *testing.T) {
 			t.Parallel()
 			begun := make([]int, 3)
 			ended := make([][]handoff.Delivery, 3)
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				for i := range begun {
 					bad := func(context.Context) {}
 					if i == 1 && tc.observer != nil {
@@ -158,7 +158,7 @@ func gone(r *http.Request) *http.Request {
 
 func TestAPanicOfAnObserverIsLogged(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.Observers = []handoff.Observer{{End: func(context.Context, handoff.Delivery) { panic("out of order") }}}
 	})
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
@@ -173,7 +173,7 @@ func TestAPanicOfAnObserverIsLogged(t *testing.T) {
 func TestObserverEndIsToldTheDelivery(t *testing.T) {
 	t.Parallel()
 	var got handoff.Delivery
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { got = d }}}
 	})
 	handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
@@ -195,7 +195,7 @@ func TestObserverEndIsToldTheDelivery(t *testing.T) {
 func TestShutdownWaitsForObservers(t *testing.T) {
 	t.Parallel()
 	telling, tell, told := make(chan struct{}), make(chan struct{}), false
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.Observers = []handoff.Observer{{End: func(context.Context, handoff.Delivery) {
 			close(telling)
 			<-tell
@@ -222,7 +222,7 @@ func TestDeliveryContext(t *testing.T) {
 // Middleware of echo goes on working around the router.
 func TestEchoMiddlewareAroundTheRouter(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	e := echo.New()
 	var status int

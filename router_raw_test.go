@@ -35,7 +35,7 @@ const (
 // crm is a producer that does not know handoff: it creates tasks with the plain
 // client, and an emulator delivers them, with signed tokens, to what mux serves.
 type crm struct {
-	*bench
+	*fixture
 	mux     *http.ServeMux
 	srv     *emulator.Server
 	tasks   cloudtaskspb.CloudTasksClient
@@ -52,13 +52,13 @@ func newCRM(t *testing.T, change func(*handoff.RouterConfig)) *crm {
 		Audiences: []string{workerURL}, Callers: []string{crmAccount, ownAccount}, Keys: handoff.StaticKeys(c.srv.JWKS()),
 	})
 	assert.NoError(t, err)
-	c.bench = newBench(t, func(rc *handoff.RouterConfig) {
+	c.fixture = newFixture(t, func(rc *handoff.RouterConfig) {
 		rc.DangerouslyAllowUnauthenticated, rc.Verifier = false, verifier
 		if change != nil {
 			change(rc)
 		}
 	})
-	c.letters = c.bench.letters
+	c.letters = c.fixture.letters
 	c.tasks = cloudtaskspb.NewCloudTasksClient(c.srv.Conn())
 	_, err = c.tasks.CreateQueue(t.Context(), &cloudtaskspb.CreateQueueRequest{
 		Parent: "projects/p/locations/l",
@@ -201,7 +201,7 @@ func TestRawIsBuriedAndRedriven(t *testing.T) {
 // The pipeline in front of a handler of Raw is that of every handler.
 func TestRawPipeline(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts, c.MaxBody = 3, 64 })
+	b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts, c.MaxBody = 3, 64 })
 	fail := map[string]error{"snoozed": handoff.Snooze(1e9), "boom": errBoom, "gone": handoff.Drop(nil)}
 	raw := b.Raw("contact-changed", func(_ context.Context, req *http.Request) error {
 		body, err := io.ReadAll(req.Body)
@@ -253,7 +253,7 @@ func TestRawPipeline(t *testing.T) {
 // Each call of next gets the whole body, and middleware sees it as the payload.
 func TestRawMiddleware(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var payload any
 	b.Use(func(next handoff.Handler) handoff.Handler {
 		return func(ctx context.Context) error {
@@ -288,7 +288,7 @@ func TestRawMistakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.wants...) }()
 			b.Raw(tc.kind, tc.fn)

@@ -72,7 +72,7 @@ func TestWindows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spy := &windowSpy{windows: make(map[string]time.Duration)}
-			b := newBench(t, func(c *handoff.RouterConfig) { spy.Store, c.Store = c.Store, spy })
+			b := newFixture(t, func(c *handoff.RouterConfig) { spy.Store, c.Store = c.Store, spy })
 			handoff.Handle(b.Router, func(context.Context, note) error { return tc.err })
 			b.send(t, tc.task)
 			var got []string
@@ -99,14 +99,14 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 		return d
 	}
 	for name, tc := range map[string]struct {
-		then   func(t *testing.T, b *bench, id string)
+		then   func(t *testing.T, b *fixture, id string)
 		status int
 		runs   int
 		says   string
 	}{
-		"the letter is there": {func(*testing.T, *bench, string) {}, 208, 1, "held by dead letter key-of-the-order"},
-		"it was deleted":      {func(t *testing.T, b *bench, id string) { assert.NoError(t, b.letters.Delete(t.Context(), id)) }, 205, 2, "boom"},
-		"it was redriven": {func(t *testing.T, b *bench, id string) {
+		"the letter is there": {func(*testing.T, *fixture, string) {}, 208, 1, "held by dead letter key-of-the-order"},
+		"it was deleted":      {func(t *testing.T, b *fixture, id string) { assert.NoError(t, b.letters.Delete(t.Context(), id)) }, 205, 2, "boom"},
+		"it was redriven": {func(t *testing.T, b *fixture, id string) {
 			letter, err := b.letters.Get(t.Context(), id)
 			assert.NoError(t, err)
 			assert.NoError(t, b.letters.MarkRedriven(t.Context(), id, letter.BuriedAt))
@@ -115,7 +115,7 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var ended handoff.Delivery
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { ended = d }}}
 			})
 			runs := 0
@@ -136,7 +136,7 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 // A redriven task runs, however the letter's burial ended.
 func TestARedrivenTaskOpensTheDead(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var attempts []int
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		attempts = append(attempts, handoff.InfoFromContext(ctx).Attempt)
@@ -161,7 +161,7 @@ func TestARedrivenTaskOpensTheDead(t *testing.T) {
 func TestNamesOfLetters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error { return handoff.Permanent(errBoom) })
 		typedTask, keyed := typed("abc", "x"), typed("def", "x")
 		keyed.stamp.Key = "key"
@@ -191,7 +191,7 @@ func TestForeignTasksOfTwoProjects(t *testing.T) {
 	runs := 0
 	var store handoff.Store
 	for _, project := range []string{"staging", "production", "production"} {
-		b := newBench(t, func(c *handoff.RouterConfig) {
+		b := newFixture(t, func(c *handoff.RouterConfig) {
 			c.Project = project
 			if store == nil {
 				store = c.Store
@@ -217,7 +217,7 @@ func TestWhatIsSaidOfExpiredTasks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			handoff.Handle(b.Router, func(context.Context, note) error { return errBoom })
 			d := typed("1", "x")
 			for range tc.failures {
@@ -235,7 +235,7 @@ func TestWhatIsSaidOfExpiredTasks(t *testing.T) {
 func TestWindowOfALaterAttempt(t *testing.T) {
 	t.Parallel()
 	spy := &windowSpy{windows: make(map[string]time.Duration)}
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		spy.Store, c.Store = c.Store, spy
 		c.Client = new(taskServer).client(t, nil)
 	})

@@ -135,7 +135,7 @@ func TestResponseWrittenBefore(t *testing.T) {
 			t.Run(where+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				ended := make(chan handoff.Delivery, 1)
-				b := newBench(t, func(c *handoff.RouterConfig) {
+				b := newFixture(t, func(c *handoff.RouterConfig) {
 					c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { ended <- d }}}
 				})
 				var runs atomic.Int32
@@ -166,7 +166,7 @@ func TestResponseWrittenBefore(t *testing.T) {
 func TestResponseWrittenByTheHandler(t *testing.T) {
 	t.Parallel()
 	type writerKey struct{}
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(ctx context.Context, n note) error {
 		_, _ = io.WriteString(ctx.Value(writerKey{}).(http.ResponseWriter), "thank you")
 		return errors.New(n.Text)
@@ -184,7 +184,7 @@ func TestResponseWrittenByTheHandler(t *testing.T) {
 // is aborted, so that it is retried.
 func TestResponseWrittenBeforeWithoutLetters(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) { c.DeadLetters = nil })
+	b := newFixture(t, func(c *handoff.RouterConfig) { c.DeadLetters = nil })
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		if handoff.InfoFromContext(ctx).Attempt == 1 {
 			return errBoom
@@ -202,7 +202,7 @@ func TestResponseOfATimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // so that the time is over while the handler waits, not before
 		ended := make(chan handoff.Delivery, 1)
-		b := newBench(t, func(c *handoff.RouterConfig) {
+		b := newFixture(t, func(c *handoff.RouterConfig) {
 			c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { ended <- d }}}
 		})
 		release := make(chan struct{})

@@ -48,7 +48,7 @@ func TestTheDeadlineIsSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(c *handoff.RouterConfig) { c.MaxRun = time.Minute })
+				b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxRun = time.Minute })
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 					start := time.Now()
 					err := wait(ctx)
@@ -66,7 +66,7 @@ func TestTheDeadlineIsSeen(t *testing.T) {
 func TestTheRequestsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			deadline, ok := ctx.Deadline()
 			assert.Equal(t, ok, true)
@@ -91,7 +91,7 @@ func TestAContextOutOfItsRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, nil)
+			b := newFixture(t, nil)
 			kept := make(chan context.Context, 1)
 			handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 				use(ctx)

@@ -42,7 +42,7 @@ func TestWithoutADeadLetterStore(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var dead []handoff.DeadLetter
-			b := newBench(t, func(c *handoff.RouterConfig) {
+			b := newFixture(t, func(c *handoff.RouterConfig) {
 				c.DeadLetters = nil
 				c.OnDead = func(_ context.Context, l handoff.DeadLetter) { dead = append(dead, l) }
 			})
@@ -68,7 +68,7 @@ func TestWithoutADeadLetterStore(t *testing.T) {
 
 func TestALetterKeepsTheTaskAndNoCredentials(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return handoff.Permanent(errBoom) })
 	d := typed("abc", "x")
 	d.stamp.Headers = []string{"Authorization", "Traceparent", "X-Shop"}
@@ -108,26 +108,26 @@ func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name  string
-		spoil func(*bench, *refusingLetters)
-		mend  func(*bench, *refusingLetters)
+		spoil func(*fixture, *refusingLetters)
+		mend  func(*fixture, *refusingLetters)
 		first int
 	}{
 		{
 			"the letter was refused",
-			func(_ *bench, l *refusingLetters) { l.down = true },
-			func(_ *bench, l *refusingLetters) { l.down = false },
+			func(_ *fixture, l *refusingLetters) { l.down = true },
+			func(_ *fixture, l *refusingLetters) { l.down = false },
 			503,
 		},
 		{
 			"the worker died before the letter",
-			func(b *bench, l *refusingLetters) { l.down = true; b.store.fault("release", down) },
-			func(b *bench, l *refusingLetters) { l.down = false; b.store.fault("release", nil) },
+			func(b *fixture, l *refusingLetters) { l.down = true; b.store.fault("release", down) },
+			func(b *fixture, l *refusingLetters) { l.down = false; b.store.fault("release", nil) },
 			503,
 		},
 		{
 			"the worker died before the end",
-			func(b *bench, _ *refusingLetters) { b.store.fault("complete", down); b.store.fault("release", down) },
-			func(b *bench, _ *refusingLetters) { b.store.fault("complete", nil); b.store.fault("release", nil) },
+			func(b *fixture, _ *refusingLetters) { b.store.fault("complete", down); b.store.fault("release", down) },
+			func(b *fixture, _ *refusingLetters) { b.store.fault("complete", nil); b.store.fault("release", nil) },
 			205, // the letter is safe
 		},
 	}
@@ -136,7 +136,7 @@ func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				letters := &refusingLetters{}
-				b := newBench(t, func(c *handoff.RouterConfig) {
+				b := newFixture(t, func(c *handoff.RouterConfig) {
 					letters.DeadLetterStore = c.DeadLetters
 					c.DeadLetters = letters
 				})
@@ -164,7 +164,7 @@ func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 func TestATaskThatKillsItsWorkerIsBuriedAsCrashed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		runs := 0
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			runs++
@@ -185,7 +185,7 @@ func TestATaskThatKillsItsWorkerIsBuriedAsCrashed(t *testing.T) {
 }
 
 // claimAndVanish claims d as a worker would that is killed right after.
-func claimAndVanish(t *testing.T, b *bench, d task) {
+func claimAndVanish(t *testing.T, b *fixture, d task) {
 	t.Helper()
 	lease := captureLease(t, b, d)
 	claim, err := b.store.Store.Claim(t.Context(), lease)
@@ -194,7 +194,7 @@ func claimAndVanish(t *testing.T, b *bench, d task) {
 }
 
 // captureLease returns the lease with which the router would claim d.
-func captureLease(t *testing.T, b *bench, d task) handoff.Lease {
+func captureLease(t *testing.T, b *fixture, d task) handoff.Lease {
 	t.Helper()
 	spy := &leaseSpy{Store: memstore.New()}
 	router, err := handoff.NewRouter(handoff.RouterConfig{
@@ -202,7 +202,7 @@ func captureLease(t *testing.T, b *bench, d task) handoff.Lease {
 	})
 	assert.NoError(t, err)
 	handoff.Handle(router, func(context.Context, note) error { return nil })
-	(&bench{Router: router}).send(t, d)
+	(&fixture{Router: router}).send(t, d)
 	assert.NoError(t, router.Shutdown(t.Context()))
 	return spy.last
 }
@@ -237,7 +237,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 		t.Run(tt.method, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newFixture(t, nil)
 				runs := 0
 				handoff.Handle(b.Router, func(context.Context, note) error { runs++; return tt.result })
 				b.store.fault(tt.method, down)
@@ -255,7 +255,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 func TestAClaimWhoseAnswerNeverCameIsTakenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			assert.Equal(t, handoff.InfoFromContext(ctx).Attempt, 1) // the lost claim did not count
 			return nil
@@ -283,7 +283,7 @@ func (s *responseLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Clai
 func TestAMarkIsRepeatedUntilTheStoreAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 		back := time.Now().Add(10 * time.Second)
 		b.store.fault("complete", func() error {
@@ -301,7 +301,7 @@ func TestAMarkIsRepeatedUntilTheStoreAnswers(t *testing.T) {
 // outlives the request.
 func TestTheCallerMayBeGone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	ctx, hangUp := context.WithCancel(t.Context())
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		hangUp()
@@ -326,7 +326,7 @@ func TestAnInterruptedAttemptDoesNotCount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, nil)
+				b := newFixture(t, nil)
 				running := make(chan struct{})
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 					close(running)
@@ -353,7 +353,7 @@ func TestAnInterruptedAttemptDoesNotCount(t *testing.T) {
 func TestContinueInAShutdownWithoutTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		b.store.fault("renew", down)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			<-ctx.Done()

@@ -67,7 +67,7 @@ func (brokenLetters) Check() error { return errBoom }
 
 func TestStatusesOfOutcomes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.Statuses = map[handoff.Outcome]int{handoff.Duplicate: 200, handoff.Dead: 200, handoff.UnknownKind: 425}
 		t.Cleanup(func() { c.Statuses[handoff.Duplicate] = 500 }) // a later change changes nothing
 	})
@@ -134,7 +134,7 @@ func (renamed) Aliases() []string { return []string{"note", "letter"} }
 func TestAMistakeAtRegistrationPanicsAndNamesThePlaces(t *testing.T) {
 	t.Parallel()
 	run := func(register func(*handoff.Router)) (said string) {
-		b := newBench(t, nil)
+		b := newFixture(t, nil)
 		defer func() { said = fmt.Sprint(recover()) }()
 		register(b.Router)
 		return ""
@@ -176,7 +176,7 @@ func TestAMistakeAtRegistrationPanicsAndNamesThePlaces(t *testing.T) {
 
 func TestAliasesAndPointersAreServed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	var kinds []string
 	handoff.Handle(b.Router, func(ctx context.Context, p *renamed) error {
 		kinds = append(kinds, handoff.InfoFromContext(ctx).Kind)
@@ -194,7 +194,7 @@ func TestAliasesAndPointersAreServed(t *testing.T) {
 // without it.
 func TestMountServesBelowAnyPrefix(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	e := echo.New()
 	b.Mount(e.Group("/internal/tasks"))
@@ -213,7 +213,7 @@ func TestMountServesBelowAnyPrefix(t *testing.T) {
 
 func TestUnfencedRunsAgainAndCountsByTheService(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(c *handoff.RouterConfig) { c.Store, c.DangerouslyRunUnfenced = nil, true })
+	b := newFixture(t, func(c *handoff.RouterConfig) { c.Store, c.DangerouslyRunUnfenced = nil, true })
 	var attempts []int
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		attempts = append(attempts, handoff.InfoFromContext(ctx).Attempt)
@@ -241,7 +241,7 @@ func TestAVerifiersErrorBecomesAnOutcome(t *testing.T) {
 		{context.DeadlineExceeded, 503},
 		{io.ErrUnexpectedEOF, 401},
 	} {
-		b := newBench(t, func(c *handoff.RouterConfig) {
+		b := newFixture(t, func(c *handoff.RouterConfig) {
 			c.DangerouslyAllowUnauthenticated, c.Verifier = false, failingVerifier{tt.err}
 		})
 		handoff.Handle(b.Router, func(context.Context, note) error {

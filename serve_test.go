@@ -133,7 +133,7 @@ func codeOf(resp *http.Response, err error) int {
 // /ready names what is not ready, and tells nothing more of it.
 func TestServeReady(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(context.Context, note) error { return nil })
 	e := echo.New()
 	b.Mount(e.Group("/tasks"))
@@ -191,7 +191,7 @@ func TestServeReady(t *testing.T) {
 // A task whose URL ends like that of a check is run, not acknowledged by the check.
 func TestServeTakesNoTaskForACheck(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	ran := make(chan string, 2)
 	for _, kind := range []string{"ready", "healthz"} {
 		_ = b.Raw(kind, func(ctx context.Context, _ *http.Request) error {
@@ -225,7 +225,7 @@ func TestServeMistakes(t *testing.T) {
 		Addr: ":1", Listener: listener, Drain: -1, Ready: map[string]func(context.Context) error{"redis": nil},
 	})
 	assert.ErrorContains(t, err, "ServeConfig.Router is nil", "ServeConfig.Drain is -1ns", "Listener and Addr are both set", `Ready["redis"] is nil`)
-	b := newBench(t, nil)
+	b := newFixture(t, nil)
 	err = handoff.Serve(t.Context(), handoff.ServeConfig{Router: b.Router, Addr: listener.Addr().String()})
 	assert.ErrorContains(t, err, "handoff: serve: ", "in use")
 }

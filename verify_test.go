@@ -232,7 +232,7 @@ func TestShutdownEndsTheFetch(t *testing.T) {
 		close(gone)
 	}))
 	t.Cleanup(hangs.Close)
-	b := newBench(t, func(c *handoff.RouterConfig) {
+	b := newFixture(t, func(c *handoff.RouterConfig) {
 		c.DangerouslyAllowUnauthenticated = false
 		c.Verifier = handoff.AnyOf(appEngineVerifier(t), newOIDC(t, handoff.RemoteKeys(hangs.URL)))
 	})
@@ -444,7 +444,7 @@ func TestVerifierOfSomebodyElse(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", handoff.ErrUnavailable), http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, http.StatusServiceUnavailable},
 	} {
-		b := newBench(t, func(c *handoff.RouterConfig) {
+		b := newFixture(t, func(c *handoff.RouterConfig) {
 			c.DangerouslyAllowUnauthenticated, c.Verifier = false, says{tc.err}
 		})
 		handoff.Handle(b.Router, func(context.Context, note) error { return nil })
