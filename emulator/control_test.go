@@ -55,6 +55,18 @@ func TestWaitOverHTTP(t *testing.T) {
 		assert.NoError(t, err)
 		s.create()
 		wait("", 200, `{"settled":true,"left":0}`)
+
+		// A stop ends the wait for the others.
+		s.resume()
+		s.create(inAnHour)
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			wait("", 503, `{"settled":false,"left":1,"error":"emulator: it is being stopped"}`)
+		}()
+		synctest.Wait()
+		s.srv.Close()
+		<-told
 	})
 }
 

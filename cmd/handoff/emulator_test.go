@@ -104,6 +104,20 @@ func (p *process) end(t *testing.T, signal os.Signal) (string, error) {
 	return string(rest), p.cmd.Wait()
 }
 
+// awaitStopping returns when the emulator has begun to stop. A dispatch in flight
+// keeps it from ending meanwhile.
+func (p *process) awaitStopping(t *testing.T) {
+	t.Helper()
+	assert.Eventually(t, 10*time.Second, func() bool {
+		resp, err := http.Get("http://" + p.http + "/healthz")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusServiceUnavailable
+	}, "the emulator to be stopping")
+}
+
 func (p *process) client(t *testing.T) *cloudtasks.Client {
 	t.Helper()
 	client, err := cloudtasks.NewClient(t.Context(), option.WithEndpoint(p.grpc), option.WithoutAuthentication(),
@@ -183,14 +197,7 @@ func TestSignalDrains(t *testing.T) {
 	}
 	first := <-arrived
 	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	assert.Eventually(t, 10*time.Second, func() bool {
-		resp, err := http.Get("http://" + p.http + "/healthz")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusServiceUnavailable
-	}, "the emulator to be stopping")
+	p.awaitStopping(t)
 	close(answer)
 	assert.NoError(t, p.cmd.Wait())
 	close(arrived)
@@ -199,39 +206,35 @@ func TestSignalDrains(t *testing.T) {
 	}
 }
 
-// TestWaitDuringAStop: what is left has not settled.
+// TestWaitDuringAStop: what is left has not settled. That a wait which began
+// before the stop is told so too is emulator.TestWaitOverHTTP.
 func TestWaitDuringAStop(t *testing.T) {
 	t.Parallel()
+	arrived, respond := make(chan struct{}, 1), make(chan struct{})
+	worker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-respond
+	}))
+	defer worker.Close()
 	p := start(t, "--queue", emails)
-	later := httpTask("http://127.0.0.1:1/")
+	client := p.client(t)
+	later := httpTask(worker.URL)
 	later.Task.ScheduleTime = timestamppb.New(time.Now().Add(time.Hour))
-	_, err := p.client(t).CreateTask(t.Context(), later)
-	assert.NoError(t, err)
-	conn, err := net.Dial("tcp", p.http)
-	assert.NoError(t, err)
-	defer conn.Close()
-	_, err = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /emulator/wait?timeout=30s HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	assert.NoError(t, err)
-	r := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(r, nil)
-	assert.NoError(t, err)
-	_, err = io.Copy(io.Discard, resp.Body)
-	assert.NoError(t, errors.Join(err, resp.Body.Close()))
-	stopped := make(chan error, 1)
-	go func() {
-		_, err := p.end(t, syscall.SIGTERM)
-		stopped <- err
-	}()
-	// There is no response if the program was told to stop before it had read the
-	// second request.
-	if resp, err := http.ReadResponse(r, nil); err == nil {
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
+	for _, task := range []*cloudtaskspb.CreateTaskRequest{httpTask(worker.URL), later} {
+		_, err := client.CreateTask(t.Context(), task)
 		assert.NoError(t, err)
-		assert.Status(t, resp.StatusCode, http.StatusServiceUnavailable)
-		assert.Equal(t, strings.Contains(string(body), `"settled":false,"left":1`), true)
 	}
-	assert.NoError(t, <-stopped)
+	<-arrived
+	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	p.awaitStopping(t)
+	resp, err := http.Get("http://" + p.http + "/emulator/wait?timeout=1ms")
+	assert.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	assert.NoError(t, errors.Join(err, resp.Body.Close()))
+	assert.Status(t, resp.StatusCode, http.StatusRequestTimeout)
+	assert.Equal(t, string(body), `{"settled":false,"left":2}`+"\n")
+	close(respond)
+	assert.NoError(t, p.cmd.Wait())
 }
 
 func TestSecondSignalEndsItAtOnce(t *testing.T) {
@@ -250,14 +253,7 @@ func TestSecondSignalEndsItAtOnce(t *testing.T) {
 	assert.NoError(t, err)
 	<-arrived
 	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-	assert.Eventually(t, 10*time.Second, func() bool {
-		resp, err := http.Get("http://" + p.http + "/healthz")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusServiceUnavailable
-	}, "the emulator to be stopping")
+	p.awaitStopping(t)
 	_, err = p.end(t, syscall.SIGTERM)
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 		t.Fatalf("ended with %v, want the signal", err)
