@@ -153,6 +153,7 @@ func tokenRows() []Row {
 func queueToken(audience string, own func(*cloudtaskspb.Task)) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(nil)
+		b.tokenTask(b.pausedQueue(), httpTask(w.url, withOIDC("aud"))) // the token of a queue is refused only when it is sent
 		task := httpTask(w.url)
 		if own != nil {
 			own(task)

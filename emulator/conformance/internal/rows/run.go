@@ -64,7 +64,10 @@ func run(ctx context.Context, t Target, all []Row) ([]Result, error) {
 		})
 	}
 	running.Wait()
-	return results, ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("score: interrupted: %w", err)
+	}
+	return results, nil
 }
 
 type runner struct {

@@ -93,30 +93,6 @@ func running(t *testing.T, cfg emulator.Config, appEngine string) Target {
 	}
 }
 
-// TestStrict: an emulator with Config.Strict fails no row but the one that is
-// a matter of choice, and those with tokens over http are not run.
-func TestStrict(t *testing.T) {
-	t.Parallel()
-	var strict []Row
-	for _, r := range All() {
-		if strings.HasPrefix(r.Section, "10.") || r.Section == "1.2" {
-			strict = append(strict, r)
-		}
-	}
-	results, err := run(t.Context(), running(t, emulator.Config{Strict: true}, ""), strict)
-	assert.NoError(t, err)
-	outcomes := map[Outcome]int{}
-	for _, r := range results {
-		outcomes[r.Outcome]++
-		if r.Outcome == Failed {
-			t.Errorf("#%s %s: %v", r.Section, r.Name, r.Findings)
-		}
-	}
-	if outcomes[NotRun] < 10 {
-		t.Errorf("%d rows were not run", outcomes[NotRun])
-	}
-}
-
 // TestCleansUp: a run leaves no queue behind.
 func TestCleansUp(t *testing.T) {
 	t.Parallel()
