@@ -63,7 +63,7 @@ func Example() {
 // In a test a server is one line, and in a synctest bubble a task a day ahead
 // that fails twice is over in no time. What is here the body of an example is
 // to be that of a test.
-func ExampleRunT() { //nolint:testableexamples // it needs the *testing.T of a test
+func ExampleRunT() {
 	var t *testing.T // as the test is given it
 
 	synctest.Test(t, func(t *testing.T) {

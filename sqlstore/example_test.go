@@ -19,7 +19,7 @@ type ChargeCard struct {
 func (ChargeCard) Kind() string { return "charge-card" }
 
 // The balance is changed exactly once, whatever dies when.
-func ExampleDB_Run() { //nolint:testableexamples // needs a database
+func ExampleDB_Run() {
 	pool, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // import _ "github.com/jackc/pgx/v5/stdlib"
 	if err != nil {
 		log.Fatal(err)
@@ -49,7 +49,7 @@ func ExampleDB_Run() { //nolint:testableexamples // needs a database
 
 // A transaction that the application begins and commits itself. The mark comes
 // first.
-func ExampleDB_CompleteTx() { //nolint:testableexamples // needs a database
+func ExampleDB_CompleteTx() {
 	var pool *sql.DB
 	var db *sqlstore.DB
 	var router *handoff.Router
@@ -59,7 +59,7 @@ func ExampleDB_CompleteTx() { //nolint:testableexamples // needs a database
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+		defer tx.Rollback()
 		if err := db.CompleteTx(ctx, tx); err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func ExampleDB_CompleteTx() { //nolint:testableexamples // needs a database
 }
 
 // The card is charged if and only if the order was committed.
-func ExampleOutbox_Enqueue() { //nolint:testableexamples // needs a database
+func ExampleOutbox_Enqueue() {
 	var ctx context.Context
 	var pool *sql.DB
 	var outbox *sqlstore.Outbox // of DB.Outbox
@@ -80,7 +80,7 @@ func ExampleOutbox_Enqueue() { //nolint:testableexamples // needs a database
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(ctx, `INSERT INTO orders (id) VALUES ($1)`, "42"); err != nil {
 		log.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func ExampleOutbox_Enqueue() { //nolint:testableexamples // needs a database
 
 // On Cloud Run the CPU stops after the response: what is due is sent before it. What
 // fails here is left to the sweep of Outbox.Handler.
-func ExampleOutbox_Send() { //nolint:testableexamples // needs a database
+func ExampleOutbox_Send() {
 	var outbox *sqlstore.Outbox // of DB.Outbox
 
 	http.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func ExampleOutbox_Send() { //nolint:testableexamples // needs a database
 
 // The relay of a service that scales to zero: a job of Cloud Scheduler calls it
 // every minute, with a token of its service account.
-func ExampleOutbox_Handler() { //nolint:testableexamples // needs a database
+func ExampleOutbox_Handler() {
 	var outbox *sqlstore.Outbox // of DB.Outbox
 
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{

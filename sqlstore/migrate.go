@@ -32,7 +32,7 @@ func (db *DB) migrate(ctx context.Context, to int, text string) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	// The lock goes with the transaction, so that it also holds behind PgBouncer.
 	if _, err := tx.ExecContext(ctx, db.sql.migrate); err != nil {
 		return err

@@ -22,7 +22,7 @@ func (c *outboxCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return fmt.Errorf("%w; it is a program of its own: put it beside handoff or on the PATH", err)
 	}
-	cmd := exec.CommandContext(ctx, path, c.Args...) //nolint:gosec // what the user gave this program
+	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = con.in, con.out, con.err
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()

@@ -29,7 +29,7 @@ func connect(ctx context.Context) (options []option.ClientOption, stop func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	child := exec.CommandContext(context.WithoutCancel(ctx), self, "-serve") //nolint:gosec // this program itself
+	child := exec.CommandContext(context.WithoutCancel(ctx), self, "-serve")
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {

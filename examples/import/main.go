@@ -165,7 +165,7 @@ func (w *worker) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.cmd = exec.CommandContext(ctx, program) //nolint:gosec // this very program
+	w.cmd = exec.CommandContext(ctx, program)
 	w.cmd.Env = append(os.Environ(), workerEnv+"="+w.redis+" "+w.tasks)
 	w.cmd.Stderr = os.Stderr
 	stdout, err := w.cmd.StdoutPipe()

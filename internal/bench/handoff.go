@@ -58,7 +58,7 @@ func telemetry(wanted bool) ([]handoff.Observer, func(context.Context) error, er
 	}
 	traces := trace.NewTracerProvider(trace.WithSampler(trace.ParentBased(trace.NeverSample())))
 	meters := metric.NewMeterProvider(metric.WithReader(metric.NewManualReader()))
-	logger, lerr := middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))}) //nolint:sloglint // the line is to be written
+	logger, lerr := middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})
 	tracing, terr := middleware.Tracing(middleware.TracingConfig{TracerProvider: traces})
 	metrics, merr := middleware.Metrics(middleware.MetricsConfig{MeterProvider: meters})
 	stop := func(ctx context.Context) error { return errors.Join(traces.Shutdown(ctx), meters.Shutdown(ctx)) }

@@ -109,7 +109,7 @@ func BenchmarkEnqueue(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+				defer tx.Rollback()
 				if _, err := tx.ExecContext(b.Context(), `INSERT INTO orders VALUES ($1)`, fmt.Sprint(n)); err != nil {
 					return err
 				}

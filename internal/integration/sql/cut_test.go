@@ -208,7 +208,7 @@ func txEffect(ctx context.Context, db *sqlstore.DB, pool *sql.DB, statement stri
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	if err := db.CompleteTx(ctx, tx); err != nil {
 		return err
 	}
@@ -355,7 +355,7 @@ func (w *cutWorld) order(outbox *sqlstore.Outbox, statement string) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(w.t.Context(), statement, "a"); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestPgxTx(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit there is nothing to roll back
+		defer tx.Rollback(context.WithoutCancel(ctx))
 		if err := s.db.CompleteTx(ctx, pgxtx.New(tx)); err != nil {
 			return err
 		}

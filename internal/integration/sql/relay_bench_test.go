@@ -195,7 +195,7 @@ func BenchmarkRelay(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer open.Rollback() //nolint:errcheck // it wrote nothing
+			defer open.Rollback()
 			if _, err := open.ExecContext(b.Context(), `SELECT count(*) FROM handoff.migration`); err != nil {
 				b.Fatal(err)
 			}

@@ -37,7 +37,7 @@ func (w *riverWorker) Work(ctx context.Context, job *river.Job[riverJob]) error 
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback(ctx)
 	if _, err := tx.Exec(ctx, w.insert, fmt.Sprint(job.ID)); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func riverEnqueues(b *testing.B, server *pgtest.Server) {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(b.Context()) //nolint:errcheck // after a commit there is nothing to roll back
+		defer tx.Rollback(b.Context())
 		if _, err := tx.Exec(b.Context(), `INSERT INTO orders VALUES ($1)`, fmt.Sprint(n)); err != nil {
 			return err
 		}

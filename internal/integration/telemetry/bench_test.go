@@ -40,7 +40,7 @@ func BenchmarkOverhead(b *testing.B) {
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
 
 	logger := observer(b)(middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.DiscardHandler)}))
-	toJSON := observer(b)(middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))})) //nolint:sloglint // the line is to be written
+	toJSON := observer(b)(middleware.Logger(middleware.LoggerConfig{Logger: slog.New(slog.NewJSONHandler(io.Discard, nil))}))
 	noTracing := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: tracenoop.NewTracerProvider()}))
 	sampledOut := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: never}))
 	sampled := observer(b)(middleware.Tracing(middleware.TracingConfig{TracerProvider: always}))
