@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -160,15 +161,14 @@ func (d *delivery) settleMarked(err error) (settled bool, left error) {
 	case cerr != nil:
 		d.detach()
 		d.result.Reason = ReasonStore
-		d.router.log.Error("handoff: it is not known whether the transaction that marks the work committed; its lease is left to run out",
-			d.attrs("error", errors.Join(cerr, err))...)
-		d.end(Unavailable, errors.Join(cerr, err))
+		d.end(Unavailable, fmt.Errorf("handoff: it is not known whether the transaction that marks the work committed; its lease is left to run out: %w",
+			errors.Join(cerr, err)))
 		return true, nil
 	case !done:
 		return false, cmp.Or(err, errNotCommitted)
 	}
 	if err != nil {
-		d.router.log.Warn("handoff: the handler returned an error after its work was committed as done", d.attrs("error", err)...)
+		d.log(slog.LevelWarn, "handoff: the handler returned an error after its work was committed as done", "error", err)
 	}
 	d.detach()
 	if beside || d.marker.note != nil {

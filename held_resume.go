@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 )
 
@@ -30,7 +31,7 @@ func (h *Held) Resume(ctx context.Context) ([]byte, error) {
 		r.keepsMemos.Store(true)
 	}
 	if h.d.stamp.Redrives > 0 && h.d.claim.Attempt == 1 && memo == nil {
-		r.log.Info("handoff: redriven work has no memo of the attempts before it died, so it begins afresh", h.d.attrs()...)
+		h.d.log(slog.LevelInfo, "handoff: redriven work has no memo of the attempts before it died, so it begins afresh")
 	}
 	return memo, nil
 }

@@ -60,8 +60,11 @@ type RouterConfig struct {
 	Observers []Observer
 
 	// Logger logs why deliveries were refused (once a second for each reason),
-	// attempts failed and tasks were buried. Tokens and payloads are not logged;
-	// the errors of handlers are. Defaults to slog.Default.
+	// attempts failed and tasks were buried, unless an Observer does
+	// ([Observer].Logs). It also logs what no Delivery tells. Each line of a
+	// delivery has its context and, if it is traced, its trace_id. Tokens and
+	// payloads are not logged; the errors of handlers are. Defaults to
+	// slog.Default.
 	Logger *slog.Logger
 
 	// MaxBody is the maximum size of the decompressed body, in bytes. A larger
@@ -110,7 +113,7 @@ type RouterConfig struct {
 type Router struct {
 	config     RouterConfig
 	log        *slog.Logger
-	refused    *refusalLog
+	refused    *refusals
 	handlers   map[string]*handler
 	run        Handler // the middleware of Use around runHandler; nil without middleware
 	use        []Middleware
@@ -146,7 +149,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 		drained:  make(chan struct{}),
 	}
 	r.cleanupCtx, r.stopCleanups = context.WithCancel(context.Background()) //nolint:gosec // Shutdown calls stopCleanups
-	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.setStatuses()); err != nil {
+	if err := errors.Join(r.checkGuards(), r.checkLimits(), r.checkObservers(), r.setStatuses()); err != nil {
 		return nil, err
 	}
 	useKeys(r.config.Verifier)
@@ -158,7 +161,7 @@ func NewRouter(config RouterConfig) (*Router, error) {
 	}
 	r.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	r.config.Lease = cmp.Or(config.Lease, defaultLease)
-	r.refused = &refusalLog{logger: r.log, last: make(map[Reason]refusal)}
+	r.refused = &refusals{last: make(map[Reason]refusal)}
 	r.keeper = newLeaseKeeper(r.config.Store, r.config.Lease, r.log)
 	if r.config.Project == "" && !config.DangerouslyRunUnfenced {
 		r.log.Info("handoff: RouterConfig.Project is not set: the keys of tasks that handoff did not create differ from those of its own, and not from those of other projects")
@@ -216,6 +219,14 @@ func (r *Router) checkLimits() error {
 	}
 	if c.ForeignMaxAttempts < Unlimited {
 		errs = append(errs, fmt.Errorf("handoff: RouterConfig.ForeignMaxAttempts is %d; it must be positive, Unlimited, or zero for unknown", c.ForeignMaxAttempts))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Router) checkObservers() error {
+	var errs []error
+	for i := range r.config.Observers {
+		errs = append(errs, r.config.Observers[i].check(i))
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -40,12 +41,12 @@ func (d *delivery) copyless() error {
 	switch {
 	case d.untyped():
 		d.handler.cannotCopy.Do(func() {
-			d.router.log.Warn("handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail, or are busy after BusyFor, and are retried at the queue's pace", d.attrs()...)
+			d.log(slog.LevelWarn, "handoff: this kind gets tasks that Enqueue did not create, which cannot be copied for later; their attempts fail, or are busy after BusyFor, and are retried at the queue's pace")
 		})
 		return errors.New("handoff: a task that Enqueue did not create cannot be copied for later")
 	case d.router.config.Client == nil:
 		d.router.copyless.Do(func() {
-			d.router.log.Error("handoff: RouterConfig.Client is nil, so tasks cannot be copied for later; they are retried with their backoff", d.attrs()...)
+			d.log(slog.LevelError, "handoff: RouterConfig.Client is nil, so tasks cannot be copied for later; they are retried with their backoff")
 		})
 		return errors.New("handoff: RouterConfig.Client is nil, so the task cannot be copied for later")
 	}
@@ -72,14 +73,10 @@ func (d *delivery) createCopy(later laterCopy, outcome Outcome, err error) {
 		return
 	}
 	if cerr != nil {
-		d.router.log.Warn("handoff: the copy of a task could not be created", d.attrs("outcome", outcome, "error", errors.Join(cerr, err))...)
 		// If the copy may exist, the attempt counts, so that the next one
 		// keeps its mark long enough for the copy to find: see mayHaveCopy.
-		d.retry(Unavailable, errors.Join(cerr, err), errors.Is(cerr, ErrUnknown) && !d.result.Info.LastAttempt())
+		d.retry(Unavailable, fmt.Errorf("%w: its copy for later: %w", err, cerr), errors.Is(cerr, ErrUnknown) && !d.result.Info.LastAttempt())
 		return
-	}
-	if outcome == Retried {
-		d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
 	}
 	l := d.lease.Lease
 	l.Opens, l.Window = later.opens, d.windowUntil(later.due.Add(taskLife))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"path"
@@ -48,6 +49,7 @@ type delivery struct {
 	ctx     context.Context // of the current step: the claim and the run end with the request, settling does not
 	run     runContext
 	next    nextCalls
+	refused bool                    // ended by refuse
 	aborts  bool                    // the handler panicked with http.ErrAbortHandler
 	returns bool                    // ServeHTTP returns, so the response is sent
 	cancel  context.CancelCauseFunc // cancels the claim and the run; nil before the claim
@@ -91,11 +93,11 @@ func (d *delivery) end(o Outcome, err error) {
 	d.result.LeaseLost = d.result.LeaseLost || o == Lost
 }
 
-// refuse ends a delivery before it has a claim, and logs why. It returns false.
+// refuse ends a delivery before it has a claim. It returns false.
 func (d *delivery) refuse(o Outcome, reason Reason, err error) bool {
 	d.end(o, err)
 	d.result.Reason = cmp.Or(reason, Reason(o.String()))
-	d.router.refused.add(d.result.ctx, o, d.result.Reason, err)
+	d.refused = true
 	return false
 }
 
@@ -412,7 +414,7 @@ func (d *delivery) call(ctx context.Context) error {
 			d.aborts = true
 			return errors.New("handoff: the handler aborted the connection")
 		}
-		d.router.log.ErrorContext(ctx, "handoff: the handler panicked", d.attrs("panic", p, "stack", string(p.stack))...)
+		d.log(slog.LevelError, "handoff: the handler panicked", "panic", p, "stack", string(p.stack))
 	}
 	return err
 }
@@ -443,14 +445,4 @@ func verdict(err error) error {
 		return broken
 	}
 	return err
-}
-
-// attrs returns the log attributes that name the task, followed by more.
-func (d *delivery) attrs(more ...any) []any {
-	info := &d.result.Info
-	attrs := []any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}
-	if step := d.resumed.currentStep(); step != "" {
-		attrs = append(attrs, "step", step)
-	}
-	return append(attrs, more...)
 }

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/brillconsulting/handoff/internal/watch"
@@ -13,8 +16,8 @@ import (
 // Observer watches deliveries, for logs, traces and metrics. Package middleware
 // has one for each. An Observer cannot change the outcome. Its functions are
 // called in the goroutine of the delivery, so they must be safe for concurrent
-// use and should be quick. A nil function is not called. A panic in one is logged
-// and changes nothing.
+// use and should be quick. A nil function is not called; at least one must be set.
+// A panic in one is logged and changes nothing.
 //
 // Begin and End are called once for each delivery. Verified is called once in
 // between if the caller may deliver and the headers are those of a task.
@@ -37,6 +40,22 @@ type Observer struct {
 	// panic, a runtime.Goexit or an aborted connection. ctx is that of the
 	// delivery and may have ended.
 	End func(ctx context.Context, d Delivery)
+
+	// Logs reports that End logs how each delivery ended: its outcome, reasons
+	// and error. The router then does not log them too. It still logs what no
+	// Delivery tells, such as the stack of a panic. Defaults to false.
+	Logs bool
+}
+
+// check returns an error if an Observer of NewRouter can do nothing.
+func (o *Observer) check(i int) error {
+	switch {
+	case o.Begin == nil && o.Verified == nil && o.End == nil:
+		return fmt.Errorf("handoff: RouterConfig.Observers[%d] has no function; set Begin, Verified or End, or leave it out", i)
+	case o.Logs && o.End == nil:
+		return fmt.Errorf("handoff: RouterConfig.Observers[%d] has Logs set and no End, so nothing would log how deliveries end", i)
+	}
+	return nil
 }
 
 // Delivery is how one delivery ended.
@@ -51,6 +70,10 @@ type Delivery struct {
 	Received  time.Time // when the request arrived
 	Started   time.Time // when the attempt began, with its middleware; zero if it did not begin
 	Ended     time.Time // when the attempt ended; zero if it did not begin
+
+	// MoreReasons are the other reasons why the task was buried, such as
+	// ReasonUndecodable of a task that is expired too. Usually there are none.
+	MoreReasons []Reason
 
 	ctx context.Context
 }
@@ -94,6 +117,9 @@ var errNoEnd = errors.New("handoff: the delivery was abandoned")
 // deferred, so that it runs after a panic and a runtime.Goexit too.
 func (d *delivery) observeEnd() {
 	watched, _ := d.req.Context().Value(watch.Key{}).(func(Delivery))
+	if !slices.ContainsFunc(d.begun, func(o Observer) bool { return o.Logs }) {
+		d.logEnd()
+	}
 	if watched == nil && len(d.begun) == 0 {
 		return
 	}
@@ -119,7 +145,6 @@ func (d *delivery) tellEnd(observers []Observer, result Delivery) {
 func (d *delivery) observe(name string, call func()) {
 	err := guard("Observer."+name, func() error { call(); return nil })
 	if p, ok := err.(*panicError); ok {
-		d.router.log.ErrorContext(d.result.ctx, "handoff: an observer panicked",
-			d.attrs("error", p, "stack", string(p.stack))...)
+		d.log(slog.LevelError, "handoff: an observer panicked", "error", p, "stack", string(p.stack))
 	}
 }

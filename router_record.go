@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -119,7 +120,7 @@ func (d *delivery) letterLife() time.Duration {
 	}
 	var life time.Duration
 	if err := guard("DeadLetterStore.Retention", func() error { life = d.router.config.DeadLetters.Retention(); return nil }); err != nil {
-		d.router.log.Error("handoff: the dead-letter store's Retention panicked", d.attrs("error", err)...)
+		d.log(slog.LevelError, "handoff: the dead-letter store's Retention panicked", "error", err)
 	}
 	return min(life, maxWindow)
 }
@@ -141,7 +142,6 @@ func (d *delivery) free() bool {
 	if letters == nil {
 		d.end(Dead, errors.New("handoff: the work was buried before, and RouterConfig.DeadLetters is not set"))
 		d.result.Reason = ReasonDeadBefore
-		d.router.log.Error("handoff: task died", d.attrs("reasons", []Reason{ReasonDeadBefore}, "error", d.result.Err)...)
 		return false
 	}
 	var letter DeadLetter
@@ -161,7 +161,6 @@ func (d *delivery) free() bool {
 		d.end(Busy, fmt.Errorf("handoff: letter %s, which holds the key, was redriven, and its task has not begun", id))
 	default:
 		d.end(Duplicate, fmt.Errorf("handoff: the key is held by dead letter %s; redrive or delete it", id))
-		d.router.log.Warn("handoff: a task of dead work was deleted", d.attrs("letter", id)...)
 	}
 	return false
 }

@@ -51,7 +51,7 @@ func (d *delivery) respond(w http.ResponseWriter) {
 	switch {
 	case !d.returns:
 	case deletes(status) && !d.result.Outcome.Final():
-		d.router.refused.add(d.result.ctx, d.result.Outcome, ReasonResponseSent,
+		d.refuse(d.result.Outcome, ReasonResponseSent,
 			errors.Join(fmt.Errorf("handoff: code around the router wrote status %d; the connection is aborted, so that the task is retried", status), d.result.Err))
 		panic(http.ErrAbortHandler)
 	case !discarded(d.req, w):

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -79,9 +80,6 @@ func (d *delivery) fail(outcome Outcome, err error) {
 		d.bury([]Reason{ReasonExhausted}, err)
 		return
 	}
-	if !d.notRetried() {
-		d.router.log.Warn("handoff: attempt failed", d.attrs("outcome", outcome, "error", err)...)
-	}
 	d.retry(outcome, err, true)
 }
 
@@ -121,7 +119,6 @@ func (d *delivery) settleLost(outcome Outcome, err error) {
 		_ = guard("Store.Release", func() error { return d.router.config.Store.Release(ctx, d.lease.Lease, !last) }) // not held any more, or out of reach: then it runs out by itself
 	}
 	d.end(Lost, errors.Join(ErrLeaseLost, err))
-	d.router.log.Warn("handoff: lease lost while running", d.attrs("error", err)...)
 }
 
 func (d *delivery) settleContext() (context.Context, context.CancelFunc) {
@@ -138,11 +135,9 @@ func (d *delivery) complete(l Lease, outcome Outcome, err error) {
 		d.end(outcome, err)
 	case errors.Is(cerr, ErrLeaseLost):
 		d.end(Lost, errors.Join(cerr, err))
-		d.router.log.Warn("handoff: lease lost before the work could be marked as done", d.attrs()...)
 	default:
 		d.end(outcome, err)
-		d.router.log.Error("handoff: done, but the Store could not be told; another delivery of this task would run again",
-			d.attrs("error", cerr)...)
+		d.log(slog.LevelError, "handoff: done, but the Store could not be told; another delivery of this task would run again", "error", cerr)
 	}
 }
 
@@ -185,7 +180,7 @@ func (d *delivery) release(outcome Outcome, err error, counted bool) {
 	default:
 		// Retries are Busy until the lease runs out. Then the attempt
 		// counts as crashed.
-		d.router.log.Warn("handoff: claim could not be released", d.attrs("error", rerr)...)
+		d.log(slog.LevelWarn, "handoff: claim could not be released", "error", rerr)
 	}
 	d.end(outcome, err)
 }
@@ -207,10 +202,9 @@ type burial struct {
 // bury buries the task in three steps: mark the work as ending, put the letter,
 // complete. After a crash at any step, the next delivery continues from there.
 func (d *delivery) bury(reasons []Reason, err error) {
-	d.result.Reason = reasons[0]
+	d.setReasons(reasons)
 	if d.router.config.DeadLetters == nil && !mayVanish(reasons) {
-		d.router.log.Error("handoff: payload cannot be decoded, and RouterConfig.DeadLetters is not set; retrying", d.attrs("error", err)...)
-		d.release(Failed, err, false)
+		d.release(Failed, fmt.Errorf("%w (retried, not buried: RouterConfig.DeadLetters is not set)", err), false)
 		return
 	}
 	note := d.burial(reasons, errorText(err), d.result.Info.Attempt)
@@ -231,7 +225,7 @@ func (d *delivery) bury(reasons []Reason, err error) {
 // that began counts. The lease of the last attempt is not released: once it has
 // run out, the next claim is over the limit, and its delivery buries the task.
 func (d *delivery) unnoted(err error) {
-	d.router.log.Warn("handoff: burial could not be noted", d.attrs("error", err)...)
+	err = fmt.Errorf("handoff: burial could not be noted: %w", err)
 	began := !d.result.Started.IsZero()
 	if began && d.result.Info.LastAttempt() {
 		d.end(Unavailable, err)
@@ -259,7 +253,7 @@ func (d *delivery) finishBurial() {
 		note = d.burial([]Reason{ReasonCrashed}, "", d.claim.Attempt)
 	}
 	d.result.Info.Attempt = note.Attempts
-	d.result.Reason = note.Reasons[0]
+	d.setReasons(note.Reasons)
 	var err error
 	if note.LastErr != "" {
 		err = errors.New(note.LastErr)
@@ -269,6 +263,7 @@ func (d *delivery) finishBurial() {
 		// The letter is of another task of the same work. The claim of this
 		// task's next delivery decides what happens to it.
 		d.end(Busy, err)
+		d.logDied(note.Reasons, err)
 	}
 }
 
@@ -286,19 +281,21 @@ func (d *delivery) putLetter(note burial, err error) {
 	defer cancel()
 	if store := d.router.config.DeadLetters; store != nil {
 		if perr := d.put(ctx, store, letter); perr != nil {
-			d.router.log.Error("handoff: the dead-letter store refused", d.attrs("error", perr)...)
-			d.result.Reason = ReasonDeadLetterStore
+			d.setReasons([]Reason{ReasonDeadLetterStore})
 			d.release(Unavailable, fmt.Errorf("handoff: dead letter: %w", perr), false) // stays ending
 			return
 		}
 	}
-	d.router.log.Error("handoff: task died", d.attrs("reasons", note.Reasons, "error", err)...)
 	l := d.lease.Lease
 	l.Letter, l.Window = letter.ID, d.deadWindow()
-	defer d.complete(l, Dead, err) // deferred, because OnDead may call runtime.Goexit
+	defer func() { // deferred, because OnDead may call runtime.Goexit
+		if d.complete(l, Dead, err); d.result.Outcome != Dead {
+			d.logDied(note.Reasons, err)
+		}
+	}()
 	if onDead := d.router.config.OnDead; onDead != nil {
 		if perr := guard("RouterConfig.OnDead", func() error { onDead(ctx, letter); return nil }); perr != nil {
-			d.router.log.Error("handoff: a hook panicked", d.attrs("error", perr)...)
+			d.log(slog.LevelError, "handoff: a hook panicked", "error", perr)
 		}
 	}
 }

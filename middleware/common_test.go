@@ -82,6 +82,12 @@ type fixture struct {
 // records how each delivery ended.
 func setup(t *testing.T, observers ...handoff.Observer) *fixture {
 	t.Helper()
+	return setupWith(t, slog.New(slog.DiscardHandler), observers...)
+}
+
+// setupWith is setup with the router's logger.
+func setupWith(t *testing.T, log *slog.Logger, observers ...handoff.Observer) *fixture {
+	t.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{oidctest.Audience},
 		Callers:   []string{oidctest.Email},
@@ -93,7 +99,7 @@ func setup(t *testing.T, observers ...handoff.Observer) *fixture {
 		Verifier:  verifier,
 		Store:     memstore.New(),
 		Observers: append(observers, handoff.Observer{End: f.note}),
-		Logger:    slog.New(slog.DiscardHandler),
+		Logger:    log,
 		MaxBody:   1000,
 	})
 	assert.NoError(t, err)

@@ -15,7 +15,7 @@ func ExampleLogger() {
 	// LoggerConfig writes to slog.Default.
 	log := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-			if a.Key == slog.TimeKey || a.Key == "duration" {
+			if a.Key == slog.TimeKey || a.Key == "duration_seconds" {
 				return slog.Attr{}
 			}
 			return a

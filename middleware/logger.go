@@ -26,17 +26,19 @@ type LoggerConfig struct {
 	// CloudProject is the ID of the Google Cloud project whose Cloud Logging
 	// reads the lines, such as "my-project". If it is set, each line also has
 	// the keys that Cloud Logging understands: severity, and those that link the
-	// line to its trace. The trace is that of [Tracing], or else that of the
-	// task's traceparent header. Defaults to none, without these keys.
+	// line to its trace. Defaults to none, without these keys.
 	CloudProject string
 }
 
 // Logger returns an observer that logs one line per delivery, with the message
 // "handoff: delivery". Its keys are kind, queue, task, attempt, outcome, status,
-// duration (of the whole delivery), lag (from its scheduled time to its start), and
-// reason and error if there are any. The level is Info if the task has ended, Warn
-// if it will be retried, and Error if it died or if a store or the verifier's keys
-// cannot be reached.
+// duration_seconds (of the whole delivery), lag_seconds (from its scheduled time to
+// its start), and reason, more_reasons, error and trace_id if there are any. The
+// trace is that of [Tracing], or else that of the task's traceparent header. The
+// level is Info if the task has ended, Warn if it will be retried, and Error if it
+// died or if a store or the verifier's keys cannot be reached.
+//
+// With this observer the router itself does not log how deliveries ended.
 //
 // Deliveries that were refused before their task was claimed are logged at most
 // once a second for each reason. The key suppressed counts those left out since the
@@ -48,7 +50,7 @@ func Logger(config LoggerConfig) (handoff.Observer, error) {
 		return handoff.Observer{}, fmt.Errorf("middleware: LoggerConfig.CloudProject is %q; it must be a project ID, which matches %s", p, projectID)
 	}
 	l := &logger{config: config, heads: cache[head, slog.Handler]{limit: cacheLimit}, refused: make(map[handoff.Reason]refusal)}
-	return handoff.Observer{End: l.end}, nil
+	return handoff.Observer{End: l.end, Logs: true}, nil
 }
 
 // projectID also matches the IDs of old projects that begin with a domain.
@@ -85,12 +87,15 @@ func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
 	if info.Step != "" {
 		line.AddAttrs(slog.String("step", info.Step))
 	}
-	line.AddAttrs(slog.Duration("duration", now.Sub(d.Received)))
+	line.AddAttrs(slog.Float64("duration_seconds", now.Sub(d.Received).Seconds()))
 	if lag, ok := lagOf(d, d.Received); ok {
-		line.AddAttrs(slog.Duration("lag", lag))
+		line.AddAttrs(slog.Float64("lag_seconds", lag.Seconds()))
 	}
 	if d.Reason != "" {
 		line.AddAttrs(slog.String("reason", string(d.Reason)))
+	}
+	if len(d.MoreReasons) > 0 {
+		line.AddAttrs(slog.Any("more_reasons", d.MoreReasons))
 	}
 	if d.Err != nil {
 		line.AddAttrs(slog.String("error", d.Err.Error()))
@@ -98,9 +103,7 @@ func (l *logger) end(ctx context.Context, delivery handoff.Delivery) {
 	if suppressed > 0 {
 		line.AddAttrs(slog.Int("suppressed", suppressed))
 	}
-	if l.config.CloudProject != "" {
-		l.addCloud(ctx, &line, d)
-	}
+	l.addTrace(ctx, &line, d)
 	_ = l.handler(log, d).Handle(ctx, line) // slog.Logger ignores the error too
 }
 
@@ -155,27 +158,36 @@ func lagOf(d *handoff.Delivery, at time.Time) (time.Duration, bool) {
 	return max(0, at.Sub(d.Info.ScheduledAt)), true
 }
 
-// addCloud adds the special fields of Cloud Logging.
-func (l *logger) addCloud(ctx context.Context, line *slog.Record, d *handoff.Delivery) {
-	severity := "INFO"
-	switch line.Level {
-	case slog.LevelWarn:
-		severity = "WARNING"
-	case slog.LevelError:
-		severity = "ERROR"
-	}
-	line.AddAttrs(slog.String("severity", severity))
+// addTrace adds the trace, and the special fields of Cloud Logging.
+func (l *logger) addTrace(ctx context.Context, line *slog.Record, d *handoff.Delivery) {
 	span := trace.SpanContextFromContext(ctx)
 	if !span.IsValid() && d.Info.Task != "" {
 		carried := propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(d.Info.Header))
 		span = trace.SpanContextFromContext(carried)
 	}
 	if span.IsValid() {
+		line.AddAttrs(slog.String("trace_id", span.TraceID().String()))
+	}
+	if l.config.CloudProject == "" {
+		return
+	}
+	line.AddAttrs(slog.String("severity", severityOf(line.Level)))
+	if span.IsValid() {
 		line.AddAttrs(
 			slog.String("logging.googleapis.com/trace", "projects/"+l.config.CloudProject+"/traces/"+span.TraceID().String()),
 			slog.String("logging.googleapis.com/spanId", span.SpanID().String()),
 			slog.Bool("logging.googleapis.com/trace_sampled", span.IsSampled()))
 	}
+}
+
+func severityOf(level slog.Level) string {
+	switch level {
+	case slog.LevelWarn:
+		return "WARNING"
+	case slog.LevelError:
+		return "ERROR"
+	}
+	return "INFO"
 }
 
 type refusal struct {

@@ -61,7 +61,9 @@ func newLogged(t *testing.T, change func(*middleware.LoggerConfig)) (*fixture, *
 	if change != nil {
 		change(&config)
 	}
-	return setup(t, must(middleware.Logger(config))), j
+	b := setupWith(t, config.Logger, must(middleware.Logger(config)))
+	j.buf.Reset() // of NewRouter
+	return b, j
 }
 
 func TestLoggerLines(t *testing.T) {
@@ -130,11 +132,11 @@ func TestLoggerLines(t *testing.T) {
 					t.Errorf("%s is %v, want %v", key, line[key], tc.task[key])
 				}
 			}
-			if line["duration"].(float64) <= 0 {
-				t.Errorf("duration is %v", line["duration"])
+			if seconds := line["duration_seconds"].(float64); seconds <= 0 || seconds > 60 {
+				t.Errorf("duration_seconds is %v", seconds)
 			}
-			if lag, ok := line["lag"].(float64); ok == tc.noLag || ok && time.Duration(lag) < 2*time.Second {
-				t.Errorf("lag is %v", line["lag"])
+			if lag, ok := line["lag_seconds"].(float64); ok == tc.noLag || ok && (lag < 2 || lag > 60) {
+				t.Errorf("lag_seconds is %v", line["lag_seconds"])
 			}
 		})
 	}
@@ -223,9 +225,10 @@ func TestLoggerWithoutCloudKeys(t *testing.T) {
 	b, j := newLogged(t, nil)
 	handoff.Handle(b.Router, func(context.Context, order) error { return nil })
 	b.send(b.request("t", header("Traceparent", traceparent)))
-	if s := j.String(); strings.Contains(s, "severity") || strings.Contains(s, traceID) {
+	if s := j.String(); strings.Contains(s, "severity") || strings.Contains(s, "googleapis") {
 		t.Errorf("unasked: %s", s)
 	}
+	assert.Equal(t, j.lines(t)[0]["trace_id"], any(traceID))
 }
 
 func TestLoggerKeepsSecrets(t *testing.T) {

@@ -1,0 +1,192 @@
+package handoff_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
+	"github.com/brillconsulting/handoff/middleware"
+)
+
+const logTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+// traced is typed with a trace.
+func traced(id, text string) task {
+	d := typed(id, text)
+	d.stamp.Headers = []string{"Traceparent"}
+	d.header = http.Header{"Traceparent": {"00-" + logTrace + "-00f067aa0ba902b7-01"}}
+	return d
+}
+
+// flakyLetters fails its first Put if fails is set.
+type flakyLetters struct {
+	*memstore.DeadLetters
+	fails bool
+}
+
+func (l *flakyLetters) Put(ctx context.Context, letter handoff.DeadLetter) error {
+	if l.fails {
+		l.fails = false
+		return errors.New("disk full")
+	}
+	return l.DeadLetters.Put(ctx, letter)
+}
+
+// The end of a delivery is one line, of the router or of middleware.Logger. What it
+// does not tell is a line of the router beside it. All of them have the trace.
+func TestAnEndIsOneLine(t *testing.T) {
+	t.Parallel()
+	lost := func() error { return handoff.ErrLeaseLost }
+	sameWork := func(id string) task {
+		d := traced(id, "x")
+		d.stamp.Key = "same"
+		return d
+	}
+	expired := traced("1", "x")
+	expired.stamp.Expires, expired.body = time.Unix(1, 0), "{"
+	nobody := traced("1", "x")
+	nobody.kind = "nobody"
+	for name, tc := range map[string]struct {
+		err    error // of the handler
+		fault  string
+		fails  func() error
+		puts   bool // a Put fails
+		tasks  []task
+		alone  []string // messages of the router without Logger
+		beside []string // with Logger
+		says   string   // in each
+	}{
+		"done":           {},
+		"failed":         {err: errBoom, alone: []string{"attempt failed"}, says: "boom"},
+		"throttled":      {err: handoff.RetryAfter(errBoom, time.Second), alone: []string{"attempt failed"}, says: "boom"},
+		"dead":           {err: handoff.Permanent(errBoom), alone: []string{"task died"}, says: "permanent"},
+		"two reasons":    {tasks: []task{expired}, alone: []string{"task died"}, says: "undecodable"},
+		"refused":        {tasks: []task{nobody}, alone: []string{"delivery refused"}, says: "unknown-kind"},
+		"no claim":       {fault: "claim", fails: down, alone: []string{"delivery refused"}, says: "connection refused"},
+		"lost":           {fault: "complete", fails: lost, alone: []string{"lease lost"}, says: "lease lost"},
+		"lost, failed":   {err: errBoom, fault: "release", fails: lost, alone: []string{"lease lost"}, says: "boom"},
+		"no letter":      {err: handoff.Permanent(errBoom), puts: true, alone: []string{"delivery not settled"}, says: "disk full"},
+		"no note":        {err: handoff.Permanent(errBoom), fault: "end", fails: down, alone: []string{"delivery not settled"}, says: "burial could not be noted"},
+		"not released":   {err: errBoom, fault: "release", fails: down, alone: []string{"claim could not be released", "attempt failed"}, beside: []string{"claim could not be released"}},
+		"not marked":     {fault: "complete", fails: down, alone: []string{"done, but the Store could not be told"}, beside: []string{"done, but the Store could not be told"}},
+		"dead, and lost": {err: handoff.Permanent(errBoom), fault: "complete", fails: lost, alone: []string{"task died", "lease lost"}, beside: []string{"task died"}},
+		"buried by another": {
+			err: handoff.Permanent(errBoom), puts: true, tasks: []task{sameWork("1"), sameWork("2")},
+			alone: []string{"delivery not settled", "task died"}, beside: []string{"task died"},
+		},
+	} {
+		for _, with := range []bool{false, true} {
+			t.Run(name+map[bool]string{false: ", alone", true: ", with Logger"}[with], func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					log := new(syncBuffer)
+					b := newFixture(t, func(c *handoff.RouterConfig) {
+						c.Project = "shop"
+						c.DeadLetters = &flakyLetters{memstore.NewDeadLetters(), tc.puts}
+						c.Logger = slog.New(slog.NewJSONHandler(log, nil))
+						if logger, err := middleware.Logger(middleware.LoggerConfig{Logger: c.Logger}); with {
+							assert.NoError(t, err)
+							c.Observers = []handoff.Observer{logger}
+						}
+					})
+					handoff.Handle(b.Router, func(context.Context, note) error { return tc.err })
+					b.store.fault(tc.fault, tc.fails)
+					tasks := tc.tasks
+					if tasks == nil {
+						tasks = []task{traced("1", "x")}
+					}
+					for _, d := range tasks {
+						b.send(t, d)
+					}
+					want, ofLogger := tc.alone, 0
+					if with {
+						want, ofLogger = tc.beside, len(tasks)
+					}
+					checkLines(t, log.String(), want, ofLogger, tc.says)
+				})
+			})
+		}
+	}
+}
+
+// checkLines checks that log has these messages of the router in this order, and so
+// many lines of Logger.
+func checkLines(t *testing.T, log string, want []string, ofLogger int, says string) {
+	t.Helper()
+	var messages []string
+	for line := range strings.Lines(log) {
+		var fields struct {
+			Message string `json:"msg"`
+			Trace   string `json:"trace_id"`
+		}
+		assert.NoError(t, json.Unmarshal([]byte(line), &fields))
+		if fields.Trace != logTrace {
+			t.Errorf("no trace in %s", line)
+		}
+		if fields.Message == "handoff: delivery" {
+			ofLogger--
+			continue
+		}
+		messages = append(messages, fields.Message)
+	}
+	ok := len(messages) == len(want) && ofLogger == 0
+	for i := range min(len(messages), len(want)) {
+		ok = ok && strings.HasPrefix(messages[i], "handoff: "+want[i])
+	}
+	if !ok || !strings.Contains(log, says) {
+		t.Errorf("the log is\n%swant %q of the router, %d more lines of Logger, and %q", log, want, ofLogger, says)
+	}
+}
+
+// Lines of the router are under the span of the observers.
+func TestLinesHaveTheContextOfTheDelivery(t *testing.T) {
+	t.Parallel()
+	type spanKey struct{}
+	lines := &contextLog{key: spanKey{}}
+	b := newFixture(t, func(c *handoff.RouterConfig) {
+		c.Logger = slog.New(lines)
+		c.Observers = []handoff.Observer{{Verified: func(ctx context.Context, _ handoff.Info, _ http.Header) context.Context {
+			return context.WithValue(ctx, spanKey{}, "span")
+		}}}
+	})
+	lines.seen = nil // of NewRouter
+	handoff.Handle(b.Router, func(context.Context, note) error { panic("boom") })
+	b.send(t, typed("1", "x"))
+	assert.Equal(t, len(lines.seen), 2)
+	assert.Equal(t, lines.seen[0], any("span"))
+	assert.Equal(t, lines.seen[1], any("span"))
+}
+
+// contextLog is a slog.Handler that keeps a value of each line's context.
+type contextLog struct {
+	slog.Handler
+	key  any
+	seen []any
+}
+
+func (l *contextLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *contextLog) Handle(ctx context.Context, _ slog.Record) error {
+	l.seen = append(l.seen, ctx.Value(l.key))
+	return nil
+}
+
+// An Observer that does nothing is a mistake that NewRouter tells.
+func TestEmptyObservers(t *testing.T) {
+	t.Parallel()
+	config := handoff.RouterConfig{DangerouslyAllowUnauthenticated: true, Store: memstore.New(), Observers: []handoff.Observer{
+		{}, {End: func(context.Context, handoff.Delivery) {}}, {Logs: true, Begin: func(context.Context, *http.Request) {}},
+	}}
+	_, err := handoff.NewRouter(config)
+	assert.ErrorContains(t, err, "RouterConfig.Observers[0] has no function", "RouterConfig.Observers[2] has Logs set and no End")
+	assert.Equal(t, strings.Contains(err.Error(), "Observers[1]"), false)
+}
