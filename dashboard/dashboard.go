@@ -25,6 +25,12 @@ type Config struct {
 	// says so.
 	DeadLetters handoff.DeadLetterStore
 
+	// Store is the Store of the workers. With it, the page of a task shows the steps
+	// of its work (package steps): those that finished, the one that runs, and, with
+	// the payload, its position. Tasks that handoff did not enqueue have none there.
+	// Defaults to none; no steps are shown then.
+	Store handoff.KeyStore
+
 	// Outbox has the tasks that were enqueued in a transaction and wait to be
 	// sent, such as a [sqlstore.Outbox]. Defaults to none; the dashboard then has
 	// no page for it.

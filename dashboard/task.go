@@ -18,6 +18,8 @@ type taskView struct {
 	Payload *payload // nil if it is hidden
 	Life    *Life    // nil without an Observer
 	Hidden  int      // number of dispatches that Cloud Tasks does not keep
+	Steps   *stepsView
+	Trouble string // why the steps could not be read
 }
 
 func (d *Dashboard) showTask(r *http.Request) (view, error) {
@@ -48,6 +50,10 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 		if shown {
 			data.Payload = payloadOf(request.Body, request.Header.Get("Content-Type"))
 		}
+	}
+	if data.Steps, err = d.stepsOf(r.Context(), data.Request(), shown); err != nil {
+		// The rest of the page is useful without the steps.
+		data.Trouble = d.failure(r, err).data.(problem).say()
 	}
 	if data.Task != nil && data.Life == nil {
 		data.Hidden = max(0, task.Execution.Dispatches-2)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/admin"
 	"github.com/brillconsulting/handoff/dashboard"
@@ -30,7 +32,7 @@ type dashboardCmd struct {
 // Help is shown by handoff dashboard --help.
 func (*dashboardCmd) Help() string {
 	return `It has no login and answers this machine alone. From another one, use ssh -L 8080:127.0.0.1:8080, or mount package dashboard in a service of yours, ` +
-		`behind its own login. Dead letters are shown with --redis, and redriven with --target as well. It shows what Cloud Tasks tells; ` +
+		`behind its own login. Dead letters and the steps of work are shown with --redis, and letters redriven with --target as well. It shows what Cloud Tasks tells; ` +
 		`handoff emulator --dashboard shows every attempt.`
 }
 
@@ -48,8 +50,7 @@ func (c *dashboardCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.withLetters(ctx, func(letters handoff.DeadLetterStore) error {
-			config := dashboard.Config{Source: source, DeadLetters: letters, ReadOnly: c.ReadOnly, Loopback: true}
+		return c.withRedis(ctx, dashboard.Config{Source: source, ReadOnly: c.ReadOnly, Loopback: true}, func(config dashboard.Config) error {
 			if !redrives {
 				return c.serve(ctx, config)
 			}
@@ -76,13 +77,16 @@ func (c *dashboardCmd) serve(ctx context.Context, config dashboard.Config) error
 	return nil
 }
 
-// withLetters calls do with the store of dead letters, or with none if no Redis is
-// set.
-func (r redisFlags) withLetters(ctx context.Context, do func(handoff.DeadLetterStore) error) error {
+// withRedis calls do with a config that shows what is in Redis, if one is set.
+func (r redisFlags) withRedis(ctx context.Context, config dashboard.Config, do func(dashboard.Config) error) error {
 	if r.Redis == "" {
-		return do(nil)
+		return do(config)
 	}
-	return r.letters(ctx, func(letters *redisstore.DeadLetters) error { return do(letters) })
+	return r.open(ctx, func(rdb redis.UniversalClient) error {
+		config.DeadLetters = redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: r.Prefix})
+		config.Store = redisstore.New(rdb, &redisstore.Options{Prefix: r.Prefix})
+		return do(config)
+	})
 }
 
 // board is a dashboard that is being served.
@@ -127,12 +131,12 @@ func (c *emulatorCmd) withBoard(ctx context.Context, srv *emulator.Server, do fu
 		do()
 		return nil
 	}
-	return c.withLetters(ctx, func(letters handoff.DeadLetterStore) error {
+	return c.withRedis(ctx, dashboard.Config{Loopback: true}, func(config dashboard.Config) error {
 		source, err := emulatorsource.New(srv)
 		if err != nil {
 			return err
 		}
-		config := dashboard.Config{Source: source, DeadLetters: letters, Loopback: true}
+		config.Source = source
 		if c.redrives() {
 			client, err := c.redriver(ctx, srv)
 			if err != nil {

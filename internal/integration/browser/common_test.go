@@ -78,6 +78,7 @@ type world struct {
 	tasks   *emulator.Server
 	api     cloudtaskspb.CloudTasksClient
 	letters *memstore.DeadLetters
+	store   *memstore.Store
 	server  *httptest.Server
 }
 
@@ -88,7 +89,7 @@ func setup(t *testing.T) *world {
 	if chromium == nil {
 		t.Skip("there is no chromium (Debian's package of that name)")
 	}
-	w := &world{T: t, letters: memstore.NewDeadLetters()}
+	w := &world{T: t, letters: memstore.NewDeadLetters(), store: memstore.New()}
 	w.tasks = emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		status := http.StatusOK
 		_, _ = fmt.Sscanf(filepath.Base(r.URL.Path), "%d", &status)
@@ -107,7 +108,7 @@ func setup(t *testing.T) *world {
 	assert.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
 	board, err := dashboard.New(dashboard.Config{
-		Source: source, DeadLetters: w.letters, Client: client, Loopback: true, Logger: slog.New(slog.DiscardHandler),
+		Source: source, DeadLetters: w.letters, Store: w.store, Client: client, Loopback: true, Logger: slog.New(slog.DiscardHandler),
 	})
 	assert.NoError(t, err)
 	w.server = httptest.NewServer(board)

@@ -2,8 +2,10 @@ package browser_test
 
 import (
 	"testing"
+	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/chromedp/chromedp"
 )
@@ -68,4 +70,30 @@ func TestServerGoesAway(t *testing.T) {
 	w.server.CloseClientConnections()
 	w.server.Listener.Close()
 	b.see("reconnecting")
+}
+
+// TestLiveSteps follows long work from step to step. The names of steps and their
+// positions are text.
+func TestLiveSteps(t *testing.T) {
+	w := setup(t)
+	id := "AAAAAAAAAAAAAAAAAAAAAA"
+	w.create("long", "https://worker.test/200", func(r *cloudtaskspb.HttpRequest) {
+		r.Headers["Handoff-Version"], r.Headers["Handoff-Id"] = "1", id
+	})
+	l := handoff.Lease{Key: id, Owner: "worker", TTL: time.Minute, Window: time.Hour}
+	_, err := w.store.Claim(t.Context(), l)
+	assert.NoError(t, err)
+	keep := func(memo string) { assert.NoError(t, w.store.Keep(t.Context(), l, []byte(memo))) }
+	keep(`{"v":1,"done":[{"n":"download"}]}`)
+	b := w.open()
+	b.goTo(page + "/tasks/long?payload=shown")
+	b.see("live", "Finished", "download", "Running", "a step without a position")
+	eval[int](b, `window.loadedOnce = 1`)
+	keep(`{"v":1,"done":[{"n":"download"}],"at":{"n":"rows","r":4711}}`)
+	b.see("rows", "Position", "4711")
+	keep(`{"v":1,"done":[{"n":"download"}],"at":{"n":"<script>window.hit=1</script>","r":"<img src=/x onerror=window.hit=2>"}}`)
+	b.see("<script>window.hit=1</script>", `"<img src=/x onerror=window.hit=2>"`)
+	assert.Equal(t, eval[bool](b, `window.hit === undefined && window.loadedOnce === 1`), true)
+	assert.NoError(t, w.store.Complete(t.Context(), l))
+	assert.Eventually(t, maxWait, func() bool { return eval[bool](b, `document.querySelector('#steps') === null`) }, "the steps to go")
 }
