@@ -23,6 +23,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	cdppage "github.com/chromedp/cdproto/page"
@@ -198,9 +199,10 @@ func (w *world) open() *tab {
 	ctx, cancel := chromedp.NewContext(chromium)
 	w.Cleanup(cancel)
 	b := &tab{world: w, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.observe)
 	// Not by do: the tab lives as long as the context of its first action.
-	assert.NoError(w, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), cdppage.BringToFront()))
+	assert.NoError(w, chromedp.Listen(ctx, b.observe))
+	b.do(browser.Command(network.Enable, network.EnableParams{}), browser.Command(log.Enable, cdp.Empty{}),
+		browser.Command(runtime.Enable, cdp.Empty{}), browser.Command(cdppage.BringToFront, cdp.Empty{}))
 	w.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -225,9 +227,9 @@ func (b *tab) observe(event any) {
 			b.note(fmt.Sprintf("console %s: %s %s", e.Type, arg.Value, arg.Description))
 		}
 	case *runtime.EventExceptionThrown:
-		b.note("exception: " + e.ExceptionDetails.Error())
+		b.note("exception: " + (&chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails}).Error())
 	case *log.EventEntryAdded:
-		if e.Entry.Level == log.LevelError || e.Entry.Level == log.LevelWarning {
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
 			b.note(fmt.Sprintf("log: %s (%s)", e.Entry.Text, e.Entry.URL))
 		}
 	}
@@ -239,11 +241,11 @@ func (b *tab) note(message string) {
 	b.amiss = append(b.amiss, message)
 }
 
-func (b *tab) do(actions ...chromedp.Action) {
+func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, maxWait)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		b.Fatalf("%v; the page:\n%s", err, b.text())
 	}
 }
@@ -252,8 +254,7 @@ func (b *tab) do(actions ...chromedp.Action) {
 func (b *tab) text() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	var text string
-	_ = chromedp.Run(ctx, chromedp.Evaluate("document.body.innerText", &text))
+	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
 	return text
 }
 
@@ -283,20 +284,20 @@ func (b *tab) see(texts ...string) {
 // press clicks what has this text on it.
 func (b *tab) press(label string) {
 	b.Helper()
-	b.click(fmt.Sprintf(`//main//*[self::button or self::a or self::summary][normalize-space()=%q]`, label), chromedp.BySearch)
+	b.click(fmt.Sprintf(`//main//*[self::button or self::a or self::summary][normalize-space()=%q]`, label))
 }
 
 // click clicks what a selector finds, and tries again if the click missed: a
 // live page may change between the look and the click.
-func (b *tab) click(what string, by ...chromedp.QueryOption) {
+func (b *tab) click(what string) {
 	b.Helper()
 	const watch = `missed = true;
 		addEventListener("click", e => { missed = !e.target.closest("a, button, input, summary") }, { capture: true, once: true })`
 	for range 5 {
-		b.await(what, by...)
-		b.do(chromedp.Evaluate(watch, nil))
+		b.await(what)
+		b.do(chromedp.Evaluate[chromedp.Void](watch))
 		ctx, cancel := context.WithTimeout(b.ctx, maxWait)
-		err := chromedp.Run(ctx, chromedp.Click(what, by...))
+		err := chromedp.Do(ctx, chromedp.Click(what))
 		cancel()
 		gone := (*cdproto.Error)(nil)
 		if err != nil && !errors.As(err, &gone) {
@@ -311,23 +312,29 @@ func (b *tab) click(what string, by ...chromedp.QueryOption) {
 
 // await waits until what a selector finds can be clicked: the style sheet moves
 // everything when it arrives, and Chromium drops clicks before the first frame.
-func (b *tab) await(what string, by ...chromedp.QueryOption) {
+func (b *tab) await(what string) {
 	b.Helper()
-	b.do(chromedp.WaitVisible(what, by...))
+	b.do(chromedp.WaitVisible(what))
 	assert.Eventually(b, maxWait, func() bool {
 		return b.holds(`document.readyState === "complete" && performance.getEntriesByType("paint").length > 0`)
 	}, "the page to be drawn")
 }
 
 // holds reports whether this holds on the page, which may be just being left.
-func (b *tab) holds(script string) (holds bool) {
+func (b *tab) holds(script string) bool {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	return chromedp.Run(ctx, chromedp.Evaluate(script, &holds)) == nil && holds
+	holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool](script))
+	return err == nil && holds
 }
 
-func eval[T any](b *tab, script string) (value T) {
+func eval[T any](b *tab, script string, options ...chromedp.EvaluateOption) T {
 	b.Helper()
-	b.do(chromedp.Evaluate(script, &value))
+	ctx, cancel := context.WithTimeout(b.ctx, maxWait)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](script, options...))
+	if err != nil {
+		b.Fatalf("%v; the page:\n%s", err, b.text())
+	}
 	return value
 }

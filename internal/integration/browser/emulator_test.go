@@ -10,7 +10,6 @@ import (
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/internal/assert"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"github.com/brillconsulting/handoff/internal/integration/browser"
@@ -84,15 +83,12 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 		{"a rebound name", named(port, browser.ReboundName), named(port, browser.ReboundName)},
 	} {
 		b.do(chromedp.Navigate(tc.page))
-		var read []string
-		b.do(chromedp.Evaluate(fmt.Sprintf(attack, tc.target, place, emails), &read, func(p *runtime.EvaluateParams) *runtime.EvaluateParams {
-			return p.WithAwaitPromise(true)
-		}))
+		read := eval[[]string](b, fmt.Sprintf(attack, tc.target, place, emails), chromedp.EvalAwaitPromise)
 		if len(read) > 0 {
 			t.Errorf("%s: the page got responses: %q", tc.name, read)
 		}
 		// A link, too, makes the browser send a GET, and BufferTask takes one.
-		b.do(chromedp.Navigate(tc.page), chromedp.Evaluate(fmt.Sprintf(`location.href = %q`, tc.target+"/v2/"+emails+"/tasks:buffer"), nil))
+		b.do(chromedp.Navigate(tc.page), chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`location.href = %q`, tc.target+"/v2/"+emails+"/tasks:buffer")))
 		b.see("PERMISSION_DENIED")
 		w.unharmed(tc.name)
 	}
@@ -100,10 +96,7 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 	// The same script on a page that the emulator itself serves is not refused:
 	// what was refused was refused for where it came from.
 	b.do(chromedp.Navigate(port.URL + "/"))
-	var read []string
-	b.do(chromedp.Evaluate(fmt.Sprintf(attack, port.URL, place, emails), &read, func(p *runtime.EvaluateParams) *runtime.EvaluateParams {
-		return p.WithAwaitPromise(true)
-	}))
+	read := eval[[]string](b, fmt.Sprintf(attack, port.URL, place, emails), chromedp.EvalAwaitPromise)
 	if !strings.Contains(strings.Join(read, " "), "/emulator/reset") {
 		t.Errorf("the emulator's own page got %q", read)
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
 // lived returns a world in which something has happened: a task that
@@ -79,10 +81,10 @@ func TestCharts(t *testing.T) {
 func TestWithoutScript(t *testing.T) {
 	w := lived(t)
 	b := w.open()
-	b.do(emulation.SetScriptExecutionDisabled(true))
+	b.do(browser.Command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
 	click := func(what, leadsTo string) {
-		b.await(what, chromedp.BySearch)
-		b.do(chromedp.Click(what, chromedp.BySearch), chromedp.WaitVisible(leadsTo))
+		b.await(what)
+		b.do(chromedp.Click(what), chromedp.WaitVisible(leadsTo))
 	}
 	b.goTo("/")
 	click(`//a[.="emails"]`, `.chart`)
@@ -97,7 +99,7 @@ func TestNarrow(t *testing.T) {
 	w := lived(t)
 	w.create("a-name-that-is-long-"+fmt.Sprintf("%0200d", 1), "https://worker.test/200")
 	b := w.open()
-	b.do(emulation.SetDeviceMetricsOverride(360, 740, 2, true))
+	b.do(browser.Command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: 360, Height: 740, DeviceScaleFactor: 2, Mobile: true}))
 	for _, path := range []string{"/", page, page + "/tasks/bad", page + "/tasks/waiting?payload=shown", page + "/purge", "/dead", "/dead/letter?id=letter-1"} {
 		b.goTo(path)
 		b.do(chromedp.WaitVisible("h1"))
@@ -121,7 +123,8 @@ func TestKeyboard(t *testing.T) {
 	b.do(chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
 	assert.Equal(t, focus(), "Resume")
 	// With its text, as a keyboard does: it is typed unless the page takes it.
-	b.do(input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithText("/"), input.DispatchKeyEvent(input.KeyUp).WithKey("/"))
+	b.do(browser.Command(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"}),
+		browser.Command(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: "/"}))
 	assert.Equal(t, focus(), "q")
 	b.do(chromedp.KeyEvent("wait/ing"), chromedp.KeyEvent(kb.Enter))
 	b.see("No match.")

@@ -13,6 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
 // page is one that a picture is taken of.
@@ -88,24 +90,29 @@ func shoot(ctx context.Context, p page, out, keep string) error {
 	return nil
 }
 
-func take(ctx context.Context, p page, width int64, scheme string) (picture []byte, err error) {
+func take(ctx context.Context, p page, width int64, scheme string) ([]byte, error) {
 	tab, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	height := int64(900)
 	if width < 500 {
 		height = 1400
 	}
-	shot := chromedp.CaptureScreenshot(&picture)
-	if p.full {
-		shot = chromedp.FullScreenshot(&picture, 100)
-	}
-	err = chromedp.Run(tab,
-		emulation.SetDeviceMetricsOverride(width, height, 1, width < 500),
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+	err := chromedp.Do(tab,
+		browser.Command(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+			Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500,
+		}),
+		browser.Command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		}),
 		chromedp.Navigate(p.url),
 		chromedp.WaitVisible("h1"),
 		chromedp.Sleep(1500*time.Millisecond), // a live page says that it is
-		shot,
 	)
-	return picture, err
+	if err != nil {
+		return nil, err
+	}
+	if p.full {
+		return chromedp.Run(tab, chromedp.FullScreenshot(100))
+	}
+	return chromedp.Run(tab, chromedp.CaptureScreenshot())
 }
