@@ -132,7 +132,7 @@ func (s *scanner) object(t reflect.Type, depth int) error {
 	if s.skip('}') {
 		return nil
 	}
-	seen := members{fields: fieldsOf(t)}
+	seen := members{fields: fieldsOf(t), set: make([]*field, 0, few)}
 	for {
 		if s.next() != '"' {
 			return errSyntax
