@@ -101,7 +101,8 @@ func At(t time.Time) Option {
 // (https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
 //
 // A payload with a method IdempotencyKey() string needs no Key. Key overrides it.
-// The method is called when the task is enqueued, not when it is received.
+// The method is called when the task is enqueued, and when a task arrives without
+// a key, as one that another producer created.
 func Key(key string) Option {
 	return func(c *call) {
 		if c.key = key; key == "" {

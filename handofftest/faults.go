@@ -148,20 +148,21 @@ func note(ctx context.Context, tell func(*sight)) {
 
 // verifier is the Verifier of a Kit. Its keys can be stale, see RotateKeys.
 type verifier struct {
-	server *emulator.Server
+	server             *emulator.Server
+	callers, audiences []string
 
 	mu      sync.Mutex
 	oidc    handoff.Verifier
 	refetch bool
 }
 
-func newVerifier(t testing.TB, server *emulator.Server) *verifier {
+func newVerifier(t testing.TB, server *emulator.Server, callers, audiences []string) *verifier {
 	t.Helper()
-	oidc, err := oidcOf(server)
+	oidc, err := oidcOf(server, callers, audiences)
 	if err != nil {
 		t.Fatalf("handofftest: %v", err)
 	}
-	return &verifier{server: server, oidc: oidc}
+	return &verifier{server: server, callers: callers, audiences: audiences, oidc: oidc}
 }
 
 func (v *verifier) outdated() {
@@ -185,7 +186,7 @@ func (v *verifier) Verify(r *http.Request) (handoff.Caller, error) {
 func (v *verifier) fetch() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if oidc, err := oidcOf(v.server); err == nil {
+	if oidc, err := oidcOf(v.server, v.callers, v.audiences); err == nil {
 		v.oidc, v.refetch = oidc, false
 	}
 }

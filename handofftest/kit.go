@@ -26,6 +26,16 @@ type Config struct {
 	// to [handoff.NewRouter].
 	Router func(handoff.RouterConfig) (*handoff.Router, error)
 
+	// Callers are the service accounts that the router accepts beside [Account],
+	// such as that of another producer, which [handoff.From] binds to its kinds.
+	// [handoff.Request].ServiceAccount and ClientConfig.Targets name the account of
+	// a task. Defaults to none.
+	Callers []string
+
+	// Audiences are the audiences that the router accepts beside [Audience].
+	// Defaults to none.
+	Audiences []string
+
 	// Store is the fence. Defaults to [memstore.New].
 	Store handoff.Store
 
@@ -93,7 +103,7 @@ func New(t testing.TB, config ...Config) *Kit {
 	k := &Kit{t: t, mux: http.NewServeMux(), store: &store{Store: c.Store}, DeadLetters: c.DeadLetters}
 	k.queues = newQueues(t, emulator.Config{})
 	k.Emulator = k.queues.server
-	k.verifier = newVerifier(t, k.Emulator)
+	k.verifier = newVerifier(t, k.Emulator, c.Callers, c.Audiences)
 	k.Client = k.queues.client(t, c.Client)
 	router, err := c.Router(handoff.RouterConfig{
 		Verifier:    k.verifier,

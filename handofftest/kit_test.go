@@ -18,6 +18,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/handofftest"
 	"github.com/brillconsulting/handoff/internal/assert"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // Drain and Deliver agree on how each task ended, in real time and in a bubble.
@@ -442,4 +443,46 @@ func TestKitMounts(t *testing.T) {
 		assert.Equal(t, results[0].Info.Kind, "contact-changed")
 		assert.Equal(t, results[0].Outcome, handoff.Done)
 	})
+}
+
+// A Kit has several accounts and audiences, each bound to its kinds.
+func TestKitCallers(t *testing.T) {
+	t.Parallel()
+	const crm, hooks = "crm@shop.iam.gserviceaccount.com", "https://hooks.example.com"
+	for _, row := range []struct {
+		account, url string
+		outcome      handoff.Outcome
+	}{
+		{crm, hooks, handoff.Done},
+		{crm, handofftest.Audience, handoff.Forbidden},
+		{handofftest.Account, hooks, handoff.Forbidden},
+		{"eve@evil.iam.gserviceaccount.com", hooks, handoff.Forbidden},
+		{crm, "https://evil.example.com", handoff.Unauthenticated},
+	} {
+		kit := handofftest.New(t, handofftest.Config{
+			Callers: []string{crm}, Audiences: []string{hooks},
+			Client: func(c *handoff.ClientConfig) {
+				c.Target = handoff.HTTPTarget{URL: row.url, ServiceAccount: row.account}
+			},
+		})
+		handoff.Handle(kit.Router, func(context.Context, WelcomeEmail) error { return nil }, handoff.From(crm, hooks))
+		_, err := kit.Client.Enqueue(t.Context(), WelcomeEmail{UserID: "42"})
+		assert.NoError(t, err)
+		ended, _ := kit.Step()
+		if ended.Outcome != row.outcome {
+			t.Errorf("%s at %s: %v, want %v", row.account, row.url, ended, row.outcome)
+		}
+	}
+}
+
+// Deliver signs for a second account that its verifier accepts.
+func TestVerifierCallers(t *testing.T) {
+	t.Parallel()
+	const crm = "crm@shop.iam.gserviceaccount.com"
+	router, err := handoff.NewRouter(handoff.RouterConfig{Verifier: handofftest.Verifier(t, crm), Store: memstore.New()})
+	assert.NoError(t, err)
+	defer func() { assert.NoError(t, router.Shutdown(t.Context())) }()
+	handoff.Handle(router, func(context.Context, WelcomeEmail) error { return nil }, handoff.From(crm))
+	assert.Equal(t, handofftest.Deliver(t, router, WelcomeEmail{}, handofftest.Caller(crm)).Outcome, handoff.Done)
+	assert.Equal(t, handofftest.Deliver(t, router, WelcomeEmail{}).Outcome, handoff.Forbidden)
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/brillconsulting/handoff/handofftest"
 )
 
-// kitShop is a shop whose own account is ours, with everything in the test's bubble.
-func kitShop(t *testing.T, ours string) (*handofftest.Kit, *shop) {
-	kit := handofftest.New(t)
+// kitShop is a shop with everything in the test's bubble.
+func kitShop(t *testing.T) (*handofftest.Kit, *shop) {
+	kit := handofftest.New(t, handofftest.Config{Callers: []string{crmAccount}})
 	s := newShop(kit.Client, time.Minute)
-	kit.Mount("PUT /crm/contacts/{id}", s.register(kit.Router, handoff.From(ours), handoff.From(handofftest.Account)))
+	kit.Mount("PUT /crm/contacts/{id}", s.register(kit.Router, handoff.From(handofftest.Account), handoff.From(crmAccount)))
 	return kit, s
 }
 
@@ -25,7 +25,7 @@ func kitShop(t *testing.T, ours string) (*handofftest.Kit, *shop) {
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kit, s := kitShop(t, handofftest.Account)
+		kit, s := kitShop(t)
 		for range 2 {
 			w := httptest.NewRecorder()
 			s.takeOrder(w, httptest.NewRequest(http.MethodPost, "/orders", strings.NewReader(`{"order": "1001", "cents": 4200, "mail": "ada"}`)))
@@ -46,7 +46,7 @@ func TestOrder(t *testing.T) {
 func TestNights(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kit, s := kitShop(t, handofftest.Account)
+		kit, s := kitShop(t)
 		for range 2 { // two instances start
 			if err := s.schedule(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
@@ -66,7 +66,7 @@ func TestNights(t *testing.T) {
 func TestExport(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		kit, s := kitShop(t, handofftest.Account)
+		kit, s := kitShop(t)
 		if _, err := s.client.Enqueue(t.Context(), Export{Tenant: "acme"}); err != nil {
 			t.Fatal(err)
 		}
@@ -81,19 +81,20 @@ func TestExport(t *testing.T) {
 // CRM cannot charge.
 func TestContact(t *testing.T) {
 	t.Parallel()
-	kit, s := kitShop(t, "shop@example.com") // the test is the CRM
-	request := handoff.Request{
-		Method: http.MethodPut, URL: handofftest.Audience + "/crm/contacts/42", ServiceAccount: handofftest.Account,
-		Body: []byte(`<contact mail="ada@example.com"/>`),
+	kit, s := kitShop(t)
+	send := func(method, path, body string) handoff.Outcome {
+		request := handoff.Request{Method: method, URL: handofftest.Audience + path, ServiceAccount: crmAccount, Body: []byte(body)}
+		if _, err := kit.Client.EnqueueRequest(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+		ended, _ := kit.Step()
+		return ended.Outcome
 	}
-	if _, err := kit.Client.EnqueueRequest(t.Context(), request); err != nil {
-		t.Fatal(err)
+	outcome := send(http.MethodPut, "/crm/contacts/42", `<contact mail="ada@example.com"/>`)
+	if outcome != handoff.Done || !slices.Equal(s.books.of("contacts"), []string{"42 ada@example.com"}) {
+		t.Errorf("%v, contacts %v", outcome, s.books.of("contacts"))
 	}
-	if kit.Drain(); !slices.Equal(s.books.of("contacts"), []string{"42 ada@example.com"}) {
-		t.Errorf("contacts %v", s.books.of("contacts"))
-	}
-	_, err := kit.Client.Enqueue(t.Context(), Charge{Order: "1001", Cents: 1})
-	if refused, _ := kit.Step(); err != nil || refused.Outcome != handoff.Forbidden {
-		t.Errorf("a charge of the CRM: %v, %v", refused, err)
+	if outcome := send(http.MethodPost, "/tasks/charge", `{"order": "1001", "cents": 1}`); outcome != handoff.Forbidden {
+		t.Errorf("a charge of the CRM: %v", outcome)
 	}
 }
