@@ -2,11 +2,14 @@ package emulator_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -81,5 +84,38 @@ func TestRatesNearZero(t *testing.T) {
 			time.Sleep(time.Minute)
 			assert.Equal(t, len(s.worker.deliveries()), 15)
 		})
+	}
+}
+
+// TestErrorsOfHugeNames: an error arrives whole where the name that it quotes is
+// too large for a header.
+func TestErrorsOfHugeNames(t *testing.T) {
+	t.Parallel()
+	s := begin(t, emulator.Config{})
+	huge := strings.Repeat("ü", 1<<20)
+	named := httpTask("http://127.0.0.1/", nil)
+	named.Name = emails + "/tasks/" + huge
+	headed := httpTask("http://127.0.0.1/", func(r *cloudtaskspb.HttpRequest) { r.Headers = map[string]string{huge: ""} })
+	override := &cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{Host: &huge}}
+	for what, call := range map[string]func() error{
+		"task ID":     func() error { _, err := s.send(named); return err },
+		"header name": func() error { _, err := s.send(headed); return err },
+		"project": func() error {
+			_, err := s.client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: "projects/" + huge})
+			return err
+		},
+		"host": func() error {
+			_, err := s.client.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{Name: emails, HttpTarget: override}})
+			return err
+		},
+		"filter": func() error {
+			_, err := s.client.ListQueues(t.Context(), &cloudtaskspb.ListQueuesRequest{Parent: location, Filter: huge}).Next()
+			return err
+		},
+	} {
+		err := call()
+		if code := status.Code(err); code != codes.InvalidArgument && code != codes.PermissionDenied || len(err.Error()) > 5000 {
+			t.Errorf("%s: %v: %.200s", what, code, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"net/url"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
@@ -30,7 +31,20 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 		return handler(ctx, req)
 	})
 	s.logCall(ctx, info.FullMethod, req, resp, err)
-	return resp, err
+	return resp, shorten(err)
+}
+
+// maxErrorText is more than any error has that quotes no oversized name.
+const maxErrorText = 4 << 10
+
+// shorten cuts the text of an error. Over gRPC it is a header, and clients end
+// the stream over one that is too large, so that the error would not arrive.
+func shorten(err error) error {
+	text := status.Convert(err).Message()
+	if len(text) <= maxErrorText {
+		return err
+	}
+	return status.Error(status.Code(err), strings.ToValidUTF8(text[:maxErrorText], "")+"…") // the details quote the same
 }
 
 // checkCall refuses what is wrong with calls of any method.

@@ -38,7 +38,7 @@ const pingTime = 20 * time.Second
 func (s *Server) listen(cfg Config) error {
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
-		grpc.ChainUnaryInterceptor(s.checkRouting(cfg.Strict), s.intercept),
+		grpc.ChainUnaryInterceptor(s.intercept, s.checkRouting(cfg.Strict)),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingTime, PermitWithoutStream: true}),
 	)
 	cloudtaskspb.RegisterCloudTasksServer(s.grpc, s.service)

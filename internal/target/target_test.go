@@ -154,6 +154,7 @@ func TestIsHost(t *testing.T) {
 		"worker.example.com": true, "h": true, "under_score": true, "127.0.0.1": true, "::1": true, "[::1]": true, "bücher.example": true,
 		"": false, "h:80": false, "http://h": false, "h/": false, "h/a": false, "h?a": false, "h#a": false, "u@h": false, "a b": false,
 		"[127.0.0.1]": false, "fe80::1%eth0": false, "a\nb": false, "[": false, "a%20b": false,
+		strings.Repeat("a.", 126) + "a": true, strings.Repeat("a.", 126) + "aa": false, strings.Repeat("ü.", 63) + "a": false,
 	} {
 		if got := target.IsHost(s); got != want {
 			t.Errorf("%q: got %v", s, got)

@@ -58,13 +58,14 @@ func asciiHost(u *url.URL) (string, error) {
 }
 
 // IsHost reports whether s is a host name or an IP address and nothing more: no
-// scheme, port or path. An IPv6 address may have its brackets.
+// scheme, port or path. An IPv6 address may have its brackets. A name has at most
+// 253 characters, the longest that DNS can hold (RFC 1035, section 2.3.4).
 func IsHost(s string) bool {
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
 		return addr.Zone() == "" && (addr.Is6() || s[0] != '[')
 	}
 	u, err := Parse("http://" + s + "/")
-	return err == nil && u.User == nil && u.Port() == "" && u.RequestURI() == "/" && !strings.ContainsAny(s, ":/?#@")
+	return err == nil && u.User == nil && len(u.Host) <= 253 && u.Port() == "" && u.RequestURI() == "/" && !strings.ContainsAny(s, ":/?#@")
 }
 
 // EncodeURL percent-encodes what a URL must not contain (RFC 3986): spaces, control

@@ -131,6 +131,31 @@ func TestViolationsAreDetailed(t *testing.T) {
 }
 
 // TestStatusMapping is the table of docs/cloud-tasks.md#1.3, whole.
+// TestErrorsAreSmall: an error is never many times larger than its request,
+// whatever that has wrong and how often.
+func TestErrorsAreSmall(t *testing.T) {
+	t.Parallel()
+	const q = "/v2/" + queueName
+	for name, tc := range map[string]struct{ verb, target, body string }{
+		"unknown members":       {"POST", q + "/tasks", `{` + strings.Repeat(`"a":1,`, 1e5) + `"a":1}`},
+		"unknown members below": {"POST", q + "/tasks", `{"task":{` + strings.Repeat(`"a":1,`, 1e5) + `"a":1}}`},
+		"wrong elements":        {"POST", q + "/tasks:batchCreate", `{"requests":[` + strings.Repeat(`1,`, 1e5) + `1]}`},
+		"wrong elements below":  {"POST", q + "/tasks:batchCreate", `{"requests":[` + strings.Repeat(`{"task":{"a":1,"b":2}},`, 1e5) + `{}]}`},
+		"a long name":           {"POST", q + "/tasks", `{"` + strings.Repeat(`\u0001`, 1e5) + `":1}`},
+		"a long parameter":      {"GET", q + "?" + strings.Repeat("a.", 1e5) + "=1", ""},
+		"long fields":           {"GET", q + "?fields=" + strings.Repeat("a.", 1e5) + "b", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rec := do(serve(t, &services{}, nil), tc.verb, tc.target, tc.body)
+			assert.Equal(t, readError(t, rec).Error.Status, "INVALID_ARGUMENT")
+			if size := rec.Body.Len(); size > 100_000 {
+				t.Errorf("%d bytes for a request of %d", size, len(tc.target)+len(tc.body))
+			}
+		})
+	}
+}
+
 func TestStatusMapping(t *testing.T) {
 	t.Parallel()
 	want := map[codes.Code]struct {

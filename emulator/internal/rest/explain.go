@@ -45,23 +45,27 @@ func explain(body []byte, message protoreflect.MessageDescriptor, at protoreflec
 	return invalid(found)
 }
 
+// maxViolations is how many things wrong with a request are listed, so that an
+// error is not many times larger than its request.
+const maxViolations = 100
+
 // inspect checks the members of an object in document order.
 func inspect(raw json.RawMessage, message protoreflect.MessageDescriptor, path string) []violation {
-	entries, ok := members(raw)
-	if !ok {
-		return []violation{{field: path, text: fmt.Sprintf("Invalid value at '%s' (type.googleapis.com/%s)", path, message.FullName())}}
-	}
 	var found []violation
-	for _, e := range entries {
-		field := message.Fields().ByJSONName(e.name)
+	whole := elements(raw, '{', func(name string, value json.RawMessage) bool {
+		field := message.Fields().ByJSONName(name)
 		if field == nil {
-			field = message.Fields().ByTextName(e.name)
+			field = message.Fields().ByTextName(name)
 		}
 		if field == nil {
-			found = append(found, violation{field: path, text: unknownName(e.name, path)})
-			continue
+			found = append(found, violation{field: path, text: unknownName(name, path)})
+		} else {
+			found = append(found, inspectField(value, field, join(path, string(field.Name())))...)
 		}
-		found = append(found, inspectField(e.value, field, join(path, string(field.Name())))...)
+		return len(found) < maxViolations
+	})
+	if !whole {
+		return []violation{{field: path, text: fmt.Sprintf("Invalid value at '%s' (type.googleapis.com/%s)", path, message.FullName())}}
 	}
 	return found
 }
@@ -70,23 +74,26 @@ func inspectField(raw json.RawMessage, field protoreflect.FieldDescriptor, path 
 	if string(raw) == "null" {
 		return nil
 	}
+	bad := []violation{{field: path, text: fmt.Sprintf("Invalid value at '%s' (%s)", path, typeName(field))}}
 	if !walkable(field) {
 		object, err := json.Marshal(map[string]json.RawMessage{field.JSONName(): raw})
 		if err == nil && protojson.Unmarshal(object, dynamicpb.NewMessage(field.ContainingMessage())) == nil {
 			return nil
 		}
-		return []violation{{field: path, text: fmt.Sprintf("Invalid value at '%s' (%s)", path, typeName(field))}}
+		return bad
 	}
 	if field.Cardinality() != protoreflect.Repeated {
 		return inspect(raw, field.Message(), path)
 	}
-	var items []json.RawMessage
-	if json.Unmarshal(raw, &items) != nil {
-		return []violation{{field: path, text: fmt.Sprintf("Invalid value at '%s' (%s)", path, typeName(field))}}
-	}
 	var found []violation
-	for i, item := range items {
+	i := 0
+	whole := elements(raw, '[', func(_ string, item json.RawMessage) bool {
 		found = append(found, inspect(item, field.Message(), fmt.Sprintf("%s[%d]", path, i))...)
+		i++
+		return len(found) < maxViolations
+	})
+	if !whole {
+		return bad
 	}
 	return found
 }
@@ -98,31 +105,30 @@ func walkable(field protoreflect.FieldDescriptor) bool {
 	return field.Message() != nil && !field.IsMap() && field.Message().ParentFile().Package() != "google.protobuf"
 }
 
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// members returns the members of an object in document order, which a map would
-// lose.
-func members(raw json.RawMessage) ([]member, bool) {
+// elements visits the members of an object or the elements of an array, which
+// have no name, in document order, until visit returns false. It reports whether
+// raw, which is JSON, is one that opens so.
+func elements(raw json.RawMessage, open json.Delim, visit func(name string, value json.RawMessage) bool) bool {
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, false
+	if first, err := dec.Token(); err != nil || first != open {
+		return false
 	}
-	var all []member
-	for dec.More() {
-		name, err := dec.Token()
-		if err != nil {
-			return nil, false
+	for more := true; more && dec.More(); {
+		name := ""
+		if open == '{' {
+			token, err := dec.Token()
+			if err != nil {
+				return false
+			}
+			name = token.(string)
 		}
-		m := member{name: name.(string)}
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, false
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return false
 		}
-		all = append(all, m)
+		more = visit(name, value)
 	}
-	return all, true
+	return true
 }
 
 func join(path, name string) string {
@@ -137,10 +143,20 @@ func unknownName(name, path string) string {
 	if path != "" {
 		at = " at '" + path + "'"
 	}
-	return fmt.Sprintf("Invalid JSON payload received. Unknown name %q%s: Cannot find field.", name, at)
+	return fmt.Sprintf("Invalid JSON payload received. Unknown name %q%s: Cannot find field.", shorten(name), at)
+}
+
+// shorten returns the beginning of a name that the caller chose.
+func shorten(name string) string {
+	const most = 200
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
 }
 
 func unknownParameter(name string) error {
+	name = shorten(name)
 	return invalid([]violation{{text: fmt.Sprintf("Invalid JSON payload received. Unknown name %q: Cannot bind query parameter. "+
 		"Field '%s' could not be found in request message.", name, name)}})
 }

@@ -27,7 +27,7 @@ func parseFields(text string, message protoreflect.MessageDescriptor) (selection
 	s := selection{}
 	for _, path := range paths {
 		if !s.add(path, message) {
-			at := strings.Join(path, ".")
+			at := shorten(strings.Join(path, "."))
 			return nil, invalid([]violation{{field: at, text: fmt.Sprintf("Error expanding 'fields' parameter. Cannot find matching fields for path '%s'.", at)}})
 		}
 	}
