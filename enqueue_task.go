@@ -389,7 +389,7 @@ func (p Policy) check(field string, appEngine bool) error {
 		fail("Retry.MaxBackoff", r.MaxBackoff, "positive and at most 10 years")
 	}
 	if r.MinBackoff > cmp.Or(r.MaxBackoff, defaultMaxBackoff) {
-		fail("Retry.MinBackoff", r.MinBackoff, fmt.Sprintf("at most MaxBackoff, %s", cmp.Or(r.MaxBackoff, defaultMaxBackoff)))
+		fail("Retry.MinBackoff", r.MinBackoff, fmt.Sprintf("at most the max backoff, %s", cmp.Or(r.MaxBackoff, defaultMaxBackoff)))
 	}
 	if r.MaxDoublings < NoDoublings || r.MaxDoublings > maxInt32 {
 		fail("Retry.MaxDoublings", r.MaxDoublings, "1 to 2147483647 or NoDoublings")

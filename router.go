@@ -85,10 +85,12 @@ type RouterConfig struct {
 	// least 1 s.
 	Lease time.Duration
 
-	// ForeignMaxAttempts is the attempt limit of tasks that handoff did not
-	// create, after which they are buried. Defaults to the limit that the type's
-	// Policy declares; if it declares none, Cloud Tasks deletes them by the
-	// queue's limit, without a dead letter. [Unlimited] is allowed.
+	// ForeignMaxAttempts is the attempt limit of tasks that carry none, after
+	// which they are buried: those that handoff did not create, and those of
+	// [Client.EnqueueRequest] without a Retry. Defaults to the limit that the
+	// type's Policy declares. If it declares none, a task of EnqueueRequest has
+	// 5 attempts, and Cloud Tasks deletes any other by the queue's limit,
+	// without a dead letter. [Unlimited] is allowed.
 	ForeignMaxAttempts int
 
 	// Statuses replaces the statuses of outcomes. The status of a final outcome

@@ -186,15 +186,12 @@ func (d *delivery) route() bool {
 	if from != nil {
 		return d.refuse(Forbidden, ReasonCaller, from)
 	}
+	info.MaxAttempts = cmp.Or(d.stamp.MaxAttempts, d.router.config.ForeignMaxAttempts)
 	switch {
-	case d.stamp.MaxAttempts != 0:
-		info.MaxAttempts = d.stamp.MaxAttempts
+	case info.MaxAttempts != 0 || h == nil:
 	case d.foreign():
-		info.MaxAttempts = d.router.config.ForeignMaxAttempts
-		if h != nil {
-			info.MaxAttempts = cmp.Or(info.MaxAttempts, h.declared.Retry.MaxAttempts)
-		}
-	case h != nil:
+		info.MaxAttempts = h.declared.Retry.MaxAttempts
+	default:
 		info.MaxAttempts = h.policy.Retry.MaxAttempts
 	}
 	return true

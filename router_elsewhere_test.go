@@ -94,25 +94,28 @@ func TestDeadOrderOfAnotherProducer(t *testing.T) {
 	})
 }
 
-// The attempts that a type declares count for tasks of other producers. Its
-// defaults do not, and ForeignMaxAttempts comes before both.
+// The attempts that a type declares count for tasks that carry no limit. Its
+// defaults do not, unless handoff created the task; ForeignMaxAttempts comes first.
 func TestDeclaredAttempts(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		kind    string
+		id      string // of EnqueueRequest
 		foreign int
 		want    int // attempts until the burial; 0: none within 8
 	}{
-		{"order", 0, 3}, {"order", 2, 2}, {"order", 5, 5}, {"order", handoff.Unlimited, 0},
-		{"note", 0, 0}, {"note", 2, 2},
+		{"order", "", 0, 3}, {"order", "", 2, 2}, {"order", "", 5, 5}, {"order", "", handoff.Unlimited, 0},
+		{"note", "", 0, 0}, {"note", "", 2, 2},
+		{"order", "REQUEST", 0, 3}, {"order", "REQUEST", 2, 2},
+		{"note", "REQUEST", 0, 5}, {"note", "REQUEST", 2, 2}, {"note", "REQUEST", handoff.Unlimited, 0},
 	} {
-		t.Run(fmt.Sprint(tc.kind, tc.foreign), func(t *testing.T) {
+		t.Run(fmt.Sprint(tc.kind, tc.id, tc.foreign), func(t *testing.T) {
 			t.Parallel()
 			b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts = tc.foreign })
 			runs := 0
 			handoff.Handle(b.Router, func(context.Context, order) error { runs++; return errBoom })
 			handoff.Handle(b.Router, func(context.Context, note) error { runs++; return errBoom })
-			d := task{kind: tc.kind, name: "t", body: `{"id":"1"}`}
+			d := task{kind: tc.kind, name: "t", body: `{"id":"1"}`, stamp: wire.Stamp{ID: tc.id}}
 			for range 8 {
 				if b.send(t, d) == 205 {
 					break

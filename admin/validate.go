@@ -81,7 +81,7 @@ func (v *validator) backoff(least, most time.Duration) {
 	}
 	v.duration("MaxBackoff", most, 1, 1<<63-1, "positive, in whole seconds, and is 1h if left out")
 	if least > most {
-		v.fail("MinBackoff", least, fmt.Sprintf("at most MaxBackoff, %s", most))
+		v.fail("MinBackoff", least, fmt.Sprintf("at most the max backoff, %s", most))
 	}
 }
 

@@ -105,7 +105,7 @@ func (r redisFlags) open(ctx context.Context, do func(redis.UniversalClient) err
 	}
 	defer rdb.Close()
 	if err := reach(ctx, rdb); err != nil {
-		return fmt.Errorf("%w: check --redis and --redis-mode, and that Redis is up", err)
+		return fmt.Errorf("%w: check --redis, --redis-mode and, with TLS, --redis-ca, and that Redis is up", err)
 	}
 	return do(rdb)
 }
