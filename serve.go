@@ -41,7 +41,8 @@ type ServeConfig struct {
 
 	// Ready holds the readiness checks, by the name of what they check. Each
 	// request of /ready calls all of them concurrently, so they must be safe for
-	// concurrent use. Their context ends after 2 s. Defaults to none.
+	// concurrent use. Their context ends after 2 s; a check that returns later
+	// has failed. Defaults to none.
 	Ready map[string]func(ctx context.Context) error
 
 	// Drain is how long running tasks may go on after the signal. Then the
@@ -184,7 +185,7 @@ func (s *service) unready(ctx context.Context) []string {
 				defer mu.Unlock()
 				missing = append(missing, name)
 			}()
-			err = guard("ServeConfig.Ready", func() error { return check(ctx) })
+			err = cmp.Or(guard("ServeConfig.Ready", func() error { return check(ctx) }), ctx.Err())
 		})
 	}
 	checks.Wait()

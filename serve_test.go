@@ -170,6 +170,14 @@ func TestServeReady(t *testing.T) {
 					}
 					return nil
 				},
+				"late": func(ctx context.Context) error { // as a client that ignores its context
+					select {
+					case <-down:
+						<-ctx.Done()
+					default:
+					}
+					return nil
+				},
 			},
 		})
 	}()
@@ -179,7 +187,7 @@ func TestServeReady(t *testing.T) {
 	assert.Status(t, post(url+"/tasks/note"), 200)
 	close(down)
 	code, text = get(url + "/ready")
-	assert.Equal(t, fmt.Sprint(code, " ", text), "503 not ready: disk, queue, redis\n")
+	assert.Equal(t, fmt.Sprint(code, " ", text), "503 not ready: disk, late, queue, redis\n")
 	if log := b.log.String(); !strings.Contains(log, "10.0.0.7") || !strings.Contains(log, "no queue") {
 		t.Errorf("the log does not say why: %s", log)
 	}
