@@ -13,13 +13,16 @@ type Dialect int
 // The databases that this package knows.
 const (
 	Postgres Dialect = iota + 1 // PostgreSQL 14 and later
+	SQLite                      // SQLite 3.37 and later
 )
 
 var dialects = [...]struct {
 	name       string
 	statements func(schema string) statements
+	migration  func(text, schema string) string // the text of a file for another schema than the one it names
 }{
-	Postgres: {"postgres", postgres},
+	Postgres: {"postgres", postgres, rename},
+	SQLite:   {"sqlite", sqlite, withPrefix},
 }
 
 func (d Dialect) valid() bool { return d >= Postgres && int(d) < len(dialects) }
@@ -35,20 +38,23 @@ func (d Dialect) String() string {
 
 func (d Dialect) statements(schema string) statements { return dialects[d].statements(schema) }
 
+func (d Dialect) migration(text, schema string) string { return dialects[d].migration(text, schema) }
+
 // statements are all that is ever sent to the database, with the schema filled
 // in. The file of a dialect says what each must do.
 type statements struct {
 	parameter string // what begins one: $ or ?
-	timed     bool   // the time is a parameter, :now
+	timed     bool   // the first parameter is the time
 
-	migrate  string // takes the lock of a transaction that migrates
+	migrate  string // begins a transaction that migrates: no other does until it is over
 	migrated string // whether there is a table of migrations
 	version  string
 
-	claimNew, claim, renew, complete, release, end, keep, show, free, sweep string
+	claimNew, claim, found, extend, renew           string // SQLite has no claimNew; PostgreSQL no found and no extend
+	complete, release, end, keep, show, free, sweep string
 
-	mark, markEnding, commit, committed           string
-	inbox, probeInbox, committedInbox, sweepInbox string
+	begin, mark, markEnding, commit, committed    string // PostgreSQL has no begin: its words depend on the isolation
+	inbox, probeInbox, committedInbox, sweepInbox string // SQLite has no probeInbox
 
 	enqueue, enqueueRow                              string // a row has #1 to #6 for its parameters
 	queuesOutbox, takeOutbox                         string
@@ -61,8 +67,8 @@ type statements struct {
 
 // Migrations holds the SQL files that make the tables: a folder a dialect, files
 // numbered from 0001, to be applied in that order. They say "handoff" for the
-// schema, and are named and annotated as goose, golang-migrate and Atlas want
-// them. Migrations only add.
+// schema, or where there is none in the names of tables, and are named and
+// annotated as goose, golang-migrate and Atlas want them. Migrations only add.
 //
 //go:embed migrations
 var Migrations embed.FS
@@ -81,8 +87,7 @@ func (d Dialect) newest() int { return len(d.migrations()) }
 
 var schemaInFile = regexp.MustCompile(`\b` + defaultSchema + `\b`)
 
-// migration returns the text of a file for another schema than the one it names.
-func migration(text, schema string) string {
+func rename(text, schema string) string { // of PostgreSQL
 	if schema == defaultSchema {
 		return text
 	}

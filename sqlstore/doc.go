@@ -15,5 +15,6 @@
 // they exist if and only if it commits.
 //
 // The pool is a [database/sql.DB] of any driver for PostgreSQL 14 or later, such
-// as pgx's stdlib package; this package imports none.
+// as pgx's stdlib package, or for SQLite 3.37 or later, such as modernc.org/sqlite;
+// this package imports none. Package sqlstore/sqlitetest opens a database for tests.
 package sqlstore

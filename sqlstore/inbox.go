@@ -17,10 +17,10 @@ import (
 func (db *DB) committedInInbox(ctx context.Context, w work, wait time.Duration) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*resolvePatience)
 	defer cancel()
-	conn, err := db.pool.Conn(ctx)
-	if err == nil {
-		defer conn.Close()
-		done, err = db.probeInbox(ctx, conn, w, wait)
+	if db.sql.probeInbox == "" {
+		done, err = db.askInbox(ctx, w)
+	} else {
+		done, err = db.probeInbox(ctx, w, wait)
 	}
 	if sqlState(err) == "55P03" { // lock_not_available
 		err = errors.Join(errLocked, err)
@@ -31,8 +31,24 @@ func (db *DB) committedInInbox(ctx context.Context, w work, wait time.Duration) 
 	return done, nil
 }
 
-func (db *DB) probeInbox(ctx context.Context, conn *sql.Conn, w work, wait time.Duration) (done bool, err error) {
-	defer rollback(ctx, conn)
+// askInbox is for a dialect whose question waits for open transactions by itself.
+func (db *DB) askInbox(ctx context.Context, w work) (done bool, err error) {
+	err = db.retry(ctx, func() error {
+		return db.queryRow(ctx, db.sql.committedInbox, w.key(), ownerOf(w.lease.Owner)).Scan(&done)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return done, err
+}
+
+func (db *DB) probeInbox(ctx context.Context, w work, wait time.Duration) (done bool, err error) {
+	conn, err := db.pool.Conn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	defer db.rollback(ctx, conn)
 	if _, err := conn.ExecContext(ctx, inline(db.sql.probeInbox, w.key(), wait.Milliseconds())); err != nil {
 		return false, err
 	}

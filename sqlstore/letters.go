@@ -62,10 +62,8 @@ func (s *DeadLetters) exec(ctx context.Context, statement, id string, more ...an
 	if err := s.db.check(ctx); err != nil {
 		return err
 	}
-	return s.db.retry(ctx, func() error {
-		_, err := s.db.exec(ctx, statement, append([]any{bytesName(id), micros(letterAge)}, more...)...)
-		return s.db.explain(err)
-	})
+	_, err := s.db.exec(ctx, statement, append([]any{bytesName(id), micros(letterAge)}, more...)...)
+	return s.db.explain(err)
 }
 
 // List implements [handoff.DeadLetterStore].

@@ -29,7 +29,10 @@ func (w work) key() string { return name(w.lease.Key) }
 // the transaction of a Run.
 func (db *DB) mark(w work, run string) (statement string, args []any) {
 	l := w.lease
-	args = []any{w.key(), ownerOf(l.Owner), w.held.Token(), int64(l.Redrives), int64(l.Generation), micros(l.Window), max(1, l.TTL.Milliseconds()), run}
+	args = []any{w.key(), ownerOf(l.Owner), w.held.Token(), int64(l.Redrives), int64(l.Generation), micros(l.Window)}
+	if db.dialect == Postgres {
+		args = append(args, max(1, l.TTL.Milliseconds()), run)
+	}
 	switch note := w.held.Note(); {
 	case db.inbox:
 		return db.sql.inbox, args
@@ -53,17 +56,25 @@ func workOf(ctx context.Context) (work, error) {
 type markState int
 
 const (
-	markOpen  markState = iota + 1 // its transaction is open
+	markOpen  markState = iota + 1 // its transaction is open, or was rolled back by its owner
+	markRun                        // a Run is open
 	markEnded                      // committed, or nobody can say
 )
 
-// open notes a mark that is about to be sent. Beside an open one it would wait
-// for it, in the same goroutine most likely: that is an error.
-func (db *DB) open(ctx context.Context, w work) error {
+var errNested = errors.New("another transaction that marks this task is open: use that one, Run and CompleteTx cannot be nested")
+
+// open notes a mark that is about to be sent, by markRun or markOpen. Beside an
+// open one it would wait for it, in the same goroutine most likely: that is an
+// error.
+func (db *DB) open(ctx context.Context, w work, state markState) error {
 	owner := w.lease.Owner
 	db.mu.Lock()
 	before, known := db.marks[owner]
-	db.marks[owner] = markOpen
+	if before == markRun {
+		db.mu.Unlock()
+		return errNested
+	}
+	db.marks[owner] = state
 	db.mu.Unlock()
 	if !known {
 		context.AfterFunc(ctx, func() { db.setMark(owner, 0) })
@@ -76,8 +87,13 @@ func (db *DB) open(ctx context.Context, w work) error {
 	return err
 }
 
-// checkNested returns an error if a transaction that marks the work is open.
+// checkNested returns an error if a transaction that marks the work is open. It
+// does not ask SQLite, where the answer would have to wait for the transaction that
+// is about to mark: two that write are never open at once.
 func (db *DB) checkNested(ctx context.Context, w work) error {
+	if db.dialect == SQLite {
+		return nil
+	}
 	var err error
 	if db.inbox {
 		_, err = db.committedInInbox(ctx, w, lockPause)
@@ -85,7 +101,7 @@ func (db *DB) checkNested(ctx context.Context, w work) error {
 		_, err = db.ask(ctx, 0, db.sql.committed, w.key(), ownerOf(w.lease.Owner))
 	}
 	if errors.Is(err, errLocked) {
-		return errors.New("another transaction that marks this task is open: use that one, Run and CompleteTx cannot be nested")
+		return errNested
 	}
 	return db.explain(err)
 }
@@ -101,16 +117,17 @@ func (db *DB) checkNested(ctx context.Context, w work) error {
 // later, the delivery is Unavailable.
 //
 // It returns [handoff.ErrLeaseLost] or [handoff.ErrAlreadyDone] as [DB.Run] does;
-// roll the transaction back then. The database ends a transaction that sends no
-// statement for as long as the router's lease.
+// roll the transaction back then. PostgreSQL ends a transaction that sends no
+// statement for as long as the router's lease. SQLite does not: until it is over,
+// no other task is claimed and no lease is renewed.
 func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 	w, err := workOf(ctx)
 	err = errors.Join(checkTx(tx), err)
 	if err == nil {
-		err = db.check(ctx)
+		err = db.checkIn(ctx, tx)
 	}
 	if err == nil {
-		err = db.open(ctx, w)
+		err = db.open(ctx, w, markOpen)
 	}
 	if err != nil {
 		return fmt.Errorf("sqlstore: complete in a transaction: %w", err)
@@ -118,7 +135,7 @@ func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 	statement, args := db.mark(w, "")
 	result, err := tx.ExecContext(ctx, statement, db.args(args...)...)
 	if err == nil {
-		err = db.hit(ctx, w, result)
+		err = db.hit(ctx, db.querier(tx), w, result)
 	}
 	if err != nil {
 		db.setMark(w.lease.Owner, 0)
@@ -138,10 +155,10 @@ func (db *DB) tell(held *handoff.Held, committed func(ctx context.Context) (bool
 }
 
 // hit returns nil if a statement that marks hit its row.
-func (db *DB) hit(ctx context.Context, w work, result sql.Result) error {
+func (db *DB) hit(ctx context.Context, q querier, w work, result sql.Result) error {
 	n, err := result.RowsAffected()
 	if err == nil && n != 1 {
-		err = db.refused(ctx, w)
+		err = db.refused(ctx, q, w)
 	}
 	return err
 }
@@ -186,12 +203,13 @@ func (db *DB) committed(ctx context.Context, w work) (bool, error) {
 	return false, fmt.Errorf("%w: the record of the task is gone", ErrUnknown)
 }
 
-// refused says why a mark hit no row.
-func (db *DB) refused(ctx context.Context, w work) error {
+// refused says why a mark hit no row. It asks in the transaction, which may hold the
+// only connection.
+func (db *DB) refused(ctx context.Context, q querier, w work) error {
 	if db.inbox {
 		return handoff.ErrAlreadyDone
 	}
-	record, err := db.Store().ShowKey(ctx, w.lease.Key)
+	record, err := db.show(ctx, q, w.lease.Key)
 	switch {
 	case err != nil:
 		return err

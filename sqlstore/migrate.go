@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -10,7 +9,7 @@ import (
 // It changes nothing where they are up to date or newer. Many processes may
 // call it at once: each version is one transaction, and they take turns.
 //
-// It needs the right to create a schema. Where the application's user must not
+// With PostgreSQL it needs the right to create a schema. Where the application's user must not
 // have it, apply the files of [Migrations] by other means; everything else
 // needs USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on its tables.
 func (db *DB) Migrate(ctx context.Context) error {
@@ -28,27 +27,28 @@ func (db *DB) Migrate(ctx context.Context) error {
 
 // migrate applies one file unless it has been.
 func (db *DB) migrate(ctx context.Context, to int, text string) error {
-	tx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	conn, err := db.pool.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	// The lock goes with the transaction, so that it also holds behind PgBouncer.
-	if _, err := tx.ExecContext(ctx, db.sql.migrate); err != nil {
+	defer conn.Close()
+	defer db.rollback(ctx, conn)
+	if err := db.begin(ctx, conn, db.sql.migrate); err != nil {
 		return err
 	}
 	var made bool
-	if err := tx.QueryRowContext(ctx, db.sql.migrated).Scan(&made); err != nil {
+	if err := conn.QueryRowContext(ctx, db.sql.migrated).Scan(&made); err != nil {
 		return err
 	}
 	if made {
-		version, _, err := db.version(ctx, tx)
+		version, _, err := db.version(ctx, conn)
 		if err != nil || version >= to {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, migration(text, db.schema)); err != nil {
+	if _, err := conn.ExecContext(ctx, db.dialect.migration(text, db.schema)); err != nil {
 		return err
 	}
-	return tx.Commit()
+	_, err = conn.ExecContext(ctx, "COMMIT")
+	return err
 }

@@ -138,7 +138,10 @@ const columns = 6
 // insert writes rows of the outbox. It must not add a lock that other
 // transactions wait for, so it notifies nobody.
 func (o *Outbox) insert(ctx context.Context, tx Execer, drafts []handoff.Draft) error {
-	if err := errors.Join(checkTx(tx), o.db.check(ctx)); err != nil || len(drafts) == 0 {
+	if err := checkTx(tx); err != nil || len(drafts) == 0 {
+		return err
+	}
+	if err := o.db.checkIn(ctx, tx); err != nil {
 		return err
 	}
 	args := make([]any, 0, columns*len(drafts))
@@ -185,10 +188,11 @@ func timeOf(micros int64) time.Time {
 // insertStatement returns the statement that inserts a number of rows.
 func (db *DB) insertStatement(rows int) string {
 	var values []string
+	before := len(db.args()) // parameters
 	for row := range rows {
 		value := db.sql.enqueueRow
 		for i := columns; i > 0; i-- {
-			value = strings.ReplaceAll(value, "#"+strconv.Itoa(i), db.sql.parameter+strconv.Itoa(columns*row+i))
+			value = strings.ReplaceAll(value, "#"+strconv.Itoa(i), db.sql.parameter+strconv.Itoa(before+columns*row+i))
 		}
 		values = append(values, value)
 	}

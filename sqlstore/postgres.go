@@ -13,8 +13,9 @@ func postgres(schema string) statements {
 		parameter: "$",
 
 		version: inSchema(`SELECT coalesce(max(version), 0), coalesce(max(least), 0) FROM $schema.migration`, schema),
-		// Any number, as long as no other program locks it.
-		migrate:  `SELECT pg_advisory_xact_lock(7161736485)`,
+		// Any number, as long as no other program locks it. The lock goes with the
+		// transaction, so that it also holds behind PgBouncer.
+		migrate:  `BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(7161736485)`,
 		migrated: inSchema(`SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = $literal AND tablename = 'migration')`, schema),
 
 		claimNew: inSchema(postgresClaimNew, schema),

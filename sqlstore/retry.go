@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 )
@@ -22,11 +23,7 @@ const (
 func (db *DB) unlocked(ctx context.Context, wait time.Duration, call func() (locked bool, err error)) error {
 	ends := time.Now().Add(wait)
 	for pause := lockPause; ; pause = min(2*pause, maxLockPause) {
-		var locked bool
-		err := db.retry(ctx, func() (err error) {
-			locked, err = call()
-			return err
-		})
+		locked, err := call()
 		if err != nil || !locked {
 			return err
 		}
@@ -39,11 +36,18 @@ func (db *DB) unlocked(ctx context.Context, wait time.Duration, call func() (loc
 	}
 }
 
+// noRow is the answer of a statement that returns none. SQLite has some: see
+// sqlite.go.
+const noRow = ""
+
 // ask runs a statement that answers in one word, until that is not "locked" or
 // wait is over.
 func (db *DB) ask(ctx context.Context, wait time.Duration, statement string, args ...any) (answer string, err error) {
 	err = db.unlocked(ctx, wait, func() (bool, error) {
-		err := db.queryRow(ctx, statement, args...).Scan(&answer)
+		err := db.retry(ctx, func() error { return db.queryRow(ctx, statement, args...).Scan(&answer) })
+		if errors.Is(err, sql.ErrNoRows) {
+			answer, err = noRow, nil
+		}
 		return answer == "locked", err
 	})
 	return answer, err
@@ -52,7 +56,7 @@ func (db *DB) ask(ctx context.Context, wait time.Duration, statement string, arg
 // changed runs a statement that answers "changed", "locked" or "lost".
 func (db *DB) changed(ctx context.Context, lost error, statement string, args ...any) error {
 	answer, err := db.ask(ctx, lockTimeout, statement, args...)
-	if err == nil && answer == "lost" {
+	if err == nil && (answer == "lost" || answer == noRow) {
 		return lost
 	}
 	return db.explain(err)
@@ -63,14 +67,26 @@ func (db *DB) changed(ctx context.Context, lost error, statement string, args ..
 const conflictTries = 3
 
 // retry repeats call where the database says that a repetition may succeed, and
-// that it changed nothing.
+// that it changed nothing. Calls must not be nested.
 func (db *DB) retry(ctx context.Context, call func() error) error {
+	if db.turn != nil {
+		select {
+		case db.turn <- struct{}{}:
+			defer func() { <-db.turn }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ends := time.Now().Add(resolvePatience)
 	for try := 1; ; try++ {
 		err := call()
-		if try == conflictTries || !isConflict(err) {
+		switch {
+		case db.isBusy(err) && time.Now().Before(ends):
+		case isConflict(err) && try < conflictTries:
+		default:
 			return err
 		}
-		if serr := sleep(ctx, time.Duration(try)*lockPause); serr != nil {
+		if serr := sleep(ctx, min(time.Duration(try)*lockPause, maxLockPause)); serr != nil {
 			return err
 		}
 	}

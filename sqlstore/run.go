@@ -4,10 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -36,15 +36,19 @@ import (
 // A transaction that the database refused because of another one
 // (serialization_failure, deadlock_detected) is begun again, three times in all:
 // fn must be fit to be repeated, and must return the database's error. It must
-// not end the transaction; savepoints are allowed. The database ends the
+// not end the transaction; savepoints are allowed. PostgreSQL ends the
 // transaction if fn sends no statement for as long as the router's lease.
+//
+// In SQLite the transaction holds the lock of all writers, so no other task is
+// claimed meanwhile and no lease renewed. Run begins it with BEGIN IMMEDIATE, and
+// ends the context of fn, and the transaction, after a third of the router's lease.
 func (db *DB) Run(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
 	w, err := workOf(ctx)
 	if err == nil {
 		err = db.check(ctx)
 	}
 	if err == nil {
-		err = db.open(ctx, w)
+		err = db.open(ctx, w, markRun)
 	}
 	if err != nil {
 		return fmt.Errorf("sqlstore: run: %w", err)
@@ -75,7 +79,7 @@ func (r *run) once(ctx context.Context, fn func(ctx context.Context, tx Tx) erro
 	}
 	defer conn.Close()
 	if err := r.begin(ctx, conn); err != nil {
-		rollback(ctx, conn)
+		r.db.rollback(ctx, conn)
 		return fmt.Errorf("sqlstore: run: %w", err)
 	}
 	if err := r.call(ctx, conn, fn); err != nil {
@@ -84,34 +88,56 @@ func (r *run) once(ctx context.Context, fn func(ctx context.Context, tx Tx) erro
 	return r.commit(ctx, conn)
 }
 
-// begin begins the transaction and marks the work, in one message.
-func (r *run) begin(ctx context.Context, conn *sql.Conn) error {
+// begin begins the transaction and marks the work: in one message, where messages
+// take time.
+func (r *run) begin(ctx context.Context, conn *sql.Conn) (err error) {
 	statement, args := r.db.mark(r.work, r.id)
-	begin := []string{"BEGIN" + isolations[r.db.isolation], inline(statement, args...)}
-	result, err := conn.ExecContext(ctx, strings.Join(begin, "; "))
+	var result sql.Result
+	if r.db.dialect == SQLite {
+		err = r.db.begin(ctx, conn, r.db.sql.begin)
+		if err == nil {
+			result, err = conn.ExecContext(ctx, statement, r.db.args(args...)...)
+		}
+	} else {
+		result, err = conn.ExecContext(ctx, "BEGIN"+isolations[r.db.isolation]+"; "+inline(statement, args...))
+	}
 	if err != nil {
 		return r.db.explain(err)
 	}
-	return r.db.hit(ctx, r.work, result)
+	return r.db.hit(ctx, conn, r.work, result)
+}
+
+// begin begins a transaction, as soon as the database is not busy.
+func (db *DB) begin(ctx context.Context, conn *sql.Conn, statement string) error {
+	return db.retry(ctx, func() error {
+		_, err := conn.ExecContext(ctx, statement)
+		return err
+	})
 }
 
 // call runs the user's function, and rolls back unless it returned nil.
 func (r *run) call(ctx context.Context, conn *sql.Conn, fn func(ctx context.Context, tx Tx) error) (err error) {
-	tx := &runTx{conn: conn}
+	ctx, release := r.limit(ctx, conn)
+	tx := &runTx{ctx: ctx, conn: conn, dialect: r.db.dialect}
 	returned := false
 	defer func() { // also in a panic, and when fn ends its goroutine
 		tx.over.Store(true)
+		_ = release()
 		if !returned || err != nil {
-			rollback(ctx, conn)
+			r.db.rollback(ctx, conn)
 		}
 	}()
 	err = fn(ctx, tx)
 	returned = true
+	ended := release()
 	if misuse := tx.misuse.Load(); misuse != nil {
 		err = *misuse
 	}
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // the lease is lost, or the time is over
+	switch {
+	case errors.Is(ended, errRunLimit):
+		err = errors.Join(ended, err)
+	case err == nil:
+		err = ended // the lease is lost, or the time is over
 	}
 	if sqlState(err) == idleTimeout {
 		err = fmt.Errorf("sqlstore: run: the function sent no statement for %v, the router's lease: %w", r.work.lease.TTL, err)
@@ -122,12 +148,12 @@ func (r *run) call(ctx context.Context, conn *sql.Conn, fn func(ctx context.Cont
 // idleTimeout is idle_in_transaction_session_timeout.
 const idleTimeout = "25P03"
 
-// rollback ends the transaction. A connection that does not answer is closed, so
-// that the database ends it.
-func rollback(ctx context.Context, conn *sql.Conn) {
+// rollback ends the transaction, if one is open. A connection that does not answer
+// is closed, so that the database ends it.
+func (db *DB) rollback(ctx context.Context, conn *sql.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
 	defer cancel()
-	if _, err := conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+	if _, err := conn.ExecContext(ctx, "ROLLBACK"); err != nil && !db.isOver(err) {
 		discard(conn)
 	}
 }
@@ -142,7 +168,11 @@ func (r *run) commit(ctx context.Context, conn *sql.Conn) error {
 	r.ended(r.ask) // until more is known
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
 	defer cancel()
-	_, err := conn.ExecContext(within, inline(r.db.sql.commit, r.id))
+	commit := r.db.sql.commit
+	if r.db.dialect == Postgres {
+		commit = inline(commit, r.id)
+	}
+	_, err := conn.ExecContext(within, commit)
 	if err == nil {
 		r.ended(func(context.Context) (bool, error) { return true, nil })
 		if r.db.inbox {
@@ -150,22 +180,27 @@ func (r *run) commit(ctx context.Context, conn *sql.Conn) error {
 		}
 		return nil
 	}
+	if r.db.dialect == SQLite {
+		return r.notCommitted(ctx, conn, err)
+	}
 	switch state := sqlState(err); {
 	case state == "22012": // division_by_zero: of the statement before COMMIT
 		discard(conn)
-		return fmt.Errorf("sqlstore: run: the function ended the transaction; it must return nil to commit and an error to roll back: %w", ErrUnknown)
+		return errEnded
 	case state == "25P02": // in_failed_sql_transaction
-		rollback(ctx, conn)
+		r.db.rollback(ctx, conn)
 		r.gone()
 		return fmt.Errorf("sqlstore: run: rolled back, because a statement failed and the function did not return its error: %w", err)
 	case isRefusal(state):
-		rollback(ctx, conn)
+		r.db.rollback(ctx, conn)
 		r.gone()
 		return fmt.Errorf("sqlstore: run: commit: %w", r.db.explain(err))
 	}
 	discard(conn)
 	return r.resolve(ctx, r.db.explain(err))
 }
+
+var errEnded = fmt.Errorf("sqlstore: run: the function ended the transaction; it must return nil to commit and an error to roll back: %w", ErrUnknown)
 
 // isRefusal reports whether the database has refused a COMMIT. It may have
 // carried one out that it reports the end of the connection for.

@@ -53,10 +53,7 @@ func (o *Outbox) settle(ctx context.Context, fate *settlement) error {
 		}
 		text, err := json.Marshal(step.rows)
 		if err == nil {
-			err = o.db.retry(ctx, func() error {
-				_, err := o.db.exec(ctx, step.statement, string(text))
-				return err
-			})
+			_, err = o.db.exec(ctx, step.statement, string(text))
 		}
 		errs = append(errs, o.db.explain(err))
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +23,8 @@ type Config struct {
 	Dialect Dialect
 
 	// Schema holds the tables. Defaults to "handoff". Every statement names it,
-	// so that the search_path stays the application's own.
+	// so that the search_path stays the application's own. SQLite has no schemas:
+	// there the names of the tables begin with it, as in handoff_fence.
 	Schema string
 
 	// Inbox is for a router whose Store is another than DB.Store, such as one in
@@ -33,7 +33,7 @@ type Config struct {
 	Inbox bool
 
 	// Isolation is the isolation level of the transactions that Run begins.
-	// Defaults to the database's own.
+	// Defaults to the database's own. Those of SQLite are always serializable.
 	Isolation sql.IsolationLevel
 
 	// Listen has the relay hear of commits in other processes, where
@@ -72,6 +72,10 @@ type DB struct {
 	inbox     bool
 	runs      atomic.Uint64 // that were committed with an inbox
 
+	// turn has a value while a statement is sent to SQLite, nil with others. Those who
+	// wait for SQLite's lock do not queue: the late ones would win.
+	turn chan struct{}
+
 	mu    sync.Mutex
 	marks map[string]markState // by the owner of the lease
 }
@@ -84,17 +88,24 @@ func New(pool *sql.DB, config Config) (*DB, error) {
 		errs = append(errs, errors.New("sqlstore: New: the pool is nil"))
 	}
 	if !config.Dialect.valid() {
-		errs = append(errs, fmt.Errorf("sqlstore: Config.Dialect is %d; it must be sqlstore.Postgres", int(config.Dialect)))
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Dialect is %d; it must be sqlstore.Postgres or sqlstore.SQLite", int(config.Dialect)))
 	}
 	schema := cmp.Or(config.Schema, defaultSchema)
 	if len(schema) > maxIdentifier || !utf8.ValidString(schema) || strings.ContainsAny(schema, "\x00$") {
 		errs = append(errs, fmt.Errorf("sqlstore: Config.Schema is %q; it must be a name of at most %d bytes, without NUL and without $", schema, maxIdentifier))
 	}
-	if _, known := isolations[config.Isolation]; !known {
+	switch _, known := isolations[config.Isolation]; {
+	case !known:
 		errs = append(errs, fmt.Errorf("sqlstore: Config.Isolation is %s; it must be Read Committed, Repeatable Read, Serializable or Default", config.Isolation))
+	case config.Dialect == SQLite && config.Isolation != sql.LevelDefault && config.Isolation != sql.LevelSerializable:
+		errs = append(errs, fmt.Errorf("sqlstore: Config.Isolation is %s; with SQLite it must be Serializable or Default", config.Isolation))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	var turn chan struct{}
+	if config.Dialect == SQLite {
+		turn = make(chan struct{}, 1)
 	}
 	return &DB{
 		pool:    pool,
@@ -106,40 +117,54 @@ func New(pool *sql.DB, config Config) (*DB, error) {
 		listen:    config.Listen,
 		isolation: config.Isolation,
 		inbox:     config.Inbox,
+		turn:      turn,
 		marks:     make(map[string]markState),
 	}, nil
 }
 
-// query, queryRow and exec send a statement of this package to the pool.
+// query, queryRow and exec send a statement of this package to the pool. Query and
+// exec repeat it if the database was busy.
 
-func (db *DB) query(ctx context.Context, statement string, args ...any) (*sql.Rows, error) {
-	return db.pool.QueryContext(ctx, statement, db.args(args...)...)
+func (db *DB) query(ctx context.Context, statement string, args ...any) (rows *sql.Rows, err error) {
+	err = db.retry(ctx, func() error {
+		rows, err = db.pool.QueryContext(ctx, statement, db.args(args...)...) //nolint:rowserrcheck,sqlclosecheck // by the caller
+		return err
+	})
+	return rows, err
 }
 
 func (db *DB) queryRow(ctx context.Context, statement string, args ...any) *sql.Row {
 	return db.pool.QueryRowContext(ctx, statement, db.args(args...)...)
 }
 
-func (db *DB) exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
-	return db.pool.ExecContext(ctx, statement, db.args(args...)...)
+func (db *DB) exec(ctx context.Context, statement string, args ...any) (result sql.Result, err error) {
+	err = db.retry(ctx, func() error {
+		result, err = db.pool.ExecContext(ctx, statement, db.args(args...)...)
+		return err
+	})
+	return result, err
 }
 
-// args adds the time to the arguments of a statement, where a dialect takes the
+// args puts the time before the arguments of a statement, where a dialect takes the
 // process's.
 func (db *DB) args(args ...any) []any {
 	if !db.sql.timed {
 		return args
 	}
-	return append(slices.Clip(args), sql.Named("now", time.Now().UnixMicro()))
+	return append([]any{time.Now().UnixMicro()}, args...)
 }
 
 // check makes sure, once, that the tables are there and of a version that this
 // package knows.
-func (db *DB) check(ctx context.Context) error {
+func (db *DB) check(ctx context.Context) error { return db.checkIn(ctx, db.pool) }
+
+// checkIn is check in a transaction, if that can be asked: it may hold the only
+// connection.
+func (db *DB) checkIn(ctx context.Context, tx any) error {
 	if db.ready.Load() {
 		return nil
 	}
-	version, least, err := db.version(ctx, db.pool)
+	version, least, err := db.version(ctx, db.querier(tx))
 	if err != nil {
 		return err
 	}
@@ -155,6 +180,14 @@ func (db *DB) check(ctx context.Context) error {
 
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// querier returns the transaction, or the pool if that can only execute.
+func (db *DB) querier(tx any) querier {
+	if q, ok := tx.(querier); ok {
+		return q
+	}
+	return db.pool
 }
 
 // version returns the newest migration that was applied, and the oldest that a
@@ -175,6 +208,9 @@ func (db *DB) explain(err error) error {
 		return fmt.Errorf("the database's user needs USAGE on schema %q, and SELECT, INSERT, UPDATE and DELETE on its tables: %w", db.schema, err)
 	case "53100": // disk_full
 		return fmt.Errorf("the database's disk is full: %w", err)
+	}
+	if db.dialect == SQLite {
+		return db.explainSQLite(err)
 	}
 	return err
 }

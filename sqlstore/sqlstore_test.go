@@ -19,6 +19,10 @@ func TestConfig(t *testing.T) {
 			t.Errorf("no word of %s in %v", want, err)
 		}
 	}
+	_, err = sqlstore.New(new(sql.DB), sqlstore.Config{Dialect: sqlstore.SQLite, Isolation: sql.LevelReadCommitted})
+	if err == nil || !strings.Contains(err.Error(), "with SQLite it must be Serializable") {
+		t.Errorf("an isolation level that SQLite has not: %v", err)
+	}
 	_, err = sqlstore.New(new(sql.DB), sqlstore.Config{Dialect: sqlstore.Postgres})
 	assert.NoError(t, err)
 }

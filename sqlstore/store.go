@@ -16,9 +16,11 @@ import (
 // Store is a [handoff.Store] in SQL. It is safe for concurrent use. Get it from
 // [DB.Store].
 //
-// Every method is one statement, but a claim of work that has a record is two.
+// Every method is one statement, but a claim of work that has a record is two, and
+// with SQLite a renewal.
 // None waits for a record that a transaction holds, as [DB.Run] does for as long as it runs: a claim of such a record is
-// busy, and a lease that an open transaction of this process holds is kept.
+// busy, and a lease that an open transaction of this process holds is kept. With
+// SQLite all wait for an open transaction that writes.
 //
 // Expired records are removed by claims: each thousandth of a process removes up
 // to two thousand.
@@ -61,14 +63,19 @@ func (s *Store) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, erro
 // as dear as the other one.
 func (s *Store) claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
 	args := []any{name(l.Key), ownerOf(l.Owner), l.Redrives, l.Generation, micros(l.TTL), micros(l.Window)}
-	var token int64
-	err := s.db.queryRow(ctx, s.db.sql.claimNew, args...).Scan(&token)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: token, First: time.UnixMicro(token)}, err
+	if s.db.sql.claimNew != "" {
+		var token int64
+		err := s.db.queryRow(ctx, s.db.sql.claimNew, args...).Scan(&token)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return handoff.Claim{Status: handoff.ClaimAcquired, Attempt: 1, Token: token, First: time.UnixMicro(token)}, err
+		}
 	}
+	args = append(args, textOrNull(l.Freed))
 	var c claimRow
-	row := s.db.queryRow(ctx, s.db.sql.claim, append(args, textOrNull(l.Freed))...)
-	err = row.Scan(&c.verdict, &c.state, &c.attempt, &c.token, &c.first, &c.crashed, &c.memo, &c.note, &c.letter, &c.left)
+	err := c.scan(s.db.queryRow(ctx, s.db.sql.claim, args...))
+	if errors.Is(err, sql.ErrNoRows) && s.db.sql.found != "" {
+		err = c.scan(s.db.queryRow(ctx, s.db.sql.found, args...))
+	}
 	if errors.Is(err, sql.ErrNoRows) { // the record was removed in between
 		return handoff.Claim{Status: handoff.ClaimBusy, Left: time.Millisecond}, nil
 	}
@@ -87,6 +94,10 @@ type claimRow struct {
 	note    []byte
 	letter  []byte
 	left    int64
+}
+
+func (r *claimRow) scan(row *sql.Row) error {
+	return row.Scan(&r.verdict, &r.state, &r.attempt, &r.token, &r.first, &r.crashed, &r.memo, &r.note, &r.letter, &r.left)
 }
 
 func (r *claimRow) claim() handoff.Claim {
@@ -177,6 +188,11 @@ func (s *Store) renewSome(ctx context.Context, leases []handoff.Lease, asked []i
 	if err != nil {
 		return nil, err
 	}
+	if s.db.sql.extend != "" {
+		if _, err := s.db.exec(ctx, s.db.sql.extend, string(text)); err != nil {
+			return nil, err
+		}
+	}
 	rows, err := s.db.query(ctx, s.db.sql.renew, string(text))
 	if err != nil {
 		return nil, err
@@ -260,18 +276,26 @@ func (s *Store) begin(ctx context.Context, leases ...handoff.Lease) error {
 func (s *Store) ShowKey(ctx context.Context, key string) (handoff.KeyRecord, error) {
 	err := s.checkKey(ctx, key)
 	var r handoff.KeyRecord
+	if err == nil {
+		r, err = s.db.show(ctx, s.db.pool, key)
+	}
+	if err != nil {
+		return handoff.KeyRecord{}, fmt.Errorf("sqlstore: show key: %w", s.db.explain(err))
+	}
+	return r, nil
+}
+
+func (db *DB) show(ctx context.Context, q querier, key string) (r handoff.KeyRecord, err error) {
 	var state int
 	var letter []byte
 	var owner, first, leaseEnd, expires int64
-	if err == nil {
-		row := s.db.queryRow(ctx, s.db.sql.show, name(key))
-		err = row.Scan(&state, &owner, &r.Redrives, &r.Generation, &r.Attempt, &r.Token, &first, &leaseEnd, &letter, &r.Memo, &expires)
-	}
+	err = q.QueryRowContext(ctx, db.sql.show, db.args(name(key))...).
+		Scan(&state, &owner, &r.Redrives, &r.Generation, &r.Attempt, &r.Token, &first, &leaseEnd, &letter, &r.Memo, &expires)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return handoff.KeyRecord{State: "absent"}, nil
 	case err != nil:
-		return handoff.KeyRecord{}, fmt.Errorf("sqlstore: show key: %w", s.db.explain(err))
+		return handoff.KeyRecord{}, err
 	}
 	r.State, r.Owner, r.Letter = stateNames[state], decimal(owner), string(letter)
 	r.First, r.Expires = time.UnixMicro(first), time.UnixMicro(expires)
@@ -287,6 +311,12 @@ func (s *Store) FreeKey(ctx context.Context, key string) error {
 	var answer string
 	if err == nil {
 		answer, err = s.db.ask(ctx, lockTimeout, s.db.sql.free, name(key))
+	}
+	if answer == noRow && err == nil {
+		var record handoff.KeyRecord
+		if record, err = s.db.show(ctx, s.db.pool, key); !record.Held.IsZero() {
+			answer = "held"
+		}
 	}
 	if answer == "held" || errors.Is(err, errLocked) {
 		err = handoff.ErrKeyHeld

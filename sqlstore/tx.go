@@ -43,9 +43,11 @@ func checkTx(tx Execer) error {
 // runTx is the transaction that the function of a Run is given: it cannot be
 // ended by it, nor used after it.
 type runTx struct {
-	conn   *sql.Conn
-	over   atomic.Bool
-	misuse atomic.Pointer[error] // why a QueryRow was refused
+	ctx     context.Context // of the function
+	conn    *sql.Conn
+	dialect Dialect
+	over    atomic.Bool
+	misuse  atomic.Pointer[error] // why a QueryRow was refused
 }
 
 var errRunOver = errors.New("sqlstore: the function of this Run has returned, and its transaction is over")
@@ -54,14 +56,18 @@ func (t *runTx) ExecContext(ctx context.Context, query string, args ...any) (sql
 	if err := t.check(query); err != nil {
 		return nil, err
 	}
-	return t.conn.ExecContext(ctx, query, args...)
+	result, err := t.conn.ExecContext(ctx, query, args...)
+	t.failed(err)
+	return result, err
 }
 
 func (t *runTx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if err := t.check(query); err != nil {
 		return nil, err
 	}
-	return t.conn.QueryContext(ctx, query, args...)
+	rows, err := t.conn.QueryContext(ctx, query, args...)
+	t.failed(err)
+	return rows, err
 }
 
 func (t *runTx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -72,7 +78,9 @@ func (t *runTx) QueryRowContext(ctx context.Context, query string, args ...any) 
 		cancel()
 		ctx = ended
 	}
-	return t.conn.QueryRowContext(ctx, query, args...)
+	row := t.conn.QueryRowContext(ctx, query, args...)
+	t.failed(row.Err())
+	return row
 }
 
 func (t *runTx) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -86,7 +94,20 @@ func (t *runTx) check(query string) error {
 	if t.over.Load() {
 		return errRunOver
 	}
+	if t.ctx.Err() != nil {
+		return context.Cause(t.ctx)
+	}
 	return checkStatement(query)
+}
+
+// failed is told of a statement's error. After some, such as that of a full disk or
+// of a context that has ended, SQLite has rolled the transaction back, and what
+// comes next would be committed at once. It gets a transaction of its own, which
+// Run rolls back; within the old one, BEGIN does nothing but fail.
+func (t *runTx) failed(err error) {
+	if err != nil && t.dialect == SQLite {
+		_, _ = t.conn.ExecContext(context.WithoutCancel(t.ctx), "BEGIN")
+	}
 }
 
 // ends matches statements that begin or end a transaction. ROLLBACK TO and

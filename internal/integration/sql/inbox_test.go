@@ -4,13 +4,23 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path/filepath"
 	"testing"
 
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/brillconsulting/handoff/sqlstore/sqlitetest"
 )
 
-// withInbox returns a DB for routers with another Store.
+// inboxes are databases for routers with another Store.
+var inboxes = map[string]func(t *testing.T) (*sqlstore.DB, *worker){"PostgreSQL": withInbox, "SQLite": withSQLiteInbox}
+
+func withSQLiteInbox(t *testing.T) (*sqlstore.DB, *worker) {
+	t.Helper()
+	db, pool := sqlitetest.New(t, filepath.Join(t.TempDir(), "a.db"), sqlstore.Config{Inbox: true})
+	return db, newWorker(t, pool, memstore.New(), nil)
+}
+
 func withInbox(t *testing.T) (*sqlstore.DB, *worker) {
 	t.Helper()
 	pool := connect(t)
@@ -34,7 +44,17 @@ func (w *worker) sibling() *worker {
 
 func TestInbox(t *testing.T) {
 	t.Parallel()
-	db, w := withInbox(t)
+	for name, open := range inboxes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, w := open(t)
+			w.inbox(db)
+		})
+	}
+}
+
+func (w *worker) inbox(db *sqlstore.DB) {
+	t := w.t
 	run := func(ctx context.Context) error {
 		return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
 			_, err := tx.ExecContext(ctx, w.insert(), "a")
@@ -61,11 +81,21 @@ func TestInbox(t *testing.T) {
 // TestInboxOfTwoAtOnce: the second waits for the first, and is too late.
 func TestInboxOfTwoAtOnce(t *testing.T) {
 	t.Parallel()
+	for name, open := range inboxes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inboxOfTwo(t, open)
+		})
+	}
+}
+
+func inboxOfTwo(t *testing.T, open func(t *testing.T) (*sqlstore.DB, *worker)) {
+	t.Helper()
 	for _, first := range []struct {
 		err            error
 		status, second int
 	}{{nil, http.StatusOK, http.StatusAlreadyReported}, {errBoom, http.StatusInternalServerError, http.StatusOK}} {
-		db, w := withInbox(t)
+		db, w := open(t)
 		other := w.sibling()
 		inside, waiting := make(chan struct{}), make(chan struct{})
 		statuses := make(chan int, 1)

@@ -3,6 +3,7 @@ package sql_test
 import (
 	"context"
 	"database/sql"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/brillconsulting/handoff/sqlstore/sqlitetest"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,6 +30,8 @@ type shop struct {
 	db     *sqlstore.DB
 	pool   *sql.DB
 	schema string
+	table  string                         // of the outbox
+	again  func() (*sqlstore.DB, *sql.DB) // on another pool
 	srv    *emulator.Server
 	client *handoff.Client
 	outbox *sqlstore.Outbox
@@ -35,10 +39,42 @@ type shop struct {
 
 func newShop(t testing.TB, queues ...string) *shop {
 	t.Helper()
-	s := &shop{t: t, pool: connect(t), schema: newSchema(), srv: emulator.RunT(t)}
-	s.db = inSchema(t, s.pool, s.schema)
-	if err := s.db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
+	s := &shop{t: t, schema: newSchema()}
+	s.table = quoted(s.schema) + ".outbox"
+	s.again = func() (*sqlstore.DB, *sql.DB) {
+		pool := connect(t)
+		return inSchema(t, pool, s.schema), pool
+	}
+	return s.open(queues...)
+}
+
+// newSQLiteShop is newShop on a file of SQLite.
+func newSQLiteShop(t testing.TB, queues ...string) *shop {
+	t.Helper()
+	s := &shop{t: t, schema: oddSchema, table: quoted(oddSchema + "_outbox")}
+	path := filepath.Join(t.TempDir(), "a.db")
+	s.again = func() (*sqlstore.DB, *sql.DB) { return sqlitetest.New(t, path, sqlstore.Config{Schema: s.schema}) }
+	return s.open(queues...)
+}
+
+// onEach tries what holds with every dialect.
+func onEach(t *testing.T, try func(s *shop), queues ...string) {
+	t.Helper()
+	t.Parallel()
+	for name, open := range map[string]func(testing.TB, ...string) *shop{"PostgreSQL": newShop, "SQLite": newSQLiteShop} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			try(open(t, queues...))
+		})
+	}
+}
+
+func (s *shop) open(queues ...string) *shop {
+	s.t.Helper()
+	s.srv = emulator.RunT(s.t)
+	s.db, s.pool = s.again()
+	if err := s.db.Migrate(s.t.Context()); err != nil {
+		s.t.Fatal(err)
 	}
 	for _, id := range queues {
 		s.createQueue(id)
@@ -121,9 +157,10 @@ func (s *shop) want(queue string, tasks, rows int) {
 }
 
 // TestTasksOfTransactions: a task exists if and only if its transaction committed.
-func TestTasksOfTransactions(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
+func TestTasksOfTransactions(t *testing.T) { onEach(t, tasksOfTransactions, "q") }
+
+func tasksOfTransactions(s *shop) {
+	t := s.t
 	s.enqueue(3, "q", (*sql.Tx).Commit)
 	s.enqueue(5, "q", (*sql.Tx).Rollback)
 	s.want("q", 0, 3)
@@ -191,9 +228,10 @@ func TestLateCommitUnderARelay(t *testing.T) {
 	sent(470)
 }
 
-func TestEnqueueBatch(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
+func TestEnqueueBatch(t *testing.T) { onEach(t, enqueueBatch, "q") }
+
+func enqueueBatch(s *shop) {
+	t := s.t
 	tx, err := s.pool.Begin()
 	if err != nil {
 		t.Fatal(err)
@@ -214,9 +252,10 @@ func TestEnqueueBatch(t *testing.T) {
 }
 
 // TestManyRelays: together they create each task once.
-func TestManyRelays(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "a", "b")
+func TestManyRelays(t *testing.T) { onEach(t, manyRelays, "a", "b") }
+
+func manyRelays(s *shop) {
+	t := s.t
 	s.enqueue(700, "a", (*sql.Tx).Commit)
 	s.enqueue(700, "b", (*sql.Tx).Commit)
 	var relays sync.WaitGroup
@@ -236,9 +275,10 @@ func TestManyRelays(t *testing.T) {
 
 // TestMissingQueue: its rows wait, and those of another queue do not wait for
 // them.
-func TestMissingQueue(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "there")
+func TestMissingQueue(t *testing.T) { onEach(t, missingQueue, "there") }
+
+func missingQueue(s *shop) {
+	t := s.t
 	s.enqueue(300, "missing", (*sql.Tx).Commit)
 	s.enqueue(20, "there", (*sql.Tx).Commit)
 	s.send()
@@ -270,11 +310,12 @@ func TestMissingQueue(t *testing.T) {
 }
 
 // TestParkedRows: what can never be sent is kept and shown.
-func TestParkedRows(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
+func TestParkedRows(t *testing.T) { onEach(t, parkedRows, "q") }
+
+func parkedRows(s *shop) {
+	t := s.t
 	s.enqueue(3, "q", (*sql.Tx).Commit)
-	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET draft = '\x00' WHERE id = 2`)
+	exec(t, s.pool, `UPDATE `+s.table+` SET draft = substr(draft, 2) WHERE id = 2`)
 	s.send()
 	s.want("q", 2, 1)
 	parked, err := s.outbox.List(t.Context(), 0, 10, true)
@@ -301,11 +342,12 @@ func TestParkedRows(t *testing.T) {
 
 // TestExpiredInTheOutbox: a task that was never created is a dead letter, one that
 // may have been is not.
-func TestExpiredInTheOutbox(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
+func TestExpiredInTheOutbox(t *testing.T) { onEach(t, expiredInTheOutbox, "q") }
+
+func expiredInTheOutbox(s *shop) {
+	t := s.t
 	s.enqueue(2, "q", (*sql.Tx).Commit)
-	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET expires = 1, unknown = id = 2`)
+	exec(t, s.pool, `UPDATE `+s.table+` SET expires = 1, unknown = id = 2`)
 	s.send()
 	s.want("q", 0, 0)
 	page, err := s.db.DeadLetters().List(t.Context(), handoff.DeadLetterQuery{})
@@ -320,11 +362,12 @@ func TestExpiredInTheOutbox(t *testing.T) {
 
 // TestRelayDiesAtTheSend: a task whose relay died between the send and its
 // settlement may exist, so that no dead letter is made of it.
-func TestRelayDiesAtTheSend(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
-	pool := connect(t)
-	dying := inSchema(t, pool, s.schema).Outbox(s.clientWith(func(c *handoff.ClientConfig) {
+func TestRelayDiesAtTheSend(t *testing.T) { onEach(t, relayDiesAtTheSend, "q") }
+
+func relayDiesAtTheSend(s *shop) {
+	t := s.t
+	db, pool := s.again()
+	dying := db.Outbox(s.clientWith(func(c *handoff.ClientConfig) {
 		c.Options = append(c.Options, option.WithGRPCDialOption(grpc.WithUnaryInterceptor(
 			func(ctx context.Context, method string, req, resp any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 				err := invoke(ctx, method, req, resp, conn, opts...)
@@ -337,7 +380,7 @@ func TestRelayDiesAtTheSend(t *testing.T) {
 		t.Fatal("the settlement was written on a closed pool")
 	}
 	s.want("q", 1, 1)
-	exec(t, s.pool, `UPDATE `+quoted(s.schema)+`.outbox SET next_at = 0, expires = 1`)
+	exec(t, s.pool, `UPDATE `+s.table+` SET next_at = 0, expires = 1`)
 	s.send()
 	s.want("q", 1, 0)
 	stats, err := s.outbox.Stats(t.Context())
@@ -443,9 +486,10 @@ func TestOutboxWithoutClient(t *testing.T) {
 }
 
 // TestFarAhead: what is due beyond the service's 30 days waits in the outbox.
-func TestFarAhead(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "q")
+func TestFarAhead(t *testing.T) { onEach(t, farAhead, "q") }
+
+func farAhead(s *shop) {
+	t := s.t
 	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(40*24*time.Hour))
 	s.enqueue(1, "q", (*sql.Tx).Commit, handoff.In(20*24*time.Hour))
 	stats, err := s.outbox.Stats(t.Context())
@@ -510,9 +554,10 @@ func TestLostResponse(t *testing.T) {
 
 // TestNoQueueWaitsForAnother: while the service does not answer for one queue, whose
 // rows are many, those of another are sent.
-func TestNoQueueWaitsForAnother(t *testing.T) {
-	t.Parallel()
-	s := newShop(t, "there")
+func TestNoQueueWaitsForAnother(t *testing.T) { onEach(t, noQueueWaitsForAnother, "there") }
+
+func noQueueWaitsForAnother(s *shop) {
+	t := s.t
 	release := make(chan struct{})
 	asked := make(chan struct{}, 100)
 	var givenUp atomic.Bool

@@ -19,6 +19,7 @@ var errBoom = errors.New("boom")
 type bench struct {
 	*worker
 	db     *sqlstore.DB
+	fence  string             // table
 	cancel context.CancelFunc // of the request
 }
 
@@ -45,14 +46,17 @@ func (b *bench) begin(ctx context.Context) *sql.Tx {
 
 func nothing(context.Context, sqlstore.Tx) error { return nil }
 
-// ends is the table: what the handler does and returns, and what then holds.
-var ends = map[string]struct {
+// end is what the handler does and returns, and what then holds.
+type end struct {
 	handle  func(b *bench, ctx context.Context) error
 	status  int
 	effects int
 	state   string // of the record
 	said    string // in the log
-}{
+}
+
+// ends is the table.
+var ends = map[string]end{
 	"committed":                {func(b *bench, ctx context.Context) error { return b.run(ctx, nothing) }, 200, 1, "done", ""},
 	"committed, then an error": {func(b *bench, ctx context.Context) error { return errors.Join(b.run(ctx, nothing), errBoom) }, 200, 1, "done", "boom"},
 	"committed, then permanent": {func(b *bench, ctx context.Context) error {
@@ -146,7 +150,7 @@ func (b *bench) twiceDeferred(ctx context.Context, tx sqlstore.Tx) error {
 }
 
 // steal gives the lease to another owner, as a claim after it ran out does.
-func (b *bench) steal() { exec(b.t, b.pool, `UPDATE `+b.schema+`.fence SET owner = owner + 1`) }
+func (b *bench) steal() { exec(b.t, b.pool, `UPDATE `+b.fence+` SET owner = owner + 1`) }
 
 func (b *bench) late(ctx context.Context) error {
 	var kept sqlstore.Tx
@@ -195,23 +199,33 @@ func TestEnds(t *testing.T) {
 			if err := db.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			b := &bench{newWorker(t, pool, db.Store(), nil), db, cancel}
-			b.schema = quoted(schema)
-			status := deliverGoexit(ctx, b.worker, func(ctx context.Context) error { return row.handle(b, ctx) })
-			record, err := db.Store().ShowKey(t.Context(), fence.IDKey("a"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := b.count(); status != row.status || n != row.effects || record.State != row.state || !strings.Contains(b.log.String(), row.said) {
-				t.Errorf("status %d, %d effects, the record %s, want %d, %d, %s and %q in the log:\n%s",
-					status, n, record.State, row.status, row.effects, row.state, row.said, b.log)
-			}
-			if pool.Stats().InUse > 0 && row.state != "running" {
-				t.Errorf("%d connections were not given back", pool.Stats().InUse)
-			}
+			row.try(t, db, pool, quoted(schema)+".fence", nil)
 		})
+	}
+}
+
+func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, change func(*handoff.RouterConfig)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := &bench{newWorker(t, pool, db.Store(), change), db, table, cancel}
+	status := deliverGoexit(ctx, b.worker, func(ctx context.Context) error { return row.handle(b, ctx) })
+	record, err := db.Store().ShowKey(t.Context(), fence.IDKey("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := b.count(); status != row.status || n != row.effects || record.State != row.state || !strings.Contains(b.log.String(), row.said) {
+		t.Errorf("status %d, %d effects, the record %s, want %d, %d, %s and %q in the log:\n%s",
+			status, n, record.State, row.status, row.effects, row.state, row.said, b.log)
+	}
+	if row.state == "running" {
+		return
+	}
+	if err := b.Shutdown(t.Context()); err != nil { // until no lease is being renewed
+		t.Error(err)
+	}
+	if pool.Stats().InUse > 0 {
+		t.Errorf("%d connections were not given back", pool.Stats().InUse)
 	}
 }
 

@@ -28,7 +28,6 @@ type worker struct {
 	t       testing.TB
 	pool    *sql.DB
 	effects string // table
-	schema  string // quoted, of the Store
 	log     *buffer
 
 	mu     sync.Mutex
@@ -56,7 +55,11 @@ func (b *buffer) String() string {
 func newWorker(t testing.TB, pool *sql.DB, store handoff.Store, change func(*handoff.RouterConfig)) *worker {
 	t.Helper()
 	w := &worker{t: t, pool: pool, effects: fmt.Sprintf("effects_%d", schemas.Add(1)), log: new(buffer)}
-	exec(t, pool, `CREATE TABLE `+w.effects+` (task text, UNIQUE (task) DEFERRABLE INITIALLY IMMEDIATE)`)
+	if onSQLite(pool) {
+		exec(t, pool, `CREATE TABLE `+w.effects+` (task text UNIQUE)`)
+	} else {
+		exec(t, pool, `CREATE TABLE `+w.effects+` (task text, UNIQUE (task) DEFERRABLE INITIALLY IMMEDIATE)`)
+	}
 	config := handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true,
 		Store:                           store,
@@ -105,7 +108,12 @@ func request(ctx context.Context, id string) *http.Request {
 }
 
 // insert is the effect of a task.
-func (w *worker) insert() string { return `INSERT INTO ` + w.effects + ` VALUES ($1)` }
+func (w *worker) insert() string {
+	if onSQLite(w.pool) {
+		return `INSERT INTO ` + w.effects + ` VALUES (?)`
+	}
+	return `INSERT INTO ` + w.effects + ` VALUES ($1)`
+}
 
 func (w *worker) count() int {
 	w.t.Helper()
