@@ -20,6 +20,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/benchtest"
+	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
 // Each benchmark has the bare client and ours take turns, so that both see the
@@ -191,7 +192,7 @@ func bareBatches(b *testing.B, bare *cloudtasks.Client, like *cloudtaskspb.Task,
 		go func() {
 			defer func() { ended <- struct{}{} }()
 			for requests := range chunks {
-				op, err := bare.BatchCreateTasks(b.Context(), &cloudtaskspb.BatchCreateTasksRequest{Parent: requests[0].Parent, Requests: requests, RequestId: rand.Text()})
+				op, err := bare.BatchCreateTasks(b.Context(), &cloudtaskspb.BatchCreateTasksRequest{Parent: requests[0].Parent, Requests: requests, RequestId: rpc.RequestID()})
 				if err == nil {
 					_, err = op.Wait(b.Context())
 				}

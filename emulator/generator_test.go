@@ -166,7 +166,7 @@ func (g *generator) text(field protoreflect.FieldDescriptor) string {
 	case "service_account_email":
 		return one(g, []string{"a@p.iam.gserviceaccount.com"}, "", "\x00")
 	case "request_id":
-		return fmt.Sprint(g.rng.IntN(1e6))
+		return one(g, []string{fmt.Sprintf("%08x-0000-4000-8000-000000000000", g.rng.IntN(1e6))}, "x")
 	case "filter", "page_token":
 		return one(g, []string{""}, "state=PAUSED", "(", "x")
 	}

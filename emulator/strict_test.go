@@ -12,6 +12,7 @@ import (
 	cloudtasks "cloud.google.com/go/cloudtasks/apiv2"
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	betapb "cloud.google.com/go/cloudtasks/apiv2beta3/cloudtaskspb"
+	"cloud.google.com/go/iam/apiv1/iampb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -252,6 +253,61 @@ func TestHostOverride(t *testing.T) {
 		if status.Code(err) != want {
 			t.Errorf("%q: got %v, want %v", host, err, want)
 		}
+	}
+}
+
+// TestAppEngineRouting: no part of a routing changes the host that the others
+// make, or the path.
+func TestAppEngineRouting(t *testing.T) {
+	t.Parallel()
+	s := begin(t, emulator.Config{})
+	beta := betapb.NewCloudTasksClient(s.srv.Conn())
+	queue := &cloudtaskspb.Queue{Name: emails}
+	for _, part := range []string{"", "s-1", "a.evil.example/x", "a\r\nb", "a b", "@", "a/b", "ü", strings.Repeat("a", 101)} {
+		want := codes.InvalidArgument
+		if part == "" || part == "s-1" {
+			want = codes.OK
+		}
+		for _, routing := range []*cloudtaskspb.AppEngineRouting{{Service: part}, {Version: part}, {Instance: part}} {
+			r := &betapb.AppEngineRouting{Service: routing.GetService(), Version: routing.GetVersion(), Instance: routing.GetInstance()}
+			_, ofTask := s.send(&cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_AppEngineHttpRequest{
+				AppEngineHttpRequest: &cloudtaskspb.AppEngineHttpRequest{AppEngineRouting: routing},
+			}})
+			_, ofBetaTask := beta.CreateTask(t.Context(), &betapb.CreateTaskRequest{Parent: emails, Task: &betapb.Task{
+				PayloadType: &betapb.Task_AppEngineHttpRequest{AppEngineHttpRequest: &betapb.AppEngineHttpRequest{AppEngineRouting: r}},
+			}})
+			queue.AppEngineRoutingOverride = routing
+			_, ofQueue := s.client.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: queue})
+			_, ofBetaQueue := beta.UpdateQueue(t.Context(), &betapb.UpdateQueueRequest{Queue: &betapb.Queue{
+				Name: emails, QueueType: &betapb.Queue_AppEngineHttpQueue{AppEngineHttpQueue: &betapb.AppEngineHttpQueue{AppEngineRoutingOverride: r}},
+			}})
+			for i, err := range []error{ofTask, ofBetaTask, ofQueue, ofBetaQueue} {
+				if status.Code(err) != want {
+					t.Errorf("%d of %v: got %v, want %v", i, routing, err, want)
+				}
+			}
+		}
+	}
+}
+
+// TestEndsOfFields: what is documented of a field holds to its last value.
+func TestEndsOfFields(t *testing.T) {
+	t.Parallel()
+	s := begin(t, emulator.Config{})
+	for bytes, want := range map[int]codes.Code{80<<10 - 1: codes.OK, 80 << 10: codes.InvalidArgument} {
+		_, err := s.send(httpTask("https://h/", func(r *cloudtaskspb.HttpRequest) { r.Headers = map[string]string{"X": strings.Repeat("x", bytes-1)} }))
+		assert.Equal(t, status.Code(err), want)
+	}
+	for version, want := range map[int32]codes.Code{0: codes.OK, 1: codes.OK, 2: codes.InvalidArgument, 3: codes.OK, 4: codes.InvalidArgument, -1: codes.InvalidArgument} {
+		_, err := s.client.SetIamPolicy(t.Context(), &iampb.SetIamPolicyRequest{Resource: emails, Policy: &iampb.Policy{Version: version}})
+		assert.Equal(t, status.Code(err), want)
+	}
+	for id, want := range map[string]codes.Code{
+		"": codes.OK, "6f1f1b9e-8a2b-4f4e-9a70-0b6d7f6f1c11": codes.OK, "6F1F1B9E-8A2B-4F4E-BA70-0B6D7F6F1C11": codes.OK,
+		"r": codes.InvalidArgument, "6f1f1b9e-8a2b-1f4e-9a70-0b6d7f6f1c11": codes.InvalidArgument, "00000000-0000-0000-0000-000000000000": codes.InvalidArgument,
+	} {
+		_, err := s.client.BatchDeleteTasks(t.Context(), &cloudtaskspb.BatchDeleteTasksRequest{Parent: emails, Names: []string{emails + "/tasks/t"}, RequestId: id})
+		assert.Equal(t, status.Code(err), want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -155,14 +156,17 @@ func batchSize(n, limit int, field string) error {
 	return nil
 }
 
+// uuid4 matches a UUID of version 4 (RFC 9562, section 5.4).
+var uuid4 = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-4[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}$`)
+
 // operationName is the name of the operation of a batch. A request ID is its
 // ID, so that the same request makes the same operation.
 func operationName(queue, requestID string) (string, error) {
 	location, _, _ := names.SplitQueue(queue)
 	if requestID == "" {
 		requestID = strings.ToLower(rand.Text())
-	} else if !names.IsQueueID(requestID) {
-		return "", invalid("request_id must be a UUID.")
+	} else if !uuid4.MatchString(requestID) {
+		return "", invalid("request_id must be a UUID of version 4.")
 	}
 	return location + "/operations/" + requestID, nil
 }

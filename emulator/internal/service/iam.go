@@ -85,6 +85,9 @@ func (s *Service) SetIamPolicy(_ context.Context, req *iampb.SetIamPolicyRequest
 	if req.GetPolicy() == nil {
 		return nil, invalid("policy is required.")
 	}
+	if v := req.GetPolicy().GetVersion(); v != 0 && v != 1 && v != 3 {
+		return nil, invalid("Invalid value for Policy.version: %d. It must be 0, 1 or 3.", v)
+	}
 	return s.policies.set(q.Name(), req.GetPolicy())
 }
 

@@ -43,6 +43,9 @@ func (s *Service) completeQueue(q *cloudtaskspb.Queue) error {
 	if ratio := q.GetStackdriverLoggingConfig().GetSamplingRatio(); !(ratio >= 0 && ratio <= 1) {
 		return invalid("StackdriverLoggingConfig.samplingRatio must be between 0.0 and 1.0.")
 	}
+	if err := checkAppEngineRouting(q.GetAppEngineRoutingOverride()); err != nil {
+		return err
+	}
 	if err := checkHTTPTarget(q.GetHttpTarget()); err != nil {
 		return err
 	}
@@ -56,7 +59,9 @@ func (s *Service) completeRateLimits(l *cloudtaskspb.RateLimits) error {
 	}
 	rate, burst, concurrent := l.GetMaxDispatchesPerSecond(), l.GetMaxBurstSize(), l.GetMaxConcurrentDispatches()
 	switch {
-	case rate < 0 || math.IsNaN(rate):
+	case math.IsNaN(rate):
+		return invalid("RateLimits.maxDispatchesPerSecond must be a number.")
+	case rate < 0:
 		return invalid("RateLimits.maxDispatchesPerSecond cannot be negative.")
 	case rate > limit.rate:
 		return invalid("RateLimits.maxDispatchesPerSecond must be less than or equal to %.0f.", limit.rate)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/brillconsulting/handoff/emulator/internal/dispatch"
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
+	"github.com/brillconsulting/handoff/emulator/internal/names"
 	"github.com/brillconsulting/handoff/internal/target"
 )
 
@@ -161,6 +162,9 @@ func completeAppEngineRequest(r *cloudtaskspb.AppEngineHttpRequest) (*cloudtasks
 		Headers:     headers,
 		Body:        r.GetBody(),
 	}
+	if err := checkAppEngineRouting(r.GetAppEngineRouting()); err != nil {
+		return nil, err
+	}
 	if routing := r.GetAppEngineRouting(); routing != nil {
 		// The host is the service's to say.
 		stored.AppEngineRouting = &cloudtaskspb.AppEngineRouting{
@@ -168,6 +172,17 @@ func completeAppEngineRequest(r *cloudtaskspb.AppEngineHttpRequest) (*cloudtasks
 		}
 	}
 	return stored, nil
+}
+
+// checkAppEngineRouting refuses what cannot be part of a host name. The service's
+// texts are unknown.
+func checkAppEngineRouting(r *cloudtaskspb.AppEngineRouting) error {
+	for _, part := range []struct{ field, id string }{{"service", r.GetService()}, {"version", r.GetVersion()}, {"instance", r.GetInstance()}} {
+		if part.id != "" && !names.IsQueueID(part.id) {
+			return invalid("AppEngineRouting.%s is %q. It can contain only letters, digits and hyphens, 100 at most.", part.field, part.id)
+		}
+	}
+	return nil
 }
 
 func isComputedAppEngine(name string) bool {
@@ -195,7 +210,7 @@ func keptHeaders(message string, headers map[string]string, computed func(string
 		size += len(name) + len(value)
 		drop = drop || computed(name)
 	}
-	if size > maxHeaderBytes {
+	if size >= maxHeaderBytes {
 		return nil, invalid("The total size of the headers must be less than 80KB.")
 	}
 	if !drop {

@@ -163,6 +163,12 @@ var batchRows = []Row{
 		_, err := b.v2.BatchCreateTasks(b.ctx, req)
 		return err
 	})},
+	{"3.5", Documented, "BatchCreateTasks: a request_id that is no UUID", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		req := batch(b.pausedQueue(), 1)
+		req.RequestId = "again"
+		_, err := b.v2.BatchCreateTasks(b.ctx, req)
+		return err
+	})},
 	{"3.5", Documented, "BatchCreateTasks: a repeated request_id joins the operation", func(b *fixture) {
 		req := batch(b.pausedQueue(), 2)
 		req.RequestId = uuid()
@@ -236,6 +242,11 @@ var batchRows = []Row{
 	{"3.5", Documented, "BatchDeleteTasks of which all fail: ABORTED", fails(codes.Aborted, "", func(b *fixture) error {
 		queue := b.pausedQueue()
 		return b.batchDelete(queue, queue+"/tasks/never").Wait(b.ctx)
+	})},
+	{"3.5", Documented, "BatchDeleteTasks: a request_id that is no UUID", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		queue := b.pausedQueue()
+		_, err := b.v2.BatchDeleteTasks(b.ctx, &cloudtaskspb.BatchDeleteTasksRequest{Parent: queue, Names: manyNames(queue, 1), RequestId: "again"})
+		return err
 	})},
 	{"3.5", Documented, "BatchDeleteTasks: a repeated request_id joins the operation", func(b *fixture) {
 		queue := b.pausedQueue()
