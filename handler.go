@@ -171,6 +171,9 @@ func aliasesOf(p any) []string {
 // register panics for a kind that cannot work: it is a mistake in the program,
 // found at start-up.
 func (r *Router) register(h *handler, aliases []string, options []HandleOption) {
+	if r == nil {
+		panic(fmt.Sprintf("handoff: %s: the Router is nil; check the error of NewRouter", h.where))
+	}
 	if r.serving.Load() {
 		panic(fmt.Sprintf("handoff: %s, after the router began to serve: register handlers before", h.where))
 	}

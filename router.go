@@ -220,7 +220,7 @@ func (r *Router) checkLimits() error {
 		errs = append(errs, fmt.Errorf("handoff: RouterConfig.Lease is %s; it must be at least %s, or zero for %s", c.Lease, minLease, defaultLease))
 	}
 	if c.ForeignMaxAttempts < Unlimited {
-		errs = append(errs, fmt.Errorf("handoff: RouterConfig.ForeignMaxAttempts is %d; it must be positive, Unlimited, or zero for unknown", c.ForeignMaxAttempts))
+		errs = append(errs, fmt.Errorf("handoff: RouterConfig.ForeignMaxAttempts is %d; it must be positive, Unlimited, or zero for what the types declare", c.ForeignMaxAttempts))
 	}
 	return errors.Join(errs...)
 }
@@ -257,7 +257,8 @@ func (r *Router) setStatuses() error {
 // deadline of the attempt. [InfoFromContext] and [PayloadFromContext] work with
 // its context. Its error decides the outcome, as a handler's does; [ErrBusy]
 // retries the task later. The first middleware added is the outermost. Call Use
-// before the router serves; later it panics. It panics if a middleware is nil.
+// before the router serves; later it panics. It panics if a middleware is nil or
+// returns nil.
 func (r *Router) Use(middleware ...Middleware) {
 	if r.serving.Load() {
 		panic("handoff: Router.Use after the router began to serve; call it before")
@@ -268,7 +269,9 @@ func (r *Router) Use(middleware ...Middleware) {
 		if wrap == nil {
 			panic(fmt.Sprintf("handoff: Router.Use: middleware %d is nil", i))
 		}
-		r.run = wrap(r.run)
+		if r.run = wrap(r.run); r.run == nil {
+			panic(fmt.Sprintf("handoff: Router.Use: middleware %d returned a nil Handler", i))
+		}
 	}
 }
 

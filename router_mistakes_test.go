@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/brillconsulting/handoff"
@@ -25,6 +26,30 @@ func TestRegisteredAfterServing(t *testing.T) {
 			t.Parallel()
 			b := newFixture(t, nil)
 			assert.Status(t, b.send(t, typed("1", "x")), 404)
+			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.says) }()
+			tc.register(b.Router)
+		})
+	}
+}
+
+// What can never work is a panic at registration.
+func TestNothingToRun(t *testing.T) {
+	t.Parallel()
+	run := func(context.Context, note) error { return nil }
+	for name, tc := range map[string]struct {
+		register func(*handoff.Router)
+		says     string
+	}{
+		"no router": {func(*handoff.Router) { handoff.Handle(nil, run) }, "the Router is nil; check the error of NewRouter"},
+		"no router for Raw": {func(*handoff.Router) {
+			(*handoff.Router)(nil).Raw("a", func(context.Context, *http.Request) error { return nil })
+		}, "the Router is nil"},
+		"middleware returns none": {func(r *handoff.Router) { r.Use(func(handoff.Handler) handoff.Handler { return nil }) }, "middleware 0 returned a nil Handler"},
+		"no handler":              {func(r *handoff.Router) { handoff.Handle[note](r, nil) }, "the handler is nil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newFixture(t, nil)
 			defer func() { assert.ErrorContains(t, fmt.Errorf("%v", recover()), tc.says) }()
 			tc.register(b.Router)
 		})

@@ -19,7 +19,7 @@ type tasksEnqueue struct {
 	URL string `arg:"" help:"Where it is delivered to: http(s)://…, or a path, such as /tasks/welcome-email, of the App Engine app of the project. With --kind it defaults to $$HANDOFF_TARGET." name:"url" optional:""`
 
 	Kind        string `help:"Create a task for the handler of this kind; the URL is then where the router is mounted, and the body is the payload, in JSON." placeholder:"KIND"`
-	MaxAttempts int    `help:"How many attempts it may have, with --kind; -1 sets no limit. Defaults to 5." placeholder:"N"`
+	MaxAttempts *int   `help:"How many attempts it may have, with --kind; -1 sets no limit. Defaults to 5." placeholder:"N"`
 
 	Body     string   `help:"The body." placeholder:"TEXT" xor:"body"`
 	BodyFile string   `help:"File of the body; - reads stdin." placeholder:"FILE" xor:"body"`
@@ -113,7 +113,7 @@ func (c *tasksEnqueue) destine() error {
 // enqueue returns what creates the task, and the target of the client for it.
 func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(context.Context, *handoff.Client) (handoff.Receipt, error), error) {
 	if c.Kind == "" {
-		if c.MaxAttempts != 0 {
+		if c.MaxAttempts != nil {
 			return nil, nil, usagef("--max-attempts needs --kind: a router counts the attempts of its kinds; for other tasks the queue has the limit")
 		}
 		// A Request has its own target, but a client has one too.
@@ -124,6 +124,9 @@ func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(co
 	if c.Method != "" || c.Scope != "" {
 		return nil, nil, usagef("--method and --scope are given, and --kind, whose tasks are POSTs with an OIDC token")
 	}
+	if c.MaxAttempts != nil && *c.MaxAttempts == 0 {
+		return nil, nil, usagef("--max-attempts is 0; it must be positive, or -1 for no limit")
+	}
 	if !json.Valid(request.Body) {
 		return nil, nil, usagef("the body is not JSON, which the payload of --kind is")
 	}
@@ -133,7 +136,10 @@ func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(co
 	if request.AppEngine != nil {
 		target = handoff.AppEngineTarget{Service: c.AppEngineService, Version: c.AppEngineVersion, Path: c.URL}
 	}
-	typed = typedTask{kind: c.Kind, policy: handoff.Policy{Retry: handoff.Retry{MaxAttempts: c.MaxAttempts}}}
+	typed = typedTask{kind: c.Kind}
+	if c.MaxAttempts != nil {
+		typed.policy.Retry.MaxAttempts = *c.MaxAttempts
+	}
 	options := c.options()
 	for name, values := range request.Header {
 		options = append(options, handoff.Header(name, strings.Join(values, ", ")))
