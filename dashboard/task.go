@@ -39,10 +39,10 @@ func (d *Dashboard) showTask(r *http.Request) (view, error) {
 	if d.watcher != nil {
 		life, lifeErr := d.watcher.Life(r.Context(), data.Name)
 		switch {
+		case data.Task == nil && (lifeErr != nil || life.End == ""): // unless it was created since
+			return view{}, err
 		case lifeErr == nil:
 			data.Life = &life
-		case data.Task == nil:
-			return view{}, err
 		}
 	}
 	if request := data.Request(); request != nil {

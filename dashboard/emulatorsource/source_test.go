@@ -1,6 +1,7 @@
 package emulatorsource_test
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -105,6 +106,45 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+func serve(t *testing.T, source dashboard.Source) *httptest.Server {
+	t.Helper()
+	board, err := dashboard.New(dashboard.Config{Source: source, Loopback: true, Logger: slog.New(slog.DiscardHandler)})
+	assert.NoError(t, err)
+	t.Cleanup(board.Close)
+	server := httptest.NewServer(board)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// late has a task created after it was looked for, and before its history is.
+type late struct {
+	*emulatorsource.Source
+	create func()
+}
+
+func (l late) Task(ctx context.Context, name string, view admin.View) (admin.Task, error) {
+	task, err := l.Source.Task(ctx, name, view)
+	l.create()
+	return task, err
+}
+
+// TestTaskCreatedMeanwhile: a task that was not there at first is not shown as
+// one that has ended.
+func TestTaskCreatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	assert.NoError(t, w.source.Pause(t.Context(), emails))
+	task := &cloudtaskspb.Task{Name: emails + "/tasks/t", MessageType: &cloudtaskspb.Task_HttpRequest{HttpRequest: &cloudtaskspb.HttpRequest{Url: "https://worker.test/"}}}
+	server := serve(t, late{w.source, func() {
+		_, err := w.api.CreateTask(t.Context(), &cloudtaskspb.CreateTaskRequest{Parent: emails, Task: task})
+		assert.NoError(t, err)
+	}})
+	resp, err := server.Client().Get(server.URL + "/queues/shop/europe-west1/emails/tasks/t")
+	assert.NoError(t, err)
+	assert.NoError(t, resp.Body.Close())
+	assert.Status(t, resp.StatusCode, http.StatusNotFound)
+}
+
 // The page of a task that has ended shows its whole history.
 func TestTimeline(t *testing.T) {
 	t.Parallel()
@@ -125,11 +165,7 @@ func TestTimeline(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, len(ended), 2)
 
-	board, err := dashboard.New(dashboard.Config{Source: w.source, Loopback: true, Logger: slog.New(slog.DiscardHandler)})
-	assert.NoError(t, err)
-	t.Cleanup(board.Close)
-	server := httptest.NewServer(board)
-	t.Cleanup(server.Close)
+	server := serve(t, w.source)
 	for path, wants := range map[string][]string{
 		"/": {"emails", `class="spark"`},
 		"/queues/shop/europe-west1/emails": {
@@ -179,11 +215,7 @@ func TestFailing(t *testing.T) {
 	}, "the tasks to fail")
 	assert.Equal(t, []any{failing[0].Kind, failing[0].Last.Status, failing[1].Kind, failing[1].Target, failing[1].Tasks}, []any{"charge-card", 502, "", "https://worker.test/hooks/contact", 1})
 
-	board, err := dashboard.New(dashboard.Config{Source: w.source, Loopback: true, Logger: slog.New(slog.DiscardHandler)})
-	assert.NoError(t, err)
-	t.Cleanup(board.Close)
-	server := httptest.NewServer(board)
-	t.Cleanup(server.Close)
+	server := serve(t, w.source)
 	resp, err := server.Client().Get(server.URL)
 	assert.NoError(t, err)
 	defer resp.Body.Close()
