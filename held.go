@@ -84,6 +84,20 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	if err := guard("Store.Keep", keep); err != nil {
 		return fmt.Errorf("handoff: keep: %w", err)
 	}
+	h.kept(memo)
+	return nil
+}
+
+// Kept notes that a transaction, which has committed, stored memo with the work as
+// [Held.Keep] does. A package that keeps memos in transactions calls it, so that
+// [Held.Memo] and [Continue] know.
+func (h *Held) Kept(memo []byte) {
+	h.d.marker.mu.Lock()
+	defer h.d.marker.mu.Unlock()
+	h.kept(memo)
+}
+
+func (h *Held) kept(memo []byte) {
 	m := &h.d.marker
 	if m.before == nil {
 		claimed := h.d.claim.Memo
@@ -91,7 +105,6 @@ func (h *Held) Keep(ctx context.Context, memo []byte) error {
 	}
 	m.changed = !bytes.Equal(memo, *m.before)
 	h.d.claim.Memo = slices.Clone(memo)
-	return nil
 }
 
 // Late reports whether a long handler should stop, keep what it needs to continue,

@@ -54,6 +54,7 @@ type statements struct {
 	complete, release, end, keep, show, free, sweep string
 
 	begin, mark, markEnding, commit, committed    string // PostgreSQL has no begin: its words depend on the isolation
+	keepTx, keepCommit, kept                      string // SQLite has no keepCommit
 	inbox, probeInbox, committedInbox, sweepInbox string // SQLite has no probeInbox
 
 	enqueue, enqueueRow                              string // a row has #1 to #6 for its parameters

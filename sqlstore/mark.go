@@ -17,10 +17,12 @@ var ErrUnknown = errors.New("sqlstore: it is not known whether the transaction c
 // commit was not answered.
 const resolvePatience = 5 * time.Second
 
-// work is a claim that a transaction marks.
+// work is a claim that a transaction marks: as done, or with the memo of a step.
 type work struct {
 	held  *handoff.Held
 	lease handoff.Lease
+	step  bool
+	memo  []byte
 }
 
 func (w work) key() string { return name(w.lease.Key) }
@@ -34,6 +36,9 @@ func (db *DB) mark(w work, run string) (statement string, args []any) {
 		args = append(args, max(1, l.TTL.Milliseconds()), run)
 	}
 	switch note := w.held.Note(); {
+	case w.step:
+		args[5] = micros(l.TTL)
+		return db.sql.keepTx, append(args, w.memo)
 	case db.inbox:
 		return db.sql.inbox, args
 	case note != nil:
@@ -48,7 +53,7 @@ func workOf(ctx context.Context) (work, error) {
 	if !ok {
 		return work{}, errors.New("the context is not that of a handler, so there is no task to mark as done")
 	}
-	return work{held, held.Lease()}, nil
+	return work{held: held, lease: held.Lease()}, nil
 }
 
 // A mark that was sent is known from then until the handler has returned: so
@@ -122,15 +127,22 @@ func (db *DB) checkNested(ctx context.Context, w work) error {
 // no other task is claimed and no lease is renewed.
 func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 	w, err := workOf(ctx)
-	err = errors.Join(checkTx(tx), err)
-	if err == nil {
-		err = db.checkIn(ctx, tx)
-	}
-	if err == nil {
-		err = db.open(ctx, w, markOpen)
+	if err = errors.Join(checkTx(tx), err); err == nil {
+		err = db.markTx(ctx, tx, w)
 	}
 	if err != nil {
 		return fmt.Errorf("sqlstore: complete in a transaction: %w", err)
+	}
+	return nil
+}
+
+// markTx marks the work in a transaction of the caller's own.
+func (db *DB) markTx(ctx context.Context, tx Execer, w work) error {
+	if err := db.checkIn(ctx, tx); err != nil {
+		return err
+	}
+	if err := db.open(ctx, w, markOpen); err != nil {
+		return err
 	}
 	statement, args := db.mark(w, "")
 	result, err := tx.ExecContext(ctx, statement, db.args(args...)...)
@@ -139,19 +151,22 @@ func (db *DB) CompleteTx(ctx context.Context, tx Execer) error {
 	}
 	if err != nil {
 		db.setMark(w.lease.Owner, 0)
-		return fmt.Errorf("sqlstore: complete in a transaction: %w", db.explain(err))
+		return db.explain(err)
 	}
-	db.tell(w.held, func(ctx context.Context) (bool, error) { return db.committed(ctx, w) })
+	db.tell(w, func(ctx context.Context) (bool, error) { return db.committed(ctx, w) })
 	return nil
 }
 
-// tell has the router ask committed, when the handler has returned.
-func (db *DB) tell(held *handoff.Held, committed func(ctx context.Context) (bool, error)) {
-	if db.inbox {
-		held.MarkedBeside(committed)
-		return
+// tell has the router ask committed, when the handler has returned. A step leaves
+// nothing to ask for.
+func (db *DB) tell(w work, committed func(ctx context.Context) (bool, error)) {
+	switch {
+	case w.step:
+	case db.inbox:
+		w.held.MarkedBeside(committed)
+	default:
+		w.held.Marked(committed)
 	}
-	held.Marked(committed)
 }
 
 // hit returns nil if a statement that marks hit its row.
@@ -191,7 +206,11 @@ func (db *DB) committed(ctx context.Context, w work) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*resolvePatience)
 	defer cancel()
-	answer, err := db.ask(ctx, resolvePatience, db.sql.committed, w.key(), ownerOf(w.lease.Owner))
+	statement, args := db.sql.committed, []any{w.key(), ownerOf(w.lease.Owner)}
+	if w.step {
+		statement, args = db.sql.kept, append(args, w.memo)
+	}
+	answer, err := db.ask(ctx, resolvePatience, statement, args...)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("%w: %w", ErrUnknown, db.explain(err))
@@ -200,7 +219,7 @@ func (db *DB) committed(ctx context.Context, w work) (bool, error) {
 	case answer == "lost":
 		return false, nil
 	}
-	return false, fmt.Errorf("%w: the record of the task is gone", ErrUnknown)
+	return false, fmt.Errorf("%w: the record of the task is gone, or of another delivery", ErrUnknown)
 }
 
 // refused says why a mark hit no row. It asks in the transaction, which may hold the

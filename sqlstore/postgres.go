@@ -31,7 +31,10 @@ func postgres(schema string) statements {
 
 		mark:           inSchema(postgresMark, schema),
 		markEnding:     inSchema(postgresMarkEnding, schema),
-		commit:         postgresCommit,
+		commit:         postgresCommit + `; COMMIT`,
+		keepTx:         inSchema(postgresKeepTx, schema),
+		keepCommit:     inSchema(postgresKeepCommit, schema),
+		kept:           inSchema(postgresMemoKept, schema),
 		inbox:          inSchema(postgresInbox, schema),
 		probeInbox:     inSchema(postgresProbeInbox, schema),
 		committedInbox: inSchema(postgresCommittedInbox, schema),
@@ -226,7 +229,10 @@ WHERE key = $1::text AND owner = $2::bigint AND token = $3::bigint AND redrives 
 RETURNING set_config('idle_in_transaction_session_timeout', $7::bigint::text, true), set_config('handoff.run', $8::text, true)`
 )
 
-// postgresInbox takes the same, without a note. Two transactions of one key take turns: the second
+// postgresKeepTx takes the same, with the TTL in place of the window, and the memo.
+const postgresKeepTx = `UPDATE $schema.fence SET memo = $9::bytea, lease_end = ` + postgresMicros + ` + $6::bigint` + postgresMarked
+
+// postgresInbox takes the same as postgresMark, without a note. Two transactions of one key take turns: the second
 // waits for the first, and hits no row if that committed.
 const postgresInbox = `INSERT INTO $schema.inbox AS i (key, owner, token, redrives, generation, expires, expires_hour)
 SELECT $1::text, $2::bigint, $3::bigint, $4::bigint, $5::bigint, t.now + $6::bigint, (t.now + $6::bigint + 3599999999) / 3600000000
@@ -256,7 +262,11 @@ DELETE FROM $schema.inbox WHERE key IN (SELECT key FROM old)`
 // postgresCommit takes the name of the Run. The first statement fails where the
 // transaction is another than the one that the Run began, or none, or has failed:
 // COMMIT itself would then do as if all were well.
-const postgresCommit = `SELECT 1 / (coalesce(current_setting('handoff.run', true), '') = $1::text)::int; COMMIT`
+const postgresCommit = `SELECT 1 / (coalesce(current_setting('handoff.run', true), '') = $1::text)::int`
+
+// postgresKeepCommit also takes key and TTL. No renewal reached the lease while the
+// transaction held the row.
+const postgresKeepCommit = postgresCommit + `; UPDATE $schema.fence SET lease_end = ` + postgresMicros + ` + $3::bigint WHERE key = $2::text; COMMIT`
 
 // postgresCommitted takes key and owner. It answers "changed" if that owner's work
 // is over, "lost" if it is not, "locked" while a transaction holds the row, and
@@ -266,6 +276,17 @@ SELECT CASE
 	WHEN EXISTS (SELECT FROM free WHERE owner = $2::bigint AND state IN (4, 5)) THEN 'changed'
 	WHEN EXISTS (SELECT FROM free) THEN 'lost'
 	WHEN EXISTS (SELECT FROM $schema.fence WHERE key = $1::text) THEN 'locked'
+	ELSE 'gone'
+END`
+
+// postgresMemoKept takes key, owner and memo. It answers "changed" if the owner's memo
+// is this one, "lost" if it is another, "locked" while a transaction holds the row,
+// and "gone" if the record is not the owner's any more.
+const postgresMemoKept = `WITH free AS MATERIALIZED (SELECT owner, memo FROM $schema.fence WHERE key = $1::text FOR UPDATE SKIP LOCKED)
+SELECT CASE
+	WHEN EXISTS (SELECT FROM free WHERE owner = $2::bigint AND memo = $3::bytea) THEN 'changed'
+	WHEN EXISTS (SELECT FROM free WHERE owner = $2::bigint) THEN 'lost'
+	WHEN NOT EXISTS (SELECT FROM free) AND EXISTS (SELECT FROM $schema.fence WHERE key = $1::text) THEN 'locked'
 	ELSE 'gone'
 END`
 

@@ -44,9 +44,15 @@ import (
 // ends the context of fn, and the transaction, after a third of the router's lease.
 func (db *DB) Run(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
 	w, err := workOf(ctx)
-	if err == nil {
-		err = db.check(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlstore: run: %w", err)
 	}
+	return db.run(ctx, w, fn)
+}
+
+// run runs fn in a transaction that marks the work.
+func (db *DB) run(ctx context.Context, w work, fn func(ctx context.Context, tx Tx) error) error {
+	err := db.check(ctx)
 	if err == nil {
 		err = db.open(ctx, w, markRun)
 	}
@@ -168,13 +174,9 @@ func (r *run) commit(ctx context.Context, conn *sql.Conn) error {
 	r.ended(r.ask) // until more is known
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
 	defer cancel()
-	commit := r.db.sql.commit
-	if r.db.dialect == Postgres {
-		commit = inline(commit, r.id)
-	}
-	_, err := conn.ExecContext(within, commit)
+	_, err := conn.ExecContext(within, r.db.commit(r.work, r.id))
 	if err == nil {
-		r.ended(func(context.Context) (bool, error) { return true, nil })
+		r.committed()
 		if r.db.inbox {
 			r.db.sweepInbox(ctx)
 		}
@@ -225,7 +227,7 @@ func (r *run) resolve(ctx context.Context, cause error) error {
 		r.gone()
 		return fmt.Errorf("sqlstore: run: rolled back: %w", cause)
 	}
-	r.ended(func(context.Context) (bool, error) { return true, nil })
+	r.committed()
 	return nil
 }
 
@@ -234,11 +236,22 @@ func (r *run) ask(ctx context.Context) (bool, error) { return r.db.committed(ctx
 // ended notes that COMMIT was sent, and whom the router asks what came of it.
 func (r *run) ended(committed func(ctx context.Context) (bool, error)) {
 	r.state = markEnded
-	r.db.tell(r.work.held, committed)
+	r.db.tell(r.work, committed)
+}
+
+// committed notes that the transaction committed. After a step the work goes on,
+// and its lease is renewed as any.
+func (r *run) committed() {
+	if r.work.step {
+		r.state = 0
+		r.work.held.Kept(r.work.memo)
+		return
+	}
+	r.ended(func(context.Context) (bool, error) { return true, nil })
 }
 
 // gone notes that the mark was rolled back.
 func (r *run) gone() {
 	r.state = 0
-	r.work.held.Marked(nil)
+	r.db.tell(r.work, nil)
 }

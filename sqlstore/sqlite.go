@@ -39,6 +39,8 @@ FROM "handoff_fence" WHERE key = ?2 AND expires > ?1`),
 		markEnding:     in(sqliteMarks + `, state = 4, note = ?8` + sqliteMarked),
 		commit:         `RELEASE handoff_run; COMMIT`,
 		committed:      in(sqliteCommitted),
+		keepTx:         in(`UPDATE "handoff_fence" SET memo = ?8, lease_end = ?1 + ?7` + sqliteMarked),
+		kept:           in(sqliteMemoKept),
 		inbox:          in(sqliteInbox),
 		committedInbox: in(`UPDATE "handoff_inbox" SET key = key WHERE key = ?2 RETURNING owner = ?3`),
 		sweepInbox:     in(`DELETE FROM "handoff_inbox" WHERE key IN (SELECT key FROM "handoff_inbox" WHERE expires_hour <= ?1 / 3600000000 ORDER BY expires_hour LIMIT ?2)`),
@@ -185,6 +187,10 @@ WHERE i.expires <= ?1`
 // waits for an open transaction, where a read would not.
 const sqliteCommitted = `UPDATE "handoff_fence" SET key = key WHERE key = ?2
 RETURNING CASE WHEN owner = ?3 AND state IN (4, 5) THEN 'changed' ELSE 'lost' END`
+
+// sqliteMemoKept takes key, owner and memo.
+const sqliteMemoKept = `UPDATE "handoff_fence" SET key = key WHERE key = ?2
+RETURNING CASE WHEN owner <> ?3 THEN 'gone' WHEN memo = ?4 THEN 'changed' ELSE 'lost' END`
 
 // sqliteQueues goes from one queue to the next in the index.
 const sqliteQueues = `WITH RECURSIVE q(queue) AS (

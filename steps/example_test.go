@@ -11,6 +11,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/memstore"
+	"github.com/brillconsulting/handoff/sqlstore"
 	"github.com/brillconsulting/handoff/steps"
 )
 
@@ -89,3 +90,31 @@ func Example() {
 	// row 3
 	// row 4
 }
+
+// The invoice is written and the step has finished, or neither. The mail may be sent
+// twice, since it is no part of the database.
+func ExampleTx() { //nolint:testableexamples // needs a database
+	var db *sqlstore.DB
+	var router *handoff.Router // its Store is db.Store()
+
+	handoff.Handle(router, func(ctx context.Context, o CloseMonth) error {
+		err := steps.Tx(ctx, "invoice", db, func(ctx context.Context, tx sqlstore.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO invoices (account, month) VALUES ($1, $2)`, o.Account, o.Month)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		_, err = steps.Do(ctx, "mail", func(ctx context.Context) (string, error) { return sendMail(ctx, o.Account) })
+		return err
+	})
+}
+
+type CloseMonth struct {
+	Account string `json:"account"`
+	Month   string `json:"month"`
+}
+
+func (CloseMonth) Kind() string { return "close-month" }
+
+func sendMail(context.Context, string) (id string, err error) { return "", nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/brillconsulting/handoff"
 )
@@ -19,7 +20,7 @@ type memo struct {
 	At      *entry  `json:"at,omitempty"`   // the step that runs, once it has a position
 }
 
-// entry is a step with its result or its position. A finished Each has neither.
+// entry is a step with its result or its position. A finished Each or Tx has neither.
 type entry struct {
 	Name  string          `json:"n"`
 	Value json.RawMessage `json:"r,omitempty"`
@@ -38,6 +39,12 @@ func parse(text []byte) (memo, error) {
 		return m, fmt.Errorf("the memo of the work has version %d, must be %d: another version of handoff wrote it", m.Version, version)
 	}
 	return m, nil
+}
+
+// with returns the memo in which the step that runs has finished.
+func (m memo) with(name string, value json.RawMessage) memo {
+	m.Done, m.At = append(slices.Clip(m.Done), entry{name, value}), nil
+	return m
 }
 
 // text encodes the memo. last and value are the step that changed and its new

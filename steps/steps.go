@@ -42,8 +42,8 @@ func Do[T any](ctx context.Context, name string, fn func(ctx context.Context) (T
 		return result, r.replay(finished, &result)
 	}
 	defer r.leave()
-	if r.memo.At != nil {
-		return none, r.fail(fmt.Errorf("steps: step %q began in an earlier attempt as an Each, and is now a Do; it was not run", name))
+	if err := r.whole(name, "Do"); err != nil {
+		return none, err
 	}
 	if result, err = fn(ctx); err != nil {
 		return none, err
@@ -73,10 +73,8 @@ func Each[P any](ctx context.Context, name string, fn func(ctx context.Context, 
 	switch finished, err := r.begin(name); {
 	case err != nil:
 		return err
-	case finished != nil && finished.Value != nil:
-		return r.fail(fmt.Errorf("steps: step %q finished in an earlier attempt as a Do, and is now an Each", name))
 	case finished != nil:
-		return nil
+		return r.noResult(finished, "an Each")
 	}
 	defer r.leave()
 	c := &Cursor[P]{run: r, name: name}
@@ -228,12 +226,29 @@ func (r *run) leave() {
 // replay decodes the result of a step that finished in an earlier attempt.
 func (r *run) replay(finished *entry, result any) error {
 	if finished.Value == nil {
-		return r.fail(fmt.Errorf("steps: step %q finished in an earlier attempt as an Each, and is now a Do", finished.Name))
+		return r.fail(fmt.Errorf("steps: step %q finished in an earlier attempt without a result, as an Each or a Tx, and is now a Do", finished.Name))
 	}
 	if err := json.Unmarshal(finished.Value, result); err != nil {
 		return r.fail(fmt.Errorf("steps: step %q: the result of an earlier attempt is not a %T: %w", finished.Name, result, err))
 	}
 	return nil
+}
+
+// noResult returns an error if a step that has no result finished with one in an
+// earlier attempt.
+func (r *run) noResult(finished *entry, now string) error {
+	if finished.Value == nil {
+		return nil
+	}
+	return r.fail(fmt.Errorf("steps: step %q finished in an earlier attempt as a Do, and is now %s", finished.Name, now))
+}
+
+// whole returns an error if a step that has no positions has one of an earlier attempt.
+func (r *run) whole(name, now string) error {
+	if r.memo.At == nil {
+		return nil
+	}
+	return r.fail(fmt.Errorf("steps: step %q began in an earlier attempt as an Each, and is now a %s; it was not run", name, now))
 }
 
 // position decodes the position of a step.
@@ -255,8 +270,7 @@ func (r *run) finish(ctx context.Context, name string, value json.RawMessage) er
 	if r.err != nil {
 		return r.err
 	}
-	m := r.memo
-	m.Done, m.At = append(slices.Clip(m.Done), entry{name, value}), nil
+	m := r.memo.with(name, value)
 	if err := r.keep(ctx, m, name, value); err != nil {
 		return err
 	}

@@ -59,6 +59,28 @@ func (l *trace) do(ctx context.Context, name string, value int, fails error) err
 	return err
 }
 
+// database is a steps.Database that keeps the memo when the function has returned.
+type database struct{ ends error }
+
+func (d database) RunStep(ctx context.Context, memo []byte, fn func(ctx context.Context, tx string) error) error {
+	if err := fn(ctx, "tx"); err != nil {
+		return err
+	}
+	if d.ends != nil {
+		return d.ends
+	}
+	held, _ := handoff.HeldFromContext(ctx)
+	return held.Keep(ctx, memo)
+}
+
+// tx is a step in a transaction.
+func (l *trace) tx(ctx context.Context, name string, fails error) error {
+	return steps.Tx(ctx, name, database{}, func(context.Context, string) error {
+		l.addf("%s runs", name)
+		return fails
+	})
+}
+
 // each is a step that saves the positions up to last, and then ends with fails.
 func (l *trace) each(ctx context.Context, name string, last int, fails error) error {
 	return steps.Each(ctx, name, func(ctx context.Context, c *steps.Cursor[int]) error {
@@ -172,7 +194,12 @@ func TestStepsThatWereChanged(t *testing.T) {
 			_, _ = l.do(ctx, "a", 1, nil), l.do(ctx, "b", 1, nil)
 			return l.do(ctx, "c", 1, nil)
 		}, `step "c" began in an earlier attempt as an Each`},
-		"no longer a Do": {func(ctx context.Context, l *trace) error { return l.each(ctx, "a", 9, nil) }, `step "a" finished in an earlier attempt as a Do`},
+		"no longer a Do":        {func(ctx context.Context, l *trace) error { return l.each(ctx, "a", 9, nil) }, `step "a" finished in an earlier attempt as a Do`},
+		"a Do that is now a Tx": {func(ctx context.Context, l *trace) error { return l.tx(ctx, "a", nil) }, `step "a" finished in an earlier attempt as a Do, and is now a Tx`},
+		"an Each that is now a Tx": {func(ctx context.Context, l *trace) error {
+			_, _ = l.do(ctx, "a", 1, nil), l.do(ctx, "b", 1, nil)
+			return l.tx(ctx, "c", nil)
+		}, `step "c" began in an earlier attempt as an Each, and is now a Tx`},
 		"another result": {func(ctx context.Context, l *trace) error {
 			_, err := steps.Do(ctx, "a", func(context.Context) (string, error) { l.addf("runs"); return "", nil })
 			return err
@@ -214,6 +241,26 @@ func (unkept) Keep(context.Context, handoff.Lease, []byte) error { return errors
 
 // What a handler does wrong is an error that names the step, and the attempt has
 // failed, whatever the handler makes of that error.
+// A Tx that was rolled back runs again, in the same attempt too; one that committed
+// does not.
+func TestTx(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var l trace
+		kit := handofftest.New(t)
+		deploys(kit, func(ctx context.Context) error {
+			if err := l.tx(ctx, "a", errBoom); !errors.Is(err, errBoom) {
+				t.Errorf("got %v", err)
+			}
+			return errors.Join(l.tx(ctx, "a", nil), l.tx(ctx, "b", errBoom))
+		}, func(ctx context.Context) error {
+			return errors.Join(l.tx(ctx, "a", nil), l.tx(ctx, "b", nil), l.do(ctx, "c", 1, nil))
+		})
+		assert.Equal(t, outcomes(t, kit), []string{"failed", "done"})
+		assert.Equal(t, l.seen, []string{"a runs", "a runs", "b runs", "b runs", "c runs", "c is 1"})
+	})
+}
+
 func TestMisuse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -230,7 +277,17 @@ func TestMisuse(t *testing.T) {
 			_, err := steps.Do(ctx, "outer", func(ctx context.Context) (int, error) { return 1, l.do(ctx, "inner", 1, nil) })
 			return err
 		}, `step "inner" begins while step "outer" runs`, 0},
-		"no name": {nil, func(ctx context.Context, l *trace) error { return l.do(ctx, "", 1, nil) }, "has no name", 0},
+		"a step nested in a Tx": {nil, func(ctx context.Context, l *trace) error {
+			return steps.Tx(ctx, "outer", database{}, func(ctx context.Context, _ string) error {
+				_ = l.do(ctx, "inner", 1, nil)
+				return nil
+			})
+		}, `step "inner" begins while step "outer" runs`, 0},
+		"a Tx of which nobody knows the end": {nil, func(ctx context.Context, l *trace) error {
+			return steps.Tx(ctx, "a", database{errBoom}, func(context.Context, string) error { l.addf("runs"); return nil })
+		}, `step "a": boom`, 1},
+		"a Tx over 4 kB": {nil, func(ctx context.Context, l *trace) error { return l.tx(ctx, strings.Repeat("x", 4100), nil) }, "the memo of the work would have", 0},
+		"no name":        {nil, func(ctx context.Context, l *trace) error { return l.do(ctx, "", 1, nil) }, "has no name", 0},
 		"over 4 kB": {nil, func(ctx context.Context, l *trace) error {
 			_, err := steps.Do(ctx, "big", func(context.Context) (string, error) { l.addf("runs"); return strings.Repeat("x", 4100), nil })
 			return err

@@ -69,7 +69,10 @@ var preludes = map[string]string{
 			db       *sqlstore.DB
 			pool     *sql.DB
 			router   *handoff.Router
+			t        *testing.T
 			verifier handoff.Verifier
+
+			sqlitetest struct{ New func(testing.TB, string, sqlstore.Config) (*sqlstore.DB, *sql.DB) } // of another module
 		)`,
 	"docs/steps.md": `
 		type Import struct{ URL, File string }
@@ -77,7 +80,9 @@ var preludes = map[string]string{
 		type Part struct{ Last int64 }
 		var (
 			ctx      context.Context
+			c        struct{ Account, Month string }
 			client   *handoff.Client
+			db       *sqlstore.DB
 			router   *handoff.Router
 			store    handoff.Store
 			verifier handoff.Verifier

@@ -15,6 +15,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/brillconsulting/handoff/steps"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -187,6 +188,7 @@ type cutWorld struct {
 var paths = map[string]func(w *cutWorld) error{
 	"Run":                  func(w *cutWorld) error { return w.deliveries(false, runEffect) },
 	"Run that fails once":  func(w *cutWorld) error { return w.deliveries(false, failOnce(runEffect)) },
+	"a step":               func(w *cutWorld) error { return w.deliveries(false, failAfter(stepEffect)) },
 	"CompleteTx":           func(w *cutWorld) error { return w.deliveries(false, txEffect) },
 	"inbox and Run":        func(w *cutWorld) error { return w.deliveries(true, runEffect) },
 	"inbox and CompleteTx": func(w *cutWorld) error { return w.deliveries(true, txEffect) },
@@ -201,6 +203,24 @@ func runEffect(ctx context.Context, db *sqlstore.DB, _ *sql.DB, statement string
 		_, err := tx.ExecContext(ctx, statement, "a")
 		return err
 	})
+}
+
+func stepEffect(ctx context.Context, db *sqlstore.DB, _ *sql.DB, statement string) error {
+	return steps.Tx(ctx, "effect", db, func(ctx context.Context, tx sqlstore.Tx) error {
+		_, err := tx.ExecContext(ctx, statement, "a")
+		return err
+	})
+}
+
+// failAfter fails once after the effect, and so the next attempt must not repeat it.
+func failAfter(e effect) effect {
+	var failed atomic.Bool
+	return func(ctx context.Context, db *sqlstore.DB, pool *sql.DB, statement string) error {
+		if err := e(ctx, db, pool, statement); err != nil || failed.Swap(true) {
+			return err
+		}
+		return errBoom
+	}
 }
 
 func txEffect(ctx context.Context, db *sqlstore.DB, pool *sql.DB, statement string) error {

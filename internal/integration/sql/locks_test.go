@@ -12,6 +12,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/brillconsulting/handoff/steps"
 )
 
 // tellingStore tells of renewals, and can be cut off from them, as a stopped
@@ -119,47 +120,61 @@ func TestNothingWaitsForARun(t *testing.T) {
 	}
 }
 
-// TestRunLongerThanItsLease: renewals go on beside it, at every isolation level.
+// TestRunLongerThanItsLease: renewals go on beside it, at every isolation level. A
+// step leaves a whole lease.
 func TestRunLongerThanItsLease(t *testing.T) {
 	t.Parallel()
 	for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable} {
-		t.Run(level.String(), func(t *testing.T) {
-			t.Parallel()
-			pool, schema := connect(t), newSchema()
-			db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres, Schema: schema, Isolation: level})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := db.Migrate(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			store := &tellingStore{Store: db.Store(), renewed: make(chan struct{})}
-			w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
-			status := w.deliver(t.Context(), "a", func(ctx context.Context) error {
-				return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
-					var got string
-					if err := tx.QueryRowContext(ctx, `SHOW transaction_isolation`).Scan(&got); err != nil {
-						return err
-					}
-					t.Log(got)
-					_, err := tx.ExecContext(ctx, w.insert(), "a")
-					for range 6 { // a third of the lease each
-						select {
-						case <-store.renewed:
-						case <-ctx.Done():
-							return context.Cause(ctx)
-						}
-						if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
-							return err
-						}
-					}
-					return err
-				})
+		for _, what := range []string{"Run", "step"} {
+			t.Run(what+" "+level.String(), func(t *testing.T) {
+				t.Parallel()
+				runLong(t, what, level)
 			})
-			if status != http.StatusOK || w.count() != 1 {
-				t.Fatalf("status %d, %d effects\n%s", status, w.count(), w.log)
+		}
+	}
+}
+
+func runLong(t *testing.T, what string, level sql.IsolationLevel) {
+	t.Helper()
+	pool, schema := connect(t), newSchema()
+	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres, Schema: schema, Isolation: level})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	store := &tellingStore{Store: db.Store(), renewed: make(chan struct{})}
+	w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
+	long := func(ctx context.Context, tx sqlstore.Tx) error {
+		_, err := tx.ExecContext(ctx, w.insert(), "a")
+		for range 6 { // a third of the lease each
+			select {
+			case <-store.renewed:
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
-		})
+			if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+	status := w.deliver(t.Context(), "a", func(ctx context.Context) error {
+		if what == "Run" {
+			return db.Run(ctx, long)
+		}
+		if err := steps.Tx(ctx, "a", db, long); err != nil {
+			return err
+		}
+		c, err := db.Store().Claim(ctx, lease(fence.IDKey("a"), "another"))
+		if err != nil || c.Status != handoff.ClaimBusy {
+			t.Errorf("a claim after the step: %+v, %v", c, err)
+		}
+		return nil
+	})
+	if status != http.StatusOK || w.count() != 1 {
+		t.Fatalf("status %d, %d effects\n%s", status, w.count(), w.log)
 	}
 }
 

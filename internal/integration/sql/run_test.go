@@ -204,7 +204,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, change func(*handoff.RouterConfig)) {
+// try returns the record of the task.
+func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, change func(*handoff.RouterConfig)) handoff.KeyRecord {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -219,7 +220,7 @@ func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, ch
 			status, n, record.State, row.status, row.effects, row.state, row.said, b.log)
 	}
 	if row.state == "running" {
-		return
+		return record
 	}
 	if err := b.Shutdown(t.Context()); err != nil { // until no lease is being renewed
 		t.Error(err)
@@ -227,6 +228,7 @@ func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, ch
 	if pool.Stats().InUse > 0 {
 		t.Errorf("%d connections were not given back", pool.Stats().InUse)
 	}
+	return record
 }
 
 // deliverGoexit delivers in a goroutine of its own, since the handler may end it.
