@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc"
@@ -39,6 +40,10 @@ func (s *Server) bufferRoutes() []rest.Route {
 // headers is unknown; Content-Type is passed on here, since the body means
 // nothing without it.
 func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte) (proto.Message, error) {
+	if fromUnknownPage(r) {
+		return nil, status.Error(codes.PermissionDenied,
+			"The emulator refuses this request: a browser sent it and did not say for which page. Send it by POST.")
+	}
 	call := func(ctx context.Context, _ any) (any, error) {
 		queue, err := s.service.GetQueue(ctx, &cloudtaskspb.GetQueueRequest{Name: vars["queue"]})
 		if err != nil {
@@ -68,4 +73,13 @@ func (s *Server) bufferTask(r *http.Request, vars map[string]string, body []byte
 		return nil, err
 	}
 	return resp.(*cloudtaskspb.Task), nil
+}
+
+// fromUnknownPage reports whether a browser sent a GET without the headers by which
+// webguard knows the requests of pages. Over plain HTTP to another machine, browsers
+// leave them out (https://www.w3.org/TR/fetch-metadata). Of all that the port serves,
+// only BufferTask changes something by GET.
+func fromUnknownPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.HasPrefix(r.UserAgent(), "Mozilla/") &&
+		r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == ""
 }

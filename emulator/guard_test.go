@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
+
 	"github.com/brillconsulting/handoff/emulator"
 	"github.com/brillconsulting/handoff/internal/assert"
 )
@@ -69,6 +71,32 @@ func TestStrangersAreRefused(t *testing.T) {
 	} {
 		got := guarded(t, srv, http.MethodGet, "/v2/"+location+"/queues", "", change)
 		assert.Status(t, got.status, http.StatusOK)
+	}
+}
+
+// TestBufferTaskByBrowser: a GET whose page is unknown creates no task. Other
+// methods come with an Origin if a page sends them.
+func TestBufferTaskByBrowser(t *testing.T) {
+	t.Parallel()
+	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0", Handler: http.NotFoundHandler()})
+	host := "worker.example"
+	_, err := cloudtaskspb.NewCloudTasksClient(srv.Conn()).UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{
+		Name: emails, HttpTarget: &cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{Host: &host}},
+	}})
+	assert.NoError(t, err)
+	browser := func(r *http.Request) { r.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64)") }
+	program := func(*http.Request) {}
+	own := func(r *http.Request) { browser(r); r.Header.Set("Sec-Fetch-Site", "same-origin") }
+	for i, tc := range []struct {
+		method string
+		change func(*http.Request)
+		want   int
+	}{
+		{http.MethodGet, browser, http.StatusForbidden}, {http.MethodGet, program, http.StatusOK}, {http.MethodGet, own, http.StatusOK},
+		{http.MethodPost, browser, http.StatusOK}, {http.MethodPut, browser, http.StatusOK},
+	} {
+		got := guarded(t, srv, tc.method, fmt.Sprintf("/v2/%s/tasks/t%d:buffer", emails, i), "", tc.change)
+		assert.Status(t, got.status, tc.want)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // ReboundName is a name of another site that leads to this machine.
 const ReboundName = "rebound.example"
 
+// NetworkName is a name of another machine in the local network. It leads to this one.
+const NetworkName = "emulator.internal"
+
 // Find returns where Chromium is, "" if there is none.
 func Find() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -44,7 +47,7 @@ func Start(ctx context.Context, path, profile string) (context.Context, context.
 		chromedp.Flag("disable-extensions", true),
 		chromedp.Flag("hide-scrollbars", true),
 		// As after DNS rebinding: another site's name leads to this machine.
-		chromedp.Flag("host-resolver-rules", "MAP "+ReboundName+" 127.0.0.1"),
+		chromedp.Flag("host-resolver-rules", "MAP "+ReboundName+" 127.0.0.1, MAP "+NetworkName+" 127.0.0.1"),
 		// A tab behind another one works on as if it were in front.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),

@@ -11,6 +11,7 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/chromedp/chromedp"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
@@ -62,6 +63,12 @@ const attack = `(async (base, place, queue) => {
 func TestEmulatorIsClosedToPages(t *testing.T) {
 	w := setup(t)
 	w.create("secret-task", "https://worker.test/200")
+	host := "worker.test"
+	_, err := w.api.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{ // so that tasks can be buffered
+		Queue:      &cloudtaskspb.Queue{Name: emails, HttpTarget: &cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{Host: &host}}},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"http_target"}},
+	})
+	assert.NoError(t, err)
 	port := httptest.NewServer(w.tasks.HTTPHandler())
 	t.Cleanup(port.Close)
 	evil := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -80,6 +87,7 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 		{"another port", evil.URL, port.URL},
 		{"another site", named(evil, "localhost"), port.URL},
 		{"another site by name", named(evil, browser.ReboundName), named(port, "localhost")},
+		{"another site, to the network", evil.URL, named(port, browser.NetworkName)},
 		{"a rebound name", named(port, browser.ReboundName), named(port, browser.ReboundName)},
 	} {
 		b.do(chromedp.Navigate(tc.page))
