@@ -50,6 +50,8 @@ func (d *delivery) logEnd() {
 		d.logRefusal()
 	case end.Outcome == Dead:
 		d.logDied(append([]Reason{end.Reason}, end.MoreReasons...), end.Err)
+	case end.Outcome == Failed && end.Reason != "":
+		d.log(slog.LevelError, "handoff: attempt failed", "outcome", end.Outcome, "reason", end.Reason, "error", end.Err)
 	case end.Outcome == Failed, end.Outcome == Throttled, end.Outcome == Retried:
 		d.log(slog.LevelWarn, "handoff: attempt failed", "outcome", end.Outcome, "error", end.Err)
 	case end.Outcome == Lost:

@@ -52,6 +52,7 @@ func TestWithoutADeadLetterStore(t *testing.T) {
 			assert.Equal(t, strings.Contains(log, "RouterConfig.DeadLetters is not set"), true)
 			if tt.dead == "" {
 				assert.Equal(t, len(dead), 0)
+				assert.Equal(t, strings.Contains(log, "level=ERROR msg=\"handoff: attempt failed\""), true)
 				assert.Status(t, b.send(t, tt.task), tt.status) // and not a duplicate
 				return
 			}

@@ -36,7 +36,8 @@ type LoggerConfig struct {
 // its start), and reason, more_reasons, error and trace_id if there are any. The
 // trace is that of [Tracing], or else that of the task's traceparent header. The
 // level is Info if the task has ended, Warn if it will be retried, and Error if it
-// died or if a store or the verifier's keys cannot be reached.
+// died, if it failed for another reason than the handler's, such as a payload that
+// cannot be decoded, or if a store or the verifier's keys cannot be reached.
 //
 // With this observer the router itself does not log how deliveries ended.
 //
@@ -141,7 +142,7 @@ func (h head) handler() slog.Handler {
 // retry is Warn, look into it is Error.
 func levelOf(d *handoff.Delivery) slog.Level {
 	switch {
-	case d.Outcome == handoff.Dead, d.Outcome == handoff.Unavailable:
+	case d.Outcome == handoff.Dead, d.Outcome == handoff.Unavailable, d.Outcome == handoff.Failed && d.Reason != "":
 		return slog.LevelError
 	case d.Outcome.Final() && d.Outcome != handoff.Retried:
 		return slog.LevelInfo

@@ -89,7 +89,7 @@ func TestLoggerLines(t *testing.T) {
 		"busy":      {err: handoff.ErrBusy, level: "WARN", outcome: "busy", status: 409, task: known(1), text: "busy"},
 		"dead":      {err: handoff.Permanent(errors.New("no such card")), level: "ERROR", outcome: "dead", status: 205, reason: "permanent", task: known(1), text: "no such card"},
 		"undecodable": {
-			change: []func(*http.Request){func(r *http.Request) { r.Body = http.NoBody }}, level: "WARN", outcome: "failed", status: 500,
+			change: []func(*http.Request){func(r *http.Request) { r.Body = http.NoBody }}, level: "ERROR", outcome: "failed", status: 500,
 			reason: "undecodable", task: known(0), text: "not a middleware_test.order",
 		},
 		"without a schedule": {change: []func(*http.Request){noHeader("X-CloudTasks-TaskETA")}, level: "INFO", outcome: "done", status: 200, task: known(1), noLag: true},
