@@ -372,7 +372,7 @@ func TestEnsureMeetsAnother(t *testing.T) {
 // known (docs/cloud-tasks.md#7.2). File, Ensure and Diff refuse it alike.
 func TestNoDoublings(t *testing.T) {
 	t.Parallel()
-	const want = "MaxDoublings is -1; it must be 1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file)"
+	const want = "MaxDoublings is -1; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0"
 	a, _, _ := emulated(t)
 	config := admin.QueueConfig{ID: "linear", MaxDoublings: handoff.NoDoublings}
 	_, err := a.Queues().Ensure(t.Context(), config)
@@ -380,7 +380,7 @@ func TestNoDoublings(t *testing.T) {
 	_, err = a.Queues().Diff(t.Context(), []admin.QueueConfig{config})
 	assert.ErrorContains(t, err, want)
 	_, err = admin.Load(strings.NewReader("queues: [{name: linear, max_doublings: 0}]"))
-	assert.ErrorContains(t, err, "a queue cannot have none (0 in a file)")
+	assert.ErrorContains(t, err, "line 1: admin: max_doublings is 0; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0")
 }
 
 // TestEnsureSeesWhatTheServiceKept: the service cuts off what it cannot keep,

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
-
-	"github.com/brillconsulting/handoff"
 )
 
 // Load reads a file of queues in YAML, for [Queues.EnsureAll] and [Queues.Diff].
@@ -132,9 +130,6 @@ func (f *fileQueue) config() QueueConfig {
 		TombstoneTTL:            value(f.TombstoneTTL),
 		LoggingSample:           f.LoggingSample,
 	}
-	if f.MaxDoublings != nil && *f.MaxDoublings == 0 {
-		c.MaxDoublings = handoff.NoDoublings
-	}
 	if t := f.HTTPTarget; t != nil {
 		c.HTTPTarget = &HTTPOverride{
 			Scheme: t.Scheme, Host: t.Host, Port: t.Port, Path: t.Path, Query: t.Query, IfNotExists: t.IfNotExists,
@@ -169,6 +164,7 @@ func (f *fileQueue) zeros() []string {
 	add("max_attempts", isZero(f.MaxAttempts))
 	add("min_backoff", isZero(f.MinBackoff))
 	add("max_backoff", isZero(f.MaxBackoff))
+	add("max_doublings", isZero(f.MaxDoublings))
 	add("task_ttl", isZero(f.TaskTTL))
 	add("tombstone_ttl", isZero(f.TombstoneTTL))
 	return keys
@@ -204,7 +200,11 @@ func configsOf(nodes []yaml.Node) (_ []QueueConfig, errs []error) {
 			first[f.Name] = lineOf(node, "name")
 		}
 		for _, key := range f.zeros() {
-			fail(key, &InvalidError{Field: key, Value: 0, Want: "left out, which is our default, or another number: the service takes 0 for its own default"})
+			want := "left out, which is our default, or another number: the service takes 0 for its own default"
+			if key == "max_doublings" {
+				want = wantDoublings
+			}
+			fail(key, &InvalidError{Field: key, Value: 0, Want: want})
 		}
 		configs[i] = f.config()
 		config := resolve(configs[i])

@@ -17,6 +17,9 @@ import (
 
 const maxInt32 = 1<<31 - 1
 
+// wantDoublings says why a queue cannot have none, which its tasks can.
+const wantDoublings = "1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0, and what the service makes of 0 is not documented"
+
 // check returns every problem of a resolved configuration.
 func (c *QueueConfig) check() error {
 	v := validator{prefix: "QueueConfig."}
@@ -33,7 +36,7 @@ func (c *QueueConfig) check() error {
 		v.fail("MaxAttempts", c.MaxAttempts, "1 to 2147483647, or -1 for no limit, and is 5 if left out")
 	}
 	if c.MaxDoublings < 1 || c.MaxDoublings > maxInt32 {
-		v.fail("MaxDoublings", c.MaxDoublings, "1 to 2147483647, and is 16 if left out; a queue cannot have none (0 in a file): gcloud sends 16 for 0, and what the service makes of 0 is not documented")
+		v.fail("MaxDoublings", c.MaxDoublings, wantDoublings)
 	}
 	v.backoff(c.MinBackoff, c.MaxBackoff)
 	v.duration("MaxRetryDuration", c.MaxRetryDuration, 0, 1<<63-1, "positive, in whole seconds, or left out for no such limit")
