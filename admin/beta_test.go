@@ -18,7 +18,7 @@ import (
 
 // listen records the masks of the updates and the filters of the lists that are
 // sent through v2beta3, and how often statistics are asked for.
-func listen(line *tap) (masks *[][]string, filters *[]string, stats *int) {
+func listen(rpcs *tap) (masks *[][]string, filters *[]string, stats *int) {
 	masks, filters, stats = new([][]string), new([]string), new(int)
 	count := func(paths []string) {
 		for _, path := range paths {
@@ -27,7 +27,7 @@ func listen(line *tap) (masks *[][]string, filters *[]string, stats *int) {
 			}
 		}
 	}
-	line.before = func(_ string, _ int, req any) error {
+	rpcs.before = func(_ string, _ int, req any) error {
 		switch req := req.(type) {
 		case *betapb.UpdateQueueRequest:
 			*masks = append(*masks, req.GetUpdateMask().GetPaths())
@@ -48,13 +48,13 @@ func TestStats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		hold := make(chan struct{})
-		a, srv, line := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		a, srv, rpcs := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/hold" {
 				<-hold
 			}
 		})})
 		defer close(hold)
-		_, filters, asked := listen(line)
+		_, filters, asked := listen(rpcs)
 		queues, ctx := a.Queues(), t.Context()
 		_, err := queues.Create(ctx, admin.QueueConfig{ID: "emails", MaxDispatchesPerSecond: 12.5, TombstoneTTL: 25 * time.Hour})
 		assert.NoError(t, err)
@@ -71,7 +71,7 @@ func TestStats(t *testing.T) {
 			assert.NoError(t, err)
 		}
 		synctest.Wait()
-		line.made()
+		rpcs.made()
 
 		queue, err := queues.Inspect(ctx, "emails")
 		assert.NoError(t, err)
@@ -86,7 +86,7 @@ func TestStats(t *testing.T) {
 			listed++
 		}
 		assert.Equal(t, listed, 1)
-		assert.Equal(t, line.made(), map[string]int{"beta.GetQueue": 1, "beta.ListQueues": 1})
+		assert.Equal(t, rpcs.made(), map[string]int{"beta.GetQueue": 1, "beta.ListQueues": 1})
 		assert.Equal(t, *filters, []string{"state: RUNNING"})
 		assert.Equal(t, *asked, 2)
 		_, err = queues.Inspect(ctx, "missing")
@@ -103,15 +103,15 @@ func TestStats(t *testing.T) {
 // v2beta3, and that a TTL that is not set is left alone.
 func TestTTLs(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
-	masks, _, _ := listen(line)
+	a, _, rpcs := emulated(t)
+	masks, _, _ := listen(rpcs)
 	ctx := t.Context()
 	config := admin.QueueConfig{ID: "emails", TaskTTL: 240 * time.Hour, TombstoneTTL: 216 * time.Hour}
 
 	change, err := a.Queues().Ensure(ctx, config)
 	assert.NoError(t, err)
 	assert.Equal(t, change.Action, admin.Create)
-	assert.Equal(t, line.made(), map[string]int{"beta.GetQueue": 2, "beta.CreateQueue": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"beta.GetQueue": 2, "beta.CreateQueue": 1})
 	created, err := a.Queues().Inspect(ctx, "emails")
 	assert.NoError(t, err)
 	assert.Equal(t, created.Config.TaskTTL, 240*time.Hour)
@@ -133,16 +133,16 @@ func TestTTLs(t *testing.T) {
 // listed through v2beta3, still by one call.
 func TestTTLsOfMany(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
-	_, filters, stats := listen(line)
+	a, _, rpcs := emulated(t)
+	_, filters, stats := listen(rpcs)
 	configs := []admin.QueueConfig{{ID: "a", TaskTTL: 300 * time.Hour}, {ID: "b", TombstoneTTL: 2 * time.Hour}}
 	_, err := a.Queues().EnsureAll(t.Context(), configs)
 	assert.NoError(t, err)
-	line.made()
+	rpcs.made()
 	changes, err := a.Queues().EnsureAll(t.Context(), configs)
 	assert.NoError(t, err)
 	assert.Equal(t, changes, []admin.Change{{Queue: "a"}, {Queue: "b"}})
-	assert.Equal(t, line.made(), map[string]int{"beta.ListQueues": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"beta.ListQueues": 1})
 	assert.Equal(t, *filters, []string{"", ""})
 	assert.Equal(t, *stats, 0) // they cost the service more, and nobody needs them here
 }
@@ -151,8 +151,8 @@ func TestTTLsOfMany(t *testing.T) {
 // the other version of the API, both ways.
 func TestBetaHasEverySetting(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
-	masks, _, _ := listen(line)
+	a, _, rpcs := emulated(t)
+	masks, _, _ := listen(rpcs)
 	config := admin.QueueConfig{ID: "q", TaskTTL: 500 * time.Hour, TombstoneTTL: 5 * time.Hour}
 	for _, s := range everySetting {
 		s.set(&config)

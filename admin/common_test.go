@@ -70,23 +70,23 @@ func (t *tap) made() map[string]int {
 	return made
 }
 
-// newAdmin returns an admin of a server, and the tap in its line.
+// newAdmin returns an admin of a server, and the tap on its calls.
 func newAdmin(t testing.TB, options []option.ClientOption) (*admin.Admin, *tap) {
 	t.Helper()
-	line := &tap{calls: make(map[string]int)}
-	options = append(options, option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(line.intercept)))
+	rpcs := &tap{calls: make(map[string]int)}
+	options = append(options, option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(rpcs.intercept)))
 	a, err := admin.New(t.Context(), admin.Config{Project: project, Location: location, Options: options})
 	assert.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, a.Close()) })
-	return a, line
+	return a, rpcs
 }
 
 // emulated returns an admin of a fresh emulator.
 func emulated(t testing.TB, config ...emulator.Config) (*admin.Admin, *emulator.Server, *tap) {
 	t.Helper()
 	srv := emulator.RunT(t, config...)
-	a, line := newAdmin(t, srv.ClientOptions())
-	return a, srv, line
+	a, rpcs := newAdmin(t, srv.ClientOptions())
+	return a, srv, rpcs
 }
 
 // scripted returns an admin of a server that the test wrote.

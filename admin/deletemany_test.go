@@ -53,13 +53,13 @@ func TestDeleteMany(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, srv, line := emulated(t)
+			a, srv, rpcs := emulated(t)
 			emails := createTasks(t, srv, "emails", 2100, time.Hour)
 			billing := createTasks(t, srv, "billing", 3, time.Hour)
 			gone := a.Tasks().Name("emails", "gone")
 			names := slices.Concat(emails[:1500], []string{gone, "nonsense"}, emails[1500:2000], billing[:2], []string{gone})
-			line.made()
-			line.before = tc.before
+			rpcs.made()
+			rpcs.before = tc.before
 
 			got, errs := deleted(a.Tasks().DeleteMany(t.Context(), slices.Values(names)))
 			assert.Equal(t, got, names)
@@ -76,7 +76,7 @@ func TestDeleteMany(t *testing.T) {
 			}
 			assert.Equal(t, len(srv.Tasks("emails")), 100)
 			assert.Equal(t, len(srv.Tasks("billing")), 1)
-			assert.Equal(t, line.made(), tc.calls)
+			assert.Equal(t, rpcs.made(), tc.calls)
 		})
 	}
 }
@@ -85,14 +85,14 @@ func TestDeleteMany(t *testing.T) {
 // that does not have it.
 func TestDeleteManySingly(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	names := createTasks(t, srv, "emails", 20, time.Hour)
-	line.before = unbatched
+	rpcs.before = unbatched
 	for _, half := range [][]string{names[:10], names[10:]} {
 		_, errs := deleted(a.Tasks().DeleteMany(t.Context(), slices.Values(half)))
 		assert.NoError(t, errors.Join(errs...))
 	}
-	assert.Equal(t, line.made(), map[string]int{"BatchDeleteTasks": 1, "DeleteTask": 20})
+	assert.Equal(t, rpcs.made(), map[string]int{"BatchDeleteTasks": 1, "DeleteTask": 20})
 	assert.Equal(t, len(srv.Tasks("emails")), 0)
 }
 
@@ -241,13 +241,13 @@ func TestDeleteManyEndsWithItsContext(t *testing.T) {
 // TestDeleteManyLeft shows that leaving the loop stops the deletion.
 func TestDeleteManyLeft(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	names := createTasks(t, srv, "emails", 1500, time.Hour)
-	line.made()
+	rpcs.made()
 	for _, err := range a.Tasks().DeleteMany(t.Context(), slices.Values(names)) {
 		assert.NoError(t, err)
 		break
 	}
-	assert.Equal(t, line.made(), map[string]int{"BatchDeleteTasks": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"BatchDeleteTasks": 1})
 	assert.Equal(t, len(srv.Tasks("emails")), 500)
 }

@@ -22,7 +22,7 @@ import (
 
 func TestEnsure(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	queues, ctx := a.Queues(), t.Context()
 	config := admin.QueueConfig{ID: "emails", MaxDispatchesPerSecond: 50, MaxAttempts: handoff.Unlimited}
 
@@ -30,13 +30,13 @@ func TestEnsure(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, change.Applied, true)
 	assert.Equal(t, change.String(), "queue emails: create max_dispatches_per_second 50, max_concurrent_dispatches 500, max_attempts -1, min_backoff 1s, max_backoff 1h0m0s, max_doublings 16")
-	assert.Equal(t, line.made(), map[string]int{"GetQueue": 2, "CreateQueue": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"GetQueue": 2, "CreateQueue": 1})
 
 	change, err = queues.Ensure(ctx, config)
 	assert.NoError(t, err)
 	assert.Equal(t, change, admin.Change{Queue: "emails"})
 	assert.Equal(t, change.String(), "queue emails: unchanged")
-	assert.Equal(t, line.made(), map[string]int{"GetQueue": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"GetQueue": 1})
 
 	config.MaxDispatchesPerSecond, config.MinBackoff = 200, 100*time.Millisecond
 	change, err = queues.Ensure(ctx, config)
@@ -51,7 +51,7 @@ func TestEnsure(t *testing.T) {
 		},
 	})
 	assert.Equal(t, change.String(), "queue emails: update max_dispatches_per_second 50 → 200, min_backoff 1s → 100ms")
-	assert.Equal(t, line.made(), map[string]int{"GetQueue": 1, "UpdateQueue": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"GetQueue": 1, "UpdateQueue": 1})
 	assert.Equal(t, srv.Queues()[0].GetRateLimits().GetMaxDispatchesPerSecond(), 200)
 	assert.Equal(t, srv.Queues()[0].GetRetryConfig().GetMaxAttempts(), -1)
 }
@@ -92,9 +92,9 @@ func TestEnsureEverySetting(t *testing.T) {
 	for _, tc := range everySetting {
 		t.Run(tc.key, func(t *testing.T) {
 			t.Parallel()
-			a, _, line := emulated(t)
+			a, _, rpcs := emulated(t)
 			var mask []string
-			line.before = func(method string, _ int, req any) error {
+			rpcs.before = func(method string, _ int, req any) error {
 				if method == "UpdateQueue" {
 					mask = req.(*cloudtaskspb.UpdateQueueRequest).GetUpdateMask().GetPaths()
 				}
@@ -197,7 +197,7 @@ func manyConfigs(n int) []admin.QueueConfig {
 // default. The second time takes one call, the fewest there are.
 func TestEnsureAllTwice(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	configs := manyConfigs(1000)
 
 	changes, err := a.Queues().EnsureAll(t.Context(), configs)
@@ -208,42 +208,42 @@ func TestEnsureAllTwice(t *testing.T) {
 		assert.Equal(t, change.Action, admin.Create)
 		assert.Equal(t, change.Applied, true)
 	}
-	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1, "CreateQueue": 1000, "GetQueue": 1000})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListQueues": 1, "CreateQueue": 1000, "GetQueue": 1000})
 
 	changes, err = a.Queues().EnsureAll(t.Context(), configs)
 	assert.NoError(t, err)
 	for _, change := range changes {
 		assert.Equal(t, change.Action, admin.Unchanged)
 	}
-	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListQueues": 1})
 
 	configs[7].MaxConcurrentDispatches = 7
 	_, err = a.Queues().EnsureAll(t.Context(), configs)
 	assert.NoError(t, err)
-	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1, "UpdateQueue": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListQueues": 1, "UpdateQueue": 1})
 }
 
 func TestDiffChangesNothing(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	_, err := a.Queues().Create(t.Context(), admin.QueueConfig{ID: "old"})
 	assert.NoError(t, err)
-	line.made()
+	rpcs.made()
 	changes, err := a.Queues().Diff(t.Context(), []admin.QueueConfig{{ID: "new"}, {ID: "old", MaxAttempts: 9}})
 	assert.NoError(t, err)
 	assert.Equal(t, []string{changes[0].Action.String(), changes[1].String()}, []string{"create", "queue old: update max_attempts 5 → 9"})
 	assert.Equal(t, changes[0].Applied || changes[1].Applied, false)
-	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListQueues": 1})
 	assert.Equal(t, len(srv.Queues()), 1)
 }
 
 func TestEnsureAllOfNothing(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	changes, err := a.Queues().EnsureAll(t.Context(), nil)
 	assert.NoError(t, err)
 	assert.Equal(t, len(changes), 0)
-	assert.Equal(t, line.made(), map[string]int{})
+	assert.Equal(t, rpcs.made(), map[string]int{})
 }
 
 // TestEnsureAllFailsInPart shows that one failure does not stop the others, and
@@ -267,21 +267,21 @@ func TestEnsureAllFailsInPart(t *testing.T) {
 // wrong, and that all of it is told.
 func TestEnsureAllChecksFirst(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	_, err := a.Queues().EnsureAll(t.Context(), []admin.QueueConfig{{ID: "a"}, {ID: "b", MaxAttempts: -2, LoggingSample: 3}, {ID: "a"}})
 	assert.ErrorIs(t, err, admin.ErrInvalid)
 	assert.ErrorContains(t, err,
 		`admin: queue 2 of 3, "b": admin: QueueConfig.MaxAttempts is -2`, "QueueConfig.LoggingSample is 3",
 		`admin: queue 3 of 3: admin: QueueConfig.ID is "a"; it must be another than that of queue 1`)
-	assert.Equal(t, line.made(), map[string]int{})
+	assert.Equal(t, rpcs.made(), map[string]int{})
 }
 
 func TestEnsureAllStopsWithItsContext(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	line.before = func(method string, nth int, _ any) error {
+	rpcs.before = func(method string, nth int, _ any) error {
 		if method == "CreateQueue" && nth == 20 {
 			cancel(reason)
 		}
@@ -296,7 +296,7 @@ func TestEnsureAllStopsWithItsContext(t *testing.T) {
 			applied++
 		}
 	}
-	if made := line.made()["CreateQueue"]; applied > made || made > 30 {
+	if made := rpcs.made()["CreateQueue"]; applied > made || made > 30 {
 		t.Errorf("%d changes are said to be applied, of %d creates", applied, made)
 	}
 }
@@ -306,8 +306,8 @@ func TestEnsureAllStopsWithItsContext(t *testing.T) {
 func TestEnsureWaitsForANewQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, _, line := emulated(t)
-		line.before = invisibleFor(time.Minute)
+		a, _, rpcs := emulated(t)
+		rpcs.before = invisibleFor(time.Minute)
 		start := time.Now()
 		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
 		assert.NoError(t, err)
@@ -322,8 +322,8 @@ func TestEnsureWaitsForANewQueue(t *testing.T) {
 func TestEnsureGivesUpOnANewQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, _, line := emulated(t)
-		line.before = invisibleFor(time.Hour)
+		a, _, rpcs := emulated(t)
+		rpcs.before = invisibleFor(time.Hour)
 		start := time.Now()
 		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -357,10 +357,10 @@ func invisibleFor(d time.Duration) func(string, int, any) error {
 func TestEnsureMeetsAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, _, line := emulated(t)
+		a, _, rpcs := emulated(t)
 		_, err := a.Queues().Create(t.Context(), admin.QueueConfig{ID: "emails", MaxAttempts: 9})
 		assert.NoError(t, err)
-		line.before = invisibleFor(time.Minute)
+		rpcs.before = invisibleFor(time.Minute)
 		change, err := a.Queues().Ensure(t.Context(), admin.QueueConfig{ID: "emails"})
 		assert.NoError(t, err)
 		assert.Equal(t, change.Applied, true)
@@ -387,8 +387,8 @@ func TestNoDoublings(t *testing.T) {
 // without a word.
 func TestEnsureSeesWhatTheServiceKept(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
-	line.after = func(method string, _ int, reply any) error {
+	a, _, rpcs := emulated(t)
+	rpcs.after = func(method string, _ int, reply any) error {
 		if slices.Contains([]string{"GetQueue", "UpdateQueue"}, method) {
 			reply.(*cloudtaskspb.Queue).GetRetryConfig().MinBackoff.Nanos = 0
 		}

@@ -24,7 +24,7 @@ var sentinels = []error{admin.ErrNotFound, admin.ErrAlreadyExists, admin.ErrTomb
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	const text = "The service's own words."
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	methods := calls(a, "emails", a.Tasks().Name("emails", "welcome"))
 	methods["ListQueues"] = func(ctx context.Context) error {
 		for _, err := range a.Queues().List(ctx, admin.ListQueues{}) {
@@ -44,7 +44,7 @@ func TestErrors(t *testing.T) {
 				continue // falls back to single deletes: TestDeleteManySingly
 			}
 			t.Run(code.String()+"/"+method, func(t *testing.T) {
-				line.before = func(string, int, any) error {
+				rpcs.before = func(string, int, any) error {
 					s, err := status.New(code, text).WithDetails(&errdetails.ErrorInfo{Reason: "SOME_REASON"})
 					assert.NoError(t, err)
 					return s.Err()
@@ -82,7 +82,7 @@ func TestErrors(t *testing.T) {
 // TestErrorsSayWhatToDo pins the texts.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	methods := calls(a, "emails", a.Tasks().Name("emails", "welcome"))
 	for _, tc := range []struct {
 		method string
@@ -100,7 +100,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"beta.GetQueue", codes.Unimplemented, []string{"an emulator perhaps, does not have the method"}},
 	} {
 		t.Run(tc.method+"/"+tc.code.String(), func(t *testing.T) {
-			line.before = func(string, int, any) error { return status.Error(tc.code, "text") }
+			rpcs.before = func(string, int, any) error { return status.Error(tc.code, "text") }
 			assert.ErrorContains(t, methods[tc.method](t.Context()), tc.says...)
 		})
 	}
@@ -132,15 +132,15 @@ func TestRetries(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				a, _, line := emulated(t)
-				line.before = func(_ string, nth int, _ any) error {
+				a, _, rpcs := emulated(t)
+				rpcs.before = func(_ string, nth int, _ any) error {
 					if nth < 3 {
 						return status.Error(codes.Unavailable, "try again")
 					}
 					return nil
 				}
 				err := calls(a, "emails", a.Tasks().Name("emails", "welcome"))[method](t.Context())
-				assert.Equal(t, line.made()[method], tries)
+				assert.Equal(t, rpcs.made()[method], tries)
 				if tries == 1 {
 					assert.Equal(t, status.Code(err), codes.Unavailable)
 				}

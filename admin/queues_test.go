@@ -80,7 +80,7 @@ func TestQueueLifecycle(t *testing.T) {
 
 func TestQueueList(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	queues, ctx := a.Queues(), t.Context()
 	for _, id := range []string{"c", "a", "b"} {
 		_, err := queues.Create(ctx, admin.QueueConfig{ID: id})
@@ -88,10 +88,10 @@ func TestQueueList(t *testing.T) {
 	}
 	_, err := queues.Pause(ctx, "b")
 	assert.NoError(t, err)
-	line.made()
+	rpcs.made()
 
 	assert.Equal(t, ids(t, queues.List(ctx, admin.ListQueues{})), []string{"a", "b", "c"})
-	assert.Equal(t, line.made(), map[string]int{"ListQueues": 1})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListQueues": 1})
 	for queue, err := range queues.List(ctx, admin.ListQueues{}) {
 		assert.NoError(t, err)
 		assert.Equal(t, queue.Config.ID, "a")
@@ -130,14 +130,14 @@ func ids(t *testing.T, list func(func(admin.Queue, error) bool)) []string {
 // call.
 func TestIDsAreChecked(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	for name, do := range calls(a, "projects/p/locations/l/queues/q", "q/tasks/t") {
 		t.Run(name, func(t *testing.T) {
 			err := do(t.Context())
 			assert.ErrorIs(t, err, admin.ErrInvalid)
 			found, ok := errors.AsType[*admin.InvalidError](err)
 			assert.Equal(t, ok && slices.Contains([]string{"queue", "QueueConfig.ID", "task"}, found.Field), true)
-			assert.Equal(t, line.made(), map[string]int{})
+			assert.Equal(t, rpcs.made(), map[string]int{})
 		})
 	}
 }
@@ -183,11 +183,11 @@ func calls(a *admin.Admin, queue, task string) map[string]func(context.Context) 
 func TestWaitPurged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, srv, line := emulated(t)
+		a, srv, rpcs := emulated(t)
 		createTasks(t, srv, "emails", 3, time.Hour)
 		time.Sleep(2 * time.Second) // creation times are whole seconds
 		var purged time.Time
-		line.after = func(method string, _ int, reply any) error {
+		rpcs.after = func(method string, _ int, reply any) error {
 			if method == "GetQueue" {
 				setPurgeTime(reply, purged)
 			}
@@ -196,7 +196,7 @@ func TestWaitPurged(t *testing.T) {
 		assert.NoError(t, a.Queues().WaitPurged(t.Context(), "emails")) // never purged: nothing to wait for
 
 		purged = time.Now()
-		line.before = func(method string, _ int, _ any) error {
+		rpcs.before = func(method string, _ int, _ any) error {
 			if method == "ListTasks" && time.Since(purged) > 40*time.Second {
 				_, err := a.Queues().Purge(context.WithoutCancel(t.Context()), "emails")
 				return err
@@ -215,10 +215,10 @@ func TestWaitPurged(t *testing.T) {
 func TestWaitPurgedSparesTheNew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, srv, line := emulated(t)
+		a, srv, rpcs := emulated(t)
 		time.Sleep(300 * time.Millisecond)
 		createTasks(t, srv, "emails", 1, time.Hour)
-		line.after = func(method string, _ int, reply any) error {
+		rpcs.after = func(method string, _ int, reply any) error {
 			if method == "GetQueue" {
 				setPurgeTime(reply, time.Now())
 			}
@@ -233,10 +233,10 @@ func TestWaitPurgedSparesTheNew(t *testing.T) {
 func TestWaitPurgedEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, srv, line := emulated(t)
+		a, srv, rpcs := emulated(t)
 		createTasks(t, srv, "emails", 1, time.Hour)
 		time.Sleep(2 * time.Second)
-		line.after = func(method string, _ int, reply any) error {
+		rpcs.after = func(method string, _ int, reply any) error {
 			if method == "GetQueue" {
 				setPurgeTime(reply, time.Now())
 			}

@@ -113,13 +113,13 @@ func TestTaskWaitGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var runs atomic.Int32
-		a, srv, line := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		a, srv, rpcs := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if runs.Add(1) < 3 {
 				w.WriteHeader(http.StatusInternalServerError)
 			}
 		})})
 		names := createTasks(t, srv, "emails", 1, time.Hour)
-		line.before = func(method string, nth int, _ any) error {
+		rpcs.before = func(method string, nth int, _ any) error {
 			if method == "GetTask" && nth%10 == 0 {
 				return status.Error(codes.ResourceExhausted, "quota")
 			}
@@ -137,29 +137,29 @@ func TestTaskWaitGone(t *testing.T) {
 func TestTaskWaitGoneEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a, srv, line := emulated(t)
+		a, srv, rpcs := emulated(t)
 		names := createTasks(t, srv, "emails", 1, time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		assert.ErrorIs(t, a.Tasks().WaitGone(ctx, names[0]), context.DeadlineExceeded)
 		assert.NoError(t, a.Tasks().WaitGone(t.Context(), a.Tasks().Name("emails", "never-was")))
-		line.before = func(string, int, any) error { return status.Error(codes.PermissionDenied, "no") }
+		rpcs.before = func(string, int, any) error { return status.Error(codes.PermissionDenied, "no") }
 		assert.ErrorIs(t, a.Tasks().WaitGone(t.Context(), names[0]), admin.ErrPermission)
 	})
 }
 
 func TestTaskList(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	names := createTasks(t, srv, "emails", 1500, time.Hour)
-	line.made()
+	rpcs.made()
 	seen := make(map[string]bool)
 	for task, err := range a.Tasks().List(t.Context(), "emails", admin.Basic) {
 		assert.NoError(t, err)
 		seen[task.Name] = true
 	}
 	assert.Equal(t, len(seen), len(names))
-	assert.Equal(t, line.made(), map[string]int{"ListTasks": 2})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListTasks": 2})
 	for _, err := range a.Tasks().List(t.Context(), "missing", admin.Basic) {
 		assert.ErrorIs(t, err, admin.ErrNotFound)
 	}
@@ -169,9 +169,9 @@ func TestTaskList(t *testing.T) {
 // before.
 func TestTaskPage(t *testing.T) {
 	t.Parallel()
-	a, srv, line := emulated(t)
+	a, srv, rpcs := emulated(t)
 	names := createTasks(t, srv, "emails", 25, time.Hour)
-	line.made()
+	rpcs.made()
 	seen := make(map[string]bool)
 	token, sizes := "", []int(nil)
 	for {
@@ -187,7 +187,7 @@ func TestTaskPage(t *testing.T) {
 	}
 	assert.Equal(t, sizes, []int{10, 10, 5})
 	assert.Equal(t, len(seen), len(names))
-	assert.Equal(t, line.made(), map[string]int{"ListTasks": 3})
+	assert.Equal(t, rpcs.made(), map[string]int{"ListTasks": 3})
 
 	for _, size := range []int{0, -1, 1001} {
 		_, err := a.Tasks().Page(t.Context(), "emails", admin.Basic, size, "")
@@ -253,8 +253,8 @@ func TestListOfManyTasks(t *testing.T) {
 func TestListFailsHalfway(t *testing.T) {
 	t.Parallel()
 	srv := &endless{tasks: 5000}
-	a, line := scripted(t, func(s *grpc.Server) { cloudtaskspb.RegisterCloudTasksServer(s, srv) })
-	line.before = func(_ string, nth int, _ any) error {
+	a, rpcs := scripted(t, func(s *grpc.Server) { cloudtaskspb.RegisterCloudTasksServer(s, srv) })
+	rpcs.before = func(_ string, nth int, _ any) error {
 		if nth == 3 {
 			return status.Error(codes.ResourceExhausted, "600 list calls a minute")
 		}
@@ -270,7 +270,7 @@ func TestListFailsHalfway(t *testing.T) {
 		tasks++
 	}
 	assert.Equal(t, []int{tasks, failures}, []int{2000, 1})
-	line.made()
+	rpcs.made()
 	sum, err := a.Tasks().Executions(t.Context(), "emails")
 	assert.Equal(t, status.Code(err), codes.ResourceExhausted)
 	assert.Equal(t, sum.Tasks, 2000)

@@ -16,7 +16,7 @@ import (
 // the field and the value.
 func TestBadQueues(t *testing.T) {
 	t.Parallel()
-	a, _, line := emulated(t)
+	a, _, rpcs := emulated(t)
 	override := func(o admin.HTTPOverride) admin.QueueConfig { return admin.QueueConfig{ID: "q", HTTPTarget: &o} }
 	for name, tc := range map[string]struct {
 		config admin.QueueConfig
@@ -86,7 +86,7 @@ func TestBadQueues(t *testing.T) {
 			}
 			_, err = a.Queues().Create(t.Context(), tc.config)
 			assert.ErrorIs(t, err, admin.ErrInvalid)
-			assert.Equal(t, line.made(), map[string]int{})
+			assert.Equal(t, rpcs.made(), map[string]int{})
 		})
 	}
 }

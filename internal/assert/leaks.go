@@ -80,8 +80,8 @@ func goroutines() map[string]string {
 	return stacks
 }
 
-// outlivesAll reports whether the goroutine is the one that os/signal starts at
-// the first Notify and never stops.
+// outlivesAll reports whether the stack belongs to the goroutine that os/signal
+// starts at the first Notify and never stops.
 func outlivesAll(stack string) bool {
 	return strings.Contains(stack, "os/signal.loop(")
 }

@@ -10,23 +10,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// asynqConfigs are the ways to set asynq up.
+// asynqConfigs are the compared configurations of asynq, by variant.
 var asynqConfigs = map[string]asynq.Config{
-	// Its README, "Quickstart".
+	// From "Quickstart" in asynq's README.
 	"README": {Concurrency: 10, Queues: map[string]int{"critical": 6, "default": 3, "low": 1}},
-	// What the comments of its Config have to say on speed: more tasks at once,
-	// and a look at empty queues more often than each second, which matters to
-	// latency only. One queue spares two looks a task.
+	// What the comments of asynq.Config recommend for speed: more tasks at once,
+	// and polling empty queues more often than once a second, which only affects
+	// latency. A single queue saves two lookups per task.
 	"tuned": {Concurrency: 100, TaskCheckInterval: 10 * time.Millisecond},
 }
 
-// asynqWorker is the process that works off asynq's queue.
+// asynqWorker is the process that handles the tasks of asynq's queue.
 type asynqWorker struct {
 	*counter
 
 	redis  asynq.RedisClientOpt
 	config asynq.Config
-	server *asynq.Server // while one runs
+	server *asynq.Server // nil unless started
 }
 
 func newAsynqWorker(_ context.Context, s setup) (role, reply, error) {
@@ -34,7 +34,7 @@ func newAsynqWorker(_ context.Context, s setup) (role, reply, error) {
 	if !ok {
 		return nil, reply{}, fmt.Errorf("asynq: no variant %q", s.Variant)
 	}
-	config.LogLevel = asynq.ErrorLevel // it has news at the start and at the end only
+	config.LogLevel = asynq.ErrorLevel // below this level it only logs its start and its end
 	return &asynqWorker{counter: newCounter(), redis: asynq.RedisClientOpt{Addr: s.Redis}, config: config}, reply{}, nil
 }
 
@@ -49,7 +49,7 @@ func (w *asynqWorker) do(ctx context.Context, c command) (reply, error) {
 	return w.counter.do(ctx, c)
 }
 
-// process is a handler as its README has them: it decodes the payload.
+// process is a handler as in asynq's README: it decodes the payload.
 func (w *asynqWorker) process(_ context.Context, t *asynq.Task) error {
 	var in invoice
 	if err := json.Unmarshal(t.Payload(), &in); err != nil {
@@ -59,7 +59,7 @@ func (w *asynqWorker) process(_ context.Context, t *asynq.Task) error {
 	return nil
 }
 
-// close waits for the tasks that are in work, and so for their marks.
+// close waits until the running tasks have ended and asynq has recorded them.
 func (w *asynqWorker) close() error {
 	if w.server != nil {
 		w.server.Shutdown()
@@ -68,9 +68,9 @@ func (w *asynqWorker) close() error {
 	return nil
 }
 
-// checkAsynq makes sure that asynq itself counts the tasks as done.
+// checkAsynq checks that asynq itself counts the tasks as done.
 func checkAsynq(ctx context.Context, rdb *redis.Client, tasks int) error {
-	// A client names a queue once, which Redis was made to forget since.
+	// A client registers a queue only once, and the flush has deleted that.
 	if err := rdb.SAdd(ctx, "asynq:queues", "default").Err(); err != nil {
 		return err
 	}

@@ -15,16 +15,16 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// setup is what a child is told when it starts.
+// setup is sent to a child when it starts.
 type setup struct {
-	Variant  string // which one of its role
+	Variant  string // of the role
 	Redis    string // address
 	Keys     string // URL of the keys that tokens are signed with
 	Emulator string // address of its gRPC API
 	Worker   string // base URL
 }
 
-// command is what a child is asked to do next.
+// command tells a child what to do next.
 type command struct {
 	Do      string
 	Tasks   int
@@ -33,23 +33,24 @@ type command struct {
 	Rate    float64 // tasks a second
 }
 
-// reply is what a child has to say to its setup or to a command.
+// reply is a child's response to its setup or to a command.
 type reply struct {
 	Error     string
 	Addr      string // where it serves
 	Tasks     int    // handled so far
 	Allocated uint64 // bytes, so far
-	Heap      uint64 // bytes at most
+	Heap      uint64 // peak, in bytes
 	Costs     [][]measure.Cost
 }
 
-// role is what a child is: it does one command at a time until it is closed.
+// A role executes one command at a time until it is closed.
 type role interface {
 	do(ctx context.Context, c command) (reply, error)
 	close() error
 }
 
-// roles are the processes that this program can be. Each begins with a reply.
+// roles holds the constructors of all roles, by name. Each also returns the reply
+// to its setup.
 var roles = map[string]func(ctx context.Context, s setup) (role, reply, error){
 	"worker":   newWorker,
 	"asynq":    newAsynqWorker,
@@ -58,8 +59,8 @@ var roles = map[string]func(ctx context.Context, s setup) (role, reply, error){
 	"sender":   newSender,
 }
 
-// serveRole is the child's side: setup and commands come in as JSON, replies go
-// out. The end of its input ends the child, so that it cannot outlive its
+// serveRole runs a child: it reads the setup and commands as JSON and writes
+// replies. It returns at the end of its input, so that a child cannot outlive its
 // parent.
 func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) error {
 	newRole, ok := roles[name]
@@ -93,8 +94,8 @@ func serveRole(ctx context.Context, name string, in io.Reader, out io.Writer) er
 	}
 }
 
-// child is the parent's side: a process of this program in a role, whose CPU
-// is counted apart.
+// child is the parent's handle of a child process. Running a role in its own
+// process lets its CPU time be measured separately.
 type child struct {
 	name     string
 	first    reply
@@ -130,8 +131,8 @@ func startChild(ctx context.Context, name string, s setup) (*child, error) {
 	return c, nil
 }
 
-// asRole is the environment variable that tells a process of this program, or of
-// its tests, that it is a child.
+// asRole is the environment variable that makes a process of this program, or of
+// its tests, a child.
 const asRole = "HANDOFF_BENCH_ROLE"
 
 func (c *child) ask(what command) (reply, error) { return c.exchange(what) }

@@ -14,14 +14,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// daemon is a server that is not ours, on a free port, with its files in a
-// directory of its own.
+// daemon is an external server, on a free port, with its own directory for files.
 type daemon struct {
 	name string
 	addr string
 	dir  string
 	cmd  *exec.Cmd
-	end  os.Signal // asks it to stop
+	end  os.Signal // the signal that stops it
 }
 
 func (d *daemon) pid() int { return d.cmd.Process.Pid }
@@ -40,8 +39,8 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// start runs the server and waits until it answers.
-func (d *daemon) start(ctx context.Context, cmd *exec.Cmd, answers func(ctx context.Context) error) error {
+// start runs the server and waits until it responds.
+func (d *daemon) start(ctx context.Context, cmd *exec.Cmd, probe func(ctx context.Context) error) error {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.Cancel = func() error { return cmd.Process.Signal(d.end) }
@@ -52,13 +51,13 @@ func (d *daemon) start(ctx context.Context, cmd *exec.Cmd, answers func(ctx cont
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	for {
-		err := answers(ctx)
+		err := probe(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("%s does not answer: %w", d.name, err), d.stop(), errors.New(said.String()))
+			return errors.Join(fmt.Errorf("%s does not respond: %w", d.name, err), d.stop(), errors.New(said.String()))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

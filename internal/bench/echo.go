@@ -11,8 +11,8 @@ import (
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// newBareEcho is the floor: echo alone, with the same decode as a Router's,
-// a body read into a buffer that is used again and json.Unmarshal.
+// newBareEcho is the baseline: echo alone. It decodes as a Router does: it reads
+// the body into a reused buffer and calls json.Unmarshal.
 func newBareEcho(c *counter) http.Handler {
 	e := echo.New()
 	e.POST("/tasks/:kind", func(ec echo.Context) error {

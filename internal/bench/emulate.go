@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// emulating is the process that stands in for Cloud Tasks. Variant "forgetful"
-// keeps nothing of tasks that are done, for runs of millions.
+// emulating is the process that stands in for Cloud Tasks. Its variant "forgetful"
+// keeps no record of finished tasks, for runs with millions of them.
 type emulating struct{ server *emulator.Server }
 
 func newEmulator(_ context.Context, s setup) (role, reply, error) {
@@ -38,20 +38,20 @@ func (e *emulating) close() error {
 }
 
 // sending is the process that the emulator is compared with: an http.Client that
-// sends what a dispatch of a small task has, at a rate, and does nothing else.
+// only sends the request of a small task's dispatch, at a given rate.
 type sending struct {
 	target string
 	client *http.Client
 }
 
-const senders = 100 // requests in flight at most
+const senders = 100 // maximum of requests in flight
 
 func newSender(_ context.Context, s setup) (role, reply, error) {
 	return &sending{s.Worker, &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: senders}}}, reply{}, nil
 }
 
-// do sends so many requests at even distances. The path of each is the time it
-// is due, in Unix nanoseconds.
+// do sends c.Tasks requests at equal intervals. The path of each is the time at
+// which it is due, in Unix nanoseconds.
 func (s *sending) do(ctx context.Context, c command) (reply, error) {
 	begun := time.Now()
 	return reply{}, measure.Calls(ctx, c.Tasks, senders, c.Rate, func(i int) error {

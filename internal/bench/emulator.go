@@ -21,11 +21,12 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// settled is how long memory and CPU are left alone before they are read.
+// settled is how long to wait before memory and CPU are read.
 const settled = 10 * time.Second
 
-// emulatorRun is an emulator process, a client of it, and the target of its
-// dispatches, which is in this process: its CPU is not the emulator's.
+// emulatorRun is an emulator process, its client and the target of its dispatches.
+// The target runs in this process, so that its CPU time is not counted as the
+// emulator's.
 type emulatorRun struct {
 	*child
 
@@ -34,8 +35,8 @@ type emulatorRun struct {
 	target *target
 }
 
-// emulation compares the emulator with a bare http.Client, and measures what it
-// needs.
+// emulation compares the emulator with a bare http.Client, and measures its memory
+// and CPU.
 func (l *lab) emulation(ctx context.Context, report *Report) error {
 	for _, part := range []struct {
 		name    string
@@ -52,7 +53,8 @@ func (l *lab) emulation(ctx context.Context, report *Report) error {
 	return nil
 }
 
-// withEmulator runs an emulator with so many queues of 500 dispatches a second.
+// withEmulator calls run with an emulator that has the given number of queues, each
+// with 500 dispatches a second.
 func (l *lab) withEmulator(ctx context.Context, queues int, run func(*emulatorRun) error) error {
 	target, err := newTarget()
 	if err != nil {
@@ -81,7 +83,7 @@ func (l *lab) withEmulator(ctx context.Context, queues int, run func(*emulatorRu
 // smallBody is the body of the emulator's tasks.
 var smallBody = strings.Repeat("x", 100)
 
-// create creates n tasks in the queues in turn, a hundred a call.
+// create creates n tasks in batches of a hundred, spread over the queues.
 func (e *emulatorRun) create(ctx context.Context, n int, due func(i int) time.Time) error {
 	const batch = 100
 	return measure.Calls(ctx, (n+batch-1)/batch, 8, 0, func(call int) error {
@@ -118,8 +120,8 @@ func (e *emulatorRun) pause(ctx context.Context) error {
 	return nil
 }
 
-// drained dispatches n tasks that are due from paused queues, and returns how
-// long that took, and the emulator's CPU.
+// drained fills paused queues with n due tasks and resumes them. It returns how
+// long the dispatches took, and the emulator's CPU time.
 func (e *emulatorRun) drained(ctx context.Context, n int) (took, cpu time.Duration, err error) {
 	if err := e.pause(ctx); err != nil {
 		return 0, 0, err
@@ -139,7 +141,7 @@ func (e *emulatorRun) drained(ctx context.Context, n int) (took, cpu time.Durati
 	return time.Since(begun), cpu, err
 }
 
-// bare sends n requests from a bare client at a rate, and returns its CPU.
+// bare sends n requests from a bare client at a rate, and returns its CPU time.
 func (e *emulatorRun) bare(ctx context.Context, n int, rate float64) (time.Duration, error) {
 	c, err := startChild(ctx, "sender", setup{Worker: e.target.url})
 	if err != nil {
@@ -153,8 +155,8 @@ func (e *emulatorRun) bare(ctx context.Context, n int, rate float64) (time.Durat
 	return cpu, errors.Join(err, c.stop())
 }
 
-// dispatches compares the CPU of a dispatch with that of a request that a bare
-// client sends at the rate which the emulator had just before.
+// dispatches compares the CPU time of a dispatch with that of a request of a bare
+// client, which sends at the rate that the emulator has just reached.
 func (l *lab) dispatches(ctx context.Context, report *Report) error {
 	return l.withEmulator(ctx, 10, func(e *emulatorRun) error {
 		var ours, bares, ratios []float64
@@ -191,8 +193,8 @@ func (l *lab) drain(ctx context.Context, report *Report) error {
 	})
 }
 
-// lateness compares by how much tasks arrive after they are due with requests of
-// a bare client that are due at the same distances.
+// lateness compares how late the emulator's tasks arrive with how late a bare
+// client's requests arrive that are due at the same intervals.
 func (l *lab) lateness(ctx context.Context, report *Report) error {
 	return l.withEmulator(ctx, 1, func(e *emulatorRun) error {
 		const rate = 300.0
@@ -201,10 +203,10 @@ func (l *lab) lateness(ctx context.Context, report *Report) error {
 		arrived := e.target.expect(n)
 		first := time.Now().Add(2 * time.Second).Truncate(time.Microsecond)
 		err := e.create(ctx, n, func(i int) time.Time {
-			return first.Add(time.Duration(float64(i) / rate * float64(time.Second))).Truncate(time.Microsecond) // all that the service keeps
+			return first.Add(time.Duration(float64(i) / rate * float64(time.Second))).Truncate(time.Microsecond) // the service keeps microseconds
 		})
 		if err == nil && time.Now().After(first) {
-			err = errors.New("creating the tasks took longer than they were to wait")
+			err = errors.New("creating the tasks took so long that some were already due")
 		}
 		if err = errors.Join(err, arrived(ctx)); err != nil {
 			return err
@@ -231,7 +233,7 @@ func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 func (l *lab) finished(ctx context.Context, report *Report) error {
 	return l.withEmulator(ctx, 10, func(e *emulatorRun) error {
 		grown, err := l.growth(ctx, e, func() error {
-			for left := l.done; left > 0; left -= 1000 { // so that few are pending
+			for left := l.done; left > 0; left -= 1000 { // in parts, so that few are pending at a time
 				n := min(left, 1000)
 				arrived := e.target.expect(n)
 				if err := errors.Join(e.create(ctx, n, dueAt(time.Now())), arrived(ctx)); err != nil {
@@ -253,7 +255,8 @@ func (l *lab) pending(ctx context.Context, report *Report) error {
 	})
 }
 
-// growth is by how many bytes the emulator is larger some time after load.
+// growth returns by how many bytes the emulator's memory has grown some time after
+// load.
 func (l *lab) growth(ctx context.Context, e *emulatorRun, load func() error) (float64, error) {
 	before, err := measure.Resident(e.pid())
 	if err != nil {
@@ -292,7 +295,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// cpuDuring is what a process uses while run runs.
+// cpuDuring returns the CPU time that a process uses while run runs.
 func cpuDuring(pid int, run func() error) (time.Duration, error) {
 	before, err := measure.CPUOf(pid)
 	if err != nil {
@@ -305,8 +308,8 @@ func cpuDuring(pid int, run func() error) (time.Duration, error) {
 	return after - before, err
 }
 
-// target counts requests, and notes how late they are: the path is the time that
-// a request is due, in Unix nanoseconds.
+// target counts requests and records how late they are. The path of a request is
+// the time at which it is due, in Unix nanoseconds.
 type target struct {
 	url    string
 	server *http.Server
@@ -316,7 +319,7 @@ type target struct {
 	done atomic.Pointer[chan struct{}]
 
 	mu   sync.Mutex
-	late []time.Duration // nil: not asked for
+	late []time.Duration // nil unless collect was called
 }
 
 func newTarget() (*target, error) {
@@ -343,7 +346,8 @@ func (t *target) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// expect returns what waits until n requests from now on have arrived.
+// expect resets the count, and returns a function that waits until n requests have
+// arrived.
 func (t *target) expect(n int) func(context.Context) error {
 	done := make(chan struct{})
 	t.done.Store(&done)
@@ -361,7 +365,8 @@ func (t *target) expect(n int) func(context.Context) error {
 	}
 }
 
-// collect returns what returns how late each request since was, sorted.
+// collect starts to record lateness, and returns a function that stops it and
+// returns what was recorded, sorted.
 func (t *target) collect() func() []time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -33,12 +33,12 @@ const (
 	location    = "projects/bench/locations/here"
 	queue       = "invoices"
 	queueName   = location + "/queues/" + queue
-	batchCalls  = 8 // in flight, as EnqueueBatch has
+	batchCalls  = 8 // in flight, as in EnqueueBatch
 	batchLength = 100
 )
 
-// enqueuing compares handoff's client with Google's, one task a call, alone and
-// 64 at once, and many.
+// enqueuing compares handoff's client with Google's: single tasks, from 1 caller
+// and from 64, and batches.
 func (l *lab) enqueuing(ctx context.Context, report *Report) error {
 	emulator, err := l.child(ctx, "emulator", setup{Variant: "forgetful"})
 	if err != nil {
@@ -67,7 +67,7 @@ func (l *lab) enqueuing(ctx context.Context, report *Report) error {
 	return err
 }
 
-// enqueued adds the rows of a bare way and handoff's, and how they relate.
+// enqueued adds a row for the bare client, one for handoff's, and their relation.
 func (r *Report) enqueued(costs [][]measure.Cost, callers int) {
 	names := []string{bareCreate, viaEnqueue}
 	if callers == 0 {
@@ -98,18 +98,18 @@ func figureOfCosts(costs []measure.Cost, of func(measure.Cost) float64) Figure {
 	return figure(values)
 }
 
-// producing is the process that enqueues at an emulator, whose queue is paused.
+// producing is the process that enqueues. The queue, in an emulator, is paused.
 type producing struct {
 	tasks   *cloudtasks.Client
 	handoff *handoff.Client
-	model   *cloudtaskspb.Task // what handoff makes of an invoice
+	model   *cloudtaskspb.Task // the task that handoff creates for an invoice
 }
 
 func optionsFor(emulator string) []option.ClientOption {
 	return []option.ClientOption{
 		option.WithEndpoint(emulator),
 		option.WithoutAuthentication(),
-		option.WithTelemetryDisabled(), // on neither side: it costs more than what is measured here
+		option.WithTelemetryDisabled(), // for both clients, because it costs more than what is measured
 		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
 	}
 }
@@ -142,7 +142,7 @@ func newClient(ctx context.Context, options []option.ClientOption) (*handoff.Cli
 	})
 }
 
-// modelOf is the task that handoff's client sends, seen by an interceptor.
+// modelOf returns the task that handoff's client sends, as an interceptor sees it.
 func modelOf(ctx context.Context, emulator string) (model *cloudtaskspb.Task, err error) {
 	client, err := newClient(ctx, append(optionsFor(emulator), option.WithGRPCDialOption(grpc.WithUnaryInterceptor(
 		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -156,16 +156,16 @@ func modelOf(ctx context.Context, emulator string) (model *cloudtaskspb.Task, er
 	}
 	_, err = client.Enqueue(ctx, newInvoice())
 	if err == nil && model.GetHttpRequest().GetHeaders()[wire.HeaderID] == "" {
-		err = errors.New("handoff's client sent no task that an interceptor sees")
+		err = errors.New("the interceptor saw no task from handoff's client")
 	}
 	return model, errors.Join(err, client.Close())
 }
 
-// same makes by hand the task that handoff makes of an invoice.
+// same builds by hand the task that handoff creates for an invoice.
 func (p *producing) same() *cloudtaskspb.CreateTaskRequest {
 	body, err := json.Marshal(newInvoice())
 	if err != nil {
-		panic(err) // the payload is ours
+		panic(err) // cannot fail: the payload is fixed
 	}
 	model, now := p.model.GetHttpRequest(), time.Now()
 	header := maps.Clone(model.GetHeaders())
@@ -204,8 +204,9 @@ func (p *producing) do(ctx context.Context, c command) (reply, error) {
 	return reply{}, fmt.Errorf("cannot %q", c.Do)
 }
 
-// compare runs Google's client and handoff's in turn: one task a call, or many
-// if there are no callers. The call that empties the queue is one among many.
+// compare runs Google's client and handoff's in turn, with one task per call, or
+// with batches if c.Callers is 0. The purge of the queue is counted too; it is one
+// call among thousands.
 func (p *producing) compare(ctx context.Context, c command) ([][]measure.Cost, error) {
 	calls := func(call func() error) func(int) error {
 		return func(n int) error { return measure.Calls(ctx, n, c.Callers, 0, func(int) error { return call() }) }

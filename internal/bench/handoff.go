@@ -17,7 +17,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// newHandoff is the library with every guarantee on, as its README sets it up.
+// newHandoff is the library with every guarantee on, set up as in its README.
 func newHandoff(c *counter, s setup) (http.Handler, func(context.Context) error, error) {
 	rdb := redis.NewClient(&redis.Options{Addr: s.Redis, ContextTimeoutEnabled: true})
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
@@ -50,8 +50,8 @@ func newHandoff(c *counter, s setup) (http.Handler, func(context.Context) error,
 	return e, func(ctx context.Context) error { return errors.Join(router.Shutdown(ctx), stop(ctx), rdb.Close()) }, nil
 }
 
-// telemetry logs a line of JSON for each delivery, traces without sampling and
-// counts, if it is wanted. The log is thrown away after it is written.
+// telemetry returns no observers unless wanted, else Logger (JSON, to io.Discard),
+// Tracing (nothing sampled) and Metrics.
 func telemetry(wanted bool) ([]handoff.Observer, func(context.Context) error, error) {
 	if !wanted {
 		return nil, func(context.Context) error { return nil }, nil

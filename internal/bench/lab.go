@@ -8,20 +8,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scale is how long and how often everything runs.
+// scale is how much of everything is run.
 type scale struct {
 	rounds      int
-	length      time.Duration // of one run of a load
-	tasksMax    int           // tasks of it
-	levels      []int         // in flight
-	tokens      int           // of those that are always new
+	length      time.Duration // of one run under load
+	tasksMax    int           // maximum of tasks in it
+	levels      []int         // requests in flight
+	tokens      int           // how many always-new tokens to sign
 	asynqTasks  int
-	creates     int   // of one round
-	batchMemory int   // payloads of the batch whose memory is measured
+	creates     int   // per round
+	batchMemory int   // payloads in the batch whose memory is measured
 	remembered  []int // tasks in Redis
 
-	dispatched, drained, scheduled, done, waiting int           // tasks of the emulator's parts
-	settled, watched                              time.Duration // before memory is read, and CPU of an idle emulator
+	dispatched, drained, scheduled, done, waiting int           // tasks in each part of the emulator section
+	settled, watched                              time.Duration // wait before memory is read; time for which an idle emulator's CPU is measured
 }
 
 var (
@@ -30,7 +30,7 @@ var (
 		asynqTasks: 10_000, creates: 2_000, batchMemory: 1_000_000, remembered: []int{1_000, 10_000, 100_000, 1_000_000},
 		dispatched: 30_000, drained: 100_000, scheduled: 3_000, done: 99_000, waiting: 1_000_000, settled: settled, watched: time.Minute,
 	}
-	// quick shows that everything works. Its figures are worth nothing.
+	// quick only shows that everything works. Its figures mean nothing.
 	quick = scale{
 		rounds: 1, length: 100 * time.Millisecond, tasksMax: 200, levels: []int{16}, tokens: 900,
 		asynqTasks: 200, creates: 100, batchMemory: 10_000, remembered: []int{100, 1_000},
@@ -38,8 +38,8 @@ var (
 	}
 )
 
-// lab has what the experiments run on. What a section needs is started when it
-// asks for it, and everything is stopped at the end.
+// lab holds the processes that the experiments use. Each is started when a section
+// first needs it, and stopped by close.
 type lab struct {
 	scale
 
@@ -48,11 +48,11 @@ type lab struct {
 	redisServer *daemon
 	rdb         *redis.Client
 	keys        *signer
-	tokens      []string // always new, in turn
+	tokens      []string // used in turn, so that each is new to the verifier
 	stops       []func() error
 }
 
-// close stops what was started last first.
+// close stops everything in the reverse order of its start.
 func (l *lab) close() error {
 	var errs []error
 	for i := range l.stops {
@@ -104,5 +104,5 @@ func (l *lab) child(ctx context.Context, name string, s setup) (*child, error) {
 	return c, nil
 }
 
-// empty forgets what was in Redis, before a run.
+// empty flushes Redis before a run.
 func (l *lab) empty(ctx context.Context) error { return l.rdb.FlushAll(ctx).Err() }

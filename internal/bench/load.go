@@ -15,14 +15,14 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// dispatches makes the requests that Cloud Tasks would send for tasks that
-// handoff enqueued. Each is another task; the tokens are used in turn.
+// dispatches builds the requests that Cloud Tasks would send for tasks enqueued
+// with handoff. Each request is a new task; the tokens are used in turn.
 type dispatches struct {
 	url    string
-	header http.Header // what is the same for all
+	header http.Header // common to all requests
 	body   string
 	tokens []string
-	next   *atomic.Int64 // of the worker: no task is sent to it twice
+	next   *atomic.Int64 // shared by all runs of a worker, so that no task is sent to it twice
 }
 
 func newDispatches(addr, body string, tokens []string, next *atomic.Int64) *dispatches {
@@ -48,16 +48,16 @@ func (d *dispatches) request(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
-// loaded is what came of one run of a load.
+// loaded is the result of one run under load.
 type loaded struct {
 	tasks     int
 	wall      time.Duration
 	latencies []time.Duration // sorted
 }
 
-// deliver keeps so many requests in flight: the next is sent when one has its
-// response. It sends for so long, or until limit were sent. A status other than
-// 200 is an error.
+// deliver keeps inFlight requests in flight: each response is followed by the next
+// request. It stops after length, or when it has sent limit requests. A status
+// other than 200 is an error.
 func (d *dispatches) deliver(ctx context.Context, client *http.Client, inFlight int, length time.Duration, limit int) (loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, length+30*time.Second)
 	defer cancel()
@@ -98,7 +98,7 @@ func (d *dispatches) one(ctx context.Context, client *http.Client) error {
 	return errors.Join(err, resp.Body.Close())
 }
 
-// percentile of sorted latencies.
+// percentile returns the p-th percentile of sorted latencies.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0

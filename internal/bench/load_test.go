@@ -35,7 +35,7 @@ func TestDispatchesAreWhatCloudTasksSends(t *testing.T) {
 func TestLoadKeepsSoManyInFlight(t *testing.T) {
 	const inFlight, tasks = 8, 100
 	var now, all atomic.Int64
-	everyone := make(chan struct{}) // closed when so many have come
+	everyone := make(chan struct{}) // closed when inFlight requests have arrived
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer now.Add(-1)
 		if now.Add(1) > inFlight {
@@ -44,7 +44,7 @@ func TestLoadKeepsSoManyInFlight(t *testing.T) {
 		if all.Add(1) == inFlight {
 			close(everyone)
 		}
-		<-everyone // no more are sent while so many wait
+		<-everyone // no more are sent while these wait
 		if strings.HasSuffix(r.Header.Get(wire.HeaderID), "150") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Machine is what the figures were measured on, and with.
+// Machine describes the machine and the versions used for the measurement.
 type Machine struct {
 	CPU        string
 	Processors int
@@ -34,5 +34,5 @@ func thisMachine(ctx context.Context) Machine {
 	return m
 }
 
-// busy reports whether others had work for a processor.
+// busy reports whether other processes kept at least one processor busy.
 func (m Machine) busy() bool { return m.Load > 1 }

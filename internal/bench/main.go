@@ -1,8 +1,8 @@
-// Command bench measures what handoff costs beside what its users would take
-// instead, everything in one run: absolute figures depend on the machine and on
-// what else it does, the relations much less. Every process is apart, so that
-// its CPU is its own; a case in which anything failed has no figures, and the
-// command fails. It needs Linux and Debian's redis-server.
+// Command bench measures what handoff costs compared with its alternatives, all in
+// one run: absolute figures depend on the machine and its load, ratios much less.
+// Each side runs in its own process, so that its CPU time can be measured
+// separately. A case in which anything failed has no figures, and makes the command
+// fail. It needs Linux and Debian's redis-server.
 //
 //	go run -C internal/bench . -all
 //	go run -C internal/bench . -run worker,asynq
@@ -24,7 +24,7 @@ import (
 	"time"
 )
 
-// sections are what can be asked for.
+// sections are the valid names for -run.
 var sections = []string{"worker", "asynq", "enqueue", "emulator", "memory"}
 
 func main() {
@@ -47,7 +47,7 @@ func exit(err error) {
 	}
 }
 
-// request is what the command was asked for.
+// request holds the command's flags.
 type request struct {
 	sections string
 	all      bool
@@ -58,15 +58,15 @@ type request struct {
 
 func newRequest(flags *flag.FlagSet) *request {
 	var r request
-	flags.StringVar(&r.sections, "run", "", "the sections to run, of "+strings.Join(sections, ","))
-	flags.BoolVar(&r.all, "all", false, "run all of them (twenty minutes)")
-	flags.BoolVar(&r.quick, "quick", false, "only show that they work, in a few seconds")
-	flags.IntVar(&r.rounds, "rounds", full.rounds, "rounds of each comparison, after one that warms up")
-	flags.StringVar(&r.docs, "docs", "", "the docs folder, whose performance.md to write")
+	flags.StringVar(&r.sections, "run", "", "the sections to run, comma-separated: "+strings.Join(sections, ","))
+	flags.BoolVar(&r.all, "all", false, "run all sections (twenty minutes)")
+	flags.BoolVar(&r.quick, "quick", false, "only check that the sections work, in a few seconds")
+	flags.IntVar(&r.rounds, "rounds", full.rounds, "rounds of each comparison, after one warm-up round")
+	flags.StringVar(&r.docs, "docs", "", "the docs folder; its performance.md is updated")
 	return &r
 }
 
-// check returns the scale and the sections of the request.
+// check validates the flags, and returns the scale and the sections.
 func (r *request) check() (scale, []string, error) {
 	s, wanted := full, strings.FieldsFunc(r.sections, func(c rune) bool { return c == ',' })
 	s.rounds = r.rounds
@@ -84,7 +84,7 @@ func (r *request) check() (scale, []string, error) {
 	}
 	for _, name := range wanted {
 		if !slices.Contains(sections, name) {
-			return s, nil, fmt.Errorf("-run knows no %q; it knows %s", name, strings.Join(sections, ","))
+			return s, nil, fmt.Errorf("-run: unknown section %q; must be one of %s", name, strings.Join(sections, ","))
 		}
 	}
 	return s, wanted, nil
@@ -98,7 +98,7 @@ func (r *request) run(ctx context.Context, out io.Writer) error {
 	l := &lab{scale: scale, progress: func(text string) { log.Print(text) }}
 	report, err := l.run(ctx, wanted)
 	closing := l.close()
-	if ctx.Err() != nil { // all other errors follow from it
+	if ctx.Err() != nil { // the cause of all other errors
 		return errors.New("interrupted")
 	}
 	if err = errors.Join(err, closing); err != nil {
@@ -115,7 +115,7 @@ func (r *request) run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// run runs the sections.
+// run runs the wanted sections.
 func (l *lab) run(ctx context.Context, wanted []string) (*Report, error) {
 	report := &Report{Machine: thisMachine(ctx), Date: time.Now().UTC().Truncate(time.Minute), Rounds: l.rounds}
 	has := func(name string) bool { return slices.Contains(wanted, name) }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestQuick runs what a reader would, in a few seconds.
+// TestQuick runs the command as a reader would, with -quick.
 func TestQuick(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("HANDOFF_REQUIRE_REDIS") == "1" {
@@ -65,7 +65,7 @@ func TestARequestThatCannotBe(t *testing.T) {
 		says string
 	}{
 		{nil, "-all"},
-		{[]string{"-run", "worker,celery"}, `knows no "celery"`},
+		{[]string{"-run", "worker,celery"}, `unknown section "celery"`},
 		{[]string{"-run", "worker", "-rounds", "0"}, "-rounds is 0"},
 	} {
 		var out bytes.Buffer

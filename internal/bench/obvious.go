@@ -15,9 +15,10 @@ import (
 	"google.golang.org/api/option"
 )
 
-// newObviousWay is what one writes in an afternoon: idtoken for each delivery,
-// the email compared, echo's own Bind, SET NX before and SET after. It has no
-// renewal, no owner of a claim, no attempts and no dead letters.
+// newObviousWay is what a team would write in an afternoon: idtoken for each
+// delivery, a comparison of the email, echo's Bind, SET NX before the work and SET
+// after it. It has no renewal, no owner of a claim, no attempts and no dead
+// letters.
 func newObviousWay(ctx context.Context, c *counter, s setup) (http.Handler, func(context.Context) error, error) {
 	keys, err := url.Parse(s.Keys)
 	if err != nil {
@@ -57,13 +58,13 @@ func newObviousWay(ctx context.Context, c *counter, s setup) (http.Handler, func
 	return e, func(context.Context) error { return rdb.Close() }, nil
 }
 
-// redirect takes the requests for Google's keys, whose address idtoken does not
-// let one choose, to the bench's.
+// redirect sends requests for Google's keys to the server of this benchmark,
+// because idtoken has no option for the address.
 type redirect struct{ keys *url.URL }
 
 func (r redirect) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !strings.HasPrefix(req.URL.String(), "https://www.googleapis.com/oauth2/v3/certs") {
-		return nil, errors.New("not for Google's keys")
+		return nil, errors.New("the request is not for Google's keys")
 	}
 	req = req.Clone(req.Context())
 	req.URL, req.Host = r.keys, ""

@@ -7,12 +7,12 @@ import (
 	"github.com/brillconsulting/handoff/internal/benchtest"
 )
 
-// invoice is the payload of every task of every side.
+// invoice is the payload of every task on every side.
 type invoice = benchtest.Invoice
 
 const kind = "invoice"
 
-// newInvoice comes to 300 bytes of JSON.
+// newInvoice returns an invoice of 300 bytes of JSON.
 var newInvoice = sync.OnceValue(func() (in invoice) {
 	if err := json.Unmarshal([]byte(benchtest.Body), &in); err != nil {
 		panic(err)

@@ -9,14 +9,14 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// Tokens that deliveries come with.
+// Kinds of tokens that deliveries carry.
 const (
 	seenToken = "seen before"
 	newTokens = "always new"
 )
 
-// processing compares what it takes to process a task, of the sides asked for,
-// in one interleaved series.
+// processing compares the cost of a task on the sides asked for, in one interleaved
+// series.
 func (l *lab) processing(ctx context.Context, worker, withAsynq bool) ([]Row, error) {
 	var all []*experiment
 	for _, side := range []struct {
@@ -44,8 +44,8 @@ func results(experiments []*experiment) []Row {
 	return rows
 }
 
-// workers are the ways to receive a task over HTTP. Only handoff remembers
-// tokens, so the others are shown one of them.
+// workers returns the experiments that receive tasks over HTTP. Only handoff
+// remembers tokens, so the others run with one kind of them.
 func (l *lab) workers(ctx context.Context) ([]*experiment, error) {
 	if err := l.needRedis(ctx); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func (l *lab) workers(ctx context.Context) ([]*experiment, error) {
 	return all, nil
 }
 
-// asynqs work off a queue that was filled before.
+// asynqs returns the experiments that drain a queue which was filled before.
 func (l *lab) asynqs(ctx context.Context) ([]*experiment, error) {
 	if err := l.needRedis(ctx); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (l *lab) asynqs(ctx context.Context) ([]*experiment, error) {
 				if err := fillAsynq(ctx, client, l.asynqTasks); err != nil {
 					return sample{}, err
 				}
-				s, err := workOff(c, l.asynqTasks, meters{}.with(workerCPU, c.pid()).with(redisCPU, l.redisServer.pid()))
+				s, err := drainAsynq(c, l.asynqTasks, meters{}.with(workerCPU, c.pid()).with(redisCPU, l.redisServer.pid()))
 				if err != nil {
 					return sample{}, err
 				}
@@ -120,9 +120,9 @@ func fillAsynq(ctx context.Context, client *asynq.Client, tasks int) error {
 	})
 }
 
-// workOff has a child process what is there, from its start until it has
-// stopped and so has marked everything.
-func workOff(c *child, tasks int, m meters) (sample, error) {
+// drainAsynq has a child handle all tasks in the queue. It measures from the start of
+// the child's server until that has stopped, which is when every task is recorded.
+func drainAsynq(c *child, tasks int, m meters) (sample, error) {
 	if _, err := c.ask(command{Do: "reset"}); err != nil {
 		return sample{}, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// receiver is a worker process and the tasks that it was sent so far.
+// receiver is a worker process and the number of tasks that were sent to it.
 type receiver struct {
 	*child
 
@@ -24,14 +24,14 @@ func (l *lab) receiver(ctx context.Context, s setup) (*receiver, error) {
 	return &receiver{child: c, lab: l}, err
 }
 
-// deliver is a run of so many deliveries at once, on a Redis that was emptied.
+// deliver runs one load with inFlight deliveries at once, after emptying Redis.
 func (r *receiver) deliver(ctx context.Context, inFlight int, tasks *dispatches) (sample, error) {
 	if err := r.lab.empty(ctx); err != nil {
 		return sample{}, err
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight}}
 	defer client.CloseIdleConnections()
-	if _, err := tasks.deliver(ctx, client, inFlight, r.lab.length, inFlight); err != nil { // which connects
+	if _, err := tasks.deliver(ctx, client, inFlight, r.lab.length, inFlight); err != nil { // opens the connections
 		return sample{}, err
 	}
 	before, err := r.ask(command{Do: "tell"})
@@ -53,10 +53,10 @@ func (r *receiver) deliver(ctx context.Context, inFlight int, tasks *dispatches)
 		return sample{}, err
 	}
 	if handled := after.Tasks - before.Tasks; handled != done.tasks {
-		return sample{}, fmt.Errorf("%d tasks answered 200, %d handled", done.tasks, handled)
+		return sample{}, fmt.Errorf("%d tasks got 200, %d were handled", done.tasks, handled)
 	}
 	if used := r.next.Load(); len(tasks.tokens) > 1 && len(tasks.tokens) < forgotten && used > int64(len(tasks.tokens)) {
-		return sample{}, fmt.Errorf("%d tasks for %d new tokens", used, len(tasks.tokens))
+		return sample{}, fmt.Errorf("%d tasks were sent with %d tokens; each needs a new one", used, len(tasks.tokens))
 	}
 	return sample{
 		tasks: done.tasks, wall: done.wall, cpu: cpu,

@@ -47,7 +47,7 @@ func (l *lab) remember(ctx context.Context, report *Report) error {
 	return l.empty(ctx)
 }
 
-// complete claims and completes as a Router does.
+// complete claims and completes a task as a Router does.
 func complete(ctx context.Context, store *redisstore.Store, i int) error {
 	id := strconv.Itoa(i)
 	lease := handoff.Lease{Key: fence.IDKey(id), Owner: id, TTL: 30 * time.Second, Window: 25 * time.Hour}

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// Report is everything that a run found out.
+// Report holds all results of a run.
 type Report struct {
 	Machine   Machine
 	Date      time.Time
-	Quick     bool // nothing but a check that everything works
+	Quick     bool // only a check that everything works
 	Rounds    int
 	Rows      []Row
 	Relations []Relation
 	Memory    []Memory
 }
 
-// Row is one case and what it came to.
+// Row is one case and its results.
 type Row struct {
 	Section   string
 	Name      string
@@ -26,7 +26,7 @@ type Row struct {
 	Error     string // why there are no figures
 	Rate      Figure // tasks a second
 	CPU       map[string]Figure
-	All       Figure // CPU of all processes that count, µs a task
+	All       Figure // CPU of all processes but the load's, µs a task
 	P50, P99  Figure // ms
 	Allocated Figure // bytes of the worker, or allocations of the producer
 }
@@ -42,8 +42,8 @@ func (r Row) title() string {
 	return strings.Join(parts, ", ")
 }
 
-// Relation is what something costs beside what it is measured against in the same
-// run, and the limit it should keep: 0 if there is none.
+// Relation compares a cost with its baseline in the same run. Limit is the maximum
+// it should keep to; 0 for none.
 type Relation struct {
 	Of    string
 	Value float64
@@ -56,13 +56,13 @@ func (r *Report) relate(of string, value float64, unit string, limit float64, no
 	r.Relations = append(r.Relations, Relation{of, value, unit, limit, note})
 }
 
-// Memory is what Redis keeps of so many tasks that are done.
+// Memory is how much Redis keeps after a number of finished tasks.
 type Memory struct {
 	Tasks int
-	Bytes float64 // a task
+	Bytes float64 // per task
 }
 
-// row finds the case with 100 in flight.
+// row returns the case with 100 requests in flight.
 func (r *Report) row(section, name, token string) (Row, bool) {
 	for _, row := range r.Rows {
 		if row.Section == section && row.Name == name && row.Token == token && row.InFlight == 100 && row.Error == "" {
@@ -72,7 +72,7 @@ func (r *Report) row(section, name, token string) (Row, bool) {
 	return Row{}, false
 }
 
-// compare relates the worker with handoff to bare echo and to asynq.
+// compare adds the relations of handoff's worker to bare echo and to asynq.
 func (r *Report) compare() {
 	ours, ok := r.row("worker", withHandoff, seenToken)
 	if !ok {
@@ -87,7 +87,7 @@ func (r *Report) compare() {
 	}
 }
 
-// failures are the titles of the cases that have no figures.
+// failures returns the titles and errors of the cases that have no figures.
 func (r *Report) failures() []string {
 	var failed []string
 	for _, row := range r.Rows {

@@ -12,14 +12,14 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// runs is an experiment that takes so many µs a task, round by round.
+// runs returns an experiment that takes the given µs a task, round by round.
 func runs(row Row, micros ...float64) *experiment {
 	round := 0
 	return &experiment{row: row, run: func(context.Context) (sample, error) {
 		used := micros[min(round, len(micros)-1)]
 		round++
 		if used < 0 {
-			return sample{}, errors.New("one task was answered 503")
+			return sample{}, errors.New("one response was 503")
 		}
 		cpu := time.Duration(used * 100 * float64(time.Microsecond))
 		return sample{tasks: 100, wall: time.Second, cpu: map[string]time.Duration{workerCPU: cpu, redisCPU: cpu / 10, loadCPU: time.Hour}}, nil
@@ -36,7 +36,7 @@ func TestMediansWithoutTheFirstRound(t *testing.T) {
 	assert.Equal(t, row.CPU[workerCPU], Figure{Median: 50, Least: 40, Most: 60})
 	assert.Equal(t, row.CPU[workerCPU].String(), "50.0 (40.0–60.0)")
 	assert.Equal(t, row.Rate.Median, 100)
-	assert.Equal(t, row.All.Median, 55) // not the load's
+	assert.Equal(t, row.All.Median, 55) // without the load's
 }
 
 func TestNoFiguresFromARunWithErrors(t *testing.T) {
@@ -46,7 +46,7 @@ func TestNoFiguresFromARunWithErrors(t *testing.T) {
 	r := &Report{Rows: results([]*experiment{good, bad})}
 	r.compare()
 	assert.Equal(t, len(good.samples), 3)
-	assert.Equal(t, r.failures(), []string{"worker, echo, token seen before, 100 in flight: one task was answered 503"})
+	assert.Equal(t, r.failures(), []string{"worker, echo, token seen before, 100 in flight: one response was 503"})
 	if rate := r.Rows[1].Rate; rate != (Figure{}) {
 		t.Errorf("a case that failed has figures: %v", rate)
 	}
@@ -68,7 +68,7 @@ func TestEveryOtherRoundGoesBackwards(t *testing.T) {
 	assert.Equal(t, strings.Join(order, ""), "abccbaabc")
 }
 
-// figures is the report of a made-up run.
+// figures returns the report of a made-up run.
 func figures() *Report {
 	row := func(section, name, token string, inFlight int, worker, store float64) Row {
 		return Row{

@@ -10,7 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// Whose CPU it is.
+// Owners of CPU time, the keys of sample.cpu.
 const (
 	workerCPU   = "worker"
 	redisCPU    = "redis"
@@ -18,7 +18,7 @@ const (
 	loadCPU     = "load" // which Cloud Tasks has in its place: it is shown, and not counted
 )
 
-// sample is what one run of a case came to.
+// sample is the result of one run of a case.
 type sample struct {
 	tasks     int
 	wall      time.Duration
@@ -27,10 +27,10 @@ type sample struct {
 	allocated float64 // bytes a task
 }
 
-// meters read the CPU of processes.
+// meters read the CPU time of processes, by owner.
 type meters map[string]func() (time.Duration, error)
 
-// with adds a process.
+// with adds a process and returns m.
 func (m meters) with(whose string, pid int) meters {
 	m[whose] = func() (time.Duration, error) { return measure.CPUOf(pid) }
 	return m
@@ -48,7 +48,7 @@ func (m meters) read() (map[string]time.Duration, error) {
 	return used, nil
 }
 
-// during says what the processes use while run runs.
+// during returns the CPU time that each process uses while run runs.
 func (m meters) during(run func() error) (map[string]time.Duration, error) {
 	before, err := m.read()
 	if err != nil {
@@ -64,7 +64,7 @@ func (m meters) during(run func() error) (map[string]time.Duration, error) {
 	return after, err
 }
 
-// experiment is one case: what is run again and again, and what it came to.
+// experiment is one case: the function that is run each round, and the results.
 type experiment struct {
 	row     Row
 	run     func(ctx context.Context) (sample, error)
@@ -72,9 +72,10 @@ type experiment struct {
 	err     error
 }
 
-// interleave runs the experiments in turn, so many rounds after one that warms
-// up. Every other round goes backwards, so that what drifts favours nobody. An
-// experiment that failed is not run again, and has no figures.
+// interleave runs the experiments in turn: a warm-up round, and then the given
+// number of rounds. Every second round runs in reverse order, so that a drift of
+// the machine favours none. An experiment that failed is not run again, and has no
+// figures.
 func interleave(ctx context.Context, rounds int, experiments []*experiment, progress func(text string)) {
 	for round := range rounds + 1 {
 		for i := range experiments {
@@ -99,7 +100,7 @@ func interleave(ctx context.Context, rounds int, experiments []*experiment, prog
 	}
 }
 
-// result is the row with its figures, or with why there are none.
+// result returns the row with its figures, or with the reason why there are none.
 func (e *experiment) result() Row {
 	r := e.row
 	if e.err != nil {
@@ -130,12 +131,12 @@ func (e *experiment) result() Row {
 	return r
 }
 
-// perTask is the µs that one task took.
+// perTask returns the µs used per task.
 func perTask(used time.Duration, tasks int) float64 {
 	return float64(used.Nanoseconds()) / 1e3 / float64(tasks)
 }
 
-// Figure is the median of the rounds, and the least and the most of them.
+// Figure is the median, the minimum and the maximum of the rounds.
 type Figure struct {
 	Median, Least, Most float64
 }

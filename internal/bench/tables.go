@@ -6,15 +6,15 @@ import (
 	"strconv"
 )
 
-// table is a part of the report, for the terminal and for the docs.
+// table is one part of the report, for the terminal and for the docs.
 type table struct {
 	title string
-	notes []string // what it compares, and what of it is not like for like
+	notes []string // what is compared, and where the comparison is unfair
 	head  []string
 	rows  [][]string
 }
 
-// tables are the report.
+// tables returns the report as tables.
 func tables(r *Report) []table {
 	all := []table{
 		relationTable(r), workerTable(r), pullTable(r), enqueueTable(r), memoryTable(r),
@@ -29,7 +29,8 @@ func (f Figure) String() string {
 	return fmt.Sprintf("%s (%s–%s)", number(f.Median), number(f.Least), number(f.Most))
 }
 
-// number has three digits, or as many as it needs before the point, in groups.
+// number formats v with three significant digits, or with all digits before the
+// point, in groups of three.
 func number(v float64) string {
 	switch a := max(v, -v); {
 	case a >= 1000:
@@ -49,7 +50,7 @@ func grouped(n int64) string {
 	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
 }
 
-// variantNames are how the variants of the worker are called where people read.
+// variantNames are the variants' names in the report.
 var variantNames = map[string]string{
 	bareEcho:      "bare echo, same decode",
 	obviousWay:    "the obvious way",
@@ -61,8 +62,8 @@ func workerTable(r *Report) table {
 	t := table{
 		title: "The worker",
 		notes: []string{
-			"One delivery over HTTP/1.1, token and all, to an empty handler; the next is sent when the last is answered. CPU in µs a task.",
-			"The obvious way is idtoken for each delivery, echo's Bind, SET NX before and SET after: no renewal, no owner of a claim, no attempts, no dead letters. " +
+			"One delivery over HTTP/1.1, with a token, to an empty handler. The next is sent when the last has its response. CPU in µs a task.",
+			"The obvious way is idtoken for each delivery, echo's Bind, SET NX before the work and SET after it: no renewal, no owner of a claim, no attempts, no dead letters. " +
 				"handoff has every guarantee on. Telemetry is its Logger (JSON, thrown away), Tracing (nothing sampled) and Metrics.",
 		},
 		head: []string{"", "token", "in flight", "Go µs", "Redis µs", "tasks/s", "p50 ms", "p99 ms", "bytes/task"},
@@ -97,7 +98,7 @@ func pullTable(r *Report) table {
 			"The same payload, decoded, and an empty handler, from a queue that was filled before. README is how the library's README sets it up; " +
 				"tuned is what asynq's Config says on speed (100 at once, one queue).",
 			"Not like for like: in asynq Redis is the durable queue; here Cloud Tasks is, and what it costs is on Google's bill. " +
-				"Redis writes nothing to disk in any of these runs, which spares asynq what its durability would cost.",
+				"Redis writes nothing to disk in any of these runs, so asynq is measured without the cost of durability.",
 		},
 		head: []string{"", "at once", "Go µs", "Redis µs", "tasks/s"},
 	}
@@ -164,7 +165,7 @@ func memoryTable(r *Report) table {
 	return t
 }
 
-// about says what was measured, on what, and when.
+// about describes the measurement: the date, the machine and the versions.
 func about(r *Report) string {
 	m := r.Machine
 	text := fmt.Sprintf("%s UTC, %s, %d processors, Go %s, redis-server %s. Medians of %d rounds (least–most).",

@@ -8,8 +8,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
 
-// signer signs tokens as Google does, and serves the key that they are checked
-// with.
+// signer signs tokens as Google does, and serves the public key.
 type signer struct {
 	key    *oidctest.Key
 	server *http.Server
@@ -29,11 +28,12 @@ func startSigner() (*signer, error) {
 
 func (s *signer) stop() error { return s.server.Close() }
 
-// forgotten is more tokens than a verifier remembers (8,192) and can have in
-// flight: sent in turn, each is new to it by the time it comes again.
+// forgotten exceeds the number of tokens that a verifier remembers (8,192) plus
+// those in flight. Tokens sent in turn are therefore forgotten before they are sent
+// again.
 const forgotten = 9000
 
-// sign makes so many tokens, no two alike.
+// sign returns n different tokens.
 func (s *signer) sign(n int) []string {
 	tokens := make([]string, n)
 	var work sync.WaitGroup

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// worker is the process that receives tasks over HTTP, with one of the
-// variants as its handler.
+// worker is the process that receives tasks over HTTP. Its variant selects the
+// handler.
 type worker struct {
 	*counter
 
@@ -39,7 +39,7 @@ func newWorker(ctx context.Context, s setup) (role, reply, error) {
 	return w, reply{Addr: addr}, err
 }
 
-// handler makes that of the variant, and what ends it.
+// handler returns the handler of the variant, and a function that closes it.
 func (w *worker) handler(ctx context.Context, s setup) (http.Handler, func(context.Context) error, error) {
 	switch s.Variant {
 	case bareEcho:
@@ -58,7 +58,7 @@ func (w *worker) close() error {
 	return errors.Join(w.server.Shutdown(ctx), w.shutdown(ctx))
 }
 
-// counter is the empty handler of every side: it counts.
+// counter is the handler of every side. It only counts.
 type counter struct {
 	handled atomic.Int64
 	goal    atomic.Int64
@@ -76,14 +76,14 @@ func (c *counter) handle(*invoice) {
 func (c *counter) reach() {
 	select {
 	case c.reached <- struct{}{}:
-	default: // it was told already
+	default: // already signalled
 	}
 }
 
-// drainTimeout is how long the slowest side may take for the tasks of one run.
+// drainTimeout limits how long any side may take for the tasks of one run.
 const drainTimeout = 5 * time.Minute
 
-// await waits until so many tasks have been handled.
+// await waits until the given number of tasks have been handled.
 func (c *counter) await(ctx context.Context, tasks int) error {
 	c.goal.Store(int64(tasks))
 	if c.handled.Load() >= int64(tasks) {

@@ -1,5 +1,5 @@
-// Package benchtest has the dispatch that benchmarks of the receiving path
-// send, so that their figures are about the same task.
+// Package benchtest provides the dispatch that all benchmarks of the receiving path
+// send, so that their figures are comparable.
 package benchtest
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// Invoice is the payload.
+// Invoice is the payload of a Dispatch.
 type Invoice struct {
 	ID       string   `json:"id"`
 	Customer string   `json:"customer"`
@@ -25,7 +25,7 @@ type Invoice struct {
 	Note     string   `json:"note"`
 }
 
-// Kind names it.
+// Kind implements handoff.Payload.
 func (Invoice) Kind() string { return "invoice" }
 
 // Body is an Invoice of 300 bytes.
@@ -33,7 +33,8 @@ const Body = `{"id":"inv-2026-00000000042","customer":"customer-0001","currency"
 	`"lines":["twelve crates of apples","one crate of pears","delivery on Tuesday before 9","deposit for thirteen crates"],` +
 	`"note":"Please ring twice, the bell is old and sometimes does not hear the 1st."}`
 
-// Dispatch is sent again and again: only the task changes, as each is run once.
+// Dispatch is a request that can be sent many times. Each time only the task's name
+// and ID change, because a task is executed once.
 type Dispatch struct {
 	*http.Request // to POST /tasks/invoice
 
@@ -59,8 +60,8 @@ func NewDispatch(token string) *Dispatch {
 	return d
 }
 
-// Serve has h answer the dispatch of another task, and returns the status. The
-// response costs nothing.
+// Serve lets h serve a dispatch of a new task, and returns the status. Its
+// ResponseWriter allocates nothing and discards the body.
 func (d *Dispatch) Serve(h http.Handler) (status int) {
 	d.task++
 	id := string(strconv.AppendInt([]byte("ID-"), firstTask+d.task, 10)) // as long as an ID of handoff

@@ -1,16 +1,17 @@
-// Command mutants breaks the library on purpose and sees whether the tests
-// notice. Each .mutant file beside this one is one breakage; it is made in a copy
-// of the files that it touches, and go test -overlay builds with that copy, so
-// that the tree itself is never changed.
+// Command mutants breaks the library on purpose and checks that the tests notice.
+// Each .mutant file in this folder is one breakage. It is applied to copies of the
+// files that it changes, and go test -overlay builds with the copies, so that the
+// tree itself is never changed.
 //
-// A mutant begins with what it breaks, the packages whose tests must notice, the
-// test that is asked before the others, to save time, and whether a user would
-// notice. Then come edits: in which folder, and lines as in a diff. What the lines
-// with a space or a minus say must be once in the folder's Go and Lua files, tests apart;
-// in which file and where does not matter, so that code may move. With "Module: folder"
-// the packages are of that module, which must replace this one by its own tree.
+// A mutant begins with a description, the packages whose tests must notice it, the
+// test to run first (to save time), and whether a user would notice. Then come
+// edits: a folder, and lines as in a diff. The lines with a space or a minus must
+// occur exactly once in the Go and Lua files of the folder, tests excluded. Code
+// may move within the folder without a change of the mutant. With "Module: folder",
+// the packages belong to that nested module, which must replace this module by this
+// tree.
 //
-//	Let tokens for every audience in.
+//	Accept tokens for every audience.
 //
 //	Tests: ./internal/oidc .
 //	First: ./internal/oidc TestJunkCostsNoFetch
@@ -20,7 +21,7 @@
 //	-	if !allowed {
 //	+	if false {
 //
-// It fails when a mutant survives, does not build, or no longer applies.
+// The command fails if a mutant survives, does not build or no longer applies.
 //
 //	go run ./internal/mutants [name...]
 package main
@@ -49,7 +50,7 @@ const (
 	// Two at a time: while one builds, another waits for its tests.
 	atOnce = 2
 
-	// A breakage may also show in a test that never ends.
+	// Some mutants make a test hang.
 	timeout = "3m"
 )
 
@@ -94,10 +95,10 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(file))), err
 }
 
-// mutant is one breakage and what became of it.
+// mutant is one breakage and its result.
 type mutant struct {
 	name, what string
-	module     string   // folder of the module that the tests are of
+	module     string   // folder of the module that has the tests
 	tests      []string // packages
 	first      []string // a package and a test in it; may be empty
 	user       bool     // whether a user would notice
@@ -132,7 +133,7 @@ func readAll(root string, names []string) ([]*mutant, error) {
 		all = append(all, m)
 	}
 	if len(all) == 0 || len(names) > 0 && len(all) != len(names) {
-		return nil, fmt.Errorf("%d mutants found of %q", len(all), names)
+		return nil, fmt.Errorf("%d mutants found for the names %q", len(all), names)
 	}
 	return all, nil
 }
@@ -159,7 +160,7 @@ func parse(name string, text []byte) (*mutant, error) {
 		}
 	}
 	if m.what == "" || len(m.tests) == 0 || len(m.edits) == 0 {
-		return nil, errors.New("it needs a first line, Tests and an edit")
+		return nil, errors.New("needs a first line, Tests and an edit")
 	}
 	return m, nil
 }
@@ -175,7 +176,7 @@ func (e *edit) add(line string) {
 	}
 }
 
-// find returns the one file that has the old text.
+// find returns the only file that has the old text.
 func (e *edit) find(root string) (file string, err error) {
 	paths, err := filepath.Glob(filepath.Join(root, e.folder, "*.*"))
 	if err != nil {
@@ -196,7 +197,7 @@ func (e *edit) find(root string) (file string, err error) {
 		}
 	}
 	if found != 1 || e.old == "" {
-		return "", fmt.Errorf("it no longer applies: %s has %d times:\n%s", e.folder, found, e.old)
+		return "", fmt.Errorf("no longer applies: want once in %s, found %d times:\n%s", e.folder, found, e.old)
 	}
 	return file, nil
 }
@@ -204,7 +205,7 @@ func (e *edit) find(root string) (file string, err error) {
 // lab runs tests on copies.
 type lab struct{ root, scratch string }
 
-// healthy sees that what is to fail passes while nothing is broken.
+// healthy checks that the tests pass without a mutant.
 func (l *lab) healthy(ctx context.Context, mutants []*mutant) error {
 	packages := map[string][]string{"": {userTests}} // by module
 	for _, m := range mutants {
@@ -268,8 +269,8 @@ func (l *lab) kill(ctx context.Context, m *mutant) error {
 	return err
 }
 
-// apply edits copies of the files and returns the overlay that has them in the
-// place of the originals.
+// apply edits copies of the files, and returns the overlay that replaces the
+// originals with them.
 func (l *lab) apply(m *mutant) (string, error) {
 	dir := filepath.Join(l.scratch, m.name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -309,8 +310,8 @@ type event struct {
 	Action, Package, Test, Output string
 }
 
-// test returns the first test that failed, "" if all passed. What does not
-// build is an error: it is no mutant.
+// test returns the first test that failed, or "" if all passed. A failed build is
+// an error.
 func (l *lab) test(ctx context.Context, module, overlay string, args ...string) (killer string, err error) {
 	flags := []string{"test", "-json", "-vet=off", "-short", "-failfast", "-count=1", "-ldflags=-s -w", "-timeout=" + timeout}
 	if overlay != "" {
@@ -331,14 +332,14 @@ func (l *lab) test(ctx context.Context, module, overlay string, args ...string) 
 		}
 		switch {
 		case e.Action == "build-fail":
-			return "", fmt.Errorf("it does not build:\n%s", said.String())
+			return "", fmt.Errorf("does not build:\n%s", said.String())
 		case e.Action == "fail" && e.Test != "":
 			return filepath.Base(e.Package) + "." + e.Test, nil
 		case e.Action == "build-output", e.Test == "":
 			said.WriteString(e.Output)
 		}
 	}
-	return "", fmt.Errorf("go test failed, and no test did: %w\n%s", err, said.String())
+	return "", fmt.Errorf("go test failed, but no test did: %w\n%s", err, said.String())
 }
 
 // report prints a line for each mutant, and fails if one survived.

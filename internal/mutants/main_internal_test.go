@@ -11,14 +11,14 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// files are a module of its own, with one test.
+// files is a module with one test.
 var files = map[string]string{
 	"go.mod":      "module example.com/sum\n\ngo 1.26\n",
 	"sum.go":      "package sum\n\nfunc Sum(a, b int) int {\n\treturn a + b\n}\n",
 	"sum_test.go": "package sum\n\nimport \"testing\"\n\nfunc TestSum(t *testing.T) {\n\tif Sum(2, 2) != 4 {\n\t\tt.Fail()\n\t}\n}\n",
 }
 
-// sum is a mutant that replaces one line of the module's by another.
+// sum returns a mutant that replaces one line of the module.
 func sum(header, from, to string) string {
 	return "Sum badly.\n\n" + header + "\nIn: .\n func Sum(a, b int) int {\n-\treturn " + from + "\n+\treturn " + to + "\n"
 }
@@ -48,7 +48,7 @@ func TestExamine(t *testing.T) {
 	var out bytes.Buffer
 	err := report(&out, mutants, time.Second)
 	assert.Equal(t, strings.Count(out.String(), "| Sum badly | sum.TestSum | (not to be seen) |"), 3)
-	assert.ErrorContains(t, err, "survives survived", "does not build: it does not build", "undefined: nothing", "does not apply: it no longer applies")
+	assert.ErrorContains(t, err, "survives survived", "does not build: does not build", "undefined: nothing", "does not apply: no longer applies")
 	assert.Equal(t, strings.Contains(err.Error(), "killed"), false)
 	text, err := os.ReadFile(filepath.Join(root, "sum.go"))
 	assert.NoError(t, err)
@@ -64,7 +64,8 @@ func TestParseRefusesHalfAMutant(t *testing.T) {
 	}
 }
 
-// A mutant that no longer applies is otherwise noticed only by the slow run of all.
+// Without this test, only a slow run of all mutants would notice one that no longer
+// applies.
 func TestMutantsApply(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")

@@ -1,9 +1,9 @@
 // Package pgtest runs real PostgreSQL servers for tests. Each listens on a free
-// loopback port, keeps its files in a folder of its own, and is gone when the
-// test ends, or with the process that started it.
+// loopback port and keeps its files in its own folder. It is ended, and its files
+// are removed, when the test ends or the process that started it dies.
 //
-// Where PostgreSQL is not installed the test is skipped; with
-// HANDOFF_REQUIRE_POSTGRES=1, which CI sets, it fails.
+// If PostgreSQL is not installed, the test is skipped. With
+// HANDOFF_REQUIRE_POSTGRES=1, which CI sets, it fails instead.
 package pgtest
 
 import (
@@ -23,12 +23,12 @@ import (
 	"time"
 )
 
-// readyDeadline is generous: a loaded machine, a log to recover from.
+// readyDeadline allows for a loaded machine and for recovery from the log.
 const readyDeadline = time.Minute
 
 // Server is one PostgreSQL server. Its methods are for one goroutine at a time.
 type Server struct {
-	bin  string // folder of its programs
+	bin  string // folder of PostgreSQL's programs
 	dir  string
 	port string
 	args []string
@@ -36,16 +36,16 @@ type Server struct {
 
 	process  *exec.Cmd
 	exited   chan struct{} // closed when process has ended
-	watchdog *exec.Cmd     // ends the server and removes its folder should this process die
+	watchdog *exec.Cmd     // ends the server and removes its folder if this process dies
 }
 
-// Start runs a server until the end of the test. The args are the server's own,
-// in command-line form:
+// Start runs a server until the end of the test. The args are arguments of the
+// postgres command:
 //
 //	server := pgtest.Start(t, "-c", "max_connections=200")
 //
-// Unless they say otherwise nothing is synced to disk: a killed server keeps its
-// data, a machine that loses power does not.
+// Unless they say otherwise, nothing is synced to disk: data survives a kill of the
+// server, but not a power failure.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s, err := New(args...)
@@ -59,10 +59,11 @@ func Start(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// ErrNotInstalled is returned by [New] where there is no PostgreSQL.
+// ErrNotInstalled is returned by [New] if PostgreSQL is not installed.
 var ErrNotInstalled = errors.New("pgtest: no initdb in /usr/lib/postgresql/*/bin or on the PATH; apt-get install postgresql")
 
-// New is [Start] for a server that several tests share. Close it.
+// New is like [Start], for a server that several tests share. The caller must close
+// it.
 func New(args ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
@@ -83,7 +84,7 @@ func New(args ...string) (*Server, error) {
 	return s, nil
 }
 
-// create makes the cluster, and the watchdog that removes it.
+// create initialises the data folder and finds a free port.
 func (s *Server) create() error {
 	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
 		var err error
@@ -129,7 +130,7 @@ func (s *Server) start() error {
 	if err != nil {
 		return fmt.Errorf("pgtest: %w", err)
 	}
-	defer log.Close() // the server has its own descriptor
+	defer log.Close() // the child has its own descriptor
 	s.process = s.command("postgres", args...)
 	s.process.Stdout, s.process.Stderr = log, log
 	if err := s.process.Start(); err != nil {
@@ -138,7 +139,7 @@ func (s *Server) start() error {
 	exited := make(chan struct{})
 	s.exited = exited
 	go func(process *exec.Cmd) {
-		_ = process.Wait() // how it ended is in its log
+		_ = process.Wait() // the log says how it ended
 		close(exited)
 	}(s.process)
 	if err := s.watch(); err != nil {
@@ -147,7 +148,7 @@ func (s *Server) start() error {
 	return s.ready()
 }
 
-// watch starts a shell that waits for the end of this process.
+// watch starts the watchdog: a shell that waits for the end of this process.
 func (s *Server) watch() error {
 	s.watchdog = exec.Command("sh", "-c", `read _; kill -9 "$0"; rm -rf "$1"`, strconv.Itoa(s.PID()), s.dir)
 	_, err := s.watchdog.StdinPipe()
@@ -188,13 +189,13 @@ func (s *Server) ready() error {
 }
 
 // Kill ends the server at once (SIGKILL), as a crash of the machine would. It
-// returns when its port is closed: the server's children hold it until they have
-// seen that their parent is gone.
+// returns when the port is closed: the server's children keep it open until they
+// notice that their parent has ended.
 func (s *Server) Kill() {
 	if s.process == nil {
 		return
 	}
-	s.unwatch() // first: once the server is reaped, its ID may be another's
+	s.unwatch() // first, because once the server is reaped, another process may get its ID
 	_ = s.process.Process.Kill()
 	<-s.exited
 	s.process = nil
@@ -207,9 +208,9 @@ func (s *Server) Kill() {
 	}
 }
 
-// Restart brings a killed server back at the same address, with its data. The
-// children of the killed one may hold its shared memory for a moment, while which
-// PostgreSQL refuses to start.
+// Restart brings a killed server back at the same address, with its data. It
+// retries while children of the killed server still hold its shared memory, because
+// PostgreSQL refuses to start until then.
 func (s *Server) Restart() error {
 	deadline := time.Now().Add(readyDeadline)
 	for {
@@ -230,7 +231,8 @@ func (s *Server) Close() {
 	_ = os.RemoveAll(s.dir)
 }
 
-// binaries is where Debian has the programs that are not for everybody.
+// binaries returns the folder of initdb and postgres, which Debian does not put on
+// the PATH.
 func binaries() (string, error) {
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil {
@@ -241,7 +243,7 @@ func binaries() (string, error) {
 	}
 	path, err := exec.LookPath("initdb")
 	if err == nil {
-		path, err = filepath.EvalSymlinks(path) // the other programs are where it really is
+		path, err = filepath.EvalSymlinks(path) // the other programs are beside the link's target
 	}
 	if err != nil {
 		return "", ErrNotInstalled

@@ -13,7 +13,7 @@ func TestServer(t *testing.T) {
 	s.Kill()
 	if conn, err := net.Dial("tcp", s.Addr()); err == nil {
 		_ = conn.Close()
-		t.Fatal("a killed server still answers")
+		t.Fatal("a killed server still responds")
 	}
 	if err := s.Restart(); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,7 @@ func TestKillAndRestart(t *testing.T) {
 			s.Kill()
 			if conn, err := net.Dial("tcp", addr); err == nil {
 				conn.Close()
-				t.Fatal("a killed server takes connections")
+				t.Fatal("a killed server accepts connections")
 			}
 			s.Restart()
 			assert.Equal(t, s.Addr(), addr)

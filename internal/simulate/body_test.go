@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// bodyOf returns the body of a delivery, which may be cut off or trickle.
+// bodyOf returns the body of a delivery, which may be cut off or arrive slowly.
 func (w *world) bodyOf(body []byte, work string, n int, as string) io.ReadCloser {
 	switch u := w.draw("body", work, n, as); {
 	case u < w.trouble/4:
@@ -25,7 +25,8 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// trickle is a body of which a byte comes at a time, until it is closed.
+// trickle is a body that arrives byte by byte, with a pause before each, until it
+// is closed.
 type trickle struct {
 	w      *world
 	rest   []byte

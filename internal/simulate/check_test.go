@@ -20,9 +20,9 @@ type history struct {
 	claims     []*claim
 	marks      []mark
 	letters    []handoff.DeadLetter
-	redrives   int // tasks made of its letters
+	redrives   int // tasks created by redriving its letters
 	buriedAt   []time.Duration
-	hits       int // calls that failed, and deaths of workers that had claims
+	hits       int // failed calls, and deaths of workers that had claims
 	story      []string
 	violations []string
 }
@@ -37,20 +37,20 @@ type run struct {
 	series  series
 	owner   string
 	effect  bool
-	outcome string        // "" while it runs
+	outcome string        // empty while it runs
 	ended   time.Duration // when it had an outcome
-	cause   error         // of a run that was stopped
+	cause   error         // of the context, if the run was stopped
 }
 
-// claim is one that the store acquired.
+// claim is a claim that the store granted.
 type claim struct {
 	series series
 	owner  string
-	ran    bool // a handler began
+	ran    bool // its handler began
 	back   bool // it was given back
 }
 
-// series are the attempts that are counted together.
+// series identifies the attempts that are counted together.
 type series struct{ redrives, generation int }
 
 func (d *delivery) series() series { return series{d.chain, d.lease.Generation} }
@@ -61,7 +61,7 @@ func (w *world) claimed(d *delivery) {
 	w.of(d.work).claims = append(w.of(d.work).claims, &claim{series: d.series(), owner: d.lease.Owner})
 }
 
-// gaveBack notes that claims of an owner no longer count.
+// gaveBack records that claims of an owner no longer count.
 func (w *world) gaveBack(work string, l handoff.Lease) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -110,7 +110,7 @@ func (w *world) violateLockedf(work, format string, args ...any) {
 	w.noteLockedf(work, "VIOLATION: %s", text)
 }
 
-// created notes a task that exists.
+// created records a task that exists.
 func (w *world) created(work string, reply any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,7 +150,7 @@ func markName(l handoff.Lease) string {
 	return "done"
 }
 
-// begin checks what must hold when a handler begins.
+// begin records a run, and checks what must hold when a handler begins.
 func (w *world) begin(ctx context.Context, p *process, j job, info handoff.Info) *run {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -185,7 +185,7 @@ func (w *world) begin(ctx context.Context, p *process, j job, info handoff.Info)
 	return r
 }
 
-// over reports whether the work was marked as done before a time.
+// over reports whether the work was marked as done before the given time.
 func (h *history) over(at time.Duration) bool {
 	return slices.ContainsFunc(h.marks, func(m mark) bool { return m.opens == handoff.OpensNothing && m.letter == "" && m.at < at })
 }
@@ -216,7 +216,7 @@ func (w *world) end(r *run, outcome string, cause error) {
 	}
 }
 
-// checkLetter holds the reason of a letter against what really happened.
+// checkLetter checks the reason of a letter against what really happened.
 func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 	reason := l.Reasons[len(l.Reasons)-1]
 	last := func(outcomes ...string) bool {
@@ -242,14 +242,14 @@ func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 	}
 }
 
-// checkAttempts holds a burial against the attempts that began. Beside those, a claim
-// counts that its worker could neither use nor give back: it died, or the store was
-// away until the lease was over.
+// checkAttempts checks a burial against the attempts that began. A claim that its
+// worker could neither use nor give back counts too: the worker died, or the store
+// was unreachable until the lease ended.
 func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
 	if w.long {
 		return // attempts of RetryIn are of several generations
 	}
-	last := h.claims[len(h.claims)-1] // the burial's own, if it found the limit used up
+	last := h.claims[len(h.claims)-1] // the burial's own claim, if the limit was already reached
 	runs, unrun := 0, 0
 	for _, r := range h.runs {
 		if r.series == last.series {
@@ -275,7 +275,8 @@ func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
 	}
 }
 
-// check holds each piece of work against what is promised, after all is over.
+// check checks each piece of work against docs/guarantees.md, after everything has
+// ended.
 func (w *world) check(ctx context.Context) {
 	page, err := w.letters.List(ctx, handoff.DeadLetterQuery{Limit: 100})
 	if err != nil {
@@ -312,9 +313,8 @@ func (w *world) check(ctx context.Context) {
 	}
 }
 
-// checkDeletions holds each task that the emulator deleted against what had become of
-// its work by then: it had succeeded, it had a letter, or another task of it was
-// there.
+// checkDeletions checks each task that the emulator deleted: by then its work must
+// have succeeded, or have a letter or another task.
 func (w *world) checkDeletions() {
 	lives := append(w.tasks.Ended("q", 1000), w.tasks.Ended("q2", 1000)...)
 	if len(lives) != len(w.works) {
@@ -338,7 +338,7 @@ func (w *world) checkDeletions() {
 	}
 }
 
-// violations of all the work, with their story.
+// violations returns the violations of all work, each with its story.
 func (w *world) violations() (found []string) {
 	for work, h := range w.ledger {
 		if len(h.violations) > 0 {

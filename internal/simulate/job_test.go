@@ -40,8 +40,8 @@ func (j job) Policy() handoff.Policy {
 
 var errFailed = errors.New("failed")
 
-// handle is the handler: what the n-th execution of a piece of work does depends
-// on the seed alone.
+// handle is the handler. What the n-th execution of a piece of work does depends
+// only on the seed.
 func (w *world) handle(ctx context.Context, p *process, j job) error {
 	info := handoff.InfoFromContext(ctx)
 	r := w.begin(ctx, p, j, info)

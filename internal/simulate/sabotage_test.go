@@ -8,8 +8,8 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// sabotage is a way to break the fence on purpose, so that the checker is seen to
-// notice.
+// sabotage is a way to break the fence on purpose, to show that the checker
+// notices.
 type sabotage string
 
 const (
@@ -19,12 +19,12 @@ const (
 	markFirst       sabotage = "mark before success"
 	forgetCounters  sabotage = "counters forgotten"
 	giveBack        sabotage = "every attempt given back"
-	freshGeneration sabotage = "a generation that begins afresh"
+	freshGeneration sabotage = "each generation treated as new work"
 	forgetDone      sabotage = "completions forgotten"
 	sameToken       sabotage = "one token"
 	ignoreLeases    sabotage = "leases ignored"
 	dropLetters     sabotage = "letters dropped"
-	ackBusy         sabotage = "busy answered as done"
+	ackBusy         sabotage = "success returned while busy"
 )
 
 var sabotages = []sabotage{

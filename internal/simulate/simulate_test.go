@@ -21,7 +21,7 @@ var (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// TestWorlds finds nothing wrong in worlds of fixed seeds.
+// TestWorlds checks worlds of fixed seeds.
 func TestWorlds(t *testing.T) {
 	faults, runs, bad, excused := map[string]int{}, 0, 0, 0
 	for i := range *worlds {
@@ -45,7 +45,7 @@ func TestWorlds(t *testing.T) {
 	if bad > 0 {
 		t.Errorf("%d pieces of work were wrong", bad)
 	}
-	if excused > 10+runs/100 { // each is explained by a fault of its work, see hits; half a percent is usual
+	if excused > 10+runs/100 { // half a percent is usual; each excuse is a fault of the work, see history.hits
 		t.Errorf("%d excuses for %d runs", excused, runs)
 	}
 	text := fmt.Sprintf("%d worlds, %d runs", *worlds, runs)
@@ -55,10 +55,10 @@ func TestWorlds(t *testing.T) {
 	t.Log(text)
 }
 
-// TestASeedMakesOneWorld runs seeds again. What happens to a piece of work is the
-// same, except where two timers of the router end at one instant, such as that of a
-// lease and that of the call which renews it: the runtime picks which goroutine is
-// first. That is one world in a hundred.
+// TestASeedMakesOneWorld runs seeds twice. The same happens to each piece of work,
+// unless two timers of the router end at the same instant, such as those of a lease
+// and of the call that renews it: then the runtime picks which goroutine is first.
+// That is one world in a hundred.
 func TestASeedMakesOneWorld(t *testing.T) {
 	const seeds = 100
 	differ := 0
@@ -74,7 +74,7 @@ func TestASeedMakesOneWorld(t *testing.T) {
 	}
 }
 
-// stories returns what happened, with what happened at one instant in one order.
+// stories returns what happened, with events of the same instant sorted.
 func stories(w *world) string {
 	var b strings.Builder
 	for _, work := range slices.Sorted(maps.Keys(w.ledger)) {
@@ -83,7 +83,8 @@ func stories(w *world) string {
 	return b.String()
 }
 
-// TestEverySabotageIsNoticed breaks the fence in one way each.
+// TestEverySabotageIsNoticed breaks the fence in each way, and checks that some
+// world notices.
 func TestEverySabotageIsNoticed(t *testing.T) {
 	for _, how := range sabotages {
 		t.Run(string(how), func(t *testing.T) {

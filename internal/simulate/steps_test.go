@@ -26,15 +26,15 @@ const (
 	longParts = 13000 // of twenty seconds
 )
 
-// longWork is what the handlers of a piece of work knew for certain. It is guarded
-// by world.mu.
+// longWork records what the handlers of a piece of work know to be saved. It is
+// guarded by world.mu.
 type longWork struct {
 	first bool // the step before the parts has finished
-	saved int  // position that Save returned for
+	saved int  // the last position that Save has saved
 }
 
-// enqueueLong enqueues work of three days, and plans deaths, deploys and stalls in
-// that time.
+// enqueueLong enqueues work that takes three days, and plans deaths, deploys and
+// stalls in that time.
 func (w *world) enqueueLong(ctx context.Context) {
 	w.trouble = []float64{0, 0.001, 0.004}[w.rng.IntN(3)]
 	w.longs = map[string]*longWork{}
@@ -64,13 +64,13 @@ func (w *world) enqueueLong(ctx context.Context) {
 			w.kill(p, 10*time.Second)
 		})
 	}
-	for _, j := range jobs { // only now: workers read what was planned
+	for _, j := range jobs { // after the planning, because workers read the plan
 		_, err := w.client.Enqueue(ctx, j, handoff.Header(headerWork, j.Work))
 		w.notef(j.Work, "enqueued: %v", err)
 	}
 }
 
-// handleLong is the handler of long work. It checks that no step that finished runs
+// handleLong is the handler of long work. It checks that no finished step runs
 // again, and that no position goes back.
 func (w *world) handleLong(ctx context.Context, p *process, j longJob) (err error) {
 	r := w.begin(ctx, p, job{Work: j.Work, Max: longMax}, handoff.InfoFromContext(ctx))
@@ -117,10 +117,10 @@ func (w *world) longParts(ctx context.Context, p *process, r *run, j longJob, c 
 	w.mu.Unlock()
 	for at := c.At() + 1; at <= longParts; at++ {
 		if w.wrong(h) {
-			return handoff.Permanent(errFailed) // enough is known
+			return handoff.Permanent(errFailed) // this job has shown enough
 		}
 		switch u := w.draw(j.Work, r.n, at, "part"); {
-		case u > 0.9995: // the process stands still, and then does not look at its context
+		case u > 0.9995: // the process stalls, and then ignores its context
 			w.freeze(p, 15*time.Minute)
 			w.pause(15*time.Minute, p.died)
 		case u < 0.0002:
@@ -139,7 +139,7 @@ func (w *world) longParts(ctx context.Context, p *process, r *run, j longJob, c 
 			return ctx.Err()
 		}
 		if j.Stuck > 0 && at > j.Stuck {
-			return errFailed // and without progress, each time
+			return errFailed // fails each time, without progress
 		}
 		superseded := w.superseded(h, r)
 		if err := c.Save(ctx, at); superseded && (err == nil || errors.Is(err, steps.ErrContinue)) && !p.dead.Load() {
@@ -154,7 +154,7 @@ func (w *world) longParts(ctx context.Context, p *process, r *run, j longJob, c 
 	return nil
 }
 
-// freeze lets no call of p through for some time.
+// freeze blocks all calls of p for some time.
 func (w *world) freeze(p *process, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -14,13 +14,13 @@ type fault string
 
 const (
 	none      fault = ""
-	refused   fault = "refused"        // before it had an effect
-	lost      fault = "response lost"  // after it had its effect
-	hangs     fault = "hangs"          // before it has an effect, until the caller gives up
-	hangsDone fault = "hangs after it" // after it had its effect, until the caller gives up
+	refused   fault = "refused"        // before its effect
+	lost      fault = "response lost"  // after its effect
+	hangs     fault = "hangs"          // before its effect, until the caller gives up
+	hangsDone fault = "hangs after it" // after its effect, until the caller gives up
 	dies      fault = "the worker dies before it"
 	diesAfter fault = "the worker dies after it"
-	slow      fault = "slow" // it has its effect later, also if the caller gave up
+	slow      fault = "slow" // has its effect later, even if the caller has given up
 	panics    fault = "panics before it"
 	panicsToo fault = "panics after it"
 )
@@ -47,7 +47,7 @@ func (w *world) fault(name string) {
 	w.faults[name]++
 }
 
-// stalled returns how calls to the store fail at this time.
+// stalled returns how calls to the store fail at this time; none if they do not.
 func (w *world) stalled() fault {
 	for _, s := range w.stalls {
 		if now := w.now(); s.from <= now && now < s.to {
@@ -57,7 +57,7 @@ func (w *world) stalled() fault {
 	return none
 }
 
-// call carries out one call of a process, and lets go wrong what is to go wrong.
+// call makes one call of a process, with the fault that the seed gives it.
 func (w *world) call(ctx context.Context, p *process, op, work string, apply func() error) error {
 	n := 0
 	if op == "renew" { // what it renews and how often it has depend on the order of goroutines
@@ -109,7 +109,7 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 		done := make(chan error, 1)
 		w.open.Go(func() {
 			w.pause(w.drawTime(time.Second, 20*time.Second, op, work, n, "slow"))
-			done <- apply() // what was sent arrives, whatever became of the caller
+			done <- apply() // what was sent arrives, even if the caller has given up or died
 		})
 		select {
 		case err := <-done:
@@ -137,8 +137,8 @@ func (w *world) call(ctx context.Context, p *process, op, work string, apply fun
 	return err
 }
 
-// hit notes that something went wrong for these pieces of work, which may excuse
-// what the checker finds.
+// hit records a fault for these pieces of work, which may excuse what the checker
+// finds.
 func (w *world) hit(works string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +147,7 @@ func (w *world) hit(works string) {
 	}
 }
 
-// storeAccess is a process's way to the store.
+// storeAccess is the Store of one process.
 type storeAccess struct {
 	w *world
 	p *process
@@ -244,7 +244,7 @@ func (s *storeAccess) Keep(ctx context.Context, l handoff.Lease, memo []byte) er
 	return s.w.call(ctx, s.p, "keep", s.work(l.Key), func() error { return s.w.store.Keep(context.Background(), l, memo) })
 }
 
-// letterAccess is a process's way to the dead letters.
+// letterAccess is the DeadLetterStore of one process.
 type letterAccess struct {
 	w *world
 	p *process

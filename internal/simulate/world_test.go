@@ -38,8 +38,8 @@ const (
 
 	foreignMax = 3
 
-	// headerWork names the piece of work that a task is of. It is a header of
-	// the producer, so copies carry it.
+	// headerWork names the piece of work of a task. It is one of the producer's own
+	// headers, so copies of the task keep it.
 	headerWork = "Sim-Work"
 )
 
@@ -48,7 +48,7 @@ type world struct {
 	seed     uint64
 	t        *testing.T
 	sabotage sabotage
-	trouble  float64       // how likely a call fails
+	trouble  float64       // probability that a call fails
 	skew     time.Duration // of the producer's clock
 	long     bool          // its work takes days, in steps
 	rng      *rand.Rand
@@ -82,18 +82,19 @@ type stall struct {
 	how      fault
 }
 
-// process is a worker. A process that died does nothing any more, whatever its
-// goroutines do: no call of theirs gets through.
+// process is a worker. The goroutines of a dead process may still run, but none of
+// their calls gets through.
 type process struct {
 	n      int
 	router *handoff.Router
-	works  map[string]bool // that it had claims of; guarded by world.mu
+	works  map[string]bool // work of which it had claims; guarded by world.mu
 	dead   atomic.Bool
 	died   chan struct{}
 	frozen time.Duration // until when no call gets through; guarded by world.mu
 }
 
-// Keys of what a delivery's context has: its *process and its *delivery.
+// Keys of context values: the *process and the *delivery of a delivery, and whether
+// the call is part of a redrive.
 type (
 	inProcess  struct{}
 	inDelivery struct{}
@@ -103,11 +104,11 @@ type (
 // delivery is one request to a worker.
 type delivery struct {
 	work  string
-	chain int           // redrives before its task
-	lease handoff.Lease // that it claimed
+	chain int           // how many redrives led to its task
+	lease handoff.Lease // its claim
 }
 
-// draw returns a number below 1 that depends on the seed and the parts alone.
+// draw returns a number in [0, 1) that depends only on the seed and the parts.
 func (w *world) draw(parts ...any) float64 {
 	h := fnv.New64a()
 	fmt.Fprint(h, w.seed, parts)
@@ -118,7 +119,7 @@ func (w *world) drawTime(from, to time.Duration, parts ...any) time.Duration {
 	return from + time.Duration(w.draw(parts...)*float64(to-from))
 }
 
-// count returns how often it was called with the name.
+// count returns how often it was called with these parts.
 func (w *world) count(parts ...any) int {
 	name := fmt.Sprint(parts...)
 	w.mu.Lock()
@@ -129,7 +130,8 @@ func (w *world) count(parts ...any) int {
 
 func (w *world) now() time.Duration { return time.Since(w.begun) }
 
-// pause sleeps until d is over, or returns false once one of the channels ends.
+// pause sleeps for d. It returns false as soon as one of the channels is closed or
+// the world ends.
 func (w *world) pause(d time.Duration, ends ...<-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -216,7 +218,7 @@ func (w *world) run(t *testing.T) {
 	w.check(ctx)
 }
 
-// settle waits until no task is left, and no delivery is under way.
+// settle waits until no task is left and no delivery is running.
 func (w *world) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 40*24*time.Hour)
 	defer cancel()
@@ -225,7 +227,7 @@ func (w *world) settle(ctx context.Context) {
 			w.violatef(task.GetHttpRequest().GetHeaders()[headerWork], "%s is still there after forty days", task.GetName())
 		}
 	}
-	time.Sleep(2 * time.Hour) // for deliveries that come late
+	time.Sleep(2 * time.Hour) // for late deliveries
 }
 
 // startProcess starts a worker.
@@ -257,8 +259,8 @@ func (w *world) startProcess() {
 	w.procs, w.all = append(w.procs, p), append(w.all, p)
 }
 
-// kill ends a process without a word. Another takes its place some time later, or
-// at once if it was the last one.
+// kill ends a process without a shutdown. Another replaces it after gone, or at
+// once if it was the last one.
 func (w *world) kill(p *process, gone time.Duration) {
 	w.mu.Lock()
 	last := len(w.procs) == 1
@@ -270,7 +272,7 @@ func (w *world) kill(p *process, gone time.Duration) {
 	defer w.mu.Unlock()
 	i := slices.Index(w.procs, p)
 	if i < 0 {
-		return // it died already
+		return // already dead
 	}
 	w.procs = slices.Delete(slices.Clone(w.procs), i, i+1)
 	p.dead.Store(true)
@@ -288,7 +290,7 @@ func (w *world) kill(p *process, gone time.Duration) {
 	}
 }
 
-// schedule plans what happens to the world as such: deaths, drains and stalls.
+// schedule plans the events of the whole world: deaths, drains and stalls.
 func (w *world) schedule() {
 	if w.trouble == 0 && w.rng.IntN(2) == 0 {
 		return
@@ -327,7 +329,7 @@ func (w *world) schedule() {
 	}
 }
 
-// restartStore cuts the calls that are under way. What reached the store is kept.
+// restartStore breaks the running calls. The store keeps its data.
 func (w *world) restartStore() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -336,7 +338,7 @@ func (w *world) restartStore() {
 	w.faults["store restarts"]++
 }
 
-// explode panics now and then, as an observer or a hook with a mistake does.
+// explode sometimes panics, as an observer or a hook with a bug does.
 func (w *world) explode(where, work string) {
 	if w.draw(where, work, w.count(where, work)) < w.trouble/2 {
 		w.fault(where + " panics")
@@ -355,7 +357,7 @@ func (w *world) observer() handoff.Observer {
 	}
 }
 
-// intercept is around every call of the client. Those of a worker are cut with it.
+// intercept wraps every call of the client. Calls of a worker end when it dies.
 func (w *world) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	p, _ := ctx.Value(inProcess{}).(*process)
 	create, ok := req.(*cloudtaskspb.CreateTaskRequest)
@@ -390,14 +392,14 @@ func (w *world) intercept(ctx context.Context, method string, req, reply any, cc
 	return err
 }
 
-// chain notes how often the work was redriven before a task that is created: a copy
-// belongs to the task that it is of.
+// chain records how many redrives led to a new task. A copy has the number of the
+// task that it copies.
 func (w *world) chain(ctx context.Context, work, task string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	task = path.Base(task)
 	if _, known := w.chains[task]; known || task == "." {
-		return // redriven twice, which is one task
+		return // the second redrive of a letter made no new task
 	}
 	if d, ok := ctx.Value(inDelivery{}).(*delivery); ok {
 		w.chains[task] = d.chain
@@ -407,7 +409,7 @@ func (w *world) chain(ctx context.Context, work, task string) {
 	}
 }
 
-// shift writes the stamps of a task as a producer whose clock is wrong does.
+// shift writes the stamps of a task as a producer with a wrong clock would.
 func (w *world) shift(header map[string]string) {
 	for _, name := range []string{"Handoff-Enqueued", "Handoff-Expires"} {
 		if ms, err := strconv.ParseInt(header[name], 10, 64); err == nil {
@@ -416,7 +418,7 @@ func (w *world) shift(header map[string]string) {
 	}
 }
 
-// ServeHTTP takes what the emulator dispatches to a worker, and may lose the
+// ServeHTTP passes a dispatch of the emulator to a worker. It may lose the
 // response, or deliver twice or late.
 func (w *world) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(req.Body)
@@ -455,8 +457,8 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	rw.WriteHeader(code)
 }
 
-// deliver has a worker answer the request. It returns false if the connection
-// broke first.
+// deliver lets a worker serve the request. It returns false if the connection broke
+// before the response.
 func (w *world) deliver(ctx context.Context, req *http.Request, body []byte, work string, n int, as string) (code int, ok bool) {
 	w.pause(w.drawTime(0, 5*time.Millisecond, "network", work, n, as))
 	w.mu.Lock()
@@ -498,7 +500,7 @@ func (w *world) enqueueAll(ctx context.Context) {
 		opts := []handoff.Option{handoff.Header(headerWork, j.Work), handoff.In(time.Duration(w.rng.Int64N(int64(5 * time.Minute))))}
 		var err error
 		switch w.rng.IntN(6) {
-		case 0: // two tasks of one piece of work
+		case 0: // two tasks for one piece of work
 			j.How = "keyed"
 			w.jobs[j.Work] = j
 			opts = append(opts, handoff.Key(j.Work))

@@ -1,6 +1,6 @@
-// Package measure compares costs within one run: rounds of each side in turn,
-// medians of them, CPU time rather than wall time. Absolute figures depend on
-// the machine and on what else it does; the relations do not, or much less.
+// Package measure compares costs within one run. It runs the sides in turn, takes
+// medians, and prefers CPU time to wall time. Absolute figures depend on the
+// machine and its load; ratios do so much less.
 package measure
 
 import (
@@ -15,16 +15,17 @@ import (
 	"time"
 )
 
-// Cost is what one operation cost.
+// Cost is the cost of one operation.
 type Cost struct {
-	CPU    float64 // µs of this process, user and system
+	CPU    float64 // µs of this process, user and system time
 	Wall   float64 // µs
 	Allocs float64
 }
 
-// Rounds runs the sides in turn, each doing n operations, and returns the costs
-// of each by round. Every other round goes backwards, so that what drifts
-// favours no side. A first round, which warms up, is thrown away.
+// Rounds runs the sides in turn, each doing n operations, and returns the costs of
+// each side by round. Every second round runs in reverse order, so that a drift of
+// the machine favours no side. The result of a first round, for warm-up, is
+// discarded.
 func Rounds(rounds, n int, sides ...func(n int)) [][]Cost {
 	costs := make([][]Cost, len(sides))
 	for round := range rounds + 1 {
@@ -53,7 +54,7 @@ func once(n int, run func(int)) Cost {
 	return Cost{CPU: each(used), Wall: each(wall), Allocs: float64(after.Mallocs-before.Mallocs) / float64(n)}
 }
 
-// CPU is the time that this process has used, the collector included.
+// CPU returns the CPU time that this process has used, garbage collection included.
 func CPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -62,7 +63,7 @@ func CPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Median of one figure of the costs.
+// Median returns the median of one figure of the costs.
 func Median(costs []Cost, figure func(Cost) float64) float64 {
 	values := make([]float64, len(costs))
 	for i, c := range costs {
@@ -71,8 +72,8 @@ func Median(costs []Cost, figure func(Cost) float64) float64 {
 	return MedianOf(values)
 }
 
-// MedianDifference is the median of the differences between two sides, round
-// by round: what disturbs both sides of a round alike cancels out.
+// MedianDifference returns the median of the differences a-b, taken round by round:
+// a disturbance of both sides of a round cancels out.
 func MedianDifference(a, b []Cost, figure func(Cost) float64) float64 {
 	values := make([]float64, len(a))
 	for i := range a {
@@ -81,7 +82,7 @@ func MedianDifference(a, b []Cost, figure func(Cost) float64) float64 {
 	return MedianOf(values)
 }
 
-// MedianOf values, which it sorts.
+// MedianOf returns the median of values, which it sorts.
 func MedianOf(values []float64) float64 {
 	slices.Sort(values)
 	middle := len(values) / 2
@@ -91,18 +92,18 @@ func MedianOf(values []float64) float64 {
 	return values[middle]
 }
 
-// ByCPU is the CPU time of a Cost, for the medians.
+// ByCPU returns the CPU time of a Cost, for the medians.
 func ByCPU(c Cost) float64 { return c.CPU }
 
-// ByWall is the wall time of a Cost, for the medians.
+// ByWall returns the wall time of a Cost, for the medians.
 func ByWall(c Cost) float64 { return c.Wall }
 
-// ByAllocs are the allocations of a Cost, for the medians.
+// ByAllocs returns the allocations of a Cost, for the medians.
 func ByAllocs(c Cost) float64 { return c.Allocs }
 
-// Calls makes n calls, so many at once, and returns the first error of them. At
-// a rate, in calls a second, each is made at its time, or late if the callers
-// cannot keep up.
+// Calls makes n calls from concurrent callers, and returns how many failed with the
+// first error. A rate above 0, in calls a second, spreads them evenly; calls are
+// late if the callers cannot keep up.
 func Calls(ctx context.Context, n, callers int, rate float64, call func(i int) error) error {
 	var next, failed atomic.Int64
 	var first error
@@ -129,8 +130,8 @@ func Calls(ctx context.Context, n, callers int, rate float64, call func(i int) e
 	return ctx.Err()
 }
 
-// PeakHeap returns the most memory that the heap held, in use or freed and not
-// yet returned, while run ran.
+// PeakHeap returns the peak size of the heap while run ran, including freed memory
+// that was not yet returned to the system.
 func PeakHeap(run func()) uint64 {
 	runtime.GC()
 	done := make(chan struct{})

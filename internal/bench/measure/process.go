@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPUOf is the time that another process has used, to the nanosecond: that of
-// /proc/PID/stat is counted in hundredths of a second.
+// CPUOf returns the CPU time that another process has used, to the nanosecond. The
+// figure in /proc/PID/stat has only hundredths of a second.
 func CPUOf(pid int) (time.Duration, error) {
 	const scheduled = 2                 // CPUCLOCK_SCHED
-	clock := int32(^pid)<<3 | scheduled // as clock_getcpuclockid(3) makes them
+	clock := int32(^pid)<<3 | scheduled // as clock_getcpuclockid(3) does
 	var t unix.Timespec
 	if err := unix.ClockGettime(clock, &t); err != nil {
 		return 0, fmt.Errorf("measure: CPU time of process %d: %w", pid, err)
@@ -22,7 +22,7 @@ func CPUOf(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// Resident is the memory that a process has in RAM, in bytes.
+// Resident returns the resident memory of a process, in bytes.
 func Resident(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/bench/measure"
 )
 
-// spin uses CPU until it has used so much.
+// spin uses the given amount of CPU time.
 func spin(t *testing.T, much time.Duration) {
 	t.Helper()
 	sum := 0
@@ -27,7 +27,7 @@ func TestCPUOfIsThatOfTheProcess(t *testing.T) {
 	after, err := measure.CPUOf(os.Getpid())
 	assert.NoError(t, err)
 	used = measure.CPU() - used
-	// The two clocks are not read at one moment.
+	// The two clocks are not read at the same moment.
 	if difference := (after - before - used).Abs(); difference > 40*time.Millisecond {
 		t.Errorf("CPUOf says %v, getrusage %v", after-before, used)
 	}

@@ -29,7 +29,7 @@ func TestPurge(t *testing.T) {
 	b.goTo(page)
 	b.press("Purge…")
 	b.see("Type emails to go on")
-	// The browser itself does not send an empty one.
+	// The browser does not submit the form while the field is empty.
 	b.press("Purge the queue")
 	assert.Equal(t, eval[bool](b, `document.querySelector('[name=confirm]').matches(':invalid')`), true)
 	assert.Equal(t, len(w.tasks.Tasks(emails)), 1)
@@ -121,7 +121,7 @@ func TestRedriveSelected(t *testing.T) {
 	assert.Equal(t, []int{w.buried(), len(w.tasks.Tasks(emails))}, []int{0, 3})
 }
 
-// TestRedriveAll watches the progress of a redrive that takes a while.
+// TestRedriveAll checks that the page shows the progress of a slow redrive.
 func TestRedriveAll(t *testing.T) {
 	w := setup(t)
 	for i := range 40 {

@@ -1,5 +1,5 @@
-// Package browser drives the dashboard in a real Chromium: its tests are here,
-// and so is what takes the screenshots. It needs Debian's package chromium.
+// Package browser drives the dashboard in a real Chromium, for the tests here and
+// for the command in screenshots. It needs Debian's package chromium.
 package browser
 
 import (
@@ -11,13 +11,14 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// ReboundName is a name of another site that leads to this machine.
+// ReboundName is the name of another site that resolves to this machine.
 const ReboundName = "rebound.example"
 
-// NetworkName is a name of another machine in the local network. It leads to this one.
+// NetworkName is a name of another machine in the local network. It resolves to
+// this one.
 const NetworkName = "emulator.internal"
 
-// Find returns where Chromium is, "" if there is none.
+// Find returns the path of Chromium, or "" if it is not installed.
 func Find() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -27,18 +28,18 @@ func Find() string {
 	return ""
 }
 
-// Start runs a Chromium with a profile of its own, in profile, which must be
-// empty, until the function that it returns is called. Contexts made from its
-// context by chromedp.NewContext are tabs.
+// Start runs a Chromium until the returned function is called. profile is the
+// folder for its profile and must be empty. Each chromedp.NewContext of the
+// returned context is a tab.
 func Start(ctx context.Context, path, profile string) (context.Context, context.CancelFunc, error) {
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(profile),
 		chromedp.Headless,
-		chromedp.NoSandbox, // as root, as in CI, it does not start with it
+		chromedp.NoSandbox, // with a sandbox it does not start as root, which CI is
 		chromedp.NoFirstRun,
 		chromedp.DisableGPU,
-		// It shall ask for nothing but our pages.
+		// No requests but those of the pages under test.
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true),
@@ -46,17 +47,17 @@ func Start(ctx context.Context, path, profile string) (context.Context, context.
 		chromedp.Flag("disable-default-apps", true),
 		chromedp.Flag("disable-extensions", true),
 		chromedp.Flag("hide-scrollbars", true),
-		// As after DNS rebinding: another site's name leads to this machine.
+		// As after DNS rebinding: another site's name resolves to this machine.
 		chromedp.Flag("host-resolver-rules", "MAP "+ReboundName+" 127.0.0.1, MAP "+NetworkName+" 127.0.0.1"),
-		// A tab behind another one works on as if it were in front.
+		// A tab in the background must run as if it were in front.
 		chromedp.Flag("disable-background-timer-throttling", true),
 		chromedp.Flag("disable-backgrounding-occluded-windows", true),
 		chromedp.Flag("disable-renderer-backgrounding", true),
-		// A small /dev/shm, as in a container, makes tabs crash.
+		// Tabs crash when /dev/shm is small, as in a container.
 		chromedp.Flag("disable-dev-shm-usage", true),
 	}
 	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
-	ctx, _ = chromedp.NewContext(ctx) // stop ends it too
+	ctx, _ = chromedp.NewContext(ctx) // cancelled by stop
 	if err := chromedp.Do(ctx); err != nil {
 		stop()
 		return nil, nil, fmt.Errorf("browser: start %s: %w", path, err)
@@ -64,8 +65,7 @@ func Start(ctx context.Context, path, profile string) (context.Context, context.
 	return ctx, stop, nil
 }
 
-// Command is an action that runs a command of the protocol for which chromedp
-// has no action.
+// Command returns an action for a protocol command for which chromedp has none.
 func Command[P any](command cdp.Command[P, cdp.Empty], params P) chromedp.Action[chromedp.Void] {
 	return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
 		_, err := cdp.Call(ctx, tab, command, params)

@@ -43,7 +43,8 @@ const (
 	page   = "/queues/shop/europe-west1/emails"
 )
 
-// chromium is the context of the one that all tests share; nil if there is none.
+// chromium is the context of the Chromium that all tests share; nil if it is not
+// installed.
 var chromium context.Context
 
 func TestMain(m *testing.M) { os.Exit(startAndRun(m)) }
@@ -52,7 +53,7 @@ func startAndRun(m *testing.M) int {
 	path := browser.Find()
 	if path == "" {
 		if os.Getenv("HANDOFF_REQUIRE_BROWSER") != "" {
-			fmt.Fprintln(os.Stderr, "there is no chromium, and HANDOFF_REQUIRE_BROWSER is set")
+			fmt.Fprintln(os.Stderr, "chromium is not installed, and HANDOFF_REQUIRE_BROWSER is set")
 			return 1
 		}
 		return m.Run()
@@ -73,7 +74,7 @@ func startAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// world is a dashboard over an emulator, with all that it can show.
+// world is a dashboard over an emulator and a dead-letter store.
 type world struct {
 	*testing.T
 	tasks   *emulator.Server
@@ -83,12 +84,12 @@ type world struct {
 	server  *httptest.Server
 }
 
-// setup serves a dashboard. The tasks that are dispatched end as their path
-// says: /200, /404, /502.
+// setup serves a dashboard. The path of a task is the status of its response: /200,
+// /404, /502.
 func setup(t *testing.T) *world {
 	t.Helper()
 	if chromium == nil {
-		t.Skip("there is no chromium (Debian's package of that name)")
+		t.Skip("chromium is not installed (Debian's package chromium)")
 	}
 	w := &world{T: t, letters: memstore.NewDeadLetters(), store: memstore.New()}
 	w.tasks = emulator.RunT(t, emulator.Config{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -114,7 +115,7 @@ func setup(t *testing.T) *world {
 	assert.NoError(t, err)
 	w.server = httptest.NewServer(board)
 	t.Cleanup(w.server.Close)
-	t.Cleanup(board.Close) // before the server, which waits for streams
+	t.Cleanup(board.Close) // before the server's Close, which waits for streams
 	return w
 }
 
@@ -139,7 +140,7 @@ func (w *world) state() cloudtaskspb.Queue_State {
 	return q.GetState()
 }
 
-// create makes a task that is due in an hour.
+// create creates a task that is due in an hour.
 func (w *world) create(id, address string, change ...func(*cloudtaskspb.HttpRequest)) string {
 	w.Helper()
 	r := &cloudtaskspb.HttpRequest{Url: address, Body: []byte(`{"user":"ada"}`), Headers: map[string]string{"Content-Type": "application/json"}}
@@ -182,24 +183,24 @@ func (w *world) buried() int {
 	return n
 }
 
-// tab is a page that is open, and what it did that it must not.
+// tab is an open page, and records what it must not do.
 type tab struct {
 	*world
 	ctx context.Context
 
 	mu       sync.Mutex
 	amiss    []string
-	tolerate func(message string) bool // what the test itself provokes
+	tolerate func(message string) bool // reports whether the test expects the message; nil for none
 }
 
-// open opens a tab. At the end of the test nothing may have been amiss: an
-// error on the console, or a request to another host.
+// open opens a tab. The test fails at its end if there was an error on the console
+// or a request to another host.
 func (w *world) open() *tab {
 	w.Helper()
 	ctx, cancel := chromedp.NewContext(chromium)
 	w.Cleanup(cancel)
 	b := &tab{world: w, ctx: ctx}
-	// Not by do: the tab lives as long as the context of its first action.
+	// Not with do: the tab lives as long as the context of its first action.
 	assert.NoError(w, chromedp.Listen(ctx, b.observe))
 	b.do(browser.Command(network.Enable, network.EnableParams{}), browser.Command(log.Enable, cdp.Empty{}),
 		browser.Command(runtime.Enable, cdp.Empty{}), browser.Command(cdppage.BringToFront, cdp.Empty{}))
@@ -250,7 +251,7 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// text is what a person reads on the page.
+// text returns the visible text of the page.
 func (b *tab) text() string {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
@@ -263,7 +264,7 @@ func (b *tab) goTo(path string) {
 	b.do(chromedp.Navigate(b.server.URL + path))
 }
 
-// see waits until the page says all of these.
+// see waits until the page shows all of the texts.
 func (b *tab) see(texts ...string) {
 	b.Helper()
 	var text, lacks string
@@ -281,14 +282,14 @@ func (b *tab) see(texts ...string) {
 	b.Fatalf("the page does not say %q:\n%s", lacks, text)
 }
 
-// press clicks what has this text on it.
+// press clicks the button or link with this label.
 func (b *tab) press(label string) {
 	b.Helper()
 	b.click(fmt.Sprintf(`//main//*[self::button or self::a or self::summary][normalize-space()=%q]`, label))
 }
 
-// click clicks what a selector finds, and tries again if the click missed: a
-// live page may change between the look and the click.
+// click clicks the element of a selector, and retries if the click missed it: a
+// live page may change between the lookup and the click.
 func (b *tab) click(what string) {
 	b.Helper()
 	const watch = `missed = true;
@@ -310,8 +311,8 @@ func (b *tab) click(what string) {
 	b.Fatalf("clicks on %s miss it; the page:\n%s", what, b.text())
 }
 
-// await waits until what a selector finds can be clicked: the style sheet moves
-// everything when it arrives, and Chromium drops clicks before the first frame.
+// await waits until the element of a selector can be clicked: elements move when
+// the style sheet arrives, and Chromium drops clicks before the first frame.
 func (b *tab) await(what string) {
 	b.Helper()
 	b.do(chromedp.WaitVisible(what))
@@ -320,7 +321,8 @@ func (b *tab) await(what string) {
 	}, "the page to be drawn")
 }
 
-// holds reports whether this holds on the page, which may be just being left.
+// holds reports whether the script returns true. It also returns false while the
+// tab navigates.
 func (b *tab) holds(script string) bool {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
-// attack tries, from a page, all that a page can do to the emulator at base,
+// attack is a script that tries everything a page can do to the emulator at base,
 // and returns what it could read.
 const attack = `(async (base, place, queue) => {
 	const read = [];
@@ -58,8 +58,8 @@ const attack = `(async (base, place, queue) => {
 })(%q, %q, %q)`
 
 // TestEmulatorIsClosedToPages: a page of another origin in a developer's browser
-// can neither create, buffer, reset nor read; neither can one whose name leads
-// to the emulator itself.
+// cannot create, buffer, reset or read anything, even if its name resolves to the
+// emulator's address.
 func TestEmulatorIsClosedToPages(t *testing.T) {
 	w := setup(t)
 	w.create("secret-task", "https://worker.test/200")
@@ -82,7 +82,7 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 		return "http://" + name + ":" + u.Port()
 	}
 	b := w.open()
-	b.tolerate = func(string) bool { return true } // the browser says what it refused
+	b.tolerate = func(string) bool { return true } // the browser logs what it refused
 	for _, tc := range []struct{ name, page, target string }{
 		{"another port", evil.URL, port.URL},
 		{"another site", named(evil, "localhost"), port.URL},
@@ -95,14 +95,14 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 		if len(read) > 0 {
 			t.Errorf("%s: the page got responses: %q", tc.name, read)
 		}
-		// A link, too, makes the browser send a GET, and BufferTask takes one.
+		// A link also sends a GET, and BufferTask accepts GET.
 		b.do(chromedp.Navigate(tc.page), chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`location.href = %q`, tc.target+"/v2/"+emails+"/tasks:buffer")))
 		b.see("PERMISSION_DENIED")
 		w.unharmed(tc.name)
 	}
 
-	// The same script on a page that the emulator itself serves is not refused:
-	// what was refused was refused for where it came from.
+	// The same script on the emulator's own page is allowed, so the origin was the
+	// reason for the refusals.
 	b.do(chromedp.Navigate(port.URL + "/"))
 	read := eval[[]string](b, fmt.Sprintf(attack, port.URL, place, emails), chromedp.EvalAwaitPromise)
 	if !strings.Contains(strings.Join(read, " "), "/emulator/reset") {
@@ -110,13 +110,14 @@ func TestEmulatorIsClosedToPages(t *testing.T) {
 	}
 }
 
-// unharmed checks that the emulator has what setup and the test gave it.
+// unharmed checks that the emulator still has exactly the queue and the task of the
+// test.
 func (w *world) unharmed(after string) {
 	w.Helper()
 	queues := w.tasks.Queues()
 	tasks, err := w.api.ListTasks(w.Context(), &cloudtaskspb.ListTasksRequest{Parent: emails})
 	assert.NoError(w, err)
 	if len(queues) != 1 || len(tasks.GetTasks()) != 1 {
-		w.Fatalf("after %s: %d queues and %d tasks, of 1 and 1", after, len(queues), len(tasks.GetTasks()))
+		w.Fatalf("after %s: %d queues and %d tasks, want 1 and 1", after, len(queues), len(tasks.GetTasks()))
 	}
 }

@@ -19,8 +19,8 @@ import (
 
 const hostile = `"><script>window.hit=1</script><img src=/x onerror=window.hit=2><svg onload=window.hit=3>{{.}}</textarea></pre>`
 
-// TestHostileTextIsInert: what a stranger writes is shown as it is, also where
-// it comes by a live update, and runs nothing.
+// TestHostileTextIsInert: hostile text is shown literally and never executed, also
+// when a live update brings it.
 func TestHostileTextIsInert(t *testing.T) {
 	w := setup(t)
 	b := w.open()
@@ -49,11 +49,12 @@ func TestHostileTextIsInert(t *testing.T) {
 	assert.Equal(t, eval[string](b, `[...document.querySelectorAll('pre')].at(-1).textContent`), hostile)
 }
 
-// TestPolicyHolds: even text that got through would have nothing to run with.
+// TestPolicyHolds: even an injected element could not run or load anything, because
+// of the Content-Security-Policy.
 func TestPolicyHolds(t *testing.T) {
 	w := setup(t)
 	b := w.open()
-	b.tolerate = func(string) bool { return true } // it says what it refused
+	b.tolerate = func(string) bool { return true } // the browser logs what it refused
 	b.goTo(page)
 	b.see("live")
 	eval[int](b, `(() => {
@@ -76,9 +77,9 @@ func TestPolicyHolds(t *testing.T) {
 	assert.Equal(t, eval[bool](b, `window.hit === undefined`), true)
 }
 
-// TestForgedPost: a page of another site has the browser post, cookies and
-// all, and nothing changes. The same form on the page itself works, which
-// TestPauseAndResume shows.
+// TestForgedPost: a page of another site makes the browser post a form with the
+// dashboard's cookies, and nothing changes. TestPauseAndResume shows that the same
+// form works on the dashboard itself.
 func TestForgedPost(t *testing.T) {
 	w := setup(t)
 	b := w.open()
@@ -96,8 +97,9 @@ func TestForgedPost(t *testing.T) {
 	}
 }
 
-// TestOtherSitesGetNothing: images, scripts, frames and fetches of a page of
-// another site are refused, which makes no work; a link from there is followed.
+// TestOtherSitesGetNothing: a page of another site cannot load the dashboard as an
+// image, script, frame or fetch, and the dashboard does no work for the attempt. A
+// link from there works.
 func TestOtherSitesGetNothing(t *testing.T) {
 	w := setup(t)
 	b := w.open()
@@ -133,7 +135,7 @@ func TestOtherSitesGetNothing(t *testing.T) {
 	}
 }
 
-// statusWriter keeps the status of a response.
+// statusWriter records the status of a response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -146,7 +148,7 @@ func (w *statusWriter) WriteHeader(status int) {
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// TestRebinding: a page whose name leads to this machine reads nothing.
+// TestRebinding: a page whose name resolves to this machine reads nothing.
 func TestRebinding(t *testing.T) {
 	w := setup(t)
 	b := w.open()

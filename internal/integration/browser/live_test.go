@@ -10,8 +10,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestLive: a page follows what happens without being loaded again, and takes
-// nothing away from who is using it: the focus, what was typed, what is ticked.
+// TestLive: a page shows changes without a reload, and the user keeps the focus,
+// the typed text and the ticked boxes.
 func TestLive(t *testing.T) {
 	w := setup(t)
 	w.create("first", "https://worker.test/200")
@@ -42,7 +42,7 @@ func TestLiveKeepsTicks(t *testing.T) {
 	b.goTo("/dead")
 	b.see("live")
 	b.click(`input[value="letter-1"]`)
-	w.bury("letter-2", "welcome", "no such user") // newer: it comes first
+	w.bury("letter-2", "welcome", "no such user") // newer, so it is listed first
 	b.see("letter-2")
 	assert.Equal(t, eval[[]string](b, `[...document.querySelectorAll('tbody input:checked')].map(e => e.value)`), []string{"letter-1"})
 	assert.Equal(t, eval[[]string](b, `[...document.querySelectorAll('tbody input')].map(e => e.value)`), []string{"letter-2", "letter-1"})
@@ -60,11 +60,11 @@ func TestLiveTask(t *testing.T) {
 	b.see("Dispatch 1", "200 OK", "Succeeded")
 }
 
-// TestServerGoesAway: the page says that it is not live any more.
+// TestServerGoesAway: the page says that it is no longer live.
 func TestServerGoesAway(t *testing.T) {
 	w := setup(t)
 	b := w.open()
-	b.tolerate = func(string) bool { return true } // the browser says that it cannot connect
+	b.tolerate = func(string) bool { return true } // the browser logs that it cannot connect
 	b.goTo(page)
 	b.see("live")
 	w.server.CloseClientConnections()
@@ -72,8 +72,8 @@ func TestServerGoesAway(t *testing.T) {
 	b.see("reconnecting")
 }
 
-// TestLiveSteps follows long work from step to step. The names of steps and their
-// positions are text.
+// TestLiveSteps follows long work from step to step, and checks that the names and
+// positions of steps are shown as text.
 func TestLiveSteps(t *testing.T) {
 	w := setup(t)
 	id := "AAAAAAAAAAAAAAAAAAAAAA"

@@ -15,8 +15,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
-// lived returns a world in which something has happened: a task that
-// succeeded, one that was given up, one that waits, and letters.
+// lived returns a world with history: a task that succeeded, one that the queue
+// gave up, one that waits, and dead letters.
 func lived(t *testing.T) *world {
 	t.Helper()
 	w := setup(t)
@@ -64,8 +64,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestCharts: bars are drawn for what happened, and the rest of the time is
-// marked as not observed.
+// TestCharts: bars show what happened, and the time before is marked as not
+// observed.
 func TestCharts(t *testing.T) {
 	w := lived(t)
 	b := w.open()
@@ -77,7 +77,8 @@ func TestCharts(t *testing.T) {
 	assert.Equal(t, eval[bool](b, `[...document.querySelectorAll('.chart svg')].every(s => s.getAttribute('aria-label').length > 40)`), true)
 }
 
-// TestWithoutScript: everything can be read, and acted on.
+// TestWithoutScript: without JavaScript everything can be read, and every action
+// works.
 func TestWithoutScript(t *testing.T) {
 	w := lived(t)
 	b := w.open()
@@ -109,7 +110,7 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// TestKeyboard: the page is left and entered without a mouse.
+// TestKeyboard: the pages can be used without a mouse.
 func TestKeyboard(t *testing.T) {
 	w := lived(t)
 	b := w.open()
@@ -122,7 +123,8 @@ func TestKeyboard(t *testing.T) {
 	assert.Equal(t, focus(), "Skip to content")
 	b.do(chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
 	assert.Equal(t, focus(), "Resume")
-	// With its text, as a keyboard does: it is typed unless the page takes it.
+	// With its text, as a keyboard sends it: the character is typed unless the page
+	// handles the key.
 	b.do(browser.Command(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: "/", Text: "/"}),
 		browser.Command(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: "/"}))
 	assert.Equal(t, focus(), "q")
@@ -131,8 +133,8 @@ func TestKeyboard(t *testing.T) {
 	assert.Equal(t, eval[string](b, `document.querySelector('[name=q]').value`), "wait/ing")
 }
 
-// TestSemantics: what a screen reader goes by. Every field and button has a
-// name, every table a caption and heads, every page one h1.
+// TestSemantics checks what screen readers rely on: every field and button has a
+// name, every table a caption and headers, every page one h1.
 func TestSemantics(t *testing.T) {
 	w := lived(t)
 	b := w.open()
@@ -152,7 +154,7 @@ func TestSemantics(t *testing.T) {
 	}
 }
 
-// TestManyTasks: a queue of 100,000 tasks opens as one of ten does.
+// TestManyTasks: the page of a queue with 100,000 tasks opens and is live.
 func TestManyTasks(t *testing.T) {
 	w := setup(t)
 	w.fill(100_000)

@@ -21,7 +21,7 @@ const (
 	root     = "../../.."
 )
 
-// programs is the folder of the programs under test.
+// programs is the folder of the programs under test, which TestMain builds.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func buildAndRun(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	programs = dir
-	// The program is of the main module, and its dependencies are.
+	// handoff is built in the main module, with the versions of its go.mod.
 	for _, b := range []struct{ dir, pkg string }{{root, "./cmd/handoff"}, {".", "./mailer"}} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, filepath.Base(b.pkg)), b.pkg)
 		build.Dir = b.dir
@@ -51,7 +51,7 @@ func buildAndRun(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// TestScripts needs nothing but Go.
+// TestScripts runs the scripts that need only Go.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -63,11 +63,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// TestDeadScripts are those that need a redis-server.
+// TestDeadScripts runs the scripts that need a redis-server.
 func TestDeadScripts(t *testing.T) {
 	t.Parallel()
 	addr := redistest.Start(t, "--databases", "64")
-	var databases atomic.Int64 // one a script
+	var databases atomic.Int64 // one database per script
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/dead",
 		RequireExplicitExec: true,
@@ -80,8 +80,8 @@ func TestDeadScripts(t *testing.T) {
 	})
 }
 
-// setup gives a script an emulator of its own, and an environment that leads
-// to nothing else.
+// setup gives each script its own emulator, and an environment in which no other
+// service can be reached.
 func setup(env *testscript.Env) error {
 	srv, err := emulator.New(emulator.Config{GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0"})
 	if err != nil {
@@ -103,7 +103,7 @@ func environment(emulator string) map[string]string {
 		"CLOUD_TASKS_EMULATOR_HOST":      emulator,
 		"GOOGLE_CLOUD_PROJECT":           project,
 		"GOOGLE_CLOUD_LOCATION":          location,
-		"GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/credentials.json", // asks no metadata server
+		"GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/credentials.json", // so that no metadata server is asked
 	}
 }
 
@@ -115,7 +115,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"tty":    tty,
 }
 
-// exits CODE PROGRAM ARG...: it ends with this code.
+// exits CODE PROGRAM ARG... runs the program and checks its exit code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE PROGRAM ARG...")

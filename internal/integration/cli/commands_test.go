@@ -24,7 +24,8 @@ import (
 // maxWait is long enough for a loaded machine.
 const maxWait = 30 * time.Second
 
-// await PATTERN PROGRAM ARG...: run it until its stdout matches.
+// await PATTERN PROGRAM ARG... runs the program repeatedly until its stdout
+// matches.
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: [!] await PATTERN PROGRAM ARG...")
@@ -43,7 +44,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// bury FLAG... ID...: put dead letters where workers put theirs.
+// bury FLAG... ID... stores dead letters as a worker would.
 func bury(ts *testscript.TestScript, neg bool, args []string) {
 	flags := flag.NewFlagSet("bury", flag.ContinueOnError)
 	kind := flags.String("kind", "welcome-email", "")
@@ -60,7 +61,7 @@ func bury(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	rdb := redis.NewClient(options)
 	defer rdb.Close()
-	// Letters are kept for a year by these workers.
+	// These workers keep letters for a year.
 	store := redisstore.NewDeadLetters(rdb, &redisstore.DeadLetterOptions{Prefix: *prefix, MaxAge: 365 * 24 * time.Hour})
 	for _, id := range flags.Args() {
 		for i := range *many {
@@ -78,8 +79,8 @@ func bury(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// mailer: a worker of this script, at $WORKER, whose template is
-// $WORK/welcome.tmpl. What it sends is in $WORK/sent.
+// mailer starts a worker at $WORKER, with the template $WORK/welcome.tmpl. It
+// writes what it sends to $WORK/sent.
 func mailer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: mailer")
@@ -102,8 +103,8 @@ func mailer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("WORKER", "http://"+addr+"/tasks")
 }
 
-// tty CODE INPUT PROGRAM ARG...: run it on a terminal on which INPUT is typed.
-// What the terminal showed is in $WORK/tty, and it ends with this code.
+// tty CODE INPUT PROGRAM ARG... runs the program on a terminal, types INPUT and
+// checks the exit code. What the terminal showed is then in $WORK/tty.
 func tty(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: tty CODE INPUT PROGRAM ARG...")
@@ -139,7 +140,7 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// listens waits until somebody does.
+// listens waits until a server listens at addr.
 func listens(addr string) error {
 	for end := time.Now().Add(maxWait); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)

@@ -54,8 +54,8 @@ func program(t *testing.T, tasks string, args ...string) (*exec.Cmd, *strings.Bu
 	return cmd, said
 }
 
-// TestInterruptedRedrive: what was begun is finished and counted, and the same
-// command does the rest, each letter once.
+// TestInterruptedRedrive: redrives that have begun are finished and counted. The
+// same command, run again, redrives the rest, each letter once.
 func TestInterruptedRedrive(t *testing.T) {
 	t.Parallel()
 	const letters = 100
@@ -95,7 +95,8 @@ func TestInterruptedRedrive(t *testing.T) {
 	assert.Equal(t, tasks(), letters)
 }
 
-// TestInterruptedCalls: a server that does not answer is given up at once.
+// TestInterruptedCalls: Ctrl-C ends a call at once when the server does not
+// respond.
 func TestInterruptedCalls(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -115,7 +116,7 @@ func TestInterruptedCalls(t *testing.T) {
 			defer silent.Close()
 			cmd, said := program(t, silent.Addr().String(), tc.args...)
 			assert.NoError(t, cmd.Start())
-			for range 2 { // one to see that somebody listens, one for the call
+			for range 2 { // one connection checks that the server listens, one is for the call
 				conn, err := silent.Accept()
 				assert.NoError(t, err)
 				defer conn.Close()
@@ -127,7 +128,7 @@ func TestInterruptedCalls(t *testing.T) {
 	}
 }
 
-// TestInterruptedWait: the purge is made, and only the wait for it ends.
+// TestInterruptedWait: the purge is made, and Ctrl-C only ends the wait for it.
 func TestInterruptedWait(t *testing.T) {
 	t.Parallel()
 	srv := paused(t)
@@ -140,7 +141,7 @@ func TestInterruptedWait(t *testing.T) {
 	assert.ErrorContains(t, errors.New(said.String()), "handoff: interrupted")
 }
 
-// TestInterruptedQuestion: Ctrl-C is no answer.
+// TestInterruptedQuestion: Ctrl-C at a question does nothing and exits.
 func TestInterruptedQuestion(t *testing.T) {
 	t.Parallel()
 	srv := paused(t)
@@ -150,7 +151,7 @@ func TestInterruptedQuestion(t *testing.T) {
 	assert.NoError(t, err)
 	defer terminal.Close()
 	shown := bufio.NewReader(terminal)
-	_, err = shown.ReadString(']') // the question is asked
+	_, err = shown.ReadString(']') // the prompt ends in [y/N]
 	assert.NoError(t, err)
 	_, err = terminal.WriteString("\x03")
 	assert.NoError(t, err)

@@ -21,18 +21,18 @@ import (
 
 var update = flag.Bool("update", false, "write what the commands of docs/operating.md print into the page")
 
-// step is a command of the page's transcript.
+// step is one command in the page's transcript.
 type step struct {
-	first, last int    // its lines, from its prompt to before the next
-	command     string // with its continuations
-	want        string // what the page says that it prints
+	first, last int    // its lines, from its prompt up to the next
+	command     string // with continuation lines
+	want        string // its output as on the page
 }
 
 // TestOperatingPage starts the servers of the page, runs its commands in one
 // shell, and compares what they print with what the page says.
 //
-// It comes before the parallel tests, which might take the ports that it has
-// found free.
+// It is not parallel, because other tests could take the ports that it has found
+// free.
 func TestOperatingPage(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("HANDOFF_REQUIRE_REDIS") == "" {
 		t.Skipf("the page needs a Redis: %v", err)
@@ -50,7 +50,7 @@ func TestOperatingPage(t *testing.T) {
 	for i := range steps {
 		s := &steps[i]
 		got := sh.run(t, here.actual(s.command))
-		// What is asked may not have happened yet.
+		// What the command asks for may not have happened yet.
 		wait := maxWait
 		if *update {
 			wait = 2 * time.Second
@@ -77,10 +77,10 @@ func TestOperatingPage(t *testing.T) {
 	}
 }
 
-// says is what the page tells of what a server prints.
+// says matches the page's statements of what a server prints.
 var says = regexp.MustCompile("terminal says `(.+?)`")
 
-// asks are the commands that change nothing.
+// asks matches commands that change nothing.
 var asks = regexp.MustCompile(`^handoff \w+ (list|describe|show)`)
 
 // parse returns the servers that the page starts, and its transcript.
@@ -112,11 +112,11 @@ func parse(t *testing.T, lines []string) (servers []string, steps []step) {
 	return servers, steps
 }
 
-// place is where the page is tried: a folder, with ports and ids other than
-// those on the page.
+// place is where the page is run: a folder, with ports and IDs other than those on
+// the page.
 type place struct {
 	dir   string
-	pairs [][2]string // what the page says, and what it is here
+	pairs [][2]string // text on the page, and its counterpart here
 }
 
 var port = regexp.MustCompile(`(?:127\.0\.0\.1:|--port )(\d{4,5})\b`)
@@ -136,7 +136,7 @@ func newPlace(t *testing.T, page string) *place {
 	return p
 }
 
-// actual is a command of the page as it must be given here.
+// actual translates a command of the page to this place.
 func (p *place) actual(s string) string {
 	for _, pair := range p.pairs {
 		s = strings.ReplaceAll(s, pair[0], pair[1])
@@ -144,7 +144,7 @@ func (p *place) actual(s string) string {
 	return s
 }
 
-// asWritten is what a command printed here, as the page has it.
+// asWritten translates what a command printed here to the page.
 func (p *place) asWritten(s string) string {
 	for _, pair := range p.pairs {
 		s = strings.ReplaceAll(s, pair[1], pair[0])
@@ -152,10 +152,10 @@ func (p *place) asWritten(s string) string {
 	return s
 }
 
-// id is what the library, the service or Redis has made up.
+// id matches IDs that the library, the service or Redis has generated.
 var id = regexp.MustCompile(`\b[A-Z2-7]{22}\b|\b[0-9a-f]{64}\b`)
 
-// learn notes which id here stands for which on the page.
+// learn records which ID here stands for which ID on the page.
 func (p *place) learn(page, got string) {
 	ids := id.FindAllString(got, -1)
 	for i, made := range id.FindAllString(page, -1) {
@@ -165,7 +165,7 @@ func (p *place) learn(page, got string) {
 	}
 }
 
-// What differs from run to run.
+// differs lists output that differs from run to run.
 var differs = []struct {
 	pattern *regexp.Regexp
 	as      string
@@ -210,7 +210,7 @@ func (p *place) serve(t *testing.T, command string) {
 	assert.NoError(t, listens("127.0.0.1:"+port.FindStringSubmatch(command)[1]))
 }
 
-// said reports whether a server has printed something.
+// said reports whether a server has printed the text.
 func (p *place) said(t *testing.T, something string) bool {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(p.dir, "*.log"))
@@ -225,13 +225,13 @@ func (p *place) said(t *testing.T, something string) bool {
 	return false
 }
 
-// shell is one bash, so that what is exported stays.
+// shell is one bash for all commands, so that exported variables stay set.
 type shell struct {
 	in  io.Writer
 	out *bufio.Reader
 }
 
-// endMark is what no command prints.
+// endMark follows the output of each command. No command prints it.
 const endMark = "\x1e"
 
 func newShell(t *testing.T, dir string) *shell {
@@ -252,7 +252,7 @@ func newShell(t *testing.T, dir string) *shell {
 	return &shell{in, bufio.NewReader(out)}
 }
 
-// run gives a command and returns what it printed. Nothing is typed into it.
+// run runs a command without input and returns what it printed.
 func (s *shell) run(t *testing.T, command string) string {
 	t.Helper()
 	_, err := fmt.Fprintf(s.in, "{ %s\n} </dev/null; printf '\\x1e'\n", command)
@@ -264,7 +264,7 @@ func (s *shell) run(t *testing.T, command string) string {
 	return strings.TrimSuffix(printed, endMark)
 }
 
-// rewrite puts what the commands printed into the page.
+// rewrite replaces the output on the page by what the commands printed.
 func rewrite(t *testing.T, page string, lines []string, steps []step) {
 	t.Helper()
 	var out []string

@@ -20,7 +20,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/redistest"
 )
 
-// certificate writes a certificate for 127.0.0.1 that signs itself, and its key.
+// certificate writes a self-signed certificate for 127.0.0.1 and its key.
 func certificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -42,8 +42,8 @@ func certificate(t *testing.T) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// TestRedisCA: a Redis with a certificate of the company's own CA is reached, and
-// verified.
+// TestRedisCA: with --redis-ca, a Redis whose certificate is from a private CA can
+// be used, and its certificate is verified.
 func TestRedisCA(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)

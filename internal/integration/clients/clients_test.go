@@ -57,7 +57,7 @@ func run(t *testing.T, env []string, name string, args ...string) (stdout, stder
 	return string(out), said.String(), err
 }
 
-// mustRun is run for what has to succeed.
+// mustRun is like run, and fails the test if the program fails.
 func mustRun(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if stdout, stderr, err := run(t, nil, name, args...); err != nil {
@@ -65,7 +65,8 @@ func mustRun(t *testing.T, name string, args ...string) {
 	}
 }
 
-// need skips the test where a program is missing, or fails it if it is required.
+// need skips the test if a program is missing, or fails it if the program is
+// required.
 func need(t *testing.T, program string, required bool) {
 	t.Helper()
 	if _, err := exec.LookPath(program); err != nil {
@@ -76,7 +77,7 @@ func need(t *testing.T, program string, required bool) {
 	}
 }
 
-// needNode installs Google's Node client where there is Node.
+// needNode installs Google's Node client, if Node is installed.
 func needNode(t *testing.T) {
 	t.Helper()
 	required := os.Getenv("HANDOFF_REQUIRE_CLIENTS") != ""

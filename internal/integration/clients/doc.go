@@ -1,8 +1,7 @@
 // Package clients runs clients of other languages against the emulator:
 // Google's Node client and gcloud.
 //
-// A client that is not installed skips its test, unless
-// HANDOFF_REQUIRE_CLIENTS is set, as it is in CI: then a missing Node is a
-// failure. gcloud is run where it is present; what it sends is replayed
-// everywhere by the emulator's own tests.
+// The test of a client that is not installed is skipped. With
+// HANDOFF_REQUIRE_CLIENTS, which CI sets, a missing Node is a failure. gcloud stays
+// optional, because the emulator's own tests replay its requests.
 package clients

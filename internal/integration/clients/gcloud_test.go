@@ -11,8 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestGcloud runs gcloud's commands in the order of a queue's life. Each must
-// succeed, or fail with the words given, and print the members given.
+// TestGcloud runs gcloud's commands in the order of a queue's life. Each must print
+// the given members, or fail with the given message.
 func TestGcloud(t *testing.T) {
 	need(t, "gcloud", false)
 	srv, worker, arrived := setup(t)
@@ -104,7 +104,7 @@ func TestGcloud(t *testing.T) {
 	assert.Equal(t, len(srv.Queues()), 0)
 }
 
-// buffered counts the tasks that carry the queue's URL.
+// buffered returns how many tasks have the queue's URL.
 func buffered(tasks []*cloudtaskspb.Task) int {
 	n := 0
 	for _, task := range tasks {
@@ -115,8 +115,8 @@ func buffered(tasks []*cloudtaskspb.Task) int {
 	return n
 }
 
-// descend follows a dotted path through objects and lists; it ends at nil
-// where the document does.
+// descend follows a dotted path through objects and lists. It returns nil if the
+// path does not exist.
 func descend(v any, path string) any {
 	for name := range strings.SplitSeq(path, ".") {
 		switch at := v.(type) {
@@ -135,7 +135,7 @@ func descend(v any, path string) any {
 	return v
 }
 
-// member finds a dotted path in a JSON document and returns it as JSON.
+// member returns the value at a dotted path of a JSON document, as JSON.
 func member(t *testing.T, doc, path string) string {
 	t.Helper()
 	var v any

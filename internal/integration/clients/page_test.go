@@ -27,8 +27,8 @@ func section(t *testing.T, heading string) string {
 	return string(block[1])
 }
 
-// readdressed has the free ports of a test in place of those of the page, each
-// of which it must name.
+// readdressed replaces the ports of the page by those of the test. The code must
+// contain each of them.
 func readdressed(t *testing.T, code string, ports map[string]string) string {
 	t.Helper()
 	for documented, free := range ports {
@@ -40,7 +40,7 @@ func readdressed(t *testing.T, code string, ports map[string]string) string {
 	return code
 }
 
-// onPage is a server as the page starts it.
+// onPage starts a server as the page does.
 func onPage(t *testing.T) (srv *emulator.Server, worker string, arrived <-chan arrival) {
 	t.Helper()
 	srv, worker, arrived = setup(t)

@@ -27,14 +27,13 @@ func (charge) Policy() handoff.Policy { return handoff.Policy{Queue: "default"} 
 
 func (c charge) IdempotencyKey() string { return "order-" + c.Order }
 
-// ran is an attempt that a handler saw.
+// ran is an attempt, as the handler saw it.
 type ran struct {
 	charge charge
 	info   handoff.Info
 }
 
-// wirePage starts an emulator and a worker that runs charges, as docs/wire.md has
-// them.
+// wirePage starts an emulator and a worker that handles charges as in docs/wire.md.
 func wirePage(t *testing.T) (srv *emulator.Server, worker string, attempts <-chan ran) {
 	t.Helper()
 	srv = emulator.RunT(t, emulator.Config{GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0"})
@@ -88,8 +87,8 @@ func next(t *testing.T, attempts <-chan ran) ran {
 	return ran{}
 }
 
-// TestWireNode shows that a producer in Node makes a task that is the same piece
-// of work as the task of a Go producer with the same key.
+// TestWireNode shows that the tasks of a Node producer and of a Go producer are the
+// same work if they have the same key.
 func TestWireNode(t *testing.T) {
 	needNode(t)
 	srv, worker, attempts := wirePage(t)
@@ -111,7 +110,7 @@ func TestWireNode(t *testing.T) {
 	again, err := client.Enqueue(t.Context(), charge{Order: "1001"})
 	assert.NoError(t, err)
 	assert.Equal(t, again.Duplicate, true)
-	// The names of tasks on another queue are free, but the key is the same.
+	// On another queue the task's name is not taken, but the key is the same.
 	other, err := client.Enqueue(t.Context(), charge{Order: "1001"}, handoff.OnQueue("other"))
 	assert.NoError(t, err)
 	assert.Equal(t, other.Duplicate, false)

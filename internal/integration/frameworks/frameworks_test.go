@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// order is the payload of the deliveries; Do says what its handler does.
+// order is the payload of the deliveries. Do tells the handler what to do.
 type order struct {
 	Do string `json:"do"`
 }
@@ -59,16 +59,17 @@ func handle(ctx context.Context, o order) error {
 
 // delivery is one row of the table.
 type delivery struct {
-	do     string              // of the payload
-	change func(*http.Request) // of the request; nil for none
+	do     string              // payload.Do
+	change func(*http.Request) // changes the request; nil for no change
 	gzip   bool
 	want   string // outcome, reason and status as told to the observer; empty for no delivery
-	status int    // of the response; 0: the connection was aborted
+	status int    // of the response; 0 if the connection was aborted
 
-	// otherwise says which frameworks send another status than the router
-	// wrote, because their own middleware wrote it first or instead.
+	// otherwise holds, by framework, a status that differs from the router's
+	// because the framework's own middleware wrote it.
 	otherwise map[string]int
-	// unseen says which frameworks answer before the router is called.
+	// unseen holds, by framework, the status of a response that is sent without
+	// calling the router.
 	unseen map[string]int
 }
 
@@ -89,19 +90,19 @@ var deliveries = map[string]delivery{
 	"over MaxBody":        {change: body(strings.Repeat(" ", 5<<10)), want: "too-large too-large 413", status: 413},
 	"undecodable, zipped": {change: func(r *http.Request) { body("not JSON")(r) }, gzip: true, want: "dead undecodable 205", status: 205},
 
-	// net/http closes the connection. gin's Recovery takes the panic, and sends
-	// the status that the router wrote before it.
+	// net/http closes the connection. gin's Recovery recovers the panic and sends
+	// the status that the router had set.
 	"aborts": {do: "abort", want: "failed - 0", status: 0, otherwise: map[string]int{"gin": 500}},
 
-	// http.TimeoutHandler runs the router in a goroutine of its own and waits
-	// for it in vain, until the time is over.
+	// http.TimeoutHandler runs the router in its own goroutine. When that exits, it
+	// still waits until its timeout.
 	"exits": {do: "exit", want: "failed - 0", status: 0, otherwise: map[string]int{"net/http": 503}},
 
-	// The handler is told by its context. http.TimeoutHandler writes 503 at
-	// that moment; the others let the router write.
+	// At the timeout the context of the handler ends. http.TimeoutHandler then
+	// writes 503; the others let the router write its status.
 	"too slow": {do: "wait", want: "failed - 500", status: 500, otherwise: map[string]int{"net/http": 503}},
 
-	// echo refuses by Content-Length before it calls anything.
+	// echo refuses the request by its Content-Length before it calls the router.
 	"over the framework's limit": {
 		change: body(strings.Repeat(" ", 2*bodyLimit)), want: "too-large too-large 413", status: 413,
 		unseen: map[string]int{"echo v4": 413, "echo v5": 413},
@@ -115,9 +116,9 @@ func body(text string) func(*http.Request) {
 	}
 }
 
-// TestOneTableForAllFrameworks: the same deliveries end alike everywhere, the
-// observer is told the same Delivery, and Cloud Tasks is never told that a task
-// is over which is not.
+// TestOneTableForAllFrameworks: a delivery ends in the same way in each framework,
+// the observer gets the same Delivery, and a task that has not ended never gets a
+// 2xx.
 func TestOneTableForAllFrameworks(t *testing.T) {
 	t.Parallel()
 	for framework, mount := range mounts {
@@ -140,12 +141,12 @@ func TestOneTableForAllFrameworks(t *testing.T) {
 					assert.Status(t, got, want)
 					d := <-f.ended
 					if d.Status == 0 && want != tc.status {
-						d.Status = tc.status // the router's response was discarded, and it knows
+						d.Status = tc.status // the router's response was discarded, and the Delivery says so
 					}
 					assert.Equal(t, short(d), tc.want)
 					assert.Equal(t, f.common(d), f.common(reference(t, tc)))
 					if got >= 200 && got <= 299 && !d.Outcome.Final() {
-						t.Errorf("the router ended with %s, and the response is %d", d.Outcome, got)
+						t.Errorf("the router ended with %s, but the response is %d", d.Outcome, got)
 					}
 				})
 			}
@@ -153,9 +154,9 @@ func TestOneTableForAllFrameworks(t *testing.T) {
 	}
 }
 
-// TestResponseWrittenAround: middleware that writes a response before the router
-// or after it must not have Cloud Tasks delete a task that has not ended, and the
-// Delivery has the status that was sent.
+// TestResponseWrittenAround: middleware that writes a response before or after the
+// router must not make Cloud Tasks delete a task that has not ended. The Delivery
+// has the status that was sent.
 func TestResponseWrittenAround(t *testing.T) {
 	t.Parallel()
 	for framework, early := range earlyMounts {
@@ -192,7 +193,7 @@ func short(d handoff.Delivery) string {
 	return fmt.Sprint(d.Outcome, " ", cmp.Or(d.Reason, "-"), " ", d.Status)
 }
 
-// reference is the Delivery without any framework.
+// reference returns the Delivery of a router without a framework.
 func reference(t *testing.T, tc delivery) handoff.Delivery {
 	t.Helper()
 	f := serve(t, func(router *handoff.Router) http.Handler {
@@ -273,7 +274,7 @@ func compress(t *testing.T, req *http.Request) {
 	req.Header.Set("Content-Encoding", "gzip")
 }
 
-// common is what a Delivery holds besides times and tokens.
+// common returns the parts of a Delivery that are the same in each run.
 func (f *fixture) common(d handoff.Delivery) string {
 	info := d.Info
 	return fmt.Sprint(d.Outcome, d.Status, d.Reason, d.Err, d.Known, d.LeaseLost, d.Started.IsZero(), d.Ended.IsZero(),

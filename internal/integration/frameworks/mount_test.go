@@ -17,15 +17,14 @@ import (
 	echo5middleware "github.com/labstack/echo/v5/middleware"
 )
 
-// What the middleware of every framework is told, as far as it has such.
+// Settings of each framework's middleware, where it has such.
 const (
-	bodyLimit = 8 << 10 // bytes; the router's MaxBody is less
+	bodyLimit = 8 << 10 // bytes, above the router's MaxBody
 	timeout   = 500 * time.Millisecond
 )
 
-// mounts serve a router below /tasks with what a service of each framework
-// commonly has around it: recover, request ID, decompress, a body limit, a
-// timeout.
+// mounts serve a router below /tasks with the usual middleware of each framework:
+// recover, request ID, decompress, a body limit, a timeout.
 var mounts = map[string]func(*handoff.Router) http.Handler{
 	"net/http": mountNetHTTP,
 	"chi":      mountChi,
@@ -78,7 +77,7 @@ func mountEcho5(router *handoff.Router) http.Handler {
 	return e
 }
 
-// The middleware that net/http and others have people write themselves.
+// Middleware that users of net/http, among others, write themselves.
 
 func requestID(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +101,8 @@ func recovered(next http.Handler) http.Handler {
 	})
 }
 
-// inflated leaves Content-Encoding as it is, as echo's Decompress does.
+// inflated decompresses the body and keeps Content-Encoding, as echo's Decompress
+// does.
 func inflated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Content-Encoding") == "gzip" {

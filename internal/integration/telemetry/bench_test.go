@@ -22,18 +22,18 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 )
 
-// BenchmarkOverhead compares a delivery that is watched with one that is not,
-// which is that of BenchmarkDelivery/known-token in the root: a real token
-// (seen before), its headers, 300 bytes of JSON, a claim in memory, an empty
-// handler. It alternates between the two every few milliseconds and goes by the
-// CPU time of the process, garbage collection included, so that what else runs
-// on the machine hits both or neither. Even so the ratio of one run may be off
-// by some hundredths: go by the median of several.
+// BenchmarkOverhead compares a delivery with observers to one without, which is
+// that of BenchmarkDelivery/known-token in the root: a real token (seen before),
+// its headers, 300 bytes of JSON, a claim in memory, an empty handler. It
+// alternates between the two every few milliseconds, so that other load on the
+// machine disturbs both, and measures the CPU time of the process, garbage
+// collection included. The ratio of a single run may still be off by a few
+// hundredths: take the median of several.
 //
 //	go test -run '^$' -bench Overhead -cpu 1 -count 6
 //
-// The slog.Handler wants no lines except where JSON is said: most of what a
-// line costs is the handler's writing it.
+// The slog.Handler is disabled except in the cases with JSON, because most of a log
+// line's cost is in the handler that writes it.
 func BenchmarkOverhead(b *testing.B) {
 	never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()), sdktrace.WithSyncer(tracetest.NewNoopExporter()))
 	always := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSyncer(tracetest.NewNoopExporter()))
@@ -68,7 +68,8 @@ func BenchmarkOverhead(b *testing.B) {
 	}
 }
 
-// observer returns a function that takes the result of a constructor.
+// observer returns a function that takes the results of a constructor and fails on
+// an error.
 func observer(b *testing.B) func(handoff.Observer, error) handoff.Observer {
 	return func(o handoff.Observer, err error) handoff.Observer {
 		b.Helper()
@@ -88,7 +89,7 @@ func compare(b *testing.B, bare, watched *dispatcher) {
 	}
 	run(bare)
 	run(watched)
-	clear(spent) // what only the first ones cost
+	clear(spent) // without the warm-up
 	rounds := 0
 	for b.Loop() {
 		rounds++
@@ -109,13 +110,13 @@ func compare(b *testing.B, bare, watched *dispatcher) {
 	b.ReportMetric(0, "ns/op") // that of both together
 }
 
-// allocs is how many allocations a delivery makes.
+// allocs returns how many allocations a delivery makes.
 func allocs(b *testing.B, d *dispatcher) float64 {
 	b.Helper()
 	return testing.AllocsPerRun(1000, func() { d.deliver(b, 1) })
 }
 
-// cpu is the CPU time that the process has used.
+// cpu returns the CPU time that the process has used.
 func cpu(b *testing.B) time.Duration {
 	b.Helper()
 	var used syscall.Rusage
@@ -123,8 +124,8 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// dispatcher delivers one task after the other, without the cost of making
-// their requests.
+// dispatcher delivers one task after the other, without the cost of building their
+// requests.
 type dispatcher struct {
 	router   *handoff.Router
 	dispatch *benchtest.Dispatch
@@ -157,7 +158,7 @@ func (d *dispatcher) deliver(b *testing.B, n int) {
 	b.Helper()
 	for range n {
 		if status := d.dispatch.Serve(d.router); status != http.StatusOK {
-			b.Fatalf("answered %d", status)
+			b.Fatalf("status %d", status)
 		}
 	}
 }

@@ -1,3 +1,4 @@
-// Package telemetry tests what package middleware traces and counts, with
-// OpenTelemetry's own SDK: the users of handoff choose theirs, or none.
+// Package telemetry tests the traces and metrics of package middleware with
+// OpenTelemetry's SDK. It lives in this module because users of handoff choose
+// their own SDK, or none.
 package telemetry

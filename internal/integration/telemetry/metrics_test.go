@@ -16,7 +16,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// value is the one value of an instrument with one series.
+// value returns the value of an instrument that has a single series.
 func value(t *testing.T, w *world, name string) float64 {
 	t.Helper()
 	points := w.collect(t)[name]
@@ -50,7 +50,7 @@ func TestMetricsOfATask(t *testing.T) {
 			{"handoff.kind=order,handoff.outcome=done," + conventions, 3, 1},
 		})
 		assert.Equal(t, all["handoff.lag"], []point{{"handoff.kind=order", 0, 2}})
-		// A minute's delay, an attempt, a second of backoff, an attempt.
+		// A delay of a minute, an attempt, a second of backoff, an attempt.
 		assert.Equal(t, all["handoff.enqueue_to_done"], []point{{"handoff.kind=order", 60 + 3 + 1 + 3, 1}})
 		assert.Equal(t, all["handoff.in_flight"], []point{{"", 0, 0}})
 		const sent = "handoff.kind=order,handoff.result=created,messaging.operation.name=create_task,messaging.operation.type=send,messaging.system=gcp_cloud_tasks"
@@ -69,7 +69,7 @@ func TestMetricsOfDeliveries(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
 		change func(*http.Request)
-		want   map[string]string // labels of the only series; "": none may exist
+		want   map[string]string // labels of the only series; "" if there must be none
 	}{
 		"lag": {want: map[string]string{"handoff.lag": "handoff.kind=order", "handoff.rejections": ""}},
 		"no schedule": {change: noHeader("X-CloudTasks-TaskETA"), want: map[string]string{
@@ -166,7 +166,7 @@ func TestMetricsInFlight(t *testing.T) {
 	})
 }
 
-// Routers of one process may each have their Metrics, with one MeterProvider.
+// Several routers of a process may each have Metrics with the same MeterProvider.
 func TestMetricsOfTwoRouters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -182,11 +182,11 @@ func TestMetricsOfTwoRouters(t *testing.T) {
 	})
 }
 
-// A lost lease counts whether or not the work could still be marked as done.
+// A lost lease is counted, even if the work could still be marked as done.
 func TestMetricsOfLostLeases(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		ignores bool // the handler finishes all the same
+		ignores bool // the handler ignores its context
 		outcome string
 	}{
 		"given up":     {false, "lost"},
@@ -244,7 +244,7 @@ func TestMetricsOfEnqueues(t *testing.T) {
 	})
 }
 
-// Whatever is sent, by whomever, the number of series stays what it is.
+// No request, verified or not, can increase the number of series without bound.
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -327,7 +327,7 @@ func noSecrets(t *testing.T, w *world, text string) {
 	signature := w.token[strings.LastIndexByte(w.token, '.')+1:]
 	for name, secret := range map[string]string{"payload": card, "token": w.token[:40], "signature": signature[:40]} {
 		if strings.Contains(text, secret) {
-			t.Errorf("the %s is in sight: %s", name, text)
+			t.Errorf("the %s is visible: %s", name, text)
 		}
 	}
 }

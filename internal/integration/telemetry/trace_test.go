@@ -19,8 +19,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// One task through Cloud Tasks: its first attempt is a child of the span that
-// enqueued it, its second a root of its own that links to it.
+// The first attempt of a task is a child of the span that enqueued it. The second
+// is the root of its own trace, and links to that span.
 func TestTraceOfATask(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func with(maps ...map[string]any) map[string]any {
 	return all
 }
 
-// A snoozed task goes on in the trace of the delivery that snoozed it.
+// A snoozed task continues in the trace of the delivery that snoozed it.
 func TestTraceOfASnooze(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestTraceOfASnooze(t *testing.T) {
 	})
 }
 
-// A draft is in the trace in which it was made, wherever it is sent, and is counted
-// when that is done.
+// A draft belongs to the trace in which it was made, wherever it is sent. It is
+// counted when it is sent.
 func TestTraceOfADraft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestTraceOfADraft(t *testing.T) {
 	})
 }
 
-// The members of a batch have a span each, which none of the calls is.
+// Each member of a batch has its own span. The calls have none.
 func TestTraceOfABatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestTraceOfABatch(t *testing.T) {
 		}
 		for _, s := range w.named("process orders") {
 			if !parents[s.Parent.SpanID()] {
-				t.Errorf("a delivery of parent %s, which created nothing, or twice", s.Parent.SpanID())
+				t.Errorf("a delivery has parent %s, which created no task, or is the parent of another", s.Parent.SpanID())
 			}
 			delete(parents, s.Parent.SpanID())
 		}
@@ -218,8 +218,8 @@ const (
 	traceparent = "00-" + traceID + "-00f067aa0ba902b7-01"
 )
 
-// An unverified caller decides neither what is sampled nor which trace a
-// span is in.
+// An unverified caller cannot decide what is sampled, nor to which trace a span
+// belongs.
 func TestTraceOfStrangers(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -257,7 +257,7 @@ func TestTraceOfStrangers(t *testing.T) {
 	}
 }
 
-// A span is an error where somebody should look.
+// A span has the status Error if an operator should look at it.
 func TestTraceStatus(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -310,8 +310,8 @@ func TestTraceStatus(t *testing.T) {
 	}
 }
 
-// The span covers the time before the caller was verified, and ends also when
-// the handler has net/http abort the connection.
+// The span begins before the caller is verified, and also ends when the handler
+// makes net/http abort the connection.
 func TestTraceOfAnAbort(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

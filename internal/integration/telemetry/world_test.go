@@ -33,7 +33,7 @@ const (
 	origin   = "https://worker.example.com"
 )
 
-// order is a payload; card is what must never leave it.
+// order is a payload. Its Card must never appear in telemetry.
 type order struct {
 	Card string `json:"card"`
 }
@@ -45,8 +45,8 @@ func (order) Policy() handoff.Policy {
 
 const card = "4111-1111-1111-1111"
 
-// world is both sides of handoff and Cloud Tasks between them, watched by
-// OpenTelemetry's SDK. It lives in a synctest bubble.
+// world is both sides of handoff with Cloud Tasks between them, and OpenTelemetry's
+// SDK. It runs in a synctest bubble.
 type world struct {
 	tasks    *emulator.Server
 	router   *handoff.Router
@@ -59,7 +59,8 @@ type world struct {
 	meters   *sdkmetric.MeterProvider
 }
 
-// newWorld samples what carries a sampled trace, and everything else by root.
+// newWorld returns a world that samples requests with a sampled parent, and all
+// others as root decides.
 func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 	t.Helper()
 	ctx := t.Context()
@@ -100,7 +101,7 @@ func newWorld(t *testing.T, root sdktrace.Sampler) *world {
 	return w
 }
 
-// sized sets the header that a request has when it comes over a connection.
+// sized sets the Content-Length header, which requests over a connection have.
 func sized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
@@ -108,7 +109,7 @@ func sized(next http.Handler) http.Handler {
 	})
 }
 
-// newRouter returns a router that is watched. A world may have several.
+// newRouter returns a router with observers. A world may have several.
 func (w *world) newRouter(t *testing.T, verifier handoff.Verifier) *handoff.Router {
 	t.Helper()
 	tracing, err := middleware.Tracing(middleware.TracingConfig{TracerProvider: w.provider})
@@ -129,10 +130,10 @@ func (w *world) newRouter(t *testing.T, verifier handoff.Verifier) *handoff.Rout
 	return router
 }
 
-// store is a memory whose leases can be taken away.
+// store is a memstore whose leases can be lost.
 type store struct {
 	handoff.Store
-	lose bool // answer every renewal with no
+	lose bool // refuse every renewal
 }
 
 func (s *store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {
@@ -142,8 +143,7 @@ func (s *store) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, erro
 	return s.Store.Renew(ctx, leases)
 }
 
-// request is a dispatch of an order without the detour over Cloud Tasks;
-// change may alter it.
+// request returns a dispatch of an order that did not pass through Cloud Tasks.
 func (w *world) request(task string, change ...func(*http.Request)) *http.Request {
 	req := httptest.NewRequest(http.MethodPost, "/tasks/order", strings.NewReader(`{"card":"`+card+`"}`))
 	req.Header.Set("Content-Type", "application/json")
@@ -176,7 +176,7 @@ func path(p string) func(*http.Request) {
 	return func(r *http.Request) { r.URL.Path = p }
 }
 
-// named returns the spans of a name, in the order they ended.
+// named returns the spans with the name, in the order in which they ended.
 func (w *world) named(name string) []tracetest.SpanStub {
 	return slices.DeleteFunc(w.spans.GetSpans(), func(s tracetest.SpanStub) bool { return s.Name != name })
 }
@@ -197,10 +197,10 @@ func toMap(set attribute.Set) map[string]any {
 type point struct {
 	labels string // encoded, in alphabetical order
 	value  float64
-	count  uint64 // of a histogram, whose value is the sum
+	count  uint64 // of a histogram; its value is the sum
 }
 
-// collect returns every series there is, by the name of its instrument.
+// collect returns all series, by the name of their instrument.
 func (w *world) collect(t *testing.T) map[string][]point {
 	t.Helper()
 	var data metricdata.ResourceMetrics
@@ -233,7 +233,7 @@ func pointsOf(t *testing.T, data metricdata.Aggregation) []point {
 			points = append(points, point{encode(p.Attributes), p.Sum, p.Count})
 		}
 	default:
-		t.Fatalf("an aggregation that no instrument has: %T", data)
+		t.Fatalf("unexpected aggregation %T", data)
 	}
 	return points
 }

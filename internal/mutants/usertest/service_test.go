@@ -87,10 +87,10 @@ func TestWhatIsNotAnAttemptDoesNotCount(t *testing.T) {
 
 func TestRunsOnce(t *testing.T) {
 	for name, fault := range map[string]func(*service){
-		"answer lost": func(s *service) { s.LoseResponses(1) },
-		"twice":       func(s *service) { s.DeliverTwice(1) },
-		"again":       func(s *service) { s.DeliverAgain(1) },
-		"key rotated": func(s *service) { s.RotateKeys() },
+		"response lost": func(s *service) { s.LoseResponses(1) },
+		"twice":         func(s *service) { s.DeliverTwice(1) },
+		"again":         func(s *service) { s.DeliverAgain(1) },
+		"key rotated":   func(s *service) { s.RotateKeys() },
 		"created twice": func(s *service) {
 			s.Emulator.InjectCall(emulator.CallFault{Method: "CreateTask", Times: 1, LoseResponse: true})
 		},
@@ -179,7 +179,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	})
 }
 
-// quiet builds a router that no task should get into.
+// quiet builds a router whose handler no task should reach.
 func quiet(c handoff.RouterConfig) (*handoff.Router, error) {
 	router, err := handoff.NewRouter(c)
 	if err == nil {
@@ -231,8 +231,8 @@ func TestSnooze(t *testing.T) {
 	})
 }
 
-// The answer to a snooze is lost, and the store cannot be told of it: the
-// handler runs again, and there is still one copy.
+// The response to a snooze is lost, and the store is down, so the snooze is not
+// recorded. The handler runs again, and there is still only one copy.
 func TestSnoozeMakesOneCopy(t *testing.T) {
 	inService(t, func(s *service) {
 		up := func() {}
@@ -375,7 +375,7 @@ func TestWhatCannotRunIsNotRun(t *testing.T) {
 	})
 }
 
-// oldInvoice does not validate, oddInvoice has another shape.
+// oldInvoice fails validation; oddInvoice has another JSON shape.
 type oldInvoice struct {
 	Order string `json:"order"`
 }

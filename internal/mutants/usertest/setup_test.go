@@ -1,5 +1,5 @@
-// Package usertest_test tests a small service as its authors would: with
-// handofftest alone, by what can be seen of it from outside.
+// Package usertest_test tests a small service as its authors would: only with
+// handofftest, and only by its visible behaviour.
 package usertest_test
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/brillconsulting/handoff/handofftest"
 )
 
-// Invoice is sent once for each order: in three attempts, a minute apart at
-// first, and not after two hours.
+// Invoice is sent once for each order. It has three attempts, the first two a
+// minute apart, and expires after two hours.
 type Invoice struct {
 	Order string `json:"order"`
 	Note  string `json:"note,omitempty"`
@@ -39,7 +39,7 @@ func (i Invoice) Validate() error {
 	return nil
 }
 
-// service is the worker under test, and the shelf of what its handler saw.
+// service is the worker under test. It records what its handler saw.
 type service struct {
 	*handofftest.Kit
 
@@ -48,8 +48,8 @@ type service struct {
 	seen   []handoff.Info
 }
 
-// inService runs test on a service whose handler does nothing but keep what it
-// sees, until the test says otherwise.
+// inService runs test with a service whose handler only records what it sees,
+// unless the test sets another.
 func inService(t *testing.T, test func(s *service), change ...func(*handoff.RouterConfig)) {
 	t.Helper()
 	t.Parallel()
@@ -78,7 +78,7 @@ func (s *service) enqueue(opts ...handoff.Option) handoff.Receipt {
 	return receipt
 }
 
-// fail lets the handler return these errors, one after the other, and then nil.
+// fail makes the handler return these errors, one after the other, and then nil.
 func (s *service) fail(errs ...error) {
 	s.handle = func(context.Context, Invoice) error {
 		if len(errs) == 0 {
@@ -90,7 +90,7 @@ func (s *service) fail(errs ...error) {
 	}
 }
 
-// drain expects these statuses of the dispatches.
+// drain drains the queue and checks the statuses of its dispatches.
 func (s *service) drain(want ...int) []handofftest.Result {
 	s.t.Helper()
 	results := s.Drain()
@@ -105,11 +105,11 @@ func (s *service) statuses(results []handofftest.Result, want ...int) {
 		got = append(got, r.Status)
 	}
 	if !slices.Equal(got, want) {
-		s.t.Fatalf("the dispatches were answered %v, want %v", got, want)
+		s.t.Fatalf("the dispatches got %v, want %v", got, want)
 	}
 }
 
-// attempts expects the handler to have run at these attempts.
+// attempts checks the numbers of the attempts that the handler saw.
 func (s *service) attempts(want ...int) {
 	s.t.Helper()
 	var got []int
@@ -117,11 +117,11 @@ func (s *service) attempts(want ...int) {
 		got = append(got, info.Attempt)
 	}
 	if !slices.Equal(got, want) {
-		s.t.Fatalf("it ran at attempts %v, want %v", got, want)
+		s.t.Fatalf("the handler saw the attempts %v, want %v", got, want)
 	}
 }
 
-// letter expects one dead letter.
+// letter returns the only dead letter. The test fails if there is not exactly one.
 func (s *service) letter() handoff.DeadLetter {
 	s.t.Helper()
 	page, err := s.DeadLetters.List(s.t.Context(), handoff.DeadLetterQuery{})

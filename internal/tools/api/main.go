@@ -1,8 +1,8 @@
-// Command api writes the exported API of every public package as text, a file each,
-// into the folder given: names, signatures and fields, without comments or bodies.
+// Command api writes the exported API of every public package as text, one file per
+// package, into the given folder: names, signatures and fields, without comments or
+// bodies.
 //
-// The result is committed. What a change does to the API is then in its diff, for
-// its author to mean and for its reviewer to see.
+// The result is committed, so that a diff shows how a change affects the API.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// run replaces the texts in folder by those of the module it is called in.
+// run replaces the files in folder by those of the module in the working directory.
 func run(folder string) error {
 	packages, err := publicPackages()
 	if err != nil {
@@ -66,7 +66,7 @@ func run(folder string) error {
 	return nil
 }
 
-// pkg is what go list tells of a package.
+// pkg is go list's description of a package.
 type pkg struct {
 	ImportPath, Dir, Name string
 	GoFiles               []string
@@ -75,7 +75,7 @@ type pkg struct {
 
 func publicPackages() ([]pkg, error) {
 	list := exec.Command("go", "list", "-json=ImportPath,Dir,Name,GoFiles,Module", "./...")
-	// The same files on every machine.
+	// A fixed platform selects the same files on every machine.
 	list.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
 	list.Stderr = os.Stderr
 	out, err := list.Output()
@@ -116,7 +116,7 @@ func (p pkg) text() ([]byte, error) {
 			return nil, err
 		}
 	}
-	// go/doc drops what is not exported, and the bodies.
+	// go/doc drops unexported names and function bodies.
 	d, err := doc.NewFromFiles(fset, files, p.ImportPath)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.ImportPath, err)
@@ -142,8 +142,8 @@ type writer struct {
 	err  error
 }
 
-// decl prints d without the blank lines that its comments have left: writing a
-// comment must not change the API.
+// decl prints d without the blank lines where comments were, because a comment must
+// not change the API's text.
 func (w *writer) decl(d ast.Decl) {
 	var printed bytes.Buffer
 	err := printer.Fprint(&printed, w.fset, d)

@@ -1,10 +1,10 @@
-// Screenshots takes a picture of each page of the dashboard, light and dark,
-// wide and narrow, of an emulator that examples/traffic keeps busy:
+// Screenshots takes pictures of each page of the dashboard, light and dark, wide
+// and narrow, while examples/traffic keeps the emulator busy:
 //
 //	make screenshots
 //
-// Those that the documents show are kept in docs/screenshots; all are in the
-// folder that it is given. Look at every one.
+// The pictures that the documents show go to docs/screenshots too; all of them go
+// to the output folder. Look at every one.
 package main
 
 import (
@@ -34,8 +34,8 @@ func main() {
 	log.SetFlags(0)
 	root := flag.String("root", "../../..", "root of the repository")
 	out := flag.String("out", "../../../bin/screenshots", "folder for the pictures")
-	keep := flag.String("keep", "", "folder for those that the documents show; empty: none")
-	busy := flag.Duration("busy", 75*time.Second, "how long the load goes on before")
+	keep := flag.String("keep", "", "folder for the pictures that the documents show; empty for none")
+	busy := flag.Duration("busy", 75*time.Second, "how long the load runs before the first picture")
 	flag.Parse()
 	if err := run(*root, *out, *keep, *busy); err != nil {
 		log.Fatal("screenshots: ", err)
@@ -45,7 +45,7 @@ func main() {
 func run(root, out, keep string, busy time.Duration) error {
 	path := browser.Find()
 	if path == "" {
-		return errors.New("there is no chromium: apt-get install chromium")
+		return errors.New("chromium is not installed: apt-get install chromium")
 	}
 	for _, folder := range []string{out, keep} {
 		if folder != "" {
@@ -64,7 +64,7 @@ func run(root, out, keep string, busy time.Duration) error {
 		return err
 	}
 	defer stop()
-	log.Printf("letting the load go on for %v", busy)
+	log.Printf("letting the load run for %v", busy)
 	time.Sleep(busy)
 
 	profile, err := os.MkdirTemp("", "chromium")
@@ -85,7 +85,7 @@ func run(root, out, keep string, busy time.Duration) error {
 	return nil
 }
 
-// world is what the pictures are of.
+// world is the dashboard, the emulator and the browser.
 type world struct {
 	srv     *emulator.Server
 	letters *memstore.DeadLetters
@@ -127,7 +127,7 @@ func (w *world) close() {
 	w.srv.Close()
 }
 
-// traffic runs the example against the emulator until stop is called.
+// traffic runs examples/traffic against the emulator until stop is called.
 func (w *world) traffic(root string) (stop func(), err error) {
 	program := filepath.Join(os.TempDir(), fmt.Sprintf("traffic-%d", os.Getpid()))
 	build := exec.Command("go", "build", "-o", program, "./examples/traffic")
@@ -148,7 +148,7 @@ func (w *world) traffic(root string) (stop func(), err error) {
 	}, nil
 }
 
-// bury puts letters into the store such as those tasks leave.
+// bury stores dead letters such as those tasks would leave.
 func bury(letters *memstore.DeadLetters) error {
 	now := time.Now()
 	var errs []error

@@ -17,12 +17,12 @@ import (
 	"github.com/brillconsulting/handoff/internal/integration/browser"
 )
 
-// page is one that a picture is taken of.
+// page is a page to take pictures of.
 type page struct {
 	name string
 	url  string
-	kept bool // in the documents, light and wide, and dark for the first
-	full bool // all of it, however long
+	kept bool // shown in the documents: light and wide, and the first also dark
+	full bool // the whole page, not only the visible part
 }
 
 const queues = "/queues/demo/europe-west1/"
@@ -54,7 +54,7 @@ func (w *world) pages() []page {
 	return pages
 }
 
-// tried is a task, as queue/tasks/ID, whose life is worth a look.
+// tried returns the name, as queue/tasks/ID, of a task with an interesting history.
 func (w *world) tried() string {
 	for _, l := range w.srv.Ended("webhooks", 200) {
 		differ := slices.ContainsFunc(l.Dispatches, func(a emulator.Dispatch) bool { return a.Status == 502 })
@@ -106,7 +106,7 @@ func take(ctx context.Context, p page, width int64, scheme string) ([]byte, erro
 		}),
 		chromedp.Navigate(p.url),
 		chromedp.WaitVisible("h1"),
-		chromedp.Sleep(1500*time.Millisecond), // a live page says that it is
+		chromedp.Sleep(1500*time.Millisecond), // so that a live page shows that it is live
 	)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// Command mailer is the worker of docs/operating.md: it has one handler, which
-// needs a template that somebody forgot.
+// Command mailer is the worker of docs/operating.md. Its one handler needs a
+// template file, which the page leaves out at first.
 package main
 
 import (
@@ -29,8 +29,8 @@ type welcomeEmail struct {
 
 func (welcomeEmail) Kind() string { return "welcome-email" }
 
-// send writes the mail to stdout. That the template is missing is no trouble
-// that passes, so the task is not retried.
+// send writes the mail to stdout. A retry does not help if the template is missing,
+// so that error is permanent.
 func send(file string) func(context.Context, welcomeEmail) error {
 	return func(_ context.Context, e welcomeEmail) error {
 		text, err := template.ParseFiles(file)
@@ -51,10 +51,10 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	addr := flag.String("addr", "127.0.0.1:8080", "where it listens")
-	redisURL := flag.String("redis", "redis://127.0.0.1:6379", "where its fence and its dead letters are")
-	keys := flag.String("keys", "http://127.0.0.1:8124/oauth2/v3/certs", "public keys of who signs deliveries: the emulator's")
-	file := flag.String("template", "welcome.tmpl", "text of the mail")
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	redisURL := flag.String("redis", "redis://127.0.0.1:6379", "Redis for the claims and the dead letters")
+	keys := flag.String("keys", "http://127.0.0.1:8124/oauth2/v3/certs", "public keys that verify deliveries; the default is the emulator's")
+	file := flag.String("template", "welcome.tmpl", "file with the text of the mail")
 	flag.Parse()
 
 	options, err := redis.ParseURL(*redisURL)
