@@ -1,7 +1,7 @@
 // Command handoff-outbox operates an outbox of package sqlstore: tasks that were
 // enqueued in a transaction and are not created yet. Installed beside the command
-// handoff, it is handoff outbox. It is a module of its own, since it brings a
-// driver for PostgreSQL.
+// handoff, it is handoff outbox. It is a module of its own, since it brings drivers
+// for PostgreSQL and SQLite.
 //
 //	handoff-outbox list  [--parked] [--queue ID] [--limit N]
 //	handoff-outbox retry ID... | --parked
@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -27,11 +28,12 @@ import (
 	"github.com/brillconsulting/handoff/sqlstore"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // the driver
 )
 
 type cli struct {
-	Database string `env:"HANDOFF_DATABASE_URL,DATABASE_URL" help:"The database of the outbox, postgres://user:password@host:port/name (HANDOFF_DATABASE_URL or DATABASE_URL; a variable keeps the password out of the process list)." placeholder:"URL"`
-	Schema   string `default:"handoff" env:"HANDOFF_SCHEMA" help:"The schema of its tables (sqlstore.Config.Schema, $$${env})." placeholder:"NAME"`
+	Database string `env:"HANDOFF_DATABASE_URL,DATABASE_URL" help:"The database of the outbox, postgres://user:password@host:port/name or sqlite:path (HANDOFF_DATABASE_URL or DATABASE_URL; a variable keeps the password out of the process list)." placeholder:"URL"`
+	Schema   string `default:"handoff" env:"HANDOFF_SCHEMA" help:"The schema of its tables, or in SQLite what their names begin with (sqlstore.Config.Schema, $$${env})." placeholder:"NAME"`
 	Output   string `default:"table" enum:"table,json" help:"How to show results: table, or json for one JSON object a line." placeholder:"table|json" short:"o"`
 
 	List  listCmd  `cmd:"" help:"List rows in the order in which they were enqueued."`
@@ -101,16 +103,13 @@ func (c *cli) open(ctx context.Context, do func(*sqlstore.Outbox) error) error {
 	if c.Database == "" {
 		return usage("no database: add --database URL, or set HANDOFF_DATABASE_URL or DATABASE_URL")
 	}
-	config, err := pgx.ParseConfig(c.Database)
-	if err != nil {
-		// Not err: it may quote the URL, and that has a password.
-		return usage("--database is no URL of a PostgreSQL database; it must be postgres://user:password@host:port/name")
-	}
 	const timeout = 10 * time.Second
-	config.ConnectTimeout = timeout
-	pool := stdlib.OpenDB(*config)
+	pool, dialect, err := connect(c.Database, timeout)
+	if err != nil {
+		return err
+	}
 	defer pool.Close()
-	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.Postgres, Schema: c.Schema})
+	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: dialect, Schema: c.Schema})
 	if err != nil {
 		return usageError{err}
 	}
@@ -118,6 +117,21 @@ func (c *cli) open(ctx context.Context, do func(*sqlstore.Outbox) error) error {
 		return fmt.Errorf("no connection to the database: %w: check --database, and that it is up", err)
 	}
 	return do(db.Outbox(nil))
+}
+
+func connect(database string, timeout time.Duration) (*sql.DB, sqlstore.Dialect, error) {
+	if path, ok := strings.CutPrefix(database, "sqlite:"); ok {
+		// Mode rw makes no file.
+		pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=rw&_pragma=busy_timeout(5000)")
+		return pool, sqlstore.SQLite, err
+	}
+	config, err := pgx.ParseConfig(database)
+	if err != nil {
+		// Not err: it may quote the URL, and that has a password.
+		return nil, 0, usage("--database is no URL of a database; it must be postgres://user:password@host:port/name or sqlite:path")
+	}
+	config.ConnectTimeout = timeout
+	return stdlib.OpenDB(*config), sqlstore.Postgres, nil
 }
 
 func reach(ctx context.Context, pool *sql.DB, timeout time.Duration) error {

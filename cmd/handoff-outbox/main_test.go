@@ -14,6 +14,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/pgtest"
 	"github.com/brillconsulting/handoff/sqlstore"
+	"github.com/brillconsulting/handoff/sqlstore/sqlitetest"
 )
 
 type order struct{}
@@ -39,11 +40,28 @@ func newPlace(t *testing.T) *place {
 	if err == nil {
 		err = db.Migrate(t.Context())
 	}
-	client, cerr := handoff.NewClient(t.Context(), handoff.ClientConfig{
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.fill(db, "handoff.outbox")
+}
+
+func newSQLitePlace(t *testing.T) *place {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a ?.db")
+	db, pool := sqlitetest.New(t, path, sqlstore.Config{})
+	p := &place{t: t, url: "sqlite:" + path, pool: pool}
+	return p.fill(db, "handoff_outbox")
+}
+
+func (p *place) fill(db *sqlstore.DB, table string) *place {
+	t := p.t
+	t.Helper()
+	client, err := handoff.NewClient(t.Context(), handoff.ClientConfig{
 		Project: "p", Location: "l", DraftOnly: true, Target: handoff.HTTPTarget{URL: "http://127.0.0.1:1/tasks", DangerouslySendUnsigned: true},
 	})
 	tx, terr := p.pool.Begin()
-	if err := errors.Join(err, cerr, terr); err != nil {
+	if err := errors.Join(err, terr); err != nil {
 		t.Fatal(err)
 	}
 	for _, queue := range []string{"emails", "emails", "invoices"} {
@@ -51,7 +69,7 @@ func newPlace(t *testing.T) *place {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tx.Exec("UPDATE handoff.outbox SET parked = 'no ' || chr(27) || ' Draft', next_at = 0 WHERE id = 2"); err != nil {
+	if _, err := tx.Exec("UPDATE " + table + " SET parked = 'no \x1b Draft', next_at = 0 WHERE id = 2"); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -72,7 +90,17 @@ func (p *place) run(want int, args ...string) (stdout, stderr string) {
 
 func TestOutbox(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
+	for name, open := range map[string]func(*testing.T) *place{"PostgreSQL": newPlace, "SQLite": newSQLitePlace} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			open(t).operate()
+		})
+	}
+}
+
+// operate tries every command.
+func (p *place) operate() {
+	t := p.t
 	stdout, stderr := p.run(0, "list")
 	if lines := strings.Split(strings.TrimSpace(stdout), "\n"); len(lines) != 4 || !strings.Contains(lines[2], "parked: no   Draft") || !strings.Contains(lines[3], "invoices") {
 		t.Errorf("got\n%s", stdout)
@@ -115,9 +143,15 @@ func TestUsage(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s", args, code, &errs)
 		}
 	}
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"list", "--database", "postgres://u:secret@127.0.0.1:1/x"}, &out, &errs); code != 1 || strings.Contains(errs.String(), "secret") {
-		t.Errorf("exit code %d: %s", code, &errs)
+	none := filepath.Join(t.TempDir(), "none.db")
+	for _, database := range []string{"postgres://u:secret@127.0.0.1:1/x", "sqlite:" + none} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{"list", "--database", database}, &out, &errs); code != 1 || strings.Contains(errs.String(), "secret") {
+			t.Errorf("exit code %d: %s", code, &errs)
+		}
+	}
+	if _, err := os.Stat(none); err == nil {
+		t.Error("a database was made")
 	}
 }
 
