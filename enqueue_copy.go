@@ -28,9 +28,10 @@ type delivered struct {
 
 // laterCopy is what is asked of a copy for later.
 type laterCopy struct {
-	due     time.Time
-	opens   Opening
-	snoozes int // 1 if Info.Snoozes counts it
+	due      time.Time
+	opens    Opening
+	snoozes  int           // 1 if Info.Snoozes counts it
+	attempts wire.Attempts // that it continues; zero if they start again
 }
 
 // copyForLater creates the next generation of a task: the same work under the same
@@ -63,6 +64,7 @@ func (c *Client) draftCopy(d delivered, later laterCopy, now time.Time) (*draft,
 	stamp := d.stamp
 	stamp.Generation++
 	stamp.Snoozes += later.snoozes
+	stamp.Attempts = later.attempts
 	if later.opens == OpensNext {
 		stamp.Scheduled = at.due
 		if life := d.stamp.Lifetime(); life > 0 {

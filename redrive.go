@@ -88,7 +88,7 @@ func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*dra
 	} else if life := stamp.Lifetime(); life > 0 {
 		stamp.Expires = now.Add(life)
 	}
-	stamp.Redrives, stamp.Generation, stamp.Snoozes = stamp.Redrives+1, 0, 0
+	stamp.Redrives, stamp.Generation, stamp.Snoozes, stamp.Attempts = stamp.Redrives+1, 0, 0, wire.Attempts{}
 	stamp.Enqueued, stamp.Scheduled = now, time.Time{}
 	at := place{queue: letter.Queue, due: now, name: fence.TaskID("redrive", letter.ID, strconv.Itoa(stamp.Redrives))}
 	if stamp.Kind == "" {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/brillconsulting/handoff/internal/wire"
 )
 
 // goOnLater ends a delivery whose work goes on in a copy of the task, after
@@ -32,7 +34,22 @@ func (d *delivery) goOnLater(outcome Outcome, err error) {
 	if in.opens == OpensNext && outcome == Snoozed {
 		later.snoozes = 1
 	}
+	if in.opens != OpensNext {
+		later.attempts = d.attempts(in.opens)
+	}
 	d.createCopy(later, outcome, err)
+}
+
+// attempts returns the attempts whose count a copy continues.
+func (d *delivery) attempts(opens Opening) wire.Attempts {
+	a := wire.Attempts{Earlier: d.earlier, Counted: d.claim.Attempt - d.earlier, First: d.claim.First.UnixMicro()}
+	if opens == OpensUncounted {
+		a.Counted--
+	}
+	if a.Counted < 0 || a.First < 0 { // there is no record
+		return wire.Attempts{}
+	}
+	return a
 }
 
 // copyless returns why the task cannot be copied, or nil if it can. It logs a

@@ -45,11 +45,11 @@ var laters = map[string]later{
 	},
 	"retry in": {
 		func(context.Context) error { return fmt.Errorf("wrapped: %w", handoff.RetryIn(errBoom, 7*time.Minute)) }, 7 * time.Minute, 50 * time.Minute, 0, 3,
-		[]string{"schedule_time"},
+		[]string{"schedule_time", "Attempts"},
 	},
 	"busy for": {
 		func(context.Context) error { return handoff.BusyFor(8 * time.Minute) }, 8 * time.Minute, 50 * time.Minute, 0, 2,
-		[]string{"schedule_time"},
+		[]string{"schedule_time", "Attempts"},
 	},
 	"continue": {
 		func(ctx context.Context) error { return keepAnd(ctx, "there") }, 0, 60 * time.Minute, 0, 1,
@@ -138,6 +138,59 @@ func TestRetryInEndsWithTheLastAttempt(t *testing.T) {
 		assert.Equal(t, []any{letter.Reasons[0], letter.Attempts, letter.FirstAt.Equal(first)}, []any{handoff.ReasonExhausted, 3, true})
 		assert.ErrorContains(t, errors.New(letter.LastErr), "boom")
 	})
+}
+
+// unmarking is a Store that some copies for later are not marked in, as if their
+// worker had died after it created them.
+type unmarking struct {
+	handoff.Store
+	unmarked map[int]bool // by generation of the lease
+}
+
+func (s unmarking) Complete(ctx context.Context, l handoff.Lease) error {
+	if s.unmarked[l.Generation] && l.Opens != handoff.OpensNothing {
+		return errBoom
+	}
+	return s.Store.Complete(ctx, l)
+}
+
+// A copy knows how many attempts came before it, also if the worker that created it
+// died before it marked it, or its record is lost.
+func TestAttemptsOfAnUnmarkedCopy(t *testing.T) {
+	t.Parallel()
+	for name, unmarked := range map[string]map[int]bool{
+		"none": {}, "the first": {0: true}, "the second": {1: true}, "both": {0: true, 1: true}, "the last": {2: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server := new(taskServer)
+				letters := memstore.NewDeadLetters()
+				client := server.client(t, nil)
+				router := newCopying(t, client, letters, handoff.Caller{}, func(c *handoff.RouterConfig) {
+					c.Store = unmarking{memstore.New(), unmarked}
+				})
+				var attempts []int
+				handoff.Handle(router, func(ctx context.Context, _ ledger) error {
+					attempts = append(attempts, handoff.InfoFromContext(ctx).Attempt)
+					if len(attempts) == 2 {
+						return handoff.BusyFor(10 * time.Minute)
+					}
+					return handoff.RetryIn(errBoom, 10*time.Minute)
+				})
+				_, err := client.Enqueue(t.Context(), ledger{ID: "1"})
+				assert.NoError(t, err)
+				for i, status := range []int{202, 202, 202, 205} {
+					assert.Equal(t, deliverStored(router, server.taken()[i]), status)
+					time.Sleep(10 * time.Minute)
+				}
+				assert.Equal(t, attempts, []int{1, 2, 2, 3})
+				page, err := letters.List(t.Context(), handoff.DeadLetterQuery{})
+				assert.NoError(t, err)
+				assert.Equal(t, []any{page.Letters[0].Reasons[0], page.Letters[0].Attempts}, []any{handoff.ReasonExhausted, 3})
+			})
+		})
+	}
 }
 
 // An attempt that continues without progress has failed, so that nothing continues

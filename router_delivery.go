@@ -44,6 +44,7 @@ type delivery struct {
 
 	lease   heldLease
 	claim   Claim
+	earlier int // attempts in claim that the record did not count: see wire.Attempts
 	marker  marker
 	resumed resumed
 	ctx     context.Context // of the current step: the claim and the run end with the request, settling does not
@@ -266,6 +267,10 @@ func (d *delivery) ask() bool {
 	if err != nil {
 		d.disown()
 		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: claim: %w", err))
+	}
+	if !d.claim.First.IsZero() {
+		d.earlier = d.stamp.Attempts.Before(d.claim.First.UnixMicro())
+		d.claim.Attempt += d.earlier
 	}
 	info := &d.result.Info
 	info.Attempt, info.FencingToken = d.claim.Attempt, d.claim.Token

@@ -29,6 +29,7 @@ const (
 	headerRedrives    = "Handoff-Redrives"
 	headerGeneration  = "Handoff-Generation"
 	headerSnoozes     = "Handoff-Snoozes"
+	headerAttempts    = "Handoff-Attempts"
 )
 
 // version is the version of the stamp. ReadStamp refuses any other version, whose
@@ -56,6 +57,25 @@ type Stamp struct {
 	Redrives   int // number of redrives; ranks above Generation
 	Generation int // number of copies since the last redrive, each made to run later
 	Snoozes    int // number of those copies that were snoozes
+	Attempts   Attempts
+}
+
+// Attempts are those whose count a copy continues. If the worker that created the
+// copy died before it marked it, the work's record does not know of them. The zero
+// Attempts are not stated: the copy's count starts at one.
+type Attempts struct {
+	Earlier int   // before those that the record counted
+	Counted int   // by the record
+	First   int64 // when the first of these was claimed, in Unix µs: a record with another First did not count them
+}
+
+// Before returns how many attempts came before those of a record whose First is
+// first, in Unix µs.
+func (a Attempts) Before(first int64) int {
+	if a.First == first {
+		return a.Earlier
+	}
+	return a.Earlier + a.Counted
 }
 
 // Backoff is the pace of a typed task's retries. The zero Backoff is not stated.
@@ -124,6 +144,9 @@ func (s Stamp) Write(set func(name, value string)) {
 	number(headerRedrives, int64(s.Redrives))
 	number(headerGeneration, int64(s.Generation))
 	number(headerSnoozes, int64(s.Snoozes))
+	if a := s.Attempts; a != (Attempts{}) {
+		set(headerAttempts, fmt.Sprint(a.Earlier, a.Counted, a.First))
+	}
 }
 
 const (
@@ -153,6 +176,7 @@ func ReadStamp(h http.Header) (Stamp, error) {
 		Redrives:   r.count(headerRedrives),
 		Generation: r.count(headerGeneration),
 		Snoozes:    r.count(headerSnoozes),
+		Attempts:   r.attempts(headerAttempts),
 	}
 	if v, _ := r.one(headerMaxAttempts); v == "-1" {
 		s.MaxAttempts = -1
@@ -209,6 +233,23 @@ func (r *reader) backoff(name string) (b Backoff) {
 	}
 	b.Doublings = r.countOf(name, fields[2])
 	return b
+}
+
+// attempts reads two counts and a time in Unix µs.
+func (r *reader) attempts(name string) (a Attempts) {
+	v, ok := r.one(name)
+	if !ok {
+		return a
+	}
+	fields := strings.Split(v, " ")
+	if len(fields) == 3 {
+		first, err := strconv.ParseUint(fields[2], 10, 63)
+		if err == nil {
+			return Attempts{r.countOf(name, fields[0]), r.countOf(name, fields[1]), int64(first)}
+		}
+	}
+	r.fail(name, "is not two counts and a time")
+	return a
 }
 
 // String returns b in the form of its header: "1 3600 16" is from one second to one
