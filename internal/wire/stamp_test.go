@@ -102,7 +102,7 @@ func full() wire.Stamp {
 		ID: "id", Kind: "a.kind", Key: "key", Target: "https://w.example/tasks", Headers: []string{"Traceparent", "X-Tenant"},
 		Enqueued: time.UnixMilli(1), Scheduled: time.UnixMilli(4), Expires: time.UnixMilli(2), Deadline: time.Second, Window: time.Hour,
 		MaxAttempts: -1, Backoff: wire.Backoff{Min: 100*time.Millisecond + 1, Max: time.Hour, Doublings: 16},
-		Redrives: 2, Generation: 3, Snoozes: 1, Attempts: Attempts{Earlier: 1, Counted: 2, First: 3},
+		Redrives: 2, Generation: 3, Snoozes: 1, Attempts: wire.Attempts{Earlier: 1, Counted: 2, First: 3},
 	}
 }
 
