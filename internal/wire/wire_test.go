@@ -207,7 +207,7 @@ func TestNamesAreCanonical(t *testing.T) {
 		names = append(names, f.QueueName, f.TaskName, f.RetryCount, f.ExecutionCount, f.ETA, f.PreviousResponse, f.RetryReason)
 	}
 	full().Write(func(name, _ string) { names = append(names, name) })
-	assert.Equal(t, len(names), 7+7+16)
+	assert.Equal(t, len(names), 7+7+17)
 	for _, name := range names {
 		assert.Equal(t, name, http.CanonicalHeaderKey(name))
 	}
