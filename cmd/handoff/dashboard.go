@@ -105,7 +105,7 @@ func openBoard(flag, addr string, config dashboard.Config) (*board, error) {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		handle.Close()
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, configError(fmt.Errorf("%s: %w", flag, err))
 	}
 	b := &board{
 		url:    "http://" + listener.Addr().String() + "/",

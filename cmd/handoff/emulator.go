@@ -93,10 +93,12 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// configError makes a bad setting a mistake in the command line. An address that
-// cannot be listened on is none.
+// configError makes a bad setting a mistake in the command line. A well-formed
+// address that cannot be listened on is none.
 func configError(err error) error {
-	if opErr := (*net.OpError)(nil); errors.As(err, &opErr) && opErr.Op == "listen" {
+	opErr, listens := errors.AsType[*net.OpError](err)
+	_, malformed := errors.AsType[*net.AddrError](err)
+	if listens && opErr.Op == "listen" && !malformed {
 		return err
 	}
 	return usageError{err}
@@ -140,7 +142,9 @@ var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0
 // and with what emulator.New does not get to see.
 func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	var errs []error
-	errs = append(errs, c.checkNumbers())
+	if c.Retention == 0 { // which emulator.Config takes for its default
+		errs = append(errs, errors.New("--retention is 0: it must be positive"))
+	}
 	if c.Dashboard != "" {
 		errs = append(errs, checkLoopback("--dashboard", c.Dashboard))
 	}
@@ -169,24 +173,6 @@ func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 		errs = append(errs, eachIn("--queues "+c.Queues, err))
 	}
 	return queues, errors.Join(errs...)
-}
-
-// checkNumbers reports the numbers that emulator.Config takes for something else.
-func (c *emulatorCmd) checkNumbers() error {
-	var errs []error
-	if c.TaskWindow < 0 {
-		errs = append(errs, fmt.Errorf("--task-window is %v: it must be 0 or more", c.TaskWindow))
-	}
-	if c.QueueWindow < 0 {
-		errs = append(errs, fmt.Errorf("--queue-window is %v: it must be 0 or more", c.QueueWindow))
-	}
-	if c.History < 0 {
-		errs = append(errs, fmt.Errorf("--history is %d: it must be 0 or more", c.History))
-	}
-	if c.Retention == 0 {
-		errs = append(errs, errors.New("--retention is 0: it must be positive"))
-	}
-	return errors.Join(errs...)
 }
 
 // redrives reports whether the dashboard is to redrive dead letters.

@@ -232,8 +232,9 @@ func TestWindowsAndStrict(t *testing.T) {
 	signed.Task.GetHttpRequest().AuthorizationHeader = &cloudtaskspb.HttpRequest_OidcToken{OidcToken: &cloudtaskspb.OidcToken{ServiceAccountEmail: "a@b.test"}}
 	_, err := start(t, "--strict", "--queue", emails).client(t).CreateTask(t.Context(), signed)
 	assert.ErrorContains(t, err, "must start with 'https://'")
-	said := fail(t, "emulator", "--task-window=-1s", "--queue-window=-1s", "--history=-1", "--retention=0")
-	assert.ErrorContains(t, errors.New(said), "--task-window is -1s", "--queue-window is -1s", "--history is -1", "--retention is 0")
+	said := fail(t, "emulator", "--task-window=-1s", "--queue-window=-1s", "--history=-1")
+	assert.ErrorContains(t, errors.New(said), "--task-window is -1s", "--queue-window is -1s", "--history is -1")
+	assert.ErrorContains(t, errors.New(fail(t, "emulator", "--retention=0")), "--retention is 0")
 }
 
 // TestLog: a line for the call and one for the dispatch, which says nothing of

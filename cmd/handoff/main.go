@@ -92,7 +92,7 @@ func run(args []string) int {
 	}
 	command, err := parser.Parse(args)
 	if err == nil {
-		err = checkEmpty(command.Path)
+		err = checkFlags(command.Path)
 	}
 	if err != nil {
 		return con.fail(ctx, usageError{err})
@@ -103,13 +103,18 @@ func run(args []string) int {
 	return 0
 }
 
-// checkEmpty reports the flags that were given an empty text, as by --key "$ORDER"
+// checkFlags reports the flags that were given a negative number, where only
+// --max-attempts may be one, and those with an empty text, as by --key "$ORDER"
 // with a variable that is not set. A body may be empty, and a flag that has a variable of
 // its own, which the empty text overrides.
-func checkEmpty(path []*kong.Path) error {
+func checkFlags(path []*kong.Path) error {
 	var errs []error
 	for _, p := range path {
-		if f := p.Flag; f != nil && f.Name != "body" && len(f.Envs) == 0 && f.Target.Kind() == reflect.String && f.Target.String() == "" {
+		switch f := p.Flag; {
+		case f == nil:
+		case f.Target.CanInt() && f.Target.Int() < 0:
+			errs = append(errs, fmt.Errorf("--%s is %v; it must be 0 or more", f.Name, f.Target))
+		case f.Name != "body" && len(f.Envs) == 0 && f.Target.Kind() == reflect.String && f.Target.String() == "":
 			errs = append(errs, fmt.Errorf("--%s is empty; leave it out, or set the variable that it is from", f.Name))
 		}
 	}
