@@ -44,8 +44,8 @@ type Admin struct {
 	singly atomic.Bool // the server has no BatchDeleteTasks
 }
 
-// New checks the whole configuration, returns every problem at once, and
-// connects in the background.
+// New returns an Admin, or an error that lists every problem of the configuration.
+// It connects in the background.
 func New(ctx context.Context, config Config) (*Admin, error) {
 	var errs []error
 	if config.Project == "" || strings.ContainsAny(config.Project, "/ ") {

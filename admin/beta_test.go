@@ -42,8 +42,8 @@ func listen(rpcs *tap) (masks *[][]string, filters *[]string, stats *int) {
 	return masks, filters, stats
 }
 
-// TestStats asks for the statistics of a queue of which one task is done, one
-// being dispatched and one due tomorrow.
+// TestStats reads the statistics of a queue that has one finished task, one in
+// flight and one due tomorrow.
 func TestStats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -99,8 +99,8 @@ func TestStats(t *testing.T) {
 	})
 }
 
-// TestTTLs shows that a queue with TTLs is created whole, by one call, through
-// v2beta3, and that a TTL that is not set is left alone.
+// TestTTLs shows that a queue with TTLs is created with all its settings by one
+// call, through v2beta3, and that a TTL that is not set stays as it is.
 func TestTTLs(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)
@@ -129,8 +129,8 @@ func TestTTLs(t *testing.T) {
 	assert.Equal(t, changed.Config.TombstoneTTL, 100*time.Hour)
 }
 
-// TestTTLsOfMany shows that one configuration with a TTL has the whole location
-// listed through v2beta3, still by one call.
+// TestTTLsOfMany shows that if one of several configurations has a TTL, the
+// location is listed through v2beta3, still by one call.
 func TestTTLsOfMany(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)
@@ -144,11 +144,11 @@ func TestTTLsOfMany(t *testing.T) {
 	assert.Equal(t, changes, []admin.Change{{Queue: "a"}, {Queue: "b"}})
 	assert.Equal(t, rpcs.made(), map[string]int{"beta.ListQueues": 1})
 	assert.Equal(t, *filters, []string{"", ""})
-	assert.Equal(t, *stats, 0) // they cost the service more, and nobody needs them here
+	assert.Equal(t, *stats, 0) // not needed here, and expensive for the service
 }
 
-// TestBetaHasEverySetting shows that what a queue is survives the way through
-// the other version of the API, both ways.
+// TestBetaHasEverySetting shows that no setting is lost in the conversion to
+// v2beta3 and back.
 func TestBetaHasEverySetting(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)

@@ -26,15 +26,14 @@ const (
 	parent   = "projects/" + project + "/locations/" + location
 )
 
-// tap sits in the client's connection: it counts the calls, and fails or
-// alters those it is told to.
+// tap intercepts the client's calls. It counts them, and fails or changes some.
 type tap struct {
 	mu    sync.Mutex
-	calls map[string]int // by method, those of v2beta3 with a "beta." before
+	calls map[string]int // by method; those of v2beta3 begin with "beta."
 
-	// before may fail a call instead of sending it; nth counts from 1.
+	// before may return an error, and then the call is not sent. nth counts from 1.
 	before func(method string, nth int, req any) error
-	// after may alter a response, or lose it.
+	// after may change a response, or return an error in its place.
 	after func(method string, nth int, reply any) error
 }
 
@@ -61,7 +60,7 @@ func (t *tap) intercept(ctx context.Context, method string, req, reply any, conn
 	return nil
 }
 
-// made returns the calls since it was last asked.
+// made returns the number of calls by method, and resets them.
 func (t *tap) made() map[string]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -70,7 +69,7 @@ func (t *tap) made() map[string]int {
 	return made
 }
 
-// newAdmin returns an admin of a server, and the tap on its calls.
+// newAdmin returns an Admin with these options, and the tap on its calls.
 func newAdmin(t testing.TB, options []option.ClientOption) (*admin.Admin, *tap) {
 	t.Helper()
 	rpcs := &tap{calls: make(map[string]int)}
@@ -81,7 +80,7 @@ func newAdmin(t testing.TB, options []option.ClientOption) (*admin.Admin, *tap) 
 	return a, rpcs
 }
 
-// emulated returns an admin of a fresh emulator.
+// emulated returns an Admin of a new emulator.
 func emulated(t testing.TB, config ...emulator.Config) (*admin.Admin, *emulator.Server, *tap) {
 	t.Helper()
 	srv := emulator.RunT(t, config...)
@@ -89,7 +88,7 @@ func emulated(t testing.TB, config ...emulator.Config) (*admin.Admin, *emulator.
 	return a, srv, rpcs
 }
 
-// scripted returns an admin of a server that the test wrote.
+// scripted returns an Admin of the test's own server.
 func scripted(t testing.TB, register func(*grpc.Server)) (*admin.Admin, *tap) {
 	t.Helper()
 	memory := bufconn.Listen(64 << 10)

@@ -17,7 +17,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// deleteTasks is the most tasks that one call may delete
+// deleteTasks is the maximum number of tasks that one call may delete
 // (docs/cloud-tasks.md#3.5).
 const deleteTasks = 1000
 

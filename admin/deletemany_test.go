@@ -107,11 +107,11 @@ func TestDeleteManyTwice(t *testing.T) {
 	_, errs = deleted(a.Tasks().DeleteMany(t.Context(), slices.Values(names)))
 	for _, err := range errs {
 		assert.ErrorIs(t, err, admin.ErrNotFound)
-		assert.Equal(t, status.Code(err), codes.NotFound) // the task's own, not the operation's ABORTED
+		assert.Equal(t, status.Code(err), codes.NotFound) // the task's own error, not the operation's ABORTED
 	}
 }
 
-// slow is a server whose operations take a while, and which may lose its first
+// slow is a server whose operations take time, and which may lose its first
 // response.
 type slow struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
@@ -153,9 +153,9 @@ func succeeded(t *testing.T) *longrunningpb.Operation {
 	t.Helper()
 	meta, err := anypb.New(&cloudtaskspb.BatchDeleteTasksMetadata{State: cloudtaskspb.BatchDeleteTasksMetadata_SUCCEEDED})
 	assert.NoError(t, err)
-	answer, err := anypb.New(new(emptypb.Empty))
+	response, err := anypb.New(new(emptypb.Empty))
 	assert.NoError(t, err)
-	return &longrunningpb.Operation{Name: "operations/1", Done: true, Metadata: meta, Result: &longrunningpb.Operation_Response{Response: answer}}
+	return &longrunningpb.Operation{Name: "operations/1", Done: true, Metadata: meta, Result: &longrunningpb.Operation_Response{Response: response}}
 }
 
 func slowly(t *testing.T, srv *slow) *admin.Admin {
@@ -214,8 +214,8 @@ func TestDeleteManyFails(t *testing.T) {
 	}
 }
 
-// TestDeleteManyEndsWithItsContext shows that names that were read are yielded,
-// and no more are read.
+// TestDeleteManyEndsWithItsContext shows that when the context ends, the names
+// already read are yielded and no more are read.
 func TestDeleteManyEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestDeleteManyEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestDeleteManyLeft shows that leaving the loop stops the deletion.
+// TestDeleteManyLeft shows that breaking the loop stops the deletion.
 func TestDeleteManyLeft(t *testing.T) {
 	t.Parallel()
 	a, srv, rpcs := emulated(t)

@@ -11,10 +11,11 @@
 //	fmt.Println(change) // queue emails: update max_dispatches_per_second 100 → 50
 //
 // Everything goes over gRPC, through v2 of the API; only what v2 does not have,
-// statistics and the lifetimes of tasks and of their names, goes through
-// v2beta3. Wherever a mistake can be known before a call, it is: see [ErrInvalid].
+// statistics and the lifetimes of tasks and of their names, goes through v2beta3.
+// Mistakes that can be found before a call are reported before it: see
+// [ErrInvalid].
 //
-// The service is eventually consistent: a new queue may not be found for a
-// minute, a purge may take one. Methods that wait say so, and wait until their
-// context ends.
+// The service is eventually consistent: a new queue may not be found for a minute,
+// and a purge may take a minute. The documentation of a method says if it waits for
+// that; it then waits until its context ends.
 package admin

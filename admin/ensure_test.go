@@ -84,9 +84,8 @@ func fullOverride() *admin.HTTPOverride {
 	}
 }
 
-// TestEnsureEverySetting shows that an update names what differs and nothing
-// else, that the service then has it, and that there is a way back to the
-// default.
+// TestEnsureEverySetting shows that an update names only the setting that differs,
+// that the service then has it, and that it can be reset to the default.
 func TestEnsureEverySetting(t *testing.T) {
 	t.Parallel()
 	for _, tc := range everySetting {
@@ -112,15 +111,16 @@ func TestEnsureEverySetting(t *testing.T) {
 				assert.Equal(t, change.Fields[0].Field, tc.key)
 				assert.Equal(t, mask, []string{tc.mask})
 
-				again, err := a.Queues().Ensure(t.Context(), config)
+				second, err := a.Queues().Ensure(t.Context(), config)
 				assert.NoError(t, err)
-				assert.Equal(t, again.Action, admin.Unchanged)
+				assert.Equal(t, second.Action, admin.Unchanged)
 			}
 		})
 	}
 }
 
-// TestQueueConfigOfAQueue shows that what Get returns can be ensured as it is.
+// TestQueueConfigOfAQueue shows that the Config that Get returns can be passed to
+// Ensure.
 func TestQueueConfigOfAQueue(t *testing.T) {
 	t.Parallel()
 	a, _, _ := emulated(t)
@@ -136,7 +136,8 @@ func TestQueueConfigOfAQueue(t *testing.T) {
 	assert.Equal(t, change.Action, admin.Unchanged)
 }
 
-// TestQueueOfAnotherTool: what others wrote in another way is no difference.
+// TestQueueOfAnotherTool: a setting that another tool wrote in a different but
+// equivalent form is no difference.
 func TestQueueOfAnotherTool(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -193,8 +194,8 @@ func manyConfigs(n int) []admin.QueueConfig {
 	return configs
 }
 
-// TestEnsureAllTwice: a thousand queues, which is all that a location has by
-// default. The second time takes one call, the fewest there are.
+// TestEnsureAllTwice ensures a thousand queues, the default maximum of a location.
+// The second time takes a single call.
 func TestEnsureAllTwice(t *testing.T) {
 	t.Parallel()
 	a, srv, rpcs := emulated(t)
@@ -246,8 +247,8 @@ func TestEnsureAllOfNothing(t *testing.T) {
 	assert.Equal(t, rpcs.made(), map[string]int{})
 }
 
-// TestEnsureAllFailsInPart shows that one failure does not stop the others, and
-// that what was applied and what was not is told.
+// TestEnsureAllFailsInPart shows that one failure does not stop the other changes,
+// and that the result says which were applied.
 func TestEnsureAllFailsInPart(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -263,8 +264,8 @@ func TestEnsureAllFailsInPart(t *testing.T) {
 	assert.Equal(t, len(srv.Queues()), 2)
 }
 
-// TestEnsureAllChecksFirst shows that nothing is called when something is
-// wrong, and that all of it is told.
+// TestEnsureAllChecksFirst shows that an invalid configuration is reported, with
+// all its problems, before any call.
 func TestEnsureAllChecksFirst(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)
@@ -301,8 +302,8 @@ func TestEnsureAllStopsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestEnsureWaitsForANewQueue: the service does not find a queue for a minute
-// after it was created.
+// TestEnsureWaitsForANewQueue: the service does not find a queue for a minute after
+// its creation.
 func TestEnsureWaitsForANewQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -318,7 +319,8 @@ func TestEnsureWaitsForANewQueue(t *testing.T) {
 	})
 }
 
-// TestEnsureGivesUpOnANewQueue: a queue that only appears to have been created.
+// TestEnsureGivesUpOnANewQueue: the queue only seems to be created, and is never
+// found.
 func TestEnsureGivesUpOnANewQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -334,7 +336,7 @@ func TestEnsureGivesUpOnANewQueue(t *testing.T) {
 	})
 }
 
-// invisibleFor lets a queue not be found for a while after its creation.
+// invisibleFor makes a queue not be found for d after its creation.
 func invisibleFor(d time.Duration) func(string, int, any) error {
 	var created time.Time
 	return func(method string, _ int, _ any) error {
@@ -352,8 +354,8 @@ func invisibleFor(d time.Duration) func(string, int, any) error {
 	}
 }
 
-// TestEnsureMeetsAnother: the queue was not there when it was looked for, and
-// exists when it is created. Another has just made it, with a setting of its own.
+// TestEnsureMeetsAnother: the queue is created by another program, with another
+// setting, between the read and the create of Ensure.
 func TestEnsureMeetsAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -368,8 +370,8 @@ func TestEnsureMeetsAnother(t *testing.T) {
 	})
 }
 
-// TestNoDoublings: gcloud sends 16 for 0, and what the service makes of 0 is not
-// known (docs/cloud-tasks.md#7.2). File, Ensure and Diff refuse it alike.
+// TestNoDoublings: Load, Ensure and Diff all refuse 0, because gcloud sends 16 for
+// it, and how the service interprets 0 is not known (docs/cloud-tasks.md#7.2).
 func TestNoDoublings(t *testing.T) {
 	t.Parallel()
 	const want = "MaxDoublings is -1; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0"
@@ -383,8 +385,8 @@ func TestNoDoublings(t *testing.T) {
 	assert.ErrorContains(t, err, "line 1: admin: max_doublings is 0; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0")
 }
 
-// TestEnsureSeesWhatTheServiceKept: the service cuts off what it cannot keep,
-// without a word.
+// TestEnsureSeesWhatTheServiceKept: the service silently truncates values that it
+// cannot store.
 func TestEnsureSeesWhatTheServiceKept(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)

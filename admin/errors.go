@@ -15,8 +15,8 @@ import (
 // return its code and details.
 var (
 	// ErrNotFound means that there is no such queue or task. A new queue may not be
-	// found for a minute or more. A task is gone once it succeeded, was given up or
-	// was deleted.
+	// found for a minute or more. A task no longer exists once it succeeded, was
+	// given up or was deleted.
 	ErrNotFound = errors.New("not found")
 
 	// ErrAlreadyExists means that a queue of this name exists. Use Ensure to change
@@ -51,7 +51,7 @@ func (e *InvalidError) Error() string {
 	return fmt.Sprintf("admin: %s is %s; it must be %s", e.Field, text(e.Value), e.Want)
 }
 
-// Is makes it an [ErrInvalid].
+// Is reports whether target is [ErrInvalid].
 func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 
 func invalid(field string, value any, want string) error {
@@ -76,7 +76,7 @@ func (e *TombstonedError) Error() string {
 	return fmt.Sprintf("a queue named %q existed too recently: use another name, or wait until up to %d days after it was deleted", e.Queue, int(e.Wait.Hours())/24)
 }
 
-// Is makes it an [ErrTombstoned].
+// Is reports whether target is [ErrTombstoned].
 func (e *TombstonedError) Is(target error) bool { return target == ErrTombstoned }
 
 const tombstone = 7 * 24 * time.Hour // docs/cloud-tasks.md#6.6
@@ -102,8 +102,7 @@ var (
 	runTask     = method{"run task", "cloudtasks.tasks.run"}
 )
 
-// on wraps the error of a call about the named queue or task. It returns nil for
-// nil.
+// on wraps the error of a call for the named queue or task. It returns nil for nil.
 func (m method) on(ctx context.Context, name string, err error) error {
 	if err == nil {
 		return nil
@@ -146,7 +145,7 @@ func (m method) missing() string {
 	return "Ensure creates it, and a new queue may not be found for a minute"
 }
 
-// resolves reports whether trying again may help.
+// resolves reports whether a retry may help.
 func resolves(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:

@@ -18,9 +18,9 @@ import (
 
 var sentinels = []error{admin.ErrNotFound, admin.ErrAlreadyExists, admin.ErrTombstoned, admin.ErrPermission, admin.ErrInvalid}
 
-// TestErrors has every method fail with every code. The error must be the one
-// that the code stands for and no other, say what was called on what, and keep
-// the service's text, code and details.
+// TestErrors makes every method fail with every code. The error must wrap the one
+// error for the code and no other, name the method and the resource, and keep the
+// service's text, code and details.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	const text = "The service's own words."
@@ -49,7 +49,7 @@ func TestErrors(t *testing.T) {
 					assert.NoError(t, err)
 					return s.Err()
 				}
-				// Calls that are retried give up when the context ends.
+				// Retries stop when the context ends.
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 				defer cancel()
 				err := do(ctx)
@@ -69,7 +69,7 @@ func TestErrors(t *testing.T) {
 				}
 				assert.ErrorContains(t, err, "admin: ")
 				if retried := []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded}; slices.Contains(retried, code) && errors.Is(err, context.DeadlineExceeded) {
-					return // of our own context, which ended the retries
+					return // the error of our own context, which ended the retries
 				}
 				assert.ErrorContains(t, err, text)
 				assert.Equal(t, status.Code(err), code)
@@ -79,7 +79,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestErrorsSayWhatToDo pins the texts.
+// TestErrorsSayWhatToDo tests the texts.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)
@@ -121,8 +121,7 @@ func TestCancelled(t *testing.T) {
 	}
 }
 
-// TestRetries shows which calls are made again by themselves: those that change
-// nothing when made twice.
+// TestRetries shows which calls are retried: those that are idempotent.
 func TestRetries(t *testing.T) {
 	t.Parallel()
 	for method, tries := range map[string]int{

@@ -22,9 +22,9 @@ type ProcessUser struct {
 func (ProcessUser) Kind() string           { return "process-user" }
 func (ProcessUser) Policy() handoff.Policy { return handoff.Policy{Queue: "api-tasks"} }
 
-// Seed takes a queue from its creation to its purge, with one named and
-// delayed task and a batch of three. The options lead to an emulator; without
-// any, it all happens in the cloud.
+// Seed creates a queue, enqueues one named and delayed task and a batch of three,
+// lists them and purges the queue. The options connect it to an emulator; without
+// options it uses Cloud Tasks.
 func Seed(ctx context.Context, options ...option.ClientOption) error {
 	control, err := admin.New(ctx, admin.Config{Project: "my-project", Location: "us-central1", Options: options})
 	if err != nil {

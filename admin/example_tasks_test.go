@@ -13,13 +13,14 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// start returns an admin of a fresh emulator, and what stops both.
+// start returns an Admin of a new emulator, and a function that stops both.
 func start(ctx context.Context) (*admin.Admin, func()) {
 	a, _, stop := startWithTasks(ctx, 0)
 	return a, stop
 }
 
-// startWithTasks has tasks of tomorrow on the queue "reminders" too.
+// startWithTasks is like start, and creates tasks that are due tomorrow on the
+// queue "reminders".
 func startWithTasks(ctx context.Context, tasks int) (*admin.Admin, *handoff.Client, func()) {
 	srv, err := emulator.New(emulator.Config{})
 	if err != nil {
@@ -49,8 +50,8 @@ func startWithTasks(ctx context.Context, tasks int) (*admin.Admin, *handoff.Clie
 	return a, client, func() { _ = client.Close(); _ = a.Close(); srv.Close() }
 }
 
-// A listing is read page by page while it is ranged over, so the names in it
-// can be passed on without ever holding them all.
+// A listing is read page by page while the loop runs, so its names can be passed on
+// without holding all of them in memory.
 func ExampleTasks_DeleteMany() {
 	ctx := context.Background()
 	a, _, stop := startWithTasks(ctx, 5)
@@ -71,7 +72,7 @@ func ExampleTasks_DeleteMany() {
 	deleted := 0
 	for name, err := range a.Tasks().DeleteMany(ctx, reminders) {
 		switch {
-		case errors.Is(err, admin.ErrNotFound): // it ran meanwhile
+		case errors.Is(err, admin.ErrNotFound): // it has ended in the meantime
 		case err != nil:
 			log.Print(name, ": ", err)
 		default:
@@ -100,8 +101,8 @@ func ExampleTasks_Executions() {
 	// Output: 3 tasks, 3 of them never dispatched, 0 dispatches
 }
 
-// RunNow does not wait for the time of a task, and WaitGone waits until it is
-// done. This emulator has nobody to dispatch to, so the task is deleted instead.
+// WaitGone waits until a task no longer exists. The emulator of this example
+// dispatches nothing, so the task is deleted.
 func ExampleTasks_WaitGone() {
 	ctx := context.Background()
 	a, client, stop := startWithTasks(ctx, 1)

@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// An Admin manages the queues of one location. In production it takes the
-// project and the location alone; here it is given an emulator.
+// An Admin manages the queues of one location. In production, only Project and
+// Location are needed; here Options connect it to an emulator.
 func Example() {
 	ctx := context.Background()
 	srv, err := emulator.New(emulator.Config{})
@@ -54,8 +54,8 @@ func Example() {
 	// PAUSED
 }
 
-// Queues can be kept in a file next to the code, and brought in line with it on
-// every deploy. Diff shows what that would change.
+// Queues can be kept in a file next to the code, and updated to match it on every
+// deploy. Diff shows what would change.
 func ExampleQueues_EnsureAll() {
 	configs, err := admin.Load(strings.NewReader(`
 queues:
@@ -84,7 +84,7 @@ queues:
 
 	done, err := a.Queues().EnsureAll(ctx, configs)
 	if err != nil {
-		log.Fatal(err) // and done says which changes were applied all the same
+		log.Fatal(err) // done still says which changes were applied
 	}
 	fmt.Println(done[0].Applied, done[1].Applied)
 	// Output:
@@ -93,7 +93,7 @@ queues:
 	// true true
 }
 
-// A mistake in a file is told with its line, and so are all others.
+// All mistakes in a file are reported at once, each with its line.
 func ExampleLoad_mistakes() {
 	_, err := admin.Load(strings.NewReader(`
 queues:
@@ -109,7 +109,7 @@ queues:
 	// admin: line 6: admin: task_ttl is 24h0m0s; it must be 10 days (240h) to 10 years (87600h) in whole seconds, or left out to stay as it is; handoff.Policy.TTL is for less
 }
 
-// Reminder says itself which queue it goes to.
+// Reminder names its queue in its Policy.
 type Reminder struct{}
 
 func (Reminder) Kind() string           { return "reminder" }
@@ -123,7 +123,7 @@ func ExampleQueuesOf() {
 	// Output: reminders
 }
 
-// What went wrong is asked for with errors.Is, and the details with errors.As.
+// Check for an error with errors.Is, and get its details with errors.As.
 func Example_errors() {
 	ctx := context.Background()
 	a, stop := start(ctx)

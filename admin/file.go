@@ -41,12 +41,12 @@ import (
 //	      service_account: caller@my-project.iam.gserviceaccount.com
 //	      audience: https://worker.example.com   # or scope, for OAuth
 //
-// Anchors, aliases and merge keys work. A zero is a zero, not a default, so
-// zeros that the service cannot keep are errors.
+// Anchors, aliases and merge keys work. A zero in a file means zero, not the
+// default, so a zero that the service cannot store is an error.
 //
-// All problems are reported together, each with its line: a key that is not
-// known or there twice, a value of another type or out of range ([ErrInvalid]),
-// a second queue of one name.
+// All problems are reported together, each with its line: an unknown or repeated
+// key, a value of the wrong type or out of range ([ErrInvalid]), a second queue
+// with the same name.
 func Load(r io.Reader) ([]QueueConfig, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -150,8 +150,8 @@ func value[T any](p *T) T {
 	return *p
 }
 
-// zeros returns the keys with an explicit zero, which a QueueConfig would take
-// for the default.
+// zeros returns the keys with an explicit zero, which in a QueueConfig would mean
+// the default.
 func (f *fileQueue) zeros() []string {
 	var keys []string
 	add := func(key string, zero bool) {
@@ -175,15 +175,16 @@ func isZero[T comparable](p *T) bool {
 	return p != nil && *p == zero
 }
 
-// configsOf decodes the queues of a file one by one, to know the line of each
-// setting.
+// configsOf decodes the queues of a file one by one, so that errors can name the
+// line of each setting.
 func configsOf(nodes []yaml.Node) (_ []QueueConfig, errs []error) {
 	configs := make([]QueueConfig, len(nodes))
 	first := make(map[string]int) // line of each name
 	for i := range nodes {
 		node := &nodes[i]
 		var f fileQueue
-		// What can be decoded is, and is checked.
+		// Load decodes the valid fields even if it returns an error, so that they
+		// are checked too.
 		err := node.Load(&f, yaml.WithKnownFields())
 		if err != nil {
 			errs = append(errs, inLines(err)...)
@@ -261,8 +262,8 @@ func keyOf(field string) string {
 
 var words = regexp.MustCompile(`[A-Z][a-z]+`)
 
-// lineOf returns the line of a key of a queue, or of the queue if the key is
-// not written there.
+// lineOf returns the line of a key of a queue, or that of the queue if the key is
+// missing.
 func lineOf(node *yaml.Node, key string) int {
 	line := node.Line
 	for part := range strings.SplitSeq(key, ".") {
@@ -300,8 +301,8 @@ func member(n *yaml.Node, key string) (name, value *yaml.Node) {
 	return nil, nil
 }
 
-// inLines returns the errors of the YAML library, with their lines, in the words
-// of this package.
+// inLines translates the errors of the YAML library to errors of this package, with
+// their lines.
 func inLines(err error) []error {
 	many, ok := errors.AsType[*yaml.LoadErrors](err)
 	if !ok {

@@ -67,7 +67,7 @@ func TestLoad(t *testing.T) {
 	})
 }
 
-// TestLoadEnsures runs a file against a server, twice.
+// TestLoadEnsures loads a file and ensures its queues twice.
 func TestLoadEnsures(t *testing.T) {
 	t.Parallel()
 	configs, err := admin.Load(strings.NewReader("queues: [{name: api-tasks, max_attempts: 7}, {name: emails}]"))
@@ -81,7 +81,7 @@ func TestLoadEnsures(t *testing.T) {
 	assert.Equal(t, srv.Queues()[0].GetRetryConfig().GetMaxAttempts(), 7)
 }
 
-// TestLoadBadFiles: every problem is told with its line, all of them together.
+// TestLoadBadFiles: all problems are reported together, each with its line.
 func TestLoadBadFiles(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -141,7 +141,8 @@ func TestLoadBadFiles(t *testing.T) {
 	}
 }
 
-// TestLoadTellsAProblemOnce: a value that cannot be read is not out of range too.
+// TestLoadTellsAProblemOnce: a value that cannot be decoded is not also reported as
+// out of range.
 func TestLoadTellsAProblemOnce(t *testing.T) {
 	t.Parallel()
 	_, err := admin.Load(strings.NewReader("queues:\n- name: [a]\n  min_backoff: soon\n"))
@@ -150,7 +151,7 @@ func TestLoadTellsAProblemOnce(t *testing.T) {
 	assert.Equal(t, strings.Count(err.Error(), "\n"), 1)
 }
 
-// FuzzLoad: no file makes it panic, and what it accepts can be ensured.
+// FuzzLoad: Load never panics, and the queues that it accepts can be ensured.
 func FuzzLoad(f *testing.F) {
 	f.Add(fullFile)
 	f.Add("queues: [{name: a, max_attempts: -1}]")

@@ -13,8 +13,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// createTasks makes a queue of an emulator, and tasks task-0, task-1, … on it
-// that are due after a while. It returns their names.
+// createTasks creates a queue with the tasks task-0, task-1, …, which are due after
+// in. It returns their names.
 func createTasks(t testing.TB, srv *emulator.Server, queue string, count int, in time.Duration) []string {
 	t.Helper()
 	client, err := cloudtasks.NewClient(t.Context(), srv.ClientOptions()...)
@@ -36,8 +36,8 @@ func createTasks(t testing.TB, srv *emulator.Server, queue string, count int, in
 	return names
 }
 
-// setPurgeTime changes the purge time in the response of an emulator, which
-// purges at once.
+// setPurgeTime changes the purge time in a response of the emulator, which purges
+// at once.
 func setPurgeTime(reply any, at time.Time) {
 	if !at.IsZero() {
 		reply.(*cloudtaskspb.Queue).PurgeTime = timestamppb.New(at)

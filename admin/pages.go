@@ -15,9 +15,8 @@ type lister[T any] interface {
 	PageInfo() *iterator.PageInfo
 }
 
-// pages reads a listing page by page, each by a call with a deadline of its
-// own, and holds one page at a time. It stops early, without an error, when
-// each returns false.
+// pages reads a listing page by page and holds one page at a time. Each page is one
+// call with its own deadline. If each returns false, pages stops without an error.
 func pages[T any](ctx context.Context, size int, list func(context.Context) lister[T], each func(T) bool) error {
 	for token := ""; ; {
 		items, next, err := page(ctx, size, token, list)
@@ -51,8 +50,8 @@ func page[T any](ctx context.Context, size int, token string, list func(context.
 			return nil, "", err
 		}
 		items = append(items, item)
-		// What the iterator holds is what one call brought: a page may be
-		// shorter than asked, and filling it up could take any memory.
+		// Stop at the end of what one call returned. A page may be shorter than
+		// size, and further calls to fill it would need unbounded memory.
 		if info.Remaining() == 0 {
 			return items, info.Token, nil
 		}

@@ -192,7 +192,7 @@ func (q *Queues) read(ctx context.Context, id string, get func(name string) (Que
 	return got, getQueue.on(ctx, id, err)
 }
 
-// ListQueues says which queues to list. The zero value lists all.
+// ListQueues selects the queues to list. The zero value lists all.
 type ListQueues struct {
 	_ [0]func()
 
@@ -268,8 +268,8 @@ func (q *Queues) Resume(ctx context.Context, id string) (Queue, error) {
 }
 
 // Delete deletes a queue and all its tasks. Its name stays reserved for up to 7
-// days: see [ErrTombstoned]. If the response to a first try was lost, the retry
-// returns [ErrNotFound] although the queue was deleted by it.
+// days: see [ErrTombstoned]. If the response to the first try was lost, the retry
+// returns [ErrNotFound] although this call deleted the queue.
 func (q *Queues) Delete(ctx context.Context, id string) error {
 	if err := checkQueueID(id); err != nil {
 		return err

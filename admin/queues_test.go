@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestQueueDefaults shows the seed's defaults as the service gets them.
+// TestQueueDefaults shows the defaults as they are sent to the service.
 func TestQueueDefaults(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -126,7 +126,7 @@ func ids(t *testing.T, list func(func(admin.Queue, error) bool)) []string {
 	return ids
 }
 
-// TestIDsAreChecked shows that a full name, or nothing, is refused without a
+// TestIDsAreChecked shows that a full name or an empty ID is refused without a
 // call.
 func TestIDsAreChecked(t *testing.T) {
 	t.Parallel()
@@ -142,7 +142,7 @@ func TestIDsAreChecked(t *testing.T) {
 	}
 }
 
-// calls are all methods that take a queue or a task.
+// calls returns all methods that take a queue or a task.
 func calls(a *admin.Admin, queue, task string) map[string]func(context.Context) error {
 	queues, tasks := a.Queues(), a.Tasks()
 	return map[string]func(context.Context) error{
@@ -178,14 +178,13 @@ func calls(a *admin.Admin, queue, task string) map[string]func(context.Context) 
 	}
 }
 
-// TestWaitPurged lets the service take its time: tasks of before the purge are
-// still listed for a while.
+// TestWaitPurged: the service still lists tasks from before the purge for a while.
 func TestWaitPurged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a, srv, rpcs := emulated(t)
 		createTasks(t, srv, "emails", 3, time.Hour)
-		time.Sleep(2 * time.Second) // creation times are whole seconds
+		time.Sleep(2 * time.Second) // creation times have whole seconds
 		var purged time.Time
 		rpcs.after = func(method string, _ int, reply any) error {
 			if method == "GetQueue" {
@@ -210,8 +209,8 @@ func TestWaitPurged(t *testing.T) {
 	})
 }
 
-// TestWaitPurgedSparesTheNew: a task of the second of the purge may be of after
-// it, and is not waited for.
+// TestWaitPurgedSparesTheNew: WaitPurged does not wait for a task created in the
+// second of the purge, because it may be newer than the purge.
 func TestWaitPurgedSparesTheNew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

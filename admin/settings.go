@@ -2,14 +2,14 @@ package admin
 
 import "reflect"
 
-// setting is one field of a QueueConfig that the service keeps.
+// setting is one field of a QueueConfig that the service stores.
 type setting struct {
 	field string // in Go
 	key   string // in files and changes
 	mask  string // in an update mask of v2
 	value func(*QueueConfig) any
 
-	beta  string // in an update mask of v2beta3, if another
+	beta  string // in an update mask of v2beta3, if different
 	stays bool   // zero leaves it unchanged
 }
 

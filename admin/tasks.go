@@ -62,8 +62,8 @@ type Task struct {
 	Kind      string
 
 	// MaxAttempts is the limit of attempts that the router counts;
-	// handoff.Unlimited if there is none, zero if the task carries none. That in
-	// Retry, or the queue's, counts every dispatch.
+	// handoff.Unlimited if there is none, zero if the task carries none. The
+	// MaxAttempts of Retry, or of the queue, counts every dispatch.
 	MaxAttempts int
 
 	CreatedAt   time.Time      // to the second
@@ -83,7 +83,7 @@ type Task struct {
 	Execution Execution
 }
 
-// TaskOf returns what a message of the API says, as [Tasks.Get] does.
+// TaskOf converts a message of the API to a Task, as [Tasks.Get] does.
 func TaskOf(m *cloudtaskspb.Task) Task {
 	queue, id, _ := strings.Cut(m.GetName(), "/tasks/")
 	t := Task{
@@ -205,9 +205,10 @@ func (t *Tasks) Get(ctx context.Context, name string, view View) (Task, error) {
 	return TaskOf(got), nil
 }
 
-// Delete deletes a task. The dispatch of a task in flight may continue. It
-// returns [ErrNotFound] for a task that is already gone, also by this call if
-// the response to its first try was lost, and [ErrPermission].
+// Delete deletes a task. The dispatch of a task in flight may continue. It returns
+// [ErrNotFound] for a task that is already gone, and [ErrPermission]. If the
+// response to the first try was lost, the retry returns [ErrNotFound] although this
+// call deleted the task.
 func (t *Tasks) Delete(ctx context.Context, name string) error {
 	if _, err := queueOfTask(name); err != nil {
 		return err

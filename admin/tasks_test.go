@@ -20,7 +20,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestTaskOfAPayload shows a task that Enqueue made as an operator sees it.
+// TestTaskOfAPayload shows how an operator sees a task created by Enqueue.
 func TestTaskOfAPayload(t *testing.T) {
 	t.Parallel()
 	a, srv, _ := emulated(t)
@@ -91,7 +91,7 @@ func TestTaskDelete(t *testing.T) {
 	assert.Equal(t, len(srv.Tasks("emails")), 1)
 }
 
-// TestTaskRunNow runs a task of tomorrow on a paused queue.
+// TestTaskRunNow runs a task that is due tomorrow, on a paused queue.
 func TestTaskRunNow(t *testing.T) {
 	t.Parallel()
 	ran := make(chan struct{}, 1)
@@ -108,7 +108,7 @@ func TestTaskRunNow(t *testing.T) {
 	assert.ErrorIs(t, err, admin.ErrNotFound)
 }
 
-// TestTaskWaitGone waits through failures, a used-up quota and an hour.
+// TestTaskWaitGone waits for an hour, through failures and an exhausted quota.
 func TestTaskWaitGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -281,11 +281,11 @@ func TestListFailsHalfway(t *testing.T) {
 func TestExecution(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		begun, answer := make(chan struct{}), make(chan int)
+		begun, respond := make(chan struct{}), make(chan int)
 		a, srv, _ := emulated(t, emulator.Config{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			begun <- struct{}{}
 			select {
-			case code := <-answer:
+			case code := <-respond:
 				w.WriteHeader(code)
 			case <-r.Context().Done():
 			}
@@ -307,7 +307,7 @@ func TestExecution(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, []int{sum.Tasks, sum.Untried, sum.Running}, []int{1, 0, 1})
 
-		answer <- http.StatusBadGateway
+		respond <- http.StatusBadGateway
 		synctest.Wait()
 		e = execution()
 		assert.Equal(t, []int{e.Dispatches, e.Responses}, []int{1, 1})
@@ -316,7 +316,7 @@ func TestExecution(t *testing.T) {
 		assert.Equal(t, e.Last.Message, "INTERNAL(13): HTTP status code 502")
 		assert.Equal(t, e.Last.RespondedAt.Before(e.Last.DispatchedAt), false)
 
-		<-begun // the second, which gets no response in time
+		<-begun // the second dispatch, which gets no response in time
 		time.Sleep(10*time.Minute + time.Millisecond)
 		synctest.Wait()
 		e = execution()
@@ -332,7 +332,7 @@ func TestExecution(t *testing.T) {
 		assert.Equal(t, sum.LastDispatchedAt, e.Last.DispatchedAt)
 
 		<-begun
-		answer <- http.StatusOK
+		respond <- http.StatusOK
 		assert.NoError(t, a.Tasks().WaitGone(t.Context(), names[0]))
 		sum, err = a.Tasks().Executions(t.Context(), "emails")
 		assert.NoError(t, err)

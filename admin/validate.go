@@ -69,22 +69,22 @@ func (v *validator) fail(field string, value any, want string) {
 	v.errs = append(v.errs, invalid(v.prefix+field, value, want))
 }
 
-func (v *validator) duration(field string, d, least, most time.Duration, want string) {
-	if d < least || d > most || d%time.Second != 0 {
+func (v *validator) duration(field string, d, from, to time.Duration, want string) {
+	if d < from || d > to || d%time.Second != 0 {
 		v.fail(field, d, want)
 	}
 }
 
-// backoff checks both backoffs. Google says that they are truncated to the
-// second, but the default of 0.1 s is kept (docs/cloud-tasks.md#7.2). verify
-// sees what the service kept.
-func (v *validator) backoff(least, most time.Duration) {
-	if least <= 0 || least > time.Second && least%time.Second != 0 {
-		v.fail("MinBackoff", least, "positive, in whole seconds if over one, and is 1s if left out")
+// backoff checks both backoffs. Google says that they are truncated to the second,
+// but the service stores its default of 0.1 s (docs/cloud-tasks.md#7.2). verify
+// detects a value that the service has changed.
+func (v *validator) backoff(minBackoff, maxBackoff time.Duration) {
+	if minBackoff <= 0 || minBackoff > time.Second && minBackoff%time.Second != 0 {
+		v.fail("MinBackoff", minBackoff, "positive, in whole seconds if over one, and is 1s if left out")
 	}
-	v.duration("MaxBackoff", most, 1, 1<<63-1, "positive, in whole seconds, and is 1h if left out")
-	if least > most {
-		v.fail("MinBackoff", least, fmt.Sprintf("at most the max backoff, %s", most))
+	v.duration("MaxBackoff", maxBackoff, 1, 1<<63-1, "positive, in whole seconds, and is 1h if left out")
+	if minBackoff > maxBackoff {
+		v.fail("MinBackoff", minBackoff, fmt.Sprintf("at most the max backoff, %s", maxBackoff))
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestBadQueues is what a queue cannot be. Each is refused before a call, by
-// the field and the value.
+// TestBadQueues: invalid configurations are refused before a call, with the field
+// and the value.
 func TestBadQueues(t *testing.T) {
 	t.Parallel()
 	a, _, rpcs := emulated(t)
@@ -41,8 +41,8 @@ func TestBadQueues(t *testing.T) {
 		"reversed backoffs":      {admin.QueueConfig{ID: "q", MinBackoff: time.Hour, MaxBackoff: time.Minute}, "MinBackoff", "is 1h0m0s; it must be at most the max backoff, 1m0s"},
 		"over the default":       {admin.QueueConfig{ID: "q", MinBackoff: 2 * time.Hour}, "MinBackoff", "at most the max backoff, 1h0m0s"},
 		"fraction of a backoff":  {admin.QueueConfig{ID: "q", MinBackoff: 1500 * time.Millisecond}, "MinBackoff", "is 1.5s; it must be positive, in whole seconds if over one"},
-		"fraction of the most":   {admin.QueueConfig{ID: "q", MaxBackoff: 90*time.Second + 1}, "MaxBackoff", "whole seconds"},
-		"most under a second":    {admin.QueueConfig{ID: "q", MinBackoff: time.Millisecond, MaxBackoff: 500 * time.Millisecond}, "MaxBackoff", "whole seconds"},
+		"fraction of the max":    {admin.QueueConfig{ID: "q", MaxBackoff: 90*time.Second + 1}, "MaxBackoff", "whole seconds"},
+		"max under a second":     {admin.QueueConfig{ID: "q", MinBackoff: time.Millisecond, MaxBackoff: 500 * time.Millisecond}, "MaxBackoff", "whole seconds"},
 		"fraction of a retry":    {admin.QueueConfig{ID: "q", MaxRetryDuration: time.Millisecond}, "MaxRetryDuration", "is 1ms; it must be positive, in whole seconds"},
 		"negative retry":         {admin.QueueConfig{ID: "q", MaxRetryDuration: -time.Hour}, "MaxRetryDuration", "is -1h0m0s"},
 		"the TTL of the seed":    {admin.QueueConfig{ID: "q", TaskTTL: 24 * time.Hour}, "TaskTTL", "is 24h0m0s; it must be 10 days (240h) to 10 years (87600h) in whole seconds, or left out to stay as it is; handoff.Policy.TTL is for less"},
@@ -91,14 +91,14 @@ func TestBadQueues(t *testing.T) {
 	}
 }
 
-// TestGoodQueues is the edge of what a queue can be: neither we nor the
-// emulator, which knows the service's ranges too, refuse it.
+// TestGoodQueues: values at the limits are accepted, by this package and by the
+// emulator, which checks the service's ranges too.
 func TestGoodQueues(t *testing.T) {
 	t.Parallel()
 	a, _, _ := emulated(t)
 	for name, config := range map[string]admin.QueueConfig{
 		"longest ID":       {ID: strings.Repeat("q", 100)},
-		"most":             {ID: "most", MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 5000, MaxAttempts: math.MaxInt32, MaxDoublings: math.MaxInt32, LoggingSample: 1},
+		"max":              {ID: "max", MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 5000, MaxAttempts: math.MaxInt32, MaxDoublings: math.MaxInt32, LoggingSample: 1},
 		"least":            {ID: "least", MaxDispatchesPerSecond: 1e-9, MaxConcurrentDispatches: 1, MaxAttempts: 1, MaxDoublings: 1},
 		"service defaults": {ID: "defaults", MaxDispatchesPerSecond: 500, MaxConcurrentDispatches: 1000, MaxAttempts: 100, MinBackoff: 100 * time.Millisecond},
 		"no limit":         {ID: "no-limit", MaxAttempts: handoff.Unlimited, MaxRetryDuration: 31 * 24 * time.Hour},
@@ -120,8 +120,8 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	assert.ErrorContains(t, err, "QueueConfig.ID", "QueueConfig.MaxDispatchesPerSecond", "QueueConfig.MaxAttempts", "QueueConfig.TaskTTL", "QueueConfig.HTTPTarget.Port", "QueueConfig.LoggingSample")
 }
 
-// TestHeaderValuesStaySecret: the value of a header that cannot be sent may be
-// a credential all the same.
+// TestHeaderValuesStaySecret: errors do not show header values, which may be
+// credentials.
 func TestHeaderValuesStaySecret(t *testing.T) {
 	t.Parallel()
 	a, _, _ := emulated(t)

@@ -246,8 +246,8 @@ func letterCount(t *letterTest) {
 	t.wantCounts(map[string]int{"note": 2, "mail": 1})
 }
 
-// letterOrder tests that letters buried at the same time are sorted by the bytes
-// of their IDs, whatever the locale of the store.
+// letterOrder tests that letters buried at the same time are sorted by the bytes of
+// their IDs, not by the locale of the store.
 func letterOrder(t *letterTest) {
 	ids := []string{"a-b", "aB", "a", "B", "é", "Z", "ab", "_", "b", "0", "\xff", "A"}
 	for _, id := range ids {

@@ -68,9 +68,9 @@ type Kit struct {
 	verifier *verifier
 	due      []due // tasks that are due and not dispatched yet
 
-	mu   sync.Mutex
-	seen []*sight // of the current dispatch
-	most int      // number of changes of a memo after which an attempt is late; 0: any
+	mu       sync.Mutex
+	seen     []*sight // of the current dispatch
+	maxMemos int      // number of memo changes after which an attempt is late; 0 for no limit
 }
 
 // New returns a Kit, which is shut down with all its goroutines when the test
@@ -145,11 +145,11 @@ func (k *Kit) watch(next http.Handler) http.Handler {
 		seen := &sight{settled: NotClaimed}
 		k.mu.Lock()
 		k.seen = append(k.seen, seen)
-		most := k.most
+		maxMemos := k.maxMemos
 		k.mu.Unlock()
 		ctx := context.WithValue(r.Context(), sightKey{}, seen)
-		if most > 0 {
-			ctx = context.WithValue(ctx, watch.Late{}, func() bool { return seen.kept >= most })
+		if maxMemos > 0 {
+			ctx = context.WithValue(ctx, watch.Late{}, func() bool { return seen.kept >= maxMemos })
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

@@ -71,8 +71,8 @@ func TestDrainKeepsTheSchedule(t *testing.T) {
 			ran = append(ran, fmt.Sprint(r.Order, " after ", time.Since(begin)))
 			return errors.New("boom")
 		})
-		for order, in := range []time.Duration{24*time.Hour + 30*time.Second, 24 * time.Hour} {
-			_, err := kit.Client.Enqueue(t.Context(), Receipt{Order: order}, handoff.In(in))
+		for n, in := range []time.Duration{24*time.Hour + 30*time.Second, 24 * time.Hour} {
+			_, err := kit.Client.Enqueue(t.Context(), Receipt{Order: n}, handoff.In(in))
 			assert.NoError(t, err)
 		}
 		results := kit.Drain()
@@ -299,8 +299,8 @@ func TestKitTakesItsPartsFromTheConfig(t *testing.T) {
 
 		receipt, err := kit.Client.Redrive(t.Context(), kit.DeadLetters, page.Letters[0].ID)
 		assert.NoError(t, err)
-		again := kit.Drain()
-		assert.Equal(t, []string{again[0].Info.ID, again[0].Outcome.String()}, []string{receipt.ID, "dead"})
+		redriven := kit.Drain()
+		assert.Equal(t, []string{redriven[0].Info.ID, redriven[0].Outcome.String()}, []string{receipt.ID, "dead"})
 	})
 }
 

@@ -47,5 +47,5 @@ func (k *Kit) Pieces(n int) []Piece {
 func (k *Kit) setMost(n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.most = n
+	k.maxMemos = n
 }

@@ -98,8 +98,8 @@ func TestRecorderFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // at midnight of 2000-01-01
 		empty, recorder := handofftest.NewRecorder(t), handofftest.NewRecorder(t)
-		for _, order := range []int{7, 8} {
-			_, err := recorder.Client.Enqueue(t.Context(), Receipt{Order: order}, handoff.In(time.Hour))
+		for _, n := range []int{7, 8} {
+			_, err := recorder.Client.Enqueue(t.Context(), Receipt{Order: n}, handoff.In(time.Hour))
 			assert.NoError(t, err)
 		}
 		_, err := recorder.Client.Enqueue(t.Context(), WelcomeEmail{UserID: strings.Repeat("x", 300)})

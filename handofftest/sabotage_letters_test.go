@@ -25,7 +25,7 @@ var letterSaboteurs = map[string]struct {
 	"brings payloads":       {"without_payloads", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return bringsPayloads{s} }},
 	"deletes the redriven":  {"marked_redriven", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return deletesRedriven{s} }},
 	"marks nothing":         {"marked_redriven", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return marksNothing{s} }},
-	"marks whatever died":   {"put_again_after_a_redrive", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return marksAny{s} }},
+	"marks a later death":   {"put_again_after_a_redrive", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return marksAny{s} }},
 	"counts the redriven":   {"marked_redriven", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return countsAllLetters{s} }},
 	"forgets marks":         {"put_again_after_a_redrive", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return forgetsMarks{s} }},
 	"keeps for no time":     {"retention", func(s handoff.DeadLetterStore) handoff.DeadLetterStore { return timeless{s} }},

@@ -48,9 +48,9 @@ func TestConcurrency(t *testing.T) {
 				handoff.Handle(b.Router, func(ctx context.Context, _ order) error { return run(ctx) })
 				handoff.Handle(b.Router, func(ctx context.Context, _ refund) error { return run(ctx) })
 
-				answers := make(chan int)
+				statuses := make(chan int)
 				for i, kind := range tc.running {
-					go func() { answers <- b.send(b.request(fmt.Sprint("t", i), path("/tasks/"+kind))) }()
+					go func() { statuses <- b.send(b.request(fmt.Sprint("t", i), path("/tasks/"+kind))) }()
 				}
 				synctest.Wait()
 				more := path("/tasks/" + tc.kind)
@@ -59,7 +59,7 @@ func TestConcurrency(t *testing.T) {
 
 				close(finish)
 				for range tc.running {
-					assert.Status(t, <-answers, 200)
+					assert.Status(t, <-statuses, 200)
 				}
 				if tc.status == 409 {
 					assert.ErrorIs(t, refused.Err, handoff.ErrBusy)

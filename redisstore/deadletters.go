@@ -292,8 +292,8 @@ func wrapLetter(verb string, err error) error {
 // letterOrder decreases with the time of burial, so that the newest letters come
 // first. Its 16 digits last until 2286.
 func letterOrder(buriedAt time.Time) string {
-	const most = 9_999_999_999_999_999
-	return fmt.Sprintf("%016d", most-min(max(buriedAt.UnixMicro(), 0), most))
+	const maxOrder = 9_999_999_999_999_999
+	return fmt.Sprintf("%016d", maxOrder-min(max(buriedAt.UnixMicro(), 0), maxOrder))
 }
 
 // isMember reports whether s has the form of an index member: an order, then an

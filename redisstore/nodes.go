@@ -175,10 +175,10 @@ func (n *node) gather() []*call {
 // send then sends the remaining calls again. That is safe, because an owner may
 // repeat any call.
 func (n *node) send(batch []*call) {
-	for again := true; again; {
+	for pending := true; pending; {
 		trip := newTrip(batch)
 		n.exec(trip)
-		again = trip.abandoned() && slices.ContainsFunc(trip.calls, (*call).unanswered)
+		pending = trip.abandoned() && slices.ContainsFunc(trip.calls, (*call).pending)
 	}
 	for _, c := range batch {
 		c.done <- struct{}{}
@@ -199,8 +199,8 @@ func (n *node) exec(t *trip) {
 	}
 }
 
-// unanswered reports whether the caller still waits for a response.
-func (c *call) unanswered() bool {
+// pending reports whether the caller still waits for a response.
+func (c *call) pending() bool {
 	err := c.cmd.Err()
 	return c.ctx.Err() == nil && err != nil && !isReply(err)
 }

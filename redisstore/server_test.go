@@ -151,12 +151,12 @@ func TestMemoryOfARecord(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	store := redisstore.New(rdb, nil)
 	l := handoff.Lease{Key: workKey(0), Owner: "a", TTL: 30 * time.Second, Window: 25 * time.Hour}
-	uses := func(what string, most int64) {
+	uses := func(what string, limit int64) {
 		t.Helper()
 		got, err := rdb.MemoryUsage(t.Context(), "handoff:"+l.Key).Result()
 		assert.NoError(t, err)
-		if got > most {
-			t.Errorf("the record of work that is %s takes %d bytes, want at most %d", what, got, most)
+		if got > limit {
+			t.Errorf("the record of work that is %s takes %d bytes, want at most %d", what, got, limit)
 		}
 	}
 	claim := func(owner string) {

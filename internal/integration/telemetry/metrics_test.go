@@ -142,15 +142,15 @@ func (w *world) hold(t *testing.T, requests ...*http.Request) (finish func()) {
 	t.Helper()
 	end := make(chan struct{})
 	handoff.Handle(w.router, func(context.Context, order) error { <-end; return nil })
-	answers := make(chan int)
+	statuses := make(chan int)
 	for _, req := range requests {
-		go func() { answers <- w.send(req) }()
+		go func() { statuses <- w.send(req) }()
 	}
 	synctest.Wait()
 	return func() {
 		close(end)
 		for range requests {
-			assert.Status(t, <-answers, 200)
+			assert.Status(t, <-statuses, 200)
 		}
 	}
 }
