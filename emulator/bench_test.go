@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// The benchmarks have client, server and target in one process: they compare
-// versions of the server, they do not tell what it costs alone.
+// The benchmarks run client, server and target in one process. They compare
+// versions of the server and do not measure it alone.
 
 func benchServer(b *testing.B, queues int, handler http.HandlerFunc) (*emulator.Server, cloudtaskspb.CloudTasksClient) {
 	b.Helper()
@@ -69,8 +69,8 @@ func BenchmarkBatchCreateTasks(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/task")
 }
 
-// BenchmarkDispatch creates 2,000 tasks over 40 queues and waits until they have
-// run: 50 a queue, which its bucket of 100 lets through at once.
+// BenchmarkDispatch creates 2,000 tasks in 40 queues and waits until they have
+// run. Each queue has 50, which its bucket of 100 lets through at once.
 func BenchmarkDispatch(b *testing.B) {
 	const queues, tasks = 40, 2000
 	var got atomic.Int64

@@ -44,7 +44,7 @@ func dial(t *testing.T, addr string, options ...grpc.DialOption) *cloudtasks.Cli
 	return client
 }
 
-// TestEachPortServesBoth protocols, at once and in any order.
+// TestEachPortServesBoth: each port serves gRPC and HTTP, concurrently and in any order.
 func TestEachPortServesBoth(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", CreateMissingQueues: true})
@@ -60,9 +60,9 @@ func TestEachPortServesBoth(t *testing.T) {
 	assert.Equal(t, only.GRPCAddr(), "")
 }
 
-// TestFirstBytes: requests that come in pieces, are shorter than the preface of
-// HTTP/2 or begin like it; connections that say nothing hold up neither others
-// nor Close.
+// TestFirstBytes: a request is served if it comes in pieces, is shorter than the
+// preface of HTTP/2 or begins like it. Silent connections delay neither others nor
+// Close.
 func TestFirstBytes(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{GRPCAddr: "127.0.0.1:0"})
@@ -194,8 +194,8 @@ func TestMethodOverride(t *testing.T) {
 	assert.Equal(t, len(srv.Queues()), 0)
 }
 
-// TestCertificates verify the tokens of every key, as Google's libraries for Node
-// and Python do it.
+// TestCertificates: the certificates verify the tokens of every key, as Google's
+// libraries for Node and Python do.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0"})
@@ -229,8 +229,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestShutdown lets what is in flight end, begins nothing more, and tells those
-// who wait that tasks are left.
+// TestShutdown: dispatches in flight end, no others begin, and Wait fails since
+// tasks are left.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -31,11 +31,11 @@ func TestWaitOverHTTP(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := begin(t, emulator.Config{})
-		wait := func(query string, status int, answer string) {
+		wait := func(query string, status int, want string) {
 			t.Helper()
 			code, body := s.request(t.Context(), http.MethodGet, "/emulator/wait"+query, "")
 			assert.Status(t, code, status)
-			assert.Equal(t, body, answer)
+			assert.Equal(t, body, want)
 		}
 		wait("", 200, `{"settled":true,"left":0}`)
 		for range 3 {
@@ -70,7 +70,7 @@ func TestWaitOverHTTP(t *testing.T) {
 	})
 }
 
-// TestWaitEndsWithItsCaller: who hangs up is not waited for until the timeout.
+// TestWaitEndsWithItsCaller: a wait ends when its caller hangs up, before the timeout.
 func TestWaitEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestWaitEndsWithItsCaller(t *testing.T) {
 	})
 }
 
-// TestReset: afterwards a server is as New made it, and what was under way has
-// ended.
+// TestReset: after a reset the server is as New made it, and no dispatch is in
+// flight.
 func TestReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -123,7 +123,7 @@ func TestReset(t *testing.T) {
 		time.Sleep(2 * time.Hour) // past the second task's time
 		assert.Equal(t, len(s.worker.deliveries()), arrived)
 
-		// The names of queue and task are free, nothing is left of the rest.
+		// The names of the queue and the task are free, and all else is gone.
 		s.createQueue(&cloudtaskspb.Queue{Name: emails, HttpTarget: &cloudtaskspb.HttpTarget{HttpMethod: cloudtaskspb.HttpMethod_PUT}})
 		s.create(named)
 		s.wait()
@@ -138,8 +138,8 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// TestKeepQueues: a reset brings back what was kept, as it was, and nothing
-// else, time and again.
+// TestKeepQueues: every reset brings back the queues that were kept, as they were,
+// and no others.
 func TestKeepQueues(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})
@@ -161,8 +161,8 @@ func TestKeepQueues(t *testing.T) {
 	}
 }
 
-// TestResetBesideCalls is a matter for the race detector, and for Close, which
-// waits for what a reset may have left.
+// TestResetBesideCalls needs the race detector. Close would hang if a reset had left
+// a dispatch behind.
 func TestResetBesideCalls(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{CreateMissingQueues: true})

@@ -15,7 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Google's own client, a queue, a task, and the handler that it is for.
+// Google's own client creates a queue and a task, which the handler receives.
 func Example() {
 	ctx := context.Background()
 	srv, err := emulator.New(emulator.Config{
@@ -60,9 +60,8 @@ func Example() {
 	// Output: POST /tasks/welcome from queue emails
 }
 
-// In a test a server is one line, and in a synctest bubble a task a day ahead
-// that fails twice is over in no time. What is here the body of an example is
-// to be that of a test.
+// RunT starts a server for a test. In a synctest bubble, a task a day ahead that
+// fails twice takes no time. The body of this example belongs into a test.
 func ExampleRunT() {
 	var t *testing.T // as the test is given it
 
@@ -92,7 +91,7 @@ func ExampleRunT() {
 	})
 }
 
-// A call whose answer is lost: the caller cannot know that the task exists.
+// The response of a call is lost: the caller cannot know that the task exists.
 func ExampleServer_InjectCall() {
 	ctx := context.Background()
 	srv, err := emulator.New(emulator.Config{})

@@ -44,8 +44,8 @@ func TestLongPast(t *testing.T) {
 	})
 }
 
-// TestFarTimes: what lies beyond 64 bits of nanoseconds comes at their end, and
-// never at once.
+// TestFarTimes: a time beyond 64 bits of nanoseconds becomes the last that they
+// hold, and is never now.
 func TestFarTimes(t *testing.T) {
 	t.Parallel()
 	const year = 365 * 24 * time.Hour
@@ -68,7 +68,7 @@ func TestFarTimes(t *testing.T) {
 	}
 }
 
-// TestRatesNearZero let the burst through and then nothing for years.
+// TestRatesNearZero: a rate near zero lets the burst through, and then nothing for years.
 func TestRatesNearZero(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{1e-9, math.SmallestNonzeroFloat64} {
@@ -87,8 +87,8 @@ func TestRatesNearZero(t *testing.T) {
 	}
 }
 
-// TestErrorsOfHugeNames: an error arrives whole where the name that it quotes is
-// too large for a header.
+// TestErrorsOfHugeNames: an error arrives although the name that it quotes is too
+// large for a header.
 func TestErrorsOfHugeNames(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})

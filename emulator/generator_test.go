@@ -10,17 +10,17 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// generator makes random messages. Most are polite: every value could pass on
-// its own, so that things happen. The others hold anything.
+// generator makes random messages. In most of them, the polite ones, each value is
+// valid alone, so that many calls succeed. The others hold anything.
 type generator struct {
 	rng    *rand.Rand
-	worker string // a URL that answers
+	worker string // a URL that responds
 
 	polite bool
-	queue  string // what the names of the message are about
+	queue  string // the queue that the names of the message are in
 }
 
-// begin decides what the next message is like.
+// begin decides whether the next message is polite, and its queue.
 func (g *generator) begin() {
 	g.polite = g.rng.IntN(4) > 0
 	g.queue = fmt.Sprintf("projects/p/locations/l/queues/q%d", g.rng.IntN(6))
@@ -30,7 +30,7 @@ func (g *generator) mostly() bool { return g.rng.IntN(20) > 0 }
 
 func (g *generator) pick(of ...string) string { return of[g.rng.IntN(len(of))] }
 
-// one picks from what is sensible, or from everything.
+// one picks a sensible value, or any if the message is not polite.
 func one[T any](g *generator, sensible []T, others ...T) T {
 	if g.polite {
 		return sensible[g.rng.IntN(len(sensible))]

@@ -100,7 +100,7 @@ func TestBufferTaskByBrowser(t *testing.T) {
 	}
 }
 
-func guarded(t *testing.T, srv *emulator.Server, method, path, body string, change func(*http.Request)) answer {
+func guarded(t *testing.T, srv *emulator.Server, method, path, body string, change func(*http.Request)) response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, "http://"+srv.HTTPAddr()+path, strings.NewReader(body))
 	assert.NoError(t, err)

@@ -71,11 +71,11 @@ const hostsHint = "To reach the emulator by a name of your own, list it in Confi
 // [Server.Wait] as GET /emulator/wait?timeout=30s.
 //
 // Requests that a web page of another site made a browser send, and those with
-// a Host that is neither of this machine nor in Config.Hosts, are answered 403.
+// a Host that is neither of this machine nor in Config.Hosts, get a 403.
 func (s *Server) HTTPHandler() http.Handler { return s.web }
 
 // newHTTPHandler makes it. No http.ServeMux, which would redirect the paths
-// that it thinks unclean, where Google answers 404.
+// that it thinks unclean, where Google responds 404.
 func (s *Server) newHTTPHandler(cfg Config) (http.Handler, error) {
 	api, err := rest.New(rest.Config{
 		Services: []rest.Service{

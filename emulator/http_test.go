@@ -17,15 +17,15 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// answer is a JSON answer that has been read.
-type answer struct {
+// response is a JSON response that has been read.
+type response struct {
 	status int
 	header http.Header
 	doc    map[string]any
 }
 
 // ask sends a request over a real connection.
-func ask(t *testing.T, method, url, body string) answer {
+func ask(t *testing.T, method, url, body string) response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	assert.NoError(t, err)
@@ -33,7 +33,7 @@ func ask(t *testing.T, method, url, body string) answer {
 	return send(t, req)
 }
 
-func send(t *testing.T, req *http.Request) answer {
+func send(t *testing.T, req *http.Request) response {
 	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	assert.NoError(t, err)
@@ -42,7 +42,7 @@ func send(t *testing.T, req *http.Request) answer {
 	assert.NoError(t, err)
 	var doc map[string]any
 	assert.NoError(t, json.Unmarshal(text, &doc))
-	return answer{resp.StatusCode, resp.Header, doc}
+	return response{resp.StatusCode, resp.Header, doc}
 }
 
 // TestRESTClient: Google's own REST client over a real port.
@@ -92,8 +92,8 @@ func TestUnroutedPathsAreGoogleErrors(t *testing.T) {
 	}
 }
 
-// TestBufferTaskStores: what becomes of a buffered request. That it is
-// dispatched, and under all its paths, the conformance tables say.
+// TestBufferTaskStores: what is stored of a buffered request. The conformance rows
+// test all its paths, and the dispatch.
 func TestBufferTaskStores(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{HTTPAddr: "127.0.0.1:0"})

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// Everything is reported at once, and names the field.
+// Every problem is reported at once, with its field.
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	_, err := emulator.New(emulator.Config{
@@ -72,7 +72,7 @@ func TestRunTFails(t *testing.T) {
 	assert.Equal(t, len(r.cleanups), 0)
 }
 
-// Close cancels what runs, waits for it, and can be repeated.
+// Close cancels the dispatches in flight, waits for their handlers, and can be repeated.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -148,9 +148,8 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// Panics of a handler are its own: the dispatch fails as if the connection
-// had broken, and the log says so, unless the panic is net/http's way to say
-// just that.
+// If a handler panics, the dispatch fails as if the connection had broken. The panic
+// is logged, unless it is http.ErrAbortHandler.
 func TestHandlerPanics(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -185,8 +184,8 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
-// Over real sockets: what arrives, who signed it, and what a broken
-// connection looks like.
+// Over real sockets: the request and its token, and what a broken connection
+// looks like.
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	const account, audience = "worker@p.iam.gserviceaccount.com", "https://worker.example"
@@ -248,7 +247,7 @@ func TestNetwork(t *testing.T) {
 	assert.ErrorContains(t, err, "token expired")
 }
 
-// keys answers every request with the keys of a server.
+// keys responds to every request with the keys of a server.
 type keys struct{ srv *emulator.Server }
 
 func (k keys) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -260,8 +259,8 @@ func (k keys) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-// Without an address an App Engine task goes nowhere, least of all to
-// Google; with one it goes there under its own host.
+// An App Engine task goes to the configured address, with its own host. Without an
+// address its dispatch fails, and never reaches Google.
 func TestAppEngineAddresses(t *testing.T) {
 	t.Parallel()
 	hosts := make(chan string, 1)

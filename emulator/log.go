@@ -28,8 +28,8 @@ func (s *Server) logCall(ctx context.Context, method string, req, resp any, err 
 }
 
 // resource is the name of what a call was about: of the task or queue that it
-// answered with, else of what it asked for. A batch is about its queue, not
-// about the operation that it answers with.
+// returned, else of what was asked for. A batch is about its queue, not
+// about the operation that it returns.
 func resource(req, resp any) string {
 	type named interface{ GetName() string }
 	if _, operation := resp.(*longrunningpb.Operation); !operation {

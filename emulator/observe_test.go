@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestActivity: each dispatch in the second that it happened in, by its
-// outcome, and nothing that is older than five minutes.
+// TestActivity: each dispatch is counted in its second, by its outcome, for five
+// minutes.
 func TestActivity(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestActivity(t *testing.T) {
 	})
 }
 
-// TestLife follows tasks to each of their ends.
+// TestLife: the history of a task, for each way to end.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -48,12 +48,12 @@ func TestCreateMissingQueues(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, q.GetRateLimits().GetMaxDispatchesPerSecond(), 500)
 
-	// Asking for a queue creates none, nor does a name that is none.
+	// Neither reading a queue nor an invalid name creates one.
 	_, err = s.client.GetQueue(t.Context(), &cloudtaskspb.GetQueueRequest{Name: location + "/queues/other"})
 	assert.Equal(t, status.Code(err), codes.NotFound)
 	_, err = s.client.CreateTask(t.Context(), request(location+"/queues/a_b"))
 	assert.Equal(t, status.Code(err), codes.InvalidArgument)
-	// A name that the service would still refuse is refused.
+	// The name of a deleted queue is reserved here, too.
 	assert.NoError(t, s.client.DeleteQueue(t.Context(), &cloudtaskspb.DeleteQueueRequest{Name: single}))
 	_, err = s.client.CreateTask(t.Context(), request(single))
 	assert.Equal(t, status.Code(err), codes.FailedPrecondition)

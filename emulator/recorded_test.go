@@ -92,8 +92,8 @@ func TestRecordedRequests(t *testing.T) {
 	assert.Equal(t, ask(t, http.MethodGet, "http://"+srv.HTTPAddr()+"/v1/projects/p/locations", "").doc["locations"] == nil, false)
 }
 
-// member finds a dotted path in a JSON document; in a list it looks at the
-// first item. Nil is what is not there.
+// member returns the value at a dotted path of a JSON document, or nil. Of a list it
+// takes the first item.
 func member(doc any, path string) any {
 	for name := range strings.SplitSeq(path, ".") {
 		if list, ok := doc.([]any); ok && len(list) > 0 {

@@ -87,7 +87,7 @@ func TestRunTask(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, len(s.worker.deliveries()), 2) // both under way
 		s.wait()
-		assert.Equal(t, len(s.worker.deliveries()), 2) // the failure of the second brings nothing back
+		assert.Equal(t, len(s.worker.deliveries()), 2) // the failure of the second does not bring the task back
 		assert.Equal(t, len(s.srv.Tasks("emails")), 0)
 	})
 	bubble("runs beside a dispatch; while one runs, no third begins", func(t *testing.T) {
@@ -115,8 +115,8 @@ func TestRunTask(t *testing.T) {
 	})
 }
 
-// Deleting or purging while a dispatch runs lets it run on and changes
-// nothing any more.
+// A dispatch in flight runs to its end although its task is deleted or purged, and
+// its outcome has no effect.
 func TestDeleteWhileRunning(t *testing.T) {
 	t.Parallel()
 	for name, remove := range map[string]func(*setup, string) error{

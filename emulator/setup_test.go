@@ -19,8 +19,8 @@ const (
 	emails   = location + "/queues/emails"
 )
 
-// setup is a server, Google's client of it, and a queue called emails. The
-// handler answers with the statuses one after the other, then 200.
+// setup is a server, Google's client for it, and a queue called emails. The handler
+// responds with the statuses in order, then 200.
 type setup struct {
 	*testing.T
 	srv    *emulator.Server
@@ -28,12 +28,12 @@ type setup struct {
 	worker *worker
 }
 
-// worker is a target that remembers what came.
+// worker is a target that records its requests.
 type worker struct {
 	mu       sync.Mutex
 	statuses []int
 	got      []delivery
-	before   func(n int, r *http.Request) // called before the n-th answer, from 1
+	before   func(n int, r *http.Request) // called before the n-th response, from 1
 }
 
 type delivery struct {

@@ -47,7 +47,7 @@ func TestSoak(t *testing.T) {
 		GRPCAddr:    "127.0.0.1:0",
 		HTTPAddr:    "127.0.0.1:0",
 		AppEngine:   map[string]string{"default": worker.URL},
-		TaskWindow:  -1, // names come round again at once
+		TaskWindow:  -1, // names are free again at once
 		QueueWindow: -1,
 		Logger:      slog.New(noErrors{t}),
 	})
@@ -92,7 +92,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// noErrors is a log that must not see an error: the server logs panics so.
+// noErrors is a log that fails the test at an error. The server logs panics as errors.
 type noErrors struct{ t *testing.T }
 
 func (noErrors) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
@@ -157,7 +157,7 @@ func (c *grpcSoaker) call(ctx context.Context, t *testing.T) bool {
 	all := methods()
 	method := all[c.rng.IntN(len(all))]
 	if (method.Name() == "DeleteQueue" || method.Name() == "PurgeQueue") && c.mostly() {
-		return false // or no task would live to see much
+		return false // or few tasks would be dispatched
 	}
 	request := dynamicpb.NewMessage(method.Input())
 	c.begin()
@@ -215,7 +215,7 @@ func (c *restSoaker) call(ctx context.Context, t *testing.T) bool {
 	choice := restCalls[c.rng.IntN(len(restCalls))]
 	verb, name := choice.verb, c.queue
 	if choice.suffix == "" && verb != "PATCH" && c.mostly() {
-		name = fmt.Sprintf("%s/tasks/t%d", c.queue, c.rng.IntN(5)) // and not the queue, above all not to delete it
+		name = fmt.Sprintf("%s/tasks/t%d", c.queue, c.rng.IntN(5)) // a task, and not the queue, which would often be deleted
 	}
 	target := c.base + one(&c.generator, []string{"/v2/", "/v2beta3/"}, "/v1/", "/", "/v2//") + one(&c.generator, []string{name}, "projects/p/locations", "", "a%2Fb") + choice.suffix +
 		one(&c.generator, []string{"", "?alt=json", "?$alt=json;enum-encoding=int"}, "?updateMask=rateLimits", "?pageSize=-1", "?pageToken=x", "?responseView=2", "?readMask=stats", "?%zz")
@@ -248,7 +248,7 @@ func (c *restSoaker) call(ctx context.Context, t *testing.T) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// TestMissingQueue: no call minds that its queue does not exist.
+// TestMissingQueue: a call about a queue that does not exist fails with an ordinary code, if at all.
 func TestMissingQueue(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t)

@@ -33,15 +33,15 @@ func watched(t *testing.T, srv *emulator.Server) (base string) {
 	return server.URL
 }
 
-// watcher reads the dashboard as people do who look at it, and who leave it
-// open in a tab that nobody looks at.
+// watcher reads the dashboard, sometimes as a background tab does, which does not
+// read what it is sent.
 type watcher struct {
 	generator
 	base string
 	http *http.Client
 }
 
-// watch reads pages and their streams, at once or hardly, until ctx ends.
+// watch reads pages and their streams, or leaves them unread, until ctx is done.
 func (c *watcher) watch(ctx context.Context, t *testing.T) {
 	for ctx.Err() == nil {
 		c.begin()
@@ -60,7 +60,7 @@ func (c *watcher) watch(ctx context.Context, t *testing.T) {
 		case err == nil && resp.StatusCode >= 500 && resp.StatusCode != http.StatusServiceUnavailable:
 			t.Errorf("%s: %d", page, resp.StatusCode)
 		case err == nil && streams && c.rng.IntN(2) == 0:
-			<-look.Done() // the tab that nobody looks at
+			<-look.Done() // the background tab
 		case err == nil:
 			_, _ = io.Copy(io.Discard, resp.Body)
 		}
@@ -71,8 +71,8 @@ func (c *watcher) watch(ctx context.Context, t *testing.T) {
 	}
 }
 
-// disturb resets the emulator, waits for it and asks for its keys, while all
-// else goes on.
+// disturb resets the emulator, waits for it and reads its keys, beside the other
+// clients.
 func disturb(ctx context.Context, t *testing.T, srv *emulator.Server, client *http.Client, rng *rand.Rand) {
 	for ctx.Err() == nil {
 		call := []struct{ method, path string }{

@@ -56,7 +56,7 @@ func withOAuth(r *cloudtaskspb.HttpRequest) {
 	r.AuthorizationHeader = &cloudtaskspb.HttpRequest_OauthToken{OauthToken: &cloudtaskspb.OAuthToken{ServiceAccountEmail: account}}
 }
 
-// TestTokensNeedHTTPS: as the service has it, but for hosts of development.
+// TestTokensNeedHTTPS: as at the service, except to hosts of development.
 func TestTokensNeedHTTPS(t *testing.T) {
 	t.Parallel()
 	for _, strict := range []bool{false, true} {
@@ -117,8 +117,7 @@ func TestTokenOfAQueueNeedsHTTPS(t *testing.T) {
 	})
 }
 
-// TestBadURLs are refused when the task is created, not in each of a hundred
-// dispatches.
+// TestBadURLs: a bad URL is refused when the task is created, before any dispatch.
 func TestBadURLs(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})
@@ -132,7 +131,7 @@ func TestBadURLs(t *testing.T) {
 	assert.ErrorContains(t, err, "at most 2083 characters")
 }
 
-// TestURLsAreEncoded: what is stored, and what a handler in the process sees.
+// TestURLsAreEncoded: how a URL is stored, and how a handler in the process sees it.
 func TestURLsAreEncoded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -184,7 +183,7 @@ func TestURLsAreEncoded(t *testing.T) {
 	})
 }
 
-// TestHandlerSeesARequestOfASocket in everything, not only the URL.
+// TestHandlerSeesARequestOfASocket: a handler in the process sees the whole request as over a socket.
 func TestHandlerSeesARequestOfASocket(t *testing.T) {
 	t.Parallel()
 	seen := make(chan *http.Request, 1)
@@ -206,8 +205,8 @@ func TestHandlerSeesARequestOfASocket(t *testing.T) {
 	assert.Equal(t, r.Header.Get("Authorization"), "")
 }
 
-// TestHeaders: what no HTTP request can have is refused, and the texts do not
-// repeat values, which may be secrets.
+// TestHeaders: headers that HTTP does not allow are refused. The error does not repeat
+// a value, which may be secret.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})
@@ -226,7 +225,7 @@ func TestHeaders(t *testing.T) {
 			}
 		}
 	}
-	for range 30 { // in the order of a map it would differ
+	for range 30 { // in the order of a map, the outcome would vary
 		_, err := s.send(httpTask("https://h/", func(r *cloudtaskspb.HttpRequest) {
 			r.Headers = map[string]string{"content-type": "text/a", "Content-Type": "text/b", "X-Text": "é\tü"}
 		}))
@@ -290,7 +289,7 @@ func TestAppEngineRouting(t *testing.T) {
 	}
 }
 
-// TestEndsOfFields: what is documented of a field holds to its last value.
+// TestEndsOfFields: the limits of a field hold for the values on both sides.
 func TestEndsOfFields(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})
@@ -345,8 +344,8 @@ func TestEnums(t *testing.T) {
 	assert.Status(t, code, http.StatusBadRequest)
 }
 
-// TestRoutingHeader: one that is sent must be right; only a strict server
-// wants it.
+// TestRoutingHeader: a routing header must name the resource of its request; only a
+// strict server requires it.
 func TestRoutingHeader(t *testing.T) {
 	t.Parallel()
 	for _, strict := range []bool{false, true} {
@@ -385,7 +384,7 @@ func TestRoutingHeader(t *testing.T) {
 	}
 }
 
-// TestErrorsOfTimes: with fractions of a second, in the time of California.
+// TestErrorsOfTimes: texts have fractions of a second, and Pacific time.
 func TestErrorsOfTimes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // it begins on 2000-01-01

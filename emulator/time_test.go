@@ -54,7 +54,7 @@ func TestADayInMilliseconds(t *testing.T) {
 	t.Logf("took %v", time.Since(began))
 }
 
-// Retention: 31 days from creation, whatever became of the task until then.
+// A task is deleted 31 days after its creation, whatever its state.
 func TestRetention(t *testing.T) {
 	t.Parallel()
 	t.Run("a task of a paused queue", func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestRetention(t *testing.T) {
 			assert.Equal(t, time.Since(start), 31*day)
 			_, err := s.client.GetTask(t.Context(), &cloudtaskspb.GetTaskRequest{Name: task.GetName()})
 			assert.Equal(t, status.Code(err), codes.NotFound)
-			// Of 744 dispatches the last hundred are remembered.
+			// Of 744 dispatches, the last hundred are kept.
 			assert.Equal(t, len(s.srv.Dispatches(task.GetName())), 100)
 		})
 	})
@@ -104,13 +104,13 @@ func TestRetention(t *testing.T) {
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			assert.Equal(t, len(s.srv.Tasks("emails")), 0)
-			s.wait() // its failure brings nothing back
+			s.wait() // its failure does not bring the task back
 			assert.Equal(t, len(s.srv.Tasks("emails")), 0)
 		})
 	})
 }
 
-// The name of a task is reserved from its end, for as long as was asked.
+// The name of a task is reserved from its end, for TaskWindow.
 func TestTaskWindow(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ config, want time.Duration }{

@@ -12,8 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// After a rotation the published set verifies old tokens and new ones, and who
-// kept the old set verifies the old ones alone.
+// After a rotation, the published keys verify old and new tokens; keys that were
+// cached before verify the old ones only.
 func TestRotateKey(t *testing.T) {
 	t.Parallel()
 	const account, audience = "worker@p.iam.gserviceaccount.com", "https://worker.example"
@@ -39,7 +39,7 @@ func TestRotateKey(t *testing.T) {
 	assert.Equal(t, []bool{valid(fresh, before), valid(fresh, after)}, []bool{true, true})
 }
 
-// published answers every request with the keys of one moment.
+// published responds to every request with the keys of one moment.
 type published []byte
 
 func (p published) RoundTrip(*http.Request) (*http.Response, error) {

@@ -12,9 +12,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestOverTheNetwork: what a dispatch looks like on a real connection, where
-// net/http adds headers of its own if nobody stops it. The tests in bubbles
-// cannot see that.
+// TestOverTheNetwork: a dispatch on a real connection has no header that net/http
+// would add by default. Tests in bubbles have no connection.
 func TestOverTheNetwork(t *testing.T) {
 	t.Parallel()
 	type request struct {

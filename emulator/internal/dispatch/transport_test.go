@@ -81,7 +81,7 @@ func TestTransportInsecure(t *testing.T) {
 	assert.Status(t, status, http.StatusOK)
 }
 
-// A proxy cannot reach a container by its name in the network of a compose file.
+// A proxy cannot resolve the name of a container of a compose file.
 func TestTransportProxy(t *testing.T) {
 	t.Parallel()
 	proxy := &url.URL{Scheme: "http", Host: "proxy.example:3128"}
@@ -121,7 +121,7 @@ func TestTransportOfTheProgram(t *testing.T) {
 	}
 }
 
-// lateContext has a deadline that is over before it notices.
+// lateContext is a context whose deadline is over before it is done.
 type lateContext struct{ context.Context }
 
 func (lateContext) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The worked values of docs/cloud-tasks.md#7.2.
+// The examples of docs/cloud-tasks.md#7.2.
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -34,7 +34,7 @@ func TestBackoff(t *testing.T) {
 
 func seconds(s float64) time.Duration { return time.Duration(math.Round(s * 1e9)) }
 
-// Against the formula in numbers that cannot overflow.
+// The same formula, in numbers that cannot overflow.
 func FuzzBackoff(f *testing.F) {
 	f.Add(int64(100*time.Millisecond), int64(time.Hour), int32(16), int32(99))
 	f.Add(int64(1), int64(math.MaxInt64), int32(math.MaxInt32), int32(math.MaxInt32))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Over any span of time no more goes through than the burst and what the
-// rate lets grow, and a bucket that is drained all along loses nothing.
+// In any span of time, at most the burst and what the rate adds goes through. A
+// bucket that is always drained loses nothing.
 func TestBucketNeverExceeds(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0.01, 0.25, 1, 1.5, 10, 100, 300, 499.9, 500} {
@@ -20,7 +20,7 @@ func TestBucketNeverExceeds(t *testing.T) {
 		for len(taken) < 2000 {
 			now = max(now, b.ready())
 			if rand.IntN(50) == 0 {
-				now += rand.Int64N(int64(20 * 1e9 / rate)) // leave it alone for a while
+				now += rand.Int64N(int64(20 * 1e9 / rate)) // let it fill up
 			}
 			b.take(now)
 			taken = append(taken, now)
@@ -56,7 +56,7 @@ func TestBucketLosesNothing(t *testing.T) {
 	}
 }
 
-// A new rate keeps what is missing from the bucket, in tokens.
+// After a change of the rate, as many tokens are missing from the bucket as before.
 func TestBucketReset(t *testing.T) {
 	t.Parallel()
 	now := int64(1e18)
@@ -83,8 +83,8 @@ func TestBucketReset(t *testing.T) {
 	}
 }
 
-// At the ends of their ranges a rate and a burst overflow nothing: the burst
-// goes through at once, and the next token is there no earlier than it should be.
+// No rate or burst of its range overflows: the burst goes through at once, and the
+// next token is not early.
 func TestBucketExtremes(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UnixNano()

@@ -11,8 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// TestNeverEarly: no task goes out before its time; and one that is
-// overtaken or taken away holds up nothing.
+// TestNeverEarly: no task is dispatched before its time. A task that is overtaken or
+// removed delays no other.
 func TestNeverEarly(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -32,7 +32,7 @@ func TestNeverEarly(t *testing.T) {
 	q := newQueue(t, e, "q", 500)
 	begun := time.Now()
 	for i := range 60 {
-		// Every third comes before those that are there already.
+		// Every third task is due before all earlier ones.
 		due := begun.Add(time.Duration(20+i-6*(i%3)) * 1700 * time.Microsecond)
 		task, err := q.Add(encoded(t, "", new(cloudtaskspb.Task)), due)
 		if err != nil {

@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// Random pushes, removals and pops against the plainest model.
+// Random pushes, removals and pops, compared with a map of what is in the agenda.
 func TestAgenda(t *testing.T) {
 	t.Parallel()
 	var a agenda
 	live := map[*task]bool{}
 	seq := uint64(0)
 	for step := range 30000 {
-		// Grow for a while, shrink for a while, so that chunks come and go.
+		// It grows and shrinks in turns, so that chunks are added and freed.
 		grow := step/3000%2 == 0
 		switch r := rand.IntN(10); {
 		case grow && r < 7 || !grow && r < 3:

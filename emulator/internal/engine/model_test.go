@@ -19,8 +19,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator/internal/engine"
 )
 
-// model is a queue as docs/cloud-tasks.md describes it, kept beside the real one:
-// what was asked of it and what came of it.
+// model is a queue as docs/cloud-tasks.md describes it. It records the calls of the
+// real queue and their outcomes.
 type model struct {
 	*testing.T
 	seed uint64
@@ -49,10 +49,10 @@ type modelTask struct {
 	over       bool // deleted, purged, done or given up
 }
 
-// TestModel drives queues at random and holds them against the model: no
-// task lost, none early, none after its end, none while the queue is paused,
-// never more at once than allowed, never faster than the bucket allows over
-// any window, never slower than it must be, and backoff to the nanosecond.
+// TestModel makes random calls of queues and compares them with the model: no task is
+// lost, and none is dispatched early, after its end or while the queue is paused. The
+// concurrency is kept, and the rate in every window; no dispatch is late, and backoff
+// is exact to the nanosecond.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	for range 60 {
@@ -196,8 +196,8 @@ func (m *model) purge() {
 	}
 }
 
-// dispatch is the target. What it does depends on the task and the dispatch
-// alone, so that a seed repeats.
+// dispatch is the target. Its response depends only on the task and the number of the
+// dispatch, so that a seed can be repeated.
 func (m *model) dispatch(ctx context.Context, a *engine.Dispatch) engine.Outcome {
 	now := time.Now()
 	m.mu.Lock()
@@ -255,7 +255,7 @@ func (m *model) givenUp(t *modelTask, now time.Time) bool {
 	return t.dispatches >= int(m.retry.GetMaxAttempts()) && now.Sub(t.first) >= m.retry.GetMaxRetryDuration().AsDuration()
 }
 
-// backoff is the formula of docs/cloud-tasks.md#7.2 as it is written.
+// backoff is the formula of docs/cloud-tasks.md#7.2, word for word.
 func (m *model) backoff(n int) time.Duration {
 	least, most, d := m.retry.GetMinBackoff().AsDuration(), m.retry.GetMaxBackoff().AsDuration(), int(m.retry.GetMaxDoublings())
 	if n <= d+1 {
@@ -264,7 +264,7 @@ func (m *model) backoff(n int) time.Duration {
 	return min(most, least<<d*time.Duration(n-d))
 }
 
-// idle checks that the queue does not hold back what may go.
+// idle checks that no task waits that may be dispatched.
 func (m *model) idle() {
 	synctest.Wait()
 	m.mu.Lock()
@@ -281,7 +281,7 @@ func (m *model) idle() {
 	}
 }
 
-// tokens is the content of the bucket, from the dispatches there were.
+// tokens is the content of the bucket, computed from all dispatches.
 func (m *model) tokens(now time.Time) float64 {
 	tokens := m.burst
 	var last time.Time
@@ -295,8 +295,8 @@ func (m *model) tokens(now time.Time) float64 {
 	return tokens + 1
 }
 
-// checkRate holds every window that begins and ends with a dispatch against
-// what the bucket can give in its time.
+// checkRate checks that no window between two dispatches has more of them than the
+// bucket can give.
 func (m *model) checkRate() {
 	for i := range m.started {
 		for j := i + 1; j < len(m.started); j++ {

@@ -9,8 +9,8 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
-// Purging beside calls that look at the queue is a matter for the race
-// detector: those hash their task's ID before they take the lock.
+// A purge beside other calls needs the race detector: they hash their task's ID
+// before they take the lock.
 func TestPurgeBesideOtherCalls(t *testing.T) {
 	t.Parallel()
 	e := New(Config{

@@ -24,8 +24,8 @@ func storedTask(t *testing.T, id string) *task {
 	return &task{id: id, message: empty(t, id).message, pos: -1}
 }
 
-// With a hash that nearly always collides the store must still tell tasks
-// apart; with a good one it never gets to show that it can.
+// The store tells tasks apart although their hashes collide. With a good hash that
+// never happens, so this one nearly always collides.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	for name, hash := range map[string]func(string) uint64{
@@ -71,7 +71,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// A straggler holds on to its own row only.
+// A dispatch that ends late keeps only its own row.
 func TestStoreForgetsRows(t *testing.T) {
 	t.Parallel()
 	s := newStore()

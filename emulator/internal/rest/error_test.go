@@ -131,8 +131,8 @@ func TestViolationsAreDetailed(t *testing.T) {
 }
 
 // TestStatusMapping is the table of docs/cloud-tasks.md#1.3, whole.
-// TestErrorsAreSmall: an error is never many times larger than its request,
-// whatever that has wrong and how often.
+// TestErrorsAreSmall: an error is not many times larger than its request, however much
+// is wrong with it.
 func TestErrorsAreSmall(t *testing.T) {
 	t.Parallel()
 	const q = "/v2/" + queueName

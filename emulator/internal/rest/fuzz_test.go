@@ -82,7 +82,7 @@ func FuzzFields(f *testing.F) {
 	})
 }
 
-// within reports whether all of part is in whole, at its place.
+// within reports whether whole contains all of part, in the same places.
 func within(part, whole any) bool {
 	switch p := part.(type) {
 	case map[string]any:

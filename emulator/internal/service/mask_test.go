@@ -98,7 +98,7 @@ func TestSize(t *testing.T) {
 			t.Errorf("%s: a task of one byte more was accepted", name)
 		}
 	}
-	// What is counted of an App Engine task's routing is the host alone.
+	// Of an App Engine task's routing, only the host is counted.
 	task := &cloudtaskspb.Task{MessageType: &cloudtaskspb.Task_AppEngineHttpRequest{AppEngineHttpRequest: &cloudtaskspb.AppEngineHttpRequest{
 		AppEngineRouting: &cloudtaskspb.AppEngineRouting{Service: "svc"},
 	}}}

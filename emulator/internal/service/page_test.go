@@ -34,8 +34,7 @@ func TestPager(t *testing.T) {
 	}
 }
 
-// FuzzPageToken: nothing but what was sealed opens, and that gives back what
-// was put in.
+// FuzzPageToken: only a sealed token opens, and it gives what was sealed.
 func FuzzPageToken(f *testing.F) {
 	p := newPager()
 	now := time.Unix(1e9, 0)

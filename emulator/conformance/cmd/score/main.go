@@ -1,5 +1,5 @@
 // Command score runs the rows of emulator/conformance against a server that
-// speaks the API of Cloud Tasks, and prints what came of them.
+// speaks the API of Cloud Tasks, and prints the results.
 package main
 
 import (

@@ -15,9 +15,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// TestPasses: an emulator that takes the side of every row fails none. Rows that
-// send a token to a worker are not run then, nor are those of App Engine without
-// its address.
+// TestPasses: an emulator with these settings fails no row. Rows that send a token to
+// a worker are not run, nor are those about App Engine without --app-engine.
 func TestPasses(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t, emulator.Config{GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", Strict: true, TaskWindow: time.Hour})
@@ -57,7 +56,7 @@ func decode(t *testing.T, stdout *bytes.Buffer) rows.Report {
 	return report
 }
 
-// TestFails: every row fails where no server is, in both forms of the report.
+// TestFails: without a server every row fails, in both forms of the report.
 func TestFails(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,7 +118,7 @@ func TestHelp(t *testing.T) {
 		"-grpc", "-http", "-project", "-location", "-receivers", "-app-engine", "-timeout", "-parallel", "-json", "Exits with 0")
 }
 
-// TestInterrupted: what was interrupted is no score.
+// TestInterrupted: an interrupted run prints no score.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// defaultBetaQueue is what a queue made without options looks like, the TTLs
-// being those of the emulator.
+// defaultBetaQueue is a queue that was created without settings. Its TTLs are the
+// defaults of the emulator.
 func defaultBetaQueue(name string) *betapb.Queue {
 	return &betapb.Queue{
 		Name:       name,

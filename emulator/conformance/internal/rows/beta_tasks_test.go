@@ -185,7 +185,7 @@ func TestBetaTasks(t *testing.T) {
 	})
 }
 
-// TestTTLs: both TTLs are kept to, and a change of one holds for what is there.
+// TestTTLs: both TTLs take effect, and a change also applies to existing tasks and names.
 func TestTTLs(t *testing.T) {
 	later := func(task *cloudtaskspb.Task) { task.ScheduleTime = timestamppb.New(time.Now().Add(30 * day)) }
 	again := func(b *fixture, queue string) error {
@@ -253,13 +253,13 @@ func TestTTLs(t *testing.T) {
 	})
 }
 
-// TestStats: what v2beta3 tells of a queue, as time goes by.
+// TestStats: the stats of a queue in v2beta3 over time.
 func TestStats(t *testing.T) {
 	conform(t, []rule{
-		{"5.1", "stats: depth, the next arrival, answers of the last minute, attempts in flight, rate", func(b *fixture) {
+		{"5.1", "stats: depth, the next arrival, responses of the last minute, dispatches in flight, rate", func(b *fixture) {
 			hold := make(chan struct{})
-			w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
-				switch attempt {
+			w := b.worker(func(nth int, rw http.ResponseWriter, _ *http.Request) {
+				switch nth {
 				case 1:
 					rw.WriteHeader(http.StatusInternalServerError)
 				case 3:

@@ -90,12 +90,12 @@ func fixed(attempts int32, limit, wait time.Duration) *cloudtaskspb.RetryConfig 
 	return c
 }
 
-// quick retries soon, for rows that are not about backoff.
+// quick is a retry policy with short waits, for rows that are not about backoff.
 func quick(attempts int32) func(*cloudtaskspb.Queue) {
 	return retry(fixed(attempts, 0, 20*time.Millisecond))
 }
 
-// never makes the first retry a matter of an hour.
+// never is a retry policy whose first retry is an hour away.
 func never() func(*cloudtaskspb.Queue) { return retry(fixed(100, 0, time.Hour)) }
 
 func named(id string) func(*cloudtaskspb.Queue) {
@@ -119,7 +119,7 @@ func params(q string) *cloudtaskspb.QueryOverride {
 // lastID is the last segment of a name.
 func lastID(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
-// defaultQueue is what a queue made without options looks like.
+// defaultQueue is a queue that was created without settings.
 func defaultQueue(name string) *cloudtaskspb.Queue {
 	return &cloudtaskspb.Queue{
 		Name:       name,

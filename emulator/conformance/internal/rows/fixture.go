@@ -31,7 +31,7 @@ type tester interface {
 	Cleanup(f func())
 }
 
-// clients speak to the server under test over one transport.
+// clients are the clients of the server under test, over one transport.
 type clients struct {
 	rest bool
 	v2   *cloudtasks.Client
@@ -42,16 +42,16 @@ type clients struct {
 }
 
 // fixture is what a row works with: clients of the server under test, and a
-// place for queues of its own.
+// project and location for its queues.
 type fixture struct {
 	tester
 	clients
 
 	ctx     context.Context
-	maxWait time.Duration // how long to wait for what must come
+	maxWait time.Duration // how long to wait for dispatches that must come
 	project string
 	parent  string // projects/*/locations/*
-	real    bool   // the service itself, with other people's queues in the project
+	real    bool   // the service itself, whose project may have other queues
 	network network
 
 	mu     sync.Mutex
@@ -118,7 +118,7 @@ func (b *fixture) grpcOnly(reason string) {
 	}
 }
 
-// local skips a row that the service itself cannot run from here.
+// local skips a row that cannot be run against the service.
 func (b *fixture) local(reason string) {
 	if b.real {
 		b.Skipf("not against the service: %s", reason)
@@ -253,7 +253,7 @@ func (b *fixture) tasks(queue string) []*cloudtaskspb.Task {
 	}
 }
 
-// plain skips a row about plain HTTP where the clients are those of gRPC.
+// plain skips a row about plain HTTP if the transport is gRPC.
 func (b *fixture) plain() {
 	b.local("it is plain HTTP, without credentials")
 	if !b.rest {
@@ -261,7 +261,7 @@ func (b *fixture) plain() {
 	}
 }
 
-// send sends a request that no client library sends.
+// send sends a request that no client library can send.
 func (b *fixture) send(method, path, body string, header ...string) (status int, text string) {
 	b.Helper()
 	b.plain()
@@ -289,7 +289,7 @@ func (b *fixture) status(want int, method, path, body string, header ...string) 
 	return text
 }
 
-// brief cuts a text that is quoted in a finding.
+// brief shortens a text for a finding.
 func brief(text string) string {
 	if len(text) > 200 {
 		return fmt.Sprintf("%s … (%d bytes)", text[:200], len(text))

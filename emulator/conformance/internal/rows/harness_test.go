@@ -17,8 +17,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// rule is a row of tests alone: it takes hours of virtual time, or shows what
-// the emulator has chosen where nothing is known.
+// rule is a row that only go test runs: it takes hours of virtual time, or tests a
+// choice of the emulator where the service is unknown.
 type rule struct {
 	section string
 	says    string
@@ -43,7 +43,7 @@ func inBubble(t *testing.T, rest bool, cfg emulator.Config, test func(*fixture))
 	t.Helper()
 	skipped := false
 	synctest.Test(t, func(t *testing.T) {
-		defer func() { skipped = t.Skipped() }() // the bubble does not pass it on
+		defer func() { skipped = t.Skipped() }() // synctest does not pass it on
 		test(emulated(t, rest, cfg))
 	})
 	if skipped {
@@ -51,7 +51,7 @@ func inBubble(t *testing.T, rest bool, cfg emulator.Config, test func(*fixture))
 	}
 }
 
-// emulated is a fixture with an emulator of its own, no socket in it.
+// emulated is a fixture with an emulator of its own and without sockets.
 func emulated(t *testing.T, rest bool, cfg emulator.Config) *fixture {
 	t.Helper()
 	n := &memory{workers: map[string]*worker{}}
@@ -79,7 +79,7 @@ func emulated(t *testing.T, rest bool, cfg emulator.Config) *fixture {
 	return b
 }
 
-// memory is a network without sockets: all dispatches come to deliver.
+// memory is a network without sockets. The emulator calls deliver for each dispatch.
 type memory struct {
 	mu      sync.Mutex
 	workers map[string]*worker // by host
@@ -115,8 +115,8 @@ func (n *memory) deliver(rw http.ResponseWriter, r *http.Request) {
 	w.ServeHTTP(rw, r)
 }
 
-// inProcess carries REST calls to a handler without a socket. Like a
-// connection it carries the caller's end, not its deadline.
+// inProcess carries REST calls to a handler without a socket. As over a connection,
+// the handler learns that the caller has gone, and not its deadline.
 type inProcess struct{ handler http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -132,8 +132,8 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-// after lets d of virtual time pass, waits until nothing moves any more and
-// returns what has arrived.
+// after lets d of virtual time pass, waits until all goroutines are blocked, and
+// returns the dispatches so far.
 func (w *worker) after(d time.Duration) []dispatch {
 	w.b.Helper()
 	time.Sleep(d)
@@ -142,8 +142,8 @@ func (w *worker) after(d time.Duration) []dispatch {
 	return got
 }
 
-// TestRows: every row of the score holds but those that differ, over both
-// transports and in virtual time.
+// TestRows: every row passes over both transports in virtual time, except those in
+// differs.
 func TestRows(t *testing.T) {
 	for name, rest := range map[string]bool{"gRPC": false, "REST": true} {
 		for _, r := range All() {
@@ -159,8 +159,8 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// differs are the rows that the emulator fails, and why. Those marked strict
-// hold with Config.Strict.
+// differs are the rows that the emulator fails, and why. Those marked strict pass
+// with Config.Strict.
 var differs = map[string]struct {
 	strict bool
 	why    string

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// loopback is a network of ports of this machine.
+// loopback is a network whose workers listen on ports of this machine.
 type loopback struct {
-	name string // what the server under test calls this machine
+	name string // the host that the server under test reaches this machine by
 	app  *appServer
 }
 
@@ -45,8 +45,8 @@ func serve(cleanup func(func()), listener net.Listener, h http.Handler) {
 	})
 }
 
-// appServer is the App Engine app of all rows, which run side by side: the
-// queue tells whose a dispatch is.
+// appServer is the App Engine app of all rows, which run concurrently. The queue
+// tells which row a dispatch belongs to.
 type appServer struct {
 	mu      sync.Mutex
 	workers map[*fixture]*worker

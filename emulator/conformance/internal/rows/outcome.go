@@ -19,8 +19,8 @@ type outcome struct {
 	details []map[string]any // as JSON, with @type
 }
 
-// outcomeOf reads an error of Google's client. Over REST the client derives
-// the code from the HTTP status alone, so the body is read instead.
+// outcomeOf returns the outcome of a call of Google's client. Over REST, the client
+// derives the code from the HTTP status alone, so the body is read instead.
 func outcomeOf(err error) outcome {
 	if err == nil {
 		return outcome{}

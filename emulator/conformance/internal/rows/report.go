@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Outcome is what came of a row.
+// Outcome is the outcome of a row.
 type Outcome string
 
-// The outcomes of a row. One that cannot be run against a server, such as one
-// about App Engine without its address, is not counted.
+// The outcomes of a row. NotRun is a row that cannot be run against a server, such as
+// one about App Engine without --app-engine.
 const (
 	Passed Outcome = "passed"
 	Failed Outcome = "failed"
 	NotRun Outcome = "not run"
 )
 
-// Result is a row and what came of it.
+// Result is a row and its outcome.
 type Result struct {
 	Row
 
@@ -28,7 +28,7 @@ type Result struct {
 	skipped []string
 }
 
-// Section is one of docs/cloud-tasks.md, with what came of its rows.
+// Section is a section of docs/cloud-tasks.md, with the outcomes of its rows.
 type Section struct {
 	Number string        `json:"section"`
 	Title  string        `json:"title"`
@@ -39,7 +39,7 @@ type Section struct {
 	Rows   []ReportedRow `json:"rows"`
 }
 
-// ReportedRow is a row as a report has it.
+// ReportedRow is a row of a report.
 type ReportedRow struct {
 	Name     string   `json:"name"`
 	Mark     Mark     `json:"mark"`

@@ -3,14 +3,14 @@
 //
 // A row is one function, used twice: by go test against an emulator in this
 // process, in a testing/synctest bubble, and by [Run] against any server over
-// its sockets. So a row waits for what it expects and sleeps only to see that
-// nothing comes, a second at most. Rules that take hours are in the tests of
-// this package alone.
+// its sockets. So a row waits for what it expects. Only to see that no dispatch
+// comes does it sleep, for a second at most. Rules that take hours are tests of
+// this package only.
 package rows
 
 import "slices"
 
-// Mark says how a rule is known, as docs/cloud-tasks.md does.
+// Mark says how a rule is known, in the terms of docs/cloud-tasks.md.
 type Mark string
 
 // The marks of rows. What is unknown has no row: no server is right or wrong
@@ -21,7 +21,7 @@ const (
 	Inferred   Mark = "inferred"
 )
 
-// Row is one rule and how to see it.
+// Row is a rule and its test.
 type Row struct {
 	Section string // of docs/cloud-tasks.md, such as "9.4"
 	Mark    Mark

@@ -28,7 +28,7 @@ func appHeaderOf(name, value, want string) func(*fixture) {
 		func(b *fixture, d dispatch, _ *cloudtaskspb.Task) { b.equal(header(d, name), want) })
 }
 
-// hosted is a row's test for the host that a task's routing makes.
+// hosted is a row's test for the host that results from a task's routing.
 func hosted(routing *cloudtaskspb.AppEngineRouting, parts ...string) func(*fixture) {
 	return func(b *fixture) {
 		task := b.task(b.pausedQueue(), appEngineTask(func(r *cloudtaskspb.AppEngineHttpRequest) { r.AppEngineRouting = routing }))
@@ -74,8 +74,8 @@ var appEngineTable = []Row{
 	{"11.1", Documented, "the body arrives", atApp(func(r *cloudtaskspb.AppEngineHttpRequest) { r.Body = []byte("hi") },
 		func(b *fixture, d dispatch, _ *cloudtaskspb.Task) { b.equal(d.body, "hi") })},
 	{"11.2", Documented, "redirects are not followed", func(b *fixture) {
-		w := b.appEngine(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
-			if attempt == 1 {
+		w := b.appEngine(func(nth int, rw http.ResponseWriter, _ *http.Request) {
+			if nth == 1 {
 				rw.Header().Set("Location", "/elsewhere")
 				rw.WriteHeader(http.StatusFound)
 			}
@@ -95,10 +95,10 @@ var appEngineTable = []Row{
 	{"11.3", Documented, "TaskETA", atApp(nil, func(b *fixture, d dispatch, task *cloudtaskspb.Task) {
 		b.equal(eta(b, d, "X-AppEngine-TaskETA").UTC(), task.GetScheduleTime().AsTime())
 	})},
-	{"11.3", Documented, "TaskRetryCount of the first attempt", appHeader("X-AppEngine-TaskRetryCount", "0")},
-	{"11.3", Documented, "TaskExecutionCount of the first attempt", appHeader("X-AppEngine-TaskExecutionCount", "0")},
-	{"11.3", Observed, "no TaskPreviousResponse in the first attempt", appHeader("X-AppEngine-TaskPreviousResponse", absent)},
-	{"11.3", Observed, "no TaskRetryReason in the first attempt", appHeader("X-AppEngine-TaskRetryReason", absent)},
+	{"11.3", Documented, "TaskRetryCount of the first dispatch", appHeader("X-AppEngine-TaskRetryCount", "0")},
+	{"11.3", Documented, "TaskExecutionCount of the first dispatch", appHeader("X-AppEngine-TaskExecutionCount", "0")},
+	{"11.3", Observed, "no TaskPreviousResponse in the first dispatch", appHeader("X-AppEngine-TaskPreviousResponse", absent)},
+	{"11.3", Observed, "no TaskRetryReason in the first dispatch", appHeader("X-AppEngine-TaskRetryReason", absent)},
 	{"11.3", Documented, "no X-CloudTasks-QueueName", appHeader("X-CloudTasks-QueueName", absent)},
 	{"11.3", Documented, "User-Agent", appHeader("User-Agent", appEngineAgent)},
 	{"11.3", Documented, "the User-Agent is appended to the task's own", appHeaderOf("User-Agent", "mine", "mine "+appEngineAgent)},

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// buffered is a queue whose tasks need no URL, and its worker.
+// buffered creates a queue whose tasks need no URL, and its worker.
 func buffered(b *fixture) (queue string, w *worker) {
 	b.Helper()
 	b.plain()
@@ -101,7 +101,7 @@ func (b *fixture) batchDelete(queue string, names ...string) *cloudtasks.BatchDe
 	return op
 }
 
-// uuid is a version 4 UUID, as request IDs are.
+// uuid returns a random UUID of version 4, for a request ID.
 func uuid() string {
 	var u [16]byte
 	_, _ = rand.Read(u[:]) // never fails
@@ -109,14 +109,14 @@ func uuid() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// halfBad is a batch of three whose second request has no URL, done.
+// halfBad runs a batch of three requests to its end. The second has no URL.
 func halfBad(b *fixture) (queue string, op *cloudtasks.BatchCreateTasksOperation) {
 	b.Helper()
 	queue = b.pausedQueue()
 	req := batch(queue, 3)
 	req.Requests[1].Task.GetHttpRequest().Url = ""
 	op = b.batchCreate(req)
-	_, _ = op.Wait(b.ctx) // how the operation itself ends is another row's
+	_, _ = op.Wait(b.ctx) // another row tests how the operation ends
 	return queue, op
 }
 

@@ -228,7 +228,7 @@ var callRows = []Row{
 		b.run(b.task(b.queue(), httpTask(w.url, schedule(time.Now().Add(time.Hour)))).GetName())
 		w.one()
 	}},
-	{"3.3", Documented, "RunTask that fails: the next attempt is due at the call plus the backoff", func(b *fixture) {
+	{"3.3", Documented, "RunTask that fails: the next dispatch is due at the call plus the backoff", func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
 		name := b.task(b.pausedQueue(never()), httpTask(w.url)).GetName()
 		called := time.Now()
@@ -237,7 +237,7 @@ var callRows = []Row{
 		b.eventually("no response is counted", func() bool { return b.getTask(name).GetResponseCount() == 1 })
 		due := b.getTask(name).GetScheduleTime().AsTime().Sub(called)
 		if due < time.Hour-time.Second || due > time.Hour+10*time.Second {
-			b.Fatalf("the next attempt is due %v after the call, want an hour", due)
+			b.Fatalf("the next dispatch is due %v after the call, want an hour", due)
 		}
 	}},
 	{"3.3", Documented, "RunTask dispatches a task that is running already", func(b *fixture) {

@@ -20,9 +20,9 @@ const (
 	badQueueName = `Queue name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/queues/<QUEUE_ID>".`
 )
 
-// refusal makes two rows of a refused call: one for the code, which is what to
-// depend on, and one for the text, which may change. {parent}, {queue}
-// and {other} in the text are names that the call uses.
+// refusal returns two rows for a refused call: one for the code, which callers may
+// depend on, and one for the text, which may change. {parent}, {queue} and {other}
+// in the text stand for names in the call.
 func refusal(section, situation string, code codes.Code, text string, call func(b *fixture, queue, other string) error) []Row {
 	return []Row{
 		{section, Observed, situation + ": " + codeName(code), func(b *fixture) { b.fails(call(b, b.freshName(), b.freshName()), code, "") }},
@@ -45,7 +45,7 @@ func codeName(code codes.Code) string {
 	}[code]
 }
 
-// creating is the creation of a queue with settings.
+// creating returns a call that creates a queue with settings.
 func creating(edit func(*cloudtaskspb.Queue)) func(b *fixture, queue, other string) error {
 	return func(b *fixture, queue, _ string) error {
 		q := &cloudtaskspb.Queue{Name: queue}
@@ -54,7 +54,7 @@ func creating(edit func(*cloudtaskspb.Queue)) func(b *fixture, queue, other stri
 	}
 }
 
-// on is a call with the name of a queue.
+// on returns a call for an existing queue.
 func on(call func(ctx context.Context, b *fixture, name string) error) func(b *fixture, queue, other string) error {
 	return func(b *fixture, queue, _ string) error { return call(b.ctx, b, queue) }
 }
@@ -140,7 +140,7 @@ func queueErrorRows() []Row {
 		}))
 }
 
-// helpRow is about the link that an error carries.
+// helpRow is about the help link of an error.
 func helpRow(section, situation, description, link string, call func(*fixture) error) Row {
 	return Row{section, Observed, situation + ": a Help link", func(b *fixture) {
 		help := outcomeOf(call(b)).detail("Help")
@@ -148,7 +148,7 @@ func helpRow(section, situation, description, link string, call func(*fixture) e
 	}}
 }
 
-// creatingTask is the creation of a task in a queue that is there.
+// creatingTask returns a call that creates a task in an existing queue.
 func creatingTask(edits ...func(*cloudtaskspb.Task)) func(b *fixture, queue, other string) error {
 	return func(b *fixture, _, _ string) error { return b.createTask(b.pausedQueue(), httpTask(example, edits...)) }
 }

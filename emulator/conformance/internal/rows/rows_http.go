@@ -27,7 +27,7 @@ func arrives(uri, want string) func(*fixture) {
 	}
 }
 
-// urlRows are about what reaches a worker of a URL (docs/cloud-tasks.md#9.1).
+// urlRows are about the request target that a URL becomes (docs/cloud-tasks.md#9.1).
 func urlRows() []Row {
 	rows := []Row{
 		{"9.1", Documented, "path and query reach the worker", arrives("a/b?x=1&y=2", "a/b?x=1&y=2")},
@@ -105,7 +105,7 @@ func headerRows() []Row {
 	return rows
 }
 
-// sendsHeader is a row's test for what becomes of a header of a task.
+// sendsHeader is a row's test for how a header of a task arrives.
 func sendsHeader(name, value, want string) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(nil)
@@ -140,10 +140,10 @@ var dispatchTable = []Row{
 		b.task(queue, httpTask(w.url, withID(queue, "a_b-C")))
 		b.equal(header(w.one(), "X-CloudTasks-TaskName"), "a_b-C")
 	}},
-	{"9.4", Documented, "TaskRetryCount of the first attempt", firstHeader("X-CloudTasks-TaskRetryCount", "0")},
-	{"9.4", Documented, "TaskExecutionCount of the first attempt", firstHeader("X-CloudTasks-TaskExecutionCount", "0")},
-	{"9.4", Documented, "no TaskPreviousResponse in the first attempt", firstHeader("X-CloudTasks-TaskPreviousResponse", absent)},
-	{"9.4", Documented, "no TaskRetryReason in the first attempt", firstHeader("X-CloudTasks-TaskRetryReason", absent)},
+	{"9.4", Documented, "TaskRetryCount of the first dispatch", firstHeader("X-CloudTasks-TaskRetryCount", "0")},
+	{"9.4", Documented, "TaskExecutionCount of the first dispatch", firstHeader("X-CloudTasks-TaskExecutionCount", "0")},
+	{"9.4", Documented, "no TaskPreviousResponse in the first dispatch", firstHeader("X-CloudTasks-TaskPreviousResponse", absent)},
+	{"9.4", Documented, "no TaskRetryReason in the first dispatch", firstHeader("X-CloudTasks-TaskRetryReason", absent)},
 	{"9.4", Observed, "User-Agent", firstHeader("User-Agent", userAgent)},
 	{"9.4", Observed, "Accept-Encoding", firstHeader("Accept-Encoding", "gzip,deflate,br")},
 	{"9.4", Inferred, "no Authorization without a token", firstHeader("Authorization", absent)},
@@ -162,7 +162,7 @@ var dispatchTable = []Row{
 		b.task(b.queue(retry(fixed(2, 0, 200*time.Millisecond))), httpTask(w.url))
 		got := w.take(2)
 		if moved := eta(b, got[1], "X-CloudTasks-TaskETA").Sub(eta(b, got[0], "X-CloudTasks-TaskETA")); moved < 190*time.Millisecond {
-			b.Fatalf("the ETA of the retry is %v after that of the first attempt, with a backoff of 200 ms", moved)
+			b.Fatalf("the ETA of the retry is %v after that of the first dispatch, with a backoff of 200 ms", moved)
 		}
 	}},
 	{"9.4", Documented, "no header has the project or the location", func(b *fixture) {
@@ -174,9 +174,9 @@ var dispatchTable = []Row{
 			}
 		}
 	}},
-	{"9.5", Observed, "a 302 is a failed attempt, and not followed", func(b *fixture) {
-		w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
-			if attempt == 1 {
+	{"9.5", Observed, "a 302 is a failure, and not followed", func(b *fixture) {
+		w := b.worker(func(nth int, rw http.ResponseWriter, _ *http.Request) {
+			if nth == 1 {
 				rw.Header().Set("Location", "/elsewhere")
 				rw.WriteHeader(http.StatusFound)
 			}
@@ -208,14 +208,14 @@ func firstHeader(name, want string) func(*fixture) {
 	}
 }
 
-// sent are the dispatch headers that vary, of one attempt.
+// sent are the headers of one dispatch that vary.
 type sent struct{ retries, executions, previous, reason string }
 
 // recorded are the responses of the task that was recorded
 // (docs/cloud-tasks.md#9.4).
 var recorded = []int{503, 404, 429, 500, 302}
 
-// sequenceRows are a row for each header of each retry of the recorded task.
+// sequenceRows has a row for each header of each retry of the recorded task.
 func sequenceRows(section, prefix string, want []sent) []Row {
 	var rows []Row
 	for i, name := range []string{"TaskRetryCount", "TaskExecutionCount", "TaskPreviousResponse", "TaskRetryReason"} {

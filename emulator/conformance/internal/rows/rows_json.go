@@ -116,7 +116,7 @@ func (b *fixture) contentType(path string) string {
 	return resp.Header.Get("Content-Type")
 }
 
-// createJSON creates a queue of JSON, %q being its name, and returns what it is.
+// createJSON creates a queue from JSON, with its name in place of %q, and returns it.
 func createJSON(b *fixture, body string) string {
 	b.Helper()
 	name := b.freshName()
@@ -124,7 +124,7 @@ func createJSON(b *fixture, body string) string {
 	return b.status(http.StatusOK, http.MethodGet, "/v2/"+name, "")
 }
 
-// accepts is a row for JSON that makes a queue with a field of a value.
+// accepts returns a row for JSON that creates a queue whose field has a value.
 func accepts(what, body, name string, want any) Row {
 	return Row{"1.3", Documented, "JSON: " + what, func(b *fixture) {
 		b.plain()

@@ -17,7 +17,7 @@ const (
 	decimal = "0123456789"
 )
 
-// nameTable is about what names may have in them (docs/cloud-tasks.md#2).
+// nameTable is about the characters and the length of names (docs/cloud-tasks.md#2).
 var nameTable = []Row{
 	{"2", Documented, "an ID of a queue has lower-case letters", queueID(lower)},
 	{"2", Documented, "an ID of a queue has upper-case letters", queueID(upper)},
@@ -87,11 +87,10 @@ func nameRows() []Row {
 	return rows
 }
 
-// queueID is a row's test for an ID that a queue may have, or the first part of
-// one.
+// queueID is a row's test for a valid queue ID, or the beginning of one.
 func queueID(id string) func(*fixture) {
 	return func(b *fixture) {
-		fresh := lastID(b.freshName()) // so that the ID was never used
+		fresh := lastID(b.freshName()) // to make the ID unique
 		name := b.parent + "/queues/" + id + "-" + fresh
 		if len(id) == 100 {
 			name = b.parent + "/queues/" + (fresh + id)[:100]

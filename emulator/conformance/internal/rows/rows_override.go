@@ -22,7 +22,7 @@ func overridden(o *cloudtaskspb.UriOverride, url, want string) func(*fixture) {
 	}
 }
 
-// elsewhere is a row's test for the host that a task for nowhere arrives at.
+// elsewhere is a row's test for a task with an unused host, which the queue overrides.
 func elsewhere(url string, override func(o *cloudtaskspb.UriOverride, host string, port int64)) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(nil)
@@ -45,7 +45,7 @@ func headersOf(pairs ...string) *cloudtaskspb.HttpTarget {
 	return t
 }
 
-// withOverride is a row's test for a header that arrives at a queue with header
+// withOverride is a row's test for a header of a dispatch from a queue with header
 // overrides.
 func withOverride(t *cloudtaskspb.HttpTarget, own map[string]string, name, want string) func(*fixture) {
 	return func(b *fixture) {

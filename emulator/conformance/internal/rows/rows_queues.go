@@ -77,8 +77,8 @@ var queueTable = []Row{
 	}},
 	{"6.4", Inferred, "retries that are due during a pause wait", func(b *fixture) {
 		hold := make(chan struct{})
-		w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
-			if attempt == 1 {
+		w := b.worker(func(nth int, rw http.ResponseWriter, _ *http.Request) {
+			if nth == 1 {
 				<-hold
 				rw.WriteHeader(http.StatusInternalServerError)
 			}
@@ -133,7 +133,7 @@ func recreated(b *fixture) error {
 	return b.createQueue(&cloudtaskspb.Queue{Name: name})
 }
 
-// limitRows are about rate limits at work (docs/cloud-tasks.md#6.2).
+// limitRows are about the effect of rate limits (docs/cloud-tasks.md#6.2).
 var limitRows = []Row{
 	{"6.2", Inferred, "a rate of 0.01 dispatches a burst and no more", func(b *fixture) {
 		w := b.worker(nil)
@@ -160,13 +160,13 @@ var limitRows = []Row{
 			b.Fatalf("%d dispatches in %v, with a burst of %d at 4 a second", burst+4, took, burst)
 		}
 	}},
-	{"6.2", Documented, "retries take tokens as first attempts do", func(b *fixture) {
+	{"6.2", Documented, "retries take tokens as first dispatches do", func(b *fixture) {
 		w := b.worker(always(http.StatusNotFound))
 		queue := b.queue(rate(4), quick(14))
 		created := time.Now()
 		b.task(queue, httpTask(w.url))
 		if took := w.take(14)[13].at.Sub(created); took < 900*time.Millisecond {
-			b.Fatalf("14 attempts in %v with a burst of 10 at 4 a second", took)
+			b.Fatalf("14 dispatches in %v with a burst of 10 at 4 a second", took)
 		}
 	}},
 	{"6.2", Documented, "no more than max_concurrent_dispatches are in flight", func(b *fixture) {

@@ -42,17 +42,17 @@ var retryTable = []Row{
 	{"7.2", Inferred, "the default: 0.1 s, doubled each time", backedOff(nil, 100, 200, 400, 800)},
 	{"7.2", Inferred, "after max_doublings the wait grows by the last step", backedOff(&cloudtaskspb.RetryConfig{MaxDoublings: 1}, 100, 200, 400, 600)},
 	{"7.2", Documented, "the wait is max_backoff at most", backedOff(&cloudtaskspb.RetryConfig{MinBackoff: seconds(0.2), MaxBackoff: seconds(0.4)}, 200, 400, 400, 400)},
-	{"7.2", Documented, "the wait begins when the attempt has ended", func(b *fixture) {
+	{"7.2", Documented, "the wait begins when the dispatch has ended", func(b *fixture) {
 		w := b.worker(func(_ int, rw http.ResponseWriter, _ *http.Request) {
 			time.Sleep(300 * time.Millisecond)
 			rw.WriteHeader(http.StatusInternalServerError)
 		})
 		b.task(b.queue(retry(fixed(2, 0, 200*time.Millisecond))), httpTask(w.url))
 		if waited := between(w.take(2))[0]; waited < 490*time.Millisecond {
-			b.Fatalf("the retry came %v after an attempt of 300 ms, with a backoff of 200 ms", waited)
+			b.Fatalf("the retry came %v after a dispatch of 300 ms, with a backoff of 200 ms", waited)
 		}
 	}},
-	{"7.2", Documented, "the schedule time of a retry is the end of the attempt plus the wait", func(b *fixture) {
+	{"7.2", Documented, "the schedule time of a retry is the end of the dispatch plus the wait", func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
 		task := failedOnce(b, w, b.queue(never()))
 		b.equal(task.GetScheduleTime().AsTime().Sub(task.GetLastAttempt().GetResponseTime().AsTime()).Round(time.Second), time.Hour)
@@ -73,8 +73,8 @@ var retryTable = []Row{
 		b.equal(b.task(b.pausedQueue(), httpTask(example)).GetRetryConfig() == nil, true)
 	}},
 	{"7.4", Documented, "no response is a failure", func(b *fixture) {
-		w := b.worker(func(attempt int, _ http.ResponseWriter, _ *http.Request) {
-			if attempt == 1 {
+		w := b.worker(func(nth int, _ http.ResponseWriter, _ *http.Request) {
+			if nth == 1 {
 				panic(http.ErrAbortHandler) // hangs up
 			}
 		})
@@ -111,7 +111,7 @@ func retryRows() []Row {
 	return rows
 }
 
-// attempted is a row's test for how often a task is tried that always fails.
+// attempted is a row's test for the number of dispatches of a task that always fails.
 func attempted(edit func(*cloudtaskspb.Queue), want int) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
@@ -123,11 +123,11 @@ func attempted(edit func(*cloudtaskspb.Queue), want int) func(*fixture) {
 }
 
 // backedOff is a row's test for the first waits of a policy, in milliseconds. A
-// retry never comes early; on a busy machine it comes late, so the shortest of
-// eight tries counts, and half as much again is not too long.
+// retry is never early, and on a busy machine it is late. So the shortest wait of
+// eight tries counts, and it may be half as long again.
 func backedOff(c *cloudtaskspb.RetryConfig, want ...int) func(*fixture) {
 	return func(b *fixture) {
-		w := b.worker(func(attempt int, rw http.ResponseWriter, _ *http.Request) {
+		w := b.worker(func(nth int, rw http.ResponseWriter, _ *http.Request) {
 			rw.WriteHeader(http.StatusInternalServerError)
 		})
 		queue := b.queue(retry(c))
@@ -163,7 +163,7 @@ func between(got []dispatch) []time.Duration {
 	return all
 }
 
-// failedOnce creates a task and returns it after its first attempt.
+// failedOnce creates a task and returns it after its first dispatch.
 func failedOnce(b *fixture, w *worker, queue string) *cloudtaskspb.Task {
 	b.Helper()
 	name := b.task(queue, httpTask(w.url)).GetName()

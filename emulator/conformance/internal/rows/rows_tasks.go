@@ -118,7 +118,7 @@ func goneName(b *fixture) error {
 	return b.createTask(queue, httpTask(example, withID(queue, "t")))
 }
 
-// scheduleRows are schedule times that are now, and those too far ahead
+// scheduleRows are about schedule times that mean now, and those too far ahead
 // (docs/cloud-tasks.md#8.4).
 func scheduleRows() []Row {
 	rows := []Row{
@@ -137,7 +137,7 @@ func scheduleRows() []Row {
 	rows = append(rows, Row{"8.4", Documented, "a schedule time 720 h and 5 minutes ahead", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		return b.createTask(b.pausedQueue(), httpTask(example, schedule(time.Now().Add(720*time.Hour+5*time.Minute))))
 	})})
-	for _, year := range []int{2261, 2263, 3000, 9999} { // 2262 is the last that nanoseconds of 64 bits hold
+	for _, year := range []int{2261, 2263, 3000, 9999} { // 2262 is the last year that 64 bits of nanoseconds hold
 		rows = append(rows, Row{"8.4", Documented, fmt.Sprintf("a schedule time of the year %d", year),
 			refusedTask(schedule(time.Date(year, 12, 31, 23, 59, 59, 0, time.UTC)))})
 	}
@@ -191,7 +191,7 @@ func deadlineRows() []Row {
 	return rows
 }
 
-// limited is a row's test for a task whose deadline is in its range, or not.
+// limited is a row's test for a dispatch deadline that is, or is not, in its range.
 func limited(task *cloudtaskspb.Task, in bool) func(*fixture) {
 	return func(b *fixture) {
 		if !in {
@@ -204,7 +204,7 @@ func limited(task *cloudtaskspb.Task, in bool) func(*fixture) {
 
 const sizeLimit = 1_048_569
 
-// storedSize is what the service counts of a task: all of it but the view.
+// storedSize is the size that the service counts: the whole task but its view.
 func storedSize(t *cloudtaskspb.Task) int {
 	t = proto.CloneOf(t)
 	t.View = 0
@@ -215,7 +215,7 @@ func sized(queue, id string, body int) *cloudtaskspb.Task {
 	return httpTask(example, schedule(time.Now().Add(time.Hour).Truncate(time.Second)), withBody(strings.Repeat("x", body)), withID(queue, id))
 }
 
-// largest finds the size of the body that makes a task as large as it may be.
+// largest returns the size of the largest body that a task can have.
 func largest(b *fixture) (queue string, body int) {
 	b.Helper()
 	queue = b.pausedQueue()
@@ -236,7 +236,7 @@ func appEngineStored(headers map[string]string, name, want string) func(*fixture
 	}
 }
 
-// attemptRows are about counters and attempts (docs/cloud-tasks.md#8.8).
+// attemptRows are about counters and the fields of type Attempt (docs/cloud-tasks.md#8.8).
 var attemptRows = []Row{
 	{"8.8", Documented, "a task that was not dispatched counts nothing", func(b *fixture) {
 		task := b.task(b.pausedQueue(), httpTask(example))
@@ -294,7 +294,7 @@ var attemptRows = []Row{
 	}},
 }
 
-// failedTask is a row's test for a task after an attempt that ended with 502.
+// failedTask is a row's test for a task after a dispatch that ended with 502.
 func failedTask(see func(b *fixture, t *cloudtaskspb.Task)) func(*fixture) {
 	return func(b *fixture) { see(b, failedOnce(b, b.worker(always(http.StatusBadGateway)), b.queue(never()))) }
 }

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// caller is the account that most tokens are for.
+// caller is the account of most tokens.
 const caller = "caller@p.iam.gserviceaccount.com"
 
 // needsHTTPS is the error of a token on an http URL.
@@ -153,7 +153,7 @@ func tokenRows() []Row {
 func queueToken(audience string, own func(*cloudtaskspb.Task)) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(nil)
-		b.tokenTask(b.pausedQueue(), httpTask(w.url, withOIDC("aud"))) // the token of a queue is refused only when it is sent
+		b.tokenTask(b.pausedQueue(), httpTask(w.url, withOIDC("aud"))) // a token of the queue is refused only at the dispatch
 		task := httpTask(w.url)
 		if own != nil {
 			own(task)

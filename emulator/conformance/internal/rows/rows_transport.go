@@ -12,11 +12,11 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	_ "google.golang.org/grpc/encoding/gzip" // what compresses the calls of the row about it
+	_ "google.golang.org/grpc/encoding/gzip" // for the row about compressed calls
 	"google.golang.org/grpc/metadata"
 )
 
-// transportTable is about the way that calls take (docs/cloud-tasks.md#1.2).
+// transportTable is about deadlines, compression, headers and other properties of calls (docs/cloud-tasks.md#1.2).
 var transportTable = []Row{
 	{"1.2", Observed, "a call whose deadline is 40 s away is refused", func(b *fixture) {
 		got := b.fails(callWithin(b, 40*time.Second), codes.InvalidArgument, "")
@@ -88,7 +88,7 @@ const (
 	createTaskMethod = "/google.cloud.tasks.v2.CloudTasks/CreateTask"
 )
 
-// callWithin makes a call with a deadline.
+// callWithin returns the error of a call with a deadline.
 func callWithin(b *fixture, d time.Duration) error {
 	b.grpcOnly("the client tells nobody its deadline")
 	name := b.queue()
@@ -97,12 +97,12 @@ func callWithin(b *fixture, d time.Duration) error {
 	return b.conn.Invoke(routed(ctx, "name", name), getQueueMethod, &cloudtaskspb.GetQueueRequest{Name: name}, new(cloudtaskspb.Queue))
 }
 
-// routed is a context whose calls name the resource they are about.
+// routed returns a context whose calls have a routing header.
 func routed(ctx context.Context, field, name string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-goog-request-params", field+"="+url.QueryEscape(name))
 }
 
-// field reads a path of fields, divided by dots, from JSON.
+// field returns the value at a dotted path of JSON.
 func field(b *fixture, text, names string) any {
 	b.Helper()
 	var value any

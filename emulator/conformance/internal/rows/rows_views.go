@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// viewed is a row's test for the view of a task that a call returns.
+// viewed is a row's test for the view of the task in a response.
 func viewed(view cloudtaskspb.Task_View, call func(b *fixture, queue, name string, view cloudtaskspb.Task_View) (*cloudtaskspb.Task, error)) func(*fixture) {
 	return func(b *fixture) {
 		queue := b.pausedQueue()

@@ -34,10 +34,10 @@ type Target struct {
 	// Receivers is the host by which the server reaches this machine, such as
 	// "127.0.0.1".
 	Receivers string
-	// AppEngine is the address to receive App Engine tasks on. Empty, rows that
-	// need it are not run.
+	// AppEngine is the address to receive App Engine tasks on. If it is empty, rows
+	// that need it are not run.
 	AppEngine string
-	// Timeout is the time that a row has, less than 30 s.
+	// Timeout limits a row. It is less than 30 s.
 	Timeout time.Duration
 	// Parallel is how many rows run at once.
 	Parallel int
@@ -134,7 +134,7 @@ func (r *runner) overGRPC(ctx context.Context, service bool) error {
 		return fmt.Errorf("score: %w", err)
 	}
 	if service {
-		t.conn = t.v2.Connection() //nolint:staticcheck // deprecated for pools, of which rows need no more than this connection
+		t.conn = t.v2.Connection() //nolint:staticcheck // deprecated because of pools; rows need one connection
 	}
 	r.transports = append(r.transports, t)
 	return nil
@@ -181,8 +181,8 @@ func (r *runner) result(ctx context.Context, row Row) Result {
 	return result
 }
 
-// attempt runs a row over one transport. A row ends by its context; one that
-// does not is given up.
+// attempt runs a row over one transport. A row should end with its context; one that
+// does not is abandoned.
 func (r *runner) attempt(ctx context.Context, t transport, row Row) *record {
 	if t.address != "" {
 		conn, err := (&net.Dialer{Timeout: r.Timeout}).DialContext(ctx, "tcp", t.address) // a server that is gone fails the rest at once

@@ -23,8 +23,8 @@ var update = flag.Bool("update", false, "write the score into docs/fidelity.md")
 
 const page = "../../../../docs/fidelity.md"
 
-// TestFidelity runs the score against the emulator over its sockets, and holds
-// docs/fidelity.md to what came of it.
+// TestFidelity runs the score against the emulator over its sockets, and compares
+// docs/fidelity.md with the result.
 //
 //	go test ./emulator/conformance/internal/rows -run TestFidelity -update
 func TestFidelity(t *testing.T) {
@@ -125,7 +125,7 @@ func TestNothingThere(t *testing.T) {
 	}
 }
 
-// TestHostileServers: whatever the other side does, a row fails in its time.
+// TestHostileServers: whatever the server does, a row fails within its timeout.
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
 	hangs := make(chan struct{})
@@ -189,8 +189,8 @@ func TestPanicIsAFailure(t *testing.T) {
 	assert.Equal(t, strings.Contains(results[0].Findings[0], "at the fixture"), true)
 }
 
-// TestSections: every row cites a section that has the title given here, and
-// no two rows are the same.
+// TestSections: every row cites an existing section, whose title is as given here, and
+// no two rows have one name.
 func TestSections(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../../../docs/cloud-tasks.md")

@@ -32,14 +32,14 @@ func TestRateLimits(t *testing.T) {
 				b.equal(wait, time.Second)
 			}
 		}},
-		{"6.2", "retries take tokens like first attempts", func(b *fixture) {
+		{"6.2", "retries take tokens like first dispatches", func(b *fixture) {
 			w := b.worker(always(http.StatusNotFound))
 			queue := b.queue(rate(1), retry(&cloudtaskspb.RetryConfig{MaxAttempts: 15, MinBackoff: seconds(0), MaxBackoff: seconds(0)}))
 			b.task(queue, httpTask(w.url))
 			got := w.after(time.Hour)
 			b.equal(len(got), 15)
 			if early := got[14].at.Sub(got[0].at); early < 4900*time.Millisecond {
-				b.Fatalf("15 attempts in %v with a burst of 10 at 1/s", early)
+				b.Fatalf("15 dispatches in %v with a burst of 10 at 1/s", early)
 			}
 		}},
 		{"6.2", "no more than max_concurrent_dispatches in flight", func(b *fixture) {
@@ -89,7 +89,7 @@ func TestRateLimits(t *testing.T) {
 	})
 }
 
-// attempts is a row's test for how often a task is tried that always fails.
+// attempts is a row's test for the number of dispatches of a task that always fails.
 func attempts(config *cloudtaskspb.RetryConfig, want int) func(*fixture) {
 	return func(b *fixture) {
 		w := b.worker(always(http.StatusInternalServerError))
@@ -133,7 +133,7 @@ func TestRetries(t *testing.T) {
 			b.equal(len(got), 100)
 			b.equal(got[99].at.Sub(got[0].at), 305_353_500*time.Millisecond)
 		}},
-		{"7.2", "the wait begins when the attempt has ended", func(b *fixture) {
+		{"7.2", "the wait begins when the dispatch has ended", func(b *fixture) {
 			w := b.worker(func(_ int, rw http.ResponseWriter, _ *http.Request) {
 				time.Sleep(30 * time.Second)
 				rw.WriteHeader(http.StatusInternalServerError)
@@ -155,7 +155,7 @@ func TestRetries(t *testing.T) {
 			b.update(&cloudtaskspb.Queue{Name: queue, RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: 2}}, "retry_config.max_attempts")
 			b.equal(len(w.after(hour)), 2)
 		}},
-		{"8.5", "no answer by the deadline is a failure", func(b *fixture) {
+		{"8.5", "no response by the deadline is a failure", func(b *fixture) {
 			w := b.worker(func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 			b.task(b.queue(retry(fixed(2, 0, time.Minute))), httpTask(w.url, deadline(15*time.Second)))
 			b.equal(between(w.after(hour)), []time.Duration{75 * time.Second})
@@ -242,7 +242,7 @@ func TestTasks(t *testing.T) {
 			b.equal(last.GetResponseStatus().GetCode(), int32(13))
 			b.equal(last.GetResponseStatus().GetMessage(), "INTERNAL(13): HTTP status code 502")
 		}},
-		{"8.8", "an attempt that timed out is dispatched and not answered", func(b *fixture) {
+		{"8.8", "a dispatch that timed out has no response", func(b *fixture) {
 			w := b.worker(func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 			queue := b.queue(retry(&cloudtaskspb.RetryConfig{MinBackoff: durationpb.New(time.Hour), MaxBackoff: durationpb.New(time.Hour)}))
 			name := b.task(queue, httpTask(w.url, deadline(15*time.Second))).GetName()
@@ -304,14 +304,14 @@ func TestTasks(t *testing.T) {
 	})
 }
 
-// firstHangs responds to no first attempt.
-func firstHangs(attempt int, _ http.ResponseWriter, r *http.Request) {
-	if attempt == 1 {
+// firstHangs does not respond to the first dispatch of a task.
+func firstHangs(nth int, _ http.ResponseWriter, r *http.Request) {
+	if nth == 1 {
 		<-r.Context().Done()
 	}
 }
 
-// sequence reads the headers of all attempts; prefix is X-CloudTasks- or
+// sequence returns the headers of all dispatches; prefix is X-CloudTasks- or
 // X-AppEngine-.
 func sequence(prefix string, got []dispatch) []sent {
 	var all []sent

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// network is where workers are.
+// network gives workers their addresses.
 type network interface {
 	// open gives a worker a host that the server under test can reach, such as
 	// "127.0.0.1:40001".
@@ -28,34 +28,34 @@ type dispatch struct {
 	at   time.Time
 }
 
-// worker is a target that responds as it is told and remembers what came.
+// worker is a target that responds as it is told and records its requests.
 type worker struct {
 	b    *fixture
 	url  string // ends with a slash
 	host string
 
-	answer func(attempt int, w http.ResponseWriter, r *http.Request)
+	respond func(nth int, w http.ResponseWriter, r *http.Request)
 
 	mu      sync.Mutex
 	got     []dispatch
 	arrived chan struct{} // closed at the next dispatch
 }
 
-// worker starts a target. Attempts are numbered from 1; a nil answer is 200.
-func (b *fixture) worker(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
+// worker starts a target. Dispatches are numbered from 1; without a function it responds 200.
+func (b *fixture) worker(respond func(nth int, w http.ResponseWriter, r *http.Request)) *worker {
 	b.Helper()
 	b.local("it needs a worker with a public address")
-	w := &worker{b: b, answer: answer, arrived: make(chan struct{})}
+	w := &worker{b: b, respond: respond, arrived: make(chan struct{})}
 	w.host = b.network.open(b, w)
 	w.url = "http://" + w.host + "/"
 	return w
 }
 
 // appEngine starts the worker that is the project's App Engine app.
-func (b *fixture) appEngine(answer func(attempt int, w http.ResponseWriter, r *http.Request)) *worker {
+func (b *fixture) appEngine(respond func(nth int, w http.ResponseWriter, r *http.Request)) *worker {
 	b.Helper()
 	b.local("it needs an App Engine app")
-	w := &worker{b: b, answer: answer, arrived: make(chan struct{})}
+	w := &worker{b: b, respond: respond, arrived: make(chan struct{})}
 	b.network.appEngine(b, w)
 	return w
 }
@@ -64,12 +64,12 @@ func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.mu.Lock()
 	w.got = append(w.got, dispatch{Request: r, body: string(body), at: time.Now()})
-	attempt := len(w.got)
+	nth := len(w.got)
 	close(w.arrived)
 	w.arrived = make(chan struct{})
 	w.mu.Unlock()
-	if w.answer != nil {
-		w.answer(attempt, rw, r)
+	if w.respond != nil {
+		w.respond(nth, rw, r)
 	}
 }
 
@@ -105,10 +105,10 @@ func (w *worker) one() dispatch {
 	return w.take(1)[0]
 }
 
-// pause is how long a row watches that nothing more comes.
+// pause is how long a row waits to see that no further dispatch comes.
 const pause = 300 * time.Millisecond
 
-// idle lets a moment pass and returns all that has arrived by then.
+// idle waits for pause and returns all dispatches so far.
 func (w *worker) idle() []dispatch {
 	time.Sleep(pause)
 	got, _ := w.soFar()
@@ -129,19 +129,19 @@ func (w *worker) only(n int) []dispatch {
 // statuses responds with one status after the other, and with 200 after the
 // last.
 func statuses(codes ...int) func(int, http.ResponseWriter, *http.Request) {
-	return func(attempt int, w http.ResponseWriter, _ *http.Request) {
-		if attempt <= len(codes) {
-			w.WriteHeader(codes[attempt-1])
+	return func(nth int, w http.ResponseWriter, _ *http.Request) {
+		if nth <= len(codes) {
+			w.WriteHeader(codes[nth-1])
 		}
 	}
 }
 
-// always responds to every attempt with the one status.
+// always responds to every dispatch with one status.
 func always(status int) func(int, http.ResponseWriter, *http.Request) {
 	return func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
 }
 
-// held responds when the channel is closed, or the caller is gone.
+// held responds when the channel is closed or the caller has gone.
 func held(until <-chan struct{}) func(int, http.ResponseWriter, *http.Request) {
 	return func(_ int, _ http.ResponseWriter, r *http.Request) {
 		select {
@@ -160,7 +160,7 @@ func header(d dispatch, name string) string {
 	return absent
 }
 
-// address divides the host of a worker into what overrides of a URI take.
+// address splits the host of a worker into the host and the port of an override.
 func (w *worker) address(b *fixture) (host string, port int64) {
 	b.Helper()
 	host, number, err := net.SplitHostPort(w.host)
