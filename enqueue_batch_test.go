@@ -30,12 +30,12 @@ func jobs(n int) iter.Seq[job] {
 	}
 }
 
-// accept is a server with a batch call that works.
+// accept is the batch call of a server that stores every task.
 func accept(_ context.Context, _ int, _ *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error) {
 	return take(), nil
 }
 
-// outcomeOfBatch is what the pairs of a batch say, in a word each.
+// outcomeOfBatch returns the result of one pair of a batch, in a word.
 func outcomeOfBatch(r handoff.Receipt, err error) string {
 	switch {
 	case errors.Is(err, handoff.ErrUnknown):
@@ -50,8 +50,8 @@ func outcomeOfBatch(r handoff.Receipt, err error) string {
 	return "created"
 }
 
-// checkReceipts compares what the pairs say with what the server holds, in
-// the order of the payloads.
+// checkReceipts compares the receipts, in the order of the payloads, with the tasks
+// that the server holds.
 func checkReceipts(t *testing.T, server *taskServer, receipts []handoff.Receipt) {
 	t.Helper()
 	bodies := make(map[string]string)
@@ -86,7 +86,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// Slices fit as they are, and the options hold for every task.
+// The options apply to every task, and a slice is a valid sequence of payloads.
 func TestBatchOptions(t *testing.T) {
 	t.Parallel()
 	server := &taskServer{batch: accept}
@@ -116,7 +116,8 @@ func TestBatchOptions(t *testing.T) {
 	}
 }
 
-// A payload that cannot be enqueued takes its place among the others.
+// A payload that cannot be enqueued has its pair in order, and the others are
+// enqueued.
 func TestBatchBadPayloads(t *testing.T) {
 	t.Parallel()
 	server := &taskServer{batch: accept}
@@ -153,7 +154,7 @@ func TestBatchDuplicates(t *testing.T) {
 	assert.Equal(t, len(server.taken()), 3)
 }
 
-// tenant goes to a queue of its own.
+// tenant is a payload whose queue depends on its fields.
 type tenant struct {
 	Name string
 	N    int
@@ -208,7 +209,7 @@ func TestBatchChunksByBytes(t *testing.T) {
 	assert.Equal(t, batches, 4)
 }
 
-// What the batch call does on its way, and what must come of three tasks.
+// What the batch call does, and how three tasks must end.
 func TestBatchFailures(t *testing.T) {
 	t.Parallel()
 	type script = func(ctx context.Context, n int, req *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error)
@@ -253,7 +254,7 @@ func TestBatchFailures(t *testing.T) {
 	for name, tc := range map[string]struct {
 		batch   script
 		want    []string
-		batches int // calls, if that matters
+		batches int // expected batch calls; 0 for any
 		creates int // single ones
 		stored  int
 	}{
@@ -268,7 +269,7 @@ func TestBatchFailures(t *testing.T) {
 		"no batch call":           {batch: refuse(codes.Unimplemented), want: all("created"), batches: 1, creates: 3, stored: 3},
 		"refused as a whole":      {batch: refuse(codes.InvalidArgument), want: all("created"), batches: 1, creates: 3, stored: 3},
 		"one is refused":          {batch: partly(codes.InvalidArgument, false), want: []string{"created", "failed", "created"}, batches: 1, stored: 2},
-		"one is tried again":      {batch: partly(codes.Unavailable, false), want: all("created"), batches: 2, stored: 3},
+		"one is retried":          {batch: partly(codes.Unavailable, false), want: all("created"), batches: 2, stored: 3},
 		"one was stored already":  {batch: partly(codes.Unavailable, true), want: all("created"), batches: 2, stored: 3},
 		"one over quota":          {batch: partly(codes.ResourceExhausted, false), want: all("created"), batches: 2, stored: 3},
 		"one is broken":           {batch: partly(codes.Internal, true), want: []string{"created", "unknown", "created"}, batches: 1, stored: 3},
@@ -283,7 +284,7 @@ func TestBatchFailures(t *testing.T) {
 			op.Result = &longrunningpb.Operation_Error{Error: status.New(codes.PermissionDenied, "no").Proto()}
 			return op, nil
 		}, want: all("failed"), batches: 1},
-		"the answer names no task": {batch: func(_ context.Context, _ int, req *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error) {
+		"the response names no task": {batch: func(_ context.Context, _ int, req *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error) {
 			take()
 			return operation(req.RequestId, &cloudtaskspb.BatchCreateTasksResponse{}, nil), nil
 		}, want: all("created"), batches: 1, stored: 3},
@@ -312,7 +313,7 @@ func TestBatchFailures(t *testing.T) {
 	}
 }
 
-// An operation that takes its time is followed to its end.
+// A slow operation is polled until it ends.
 func TestBatchFollowsTheOperation(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -380,17 +381,17 @@ func nextReceipt(pairs iter.Seq2[handoff.Receipt, error]) (handoff.Receipt, erro
 	return handoff.Receipt{}, errors.New("no pair")
 }
 
-// Where there is no batch call, tasks are created one by one, a bounded number
-// at once, and the batch call is not tried again.
+// If the server has no batch call, tasks are created one by one, a bounded number
+// at a time, and the batch call is not tried again.
 func TestBatchWithoutTheBatchCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := new(taskServer)
-		now, most := 0, 0
+		now, peak := 0, 0
 		server.script = func(_ context.Context, _ int, _ *cloudtaskspb.CreateTaskRequest, take func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
 			server.mu.Lock()
 			now++
-			most = max(most, now)
+			peak = max(peak, now)
 			server.mu.Unlock()
 			time.Sleep(10 * time.Millisecond)
 			server.mu.Lock()
@@ -405,18 +406,18 @@ func TestBatchWithoutTheBatchCall(t *testing.T) {
 			receipts = append(receipts, receipt)
 		}
 		checkReceipts(t, server, receipts)
-		assert.Equal(t, most, 64)
+		assert.Equal(t, peak, 64)
 		_, err := nextReceipt(handoff.EnqueueBatch(t.Context(), client, jobs(1)))
 		assert.NoError(t, err)
 		_, batches, _ := server.counts()
-		if batches > 8 { // those that were in flight when the first was refused
+		if batches > 8 { // the calls in flight when the first was refused
 			t.Errorf("%d batch calls", batches)
 		}
 	})
 }
 
-// When the context ends, every payload that was taken has its pair, and the
-// pairs tell the truth.
+// When the context ends, every payload that was taken still has its pair, and each
+// pair is true.
 func TestBatchContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -428,7 +429,7 @@ func TestBatchContextEnds(t *testing.T) {
 			case n <= 3:
 				return take(), nil
 			case n == 5:
-				return nil, status.Error(codes.InvalidArgument, "no") // taken apart, after the context ended
+				return nil, status.Error(codes.InvalidArgument, "no") // would be split into halves, but the context has ended
 			}
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -439,7 +440,7 @@ func TestBatchContextEnds(t *testing.T) {
 			for i := range 100_000 {
 				taken++
 				if i == 750 {
-					synctest.Wait() // whatever was sent is at the server
+					synctest.Wait() // until everything sent has reached the server
 					cancel()
 				}
 				if !yield(job{N: i}) {
@@ -456,14 +457,14 @@ func TestBatchContextEnds(t *testing.T) {
 		assert.Equal(t, pairs, taken)
 		assert.Equal(t, taken, 751)
 		assert.Equal(t, count["created"], len(server.taken()))
-		// The last 51 never left, nor did any of the seven chunks by halves.
+		// The last 51 were not sent, nor were halves of the seven chunks.
 		if count["not sent"] < 51 || count["failed"] != 0 || count["unknown"] == 0 {
 			t.Errorf("pairs: %v", count)
 		}
 	})
 }
 
-// A loop that is broken off leaves nothing behind.
+// Breaking the loop leaves no goroutine behind.
 func TestBatchBrokenOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -494,17 +495,16 @@ func TestBatchBrokenOff(t *testing.T) {
 	})
 }
 
-// Payloads are taken when there is room: their number never runs away from
-// that of the pairs.
+// Payloads are taken only when there is room, so the number in memory is bounded.
 func TestBatchStreams(t *testing.T) {
 	t.Parallel()
 	server := &taskServer{batch: accept}
 	client := server.client(t, nil)
-	taken, yielded, most := 0, 0, 0
+	taken, yielded, peak := 0, 0, 0
 	payloads := func(yield func(job) bool) {
 		for i := range 4_000 {
 			taken++
-			most = max(most, taken-yielded)
+			peak = max(peak, taken-yielded)
 			if !yield(job{N: i}) {
 				return
 			}
@@ -515,7 +515,7 @@ func TestBatchStreams(t *testing.T) {
 		yielded++
 	}
 	assert.Equal(t, yielded, 4_000)
-	if most > 1600 {
-		t.Errorf("%d payloads were in memory at once", most)
+	if peak > 1600 {
+		t.Errorf("%d payloads were in memory at once", peak)
 	}
 }

@@ -23,12 +23,12 @@ import (
 	"github.com/brillconsulting/handoff/internal/rpc"
 )
 
-// Each benchmark has the bare client and ours take turns, so that both see the
-// same moments of a machine whose speed varies:
+// Each benchmark alternates between the bare client and ours, because the speed of
+// the machine varies over time:
 //
 //	go test -run '^$' -bench OverBare -benchtime 20000x -count 5 .
 
-// forgetful is a server that keeps no task.
+// forgetful returns a server that stores no tasks.
 func forgetful() *taskServer {
 	return &taskServer{
 		script: func(_ context.Context, _ int, req *cloudtaskspb.CreateTaskRequest, _ func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
@@ -44,7 +44,7 @@ func forgetful() *taskServer {
 	}
 }
 
-// named is the BASIC view of a task, under a name that the service makes.
+// named returns the BASIC view of a task, under a name that the service generates.
 func named(req *cloudtaskspb.CreateTaskRequest) *cloudtaskspb.Task {
 	task := req.Task
 	task.Name = req.Parent + "/tasks/01234567890123456789"
@@ -52,7 +52,7 @@ func named(req *cloudtaskspb.CreateTaskRequest) *cloudtaskspb.Task {
 	return task
 }
 
-// byHand makes the task that Enqueue makes of an invoice, without checks.
+// byHand builds the task that Enqueue creates for an invoice, without checks.
 func byHand(b *testing.B, in benchtest.Invoice, like *cloudtaskspb.Task) *cloudtaskspb.CreateTaskRequest {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -80,13 +80,13 @@ func byHand(b *testing.B, in benchtest.Invoice, like *cloudtaskspb.Task) *cloudt
 	}
 }
 
-// costs are what one way of enqueueing took.
+// costs adds up what one way of enqueueing has cost.
 type costs struct {
 	time   time.Duration
 	allocs uint64
 }
 
-// count adds what fn takes.
+// count adds the cost of fn.
 func (c *costs) count(fn func()) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -97,8 +97,8 @@ func (c *costs) count(fn func()) {
 	c.allocs += after.Mallocs - before.Mallocs
 }
 
-// clients returns our client and the bare one of a server, and a task that ours
-// made.
+// clients returns our client and the bare one, both of a forgetful server, and a
+// task that ours created.
 func clients(b *testing.B) (*handoff.Client, *cloudtasks.Client, *cloudtaskspb.Task) {
 	b.Helper()
 	server := forgetful()
@@ -125,8 +125,8 @@ func clients(b *testing.B) (*handoff.Client, *cloudtasks.Client, *cloudtaskspb.T
 	return ours, bare, like
 }
 
-// BenchmarkEnqueueOverBare reports what Enqueue adds to the bare client that
-// creates the very same task: at most 5 µs and 5 allocations are the aim.
+// BenchmarkEnqueueOverBare reports what Enqueue costs more than the bare client,
+// which creates the same task. The aim is at most 5 µs and 5 allocations.
 func BenchmarkEnqueueOverBare(b *testing.B) {
 	ours, bare, like := clients(b)
 	ctx := b.Context()
@@ -157,9 +157,9 @@ func BenchmarkEnqueueOverBare(b *testing.B) {
 	b.ReportMetric(float64(without.time.Nanoseconds())/tasks, "ns-bare/task")
 }
 
-// BenchmarkEnqueueBatchOverBare reports how many times the bare BatchCreateTasks
-// of the same tasks EnqueueBatch takes, with as many calls in flight: 1.25 is
-// the aim.
+// BenchmarkEnqueueBatchOverBare reports the cost of EnqueueBatch as a multiple of
+// the bare BatchCreateTasks with the same tasks and as many calls in flight. The
+// aim is at most 1.25.
 func BenchmarkEnqueueBatchOverBare(b *testing.B) {
 	ours, bare, like := clients(b)
 	ctx := b.Context()
@@ -183,7 +183,7 @@ func BenchmarkEnqueueBatchOverBare(b *testing.B) {
 	b.ReportMetric(float64(with.allocs)/float64(without.allocs), "times-bare-allocs")
 }
 
-// bareBatches creates payloads by hand-made batch calls, eight at once.
+// bareBatches creates tasks with hand-written batch calls, eight at a time.
 func bareBatches(b *testing.B, bare *cloudtasks.Client, like *cloudtaskspb.Task, payloads []benchtest.Invoice) {
 	chunks := make(chan []*cloudtaskspb.CreateTaskRequest)
 	ended := make(chan struct{})

@@ -30,8 +30,8 @@ type asCaller handoff.Caller
 
 func (c asCaller) Verify(*http.Request) (handoff.Caller, error) { return handoff.Caller(c), nil }
 
-// deliverStored dispatches a task that a server holds, through a gateway that
-// adds headers of its own.
+// deliverStored dispatches a task that a server holds, through a gateway that adds
+// its own headers.
 func deliverStored(router http.Handler, task *cloudtaskspb.Task) int {
 	r := task.GetHttpRequest()
 	parts := strings.Split(task.Name, "/")
@@ -52,7 +52,7 @@ func deliverStored(router http.Handler, task *cloudtaskspb.Task) int {
 	return rec.Code
 }
 
-// newCopying returns a router whose client is client.
+// newCopying returns a router that creates copies with client.
 func newCopying(t *testing.T, client *handoff.Client, letters handoff.DeadLetterStore, caller handoff.Caller, change ...func(*handoff.RouterConfig)) *handoff.Router {
 	t.Helper()
 	config := handoff.RouterConfig{Verifier: asCaller(caller), Store: memstore.New(), DeadLetters: letters, Client: client}
@@ -65,7 +65,7 @@ func newCopying(t *testing.T, client *handoff.Client, letters handoff.DeadLetter
 	return router
 }
 
-// ledger is a payload whose tasks have everything that a stamp can say.
+// ledger is a payload whose tasks set every field of the stamp.
 type ledger struct {
 	ID string `json:"id"`
 }
@@ -92,9 +92,9 @@ func stampOf(t *testing.T, task *cloudtaskspb.Task) wire.Stamp {
 	return stamp
 }
 
-// sameTask fails for every field of two tasks, and of their stamps, that
-// differs, but for those named. A field that is added anywhere is compared
-// without any change here.
+// sameTask fails the test for every field of the two tasks or their stamps that
+// differs and is not in changed. It uses reflection, so new fields are compared
+// too.
 func sameTask(t *testing.T, original, twin *cloudtaskspb.Task, changed ...string) {
 	t.Helper()
 	a, b := reflect.ValueOf(stampOf(t, original)), reflect.ValueOf(stampOf(t, twin))
@@ -127,7 +127,7 @@ func sameMessage(t *testing.T, a, b protoreflect.Message, changed []string) {
 	}
 }
 
-// unstamped returns a map of headers without the stamp, which is compared apart.
+// unstamped returns the headers without the stamp, which is compared separately.
 func unstamped(headers protoreflect.Map) protoreflect.Value {
 	own := &cloudtaskspb.HttpRequest{Headers: make(map[string]string)}
 	headers.Range(func(name protoreflect.MapKey, value protoreflect.Value) bool {
@@ -139,15 +139,14 @@ func unstamped(headers protoreflect.Map) protoreflect.Value {
 	return own.ProtoReflect().Get(own.ProtoReflect().Descriptor().Fields().ByName("headers"))
 }
 
-// A copy is the original: whatever its producer asked for, at the place that it
-// was enqueued for, with the token that it came with; only what makes it a copy
-// is new.
+// A copy has everything of the original: the producer's settings, the target and
+// the token. Only the fields that make it a copy differ.
 func TestCopiesCarryEverything(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		target handoff.HTTPTarget
 		caller handoff.Caller
-		header string // a header of the producer's own
+		header string // one of the producer's own headers
 	}{
 		"signed": {
 			target: handoff.HTTPTarget{URL: "https://ledgers.example.com/tasks/", ServiceAccount: "other@p.iam.gserviceaccount.com", Audience: "https://ledgers.example.com/all"},
@@ -216,7 +215,7 @@ func TestCopiesCarryEverything(t *testing.T) {
 				sameTask(t, snoozed, redriven, "name", "schedule_time", "Redrives", "Generation", "Snoozes", "Enqueued", "Scheduled", "Expires")
 				assert.Equal(t, stampOf(t, redriven).Lifetime(), time.Hour)
 
-				// A copy of a copy has what the first had, and another name.
+				// A copy of a copy differs from the first only by its name.
 				fresh := newCopying(t, elsewhere, letters, tc.caller)
 				handoff.Handle(fresh, func(_ context.Context, l ledger) error { return handoff.Snooze(time.Hour) })
 				assert.Equal(t, deliverStored(fresh, redriven), http.StatusAccepted)
@@ -227,8 +226,9 @@ func TestCopiesCarryEverything(t *testing.T) {
 	}
 }
 
-// A token for the verified audience goes only to that audience's origin, or to a
-// target of the client: the sender of a request chooses the target in its stamp.
+// A token for the verified audience is sent only to that audience's origin or to a
+// target of the client, because the target in the stamp is chosen by the sender of
+// the request.
 func TestTokensGoWhereTheyMay(t *testing.T) {
 	t.Parallel()
 	const account = "mail@p.iam.gserviceaccount.com"
@@ -285,8 +285,8 @@ func TestTokensGoWhereTheyMay(t *testing.T) {
 	}
 }
 
-// A task that was delivered to a router without a verified caller, and enqueued
-// for where the router's client enqueues, is copied as that client signs.
+// The copy of a task without a verified caller, enqueued for the target of the
+// router's client, is signed as that client signs.
 func TestCopyForTheClientsOwnTarget(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -299,7 +299,7 @@ func TestCopyForTheClientsOwnTarget(t *testing.T) {
 	sameTask(t, server.taken()[0], server.taken()[1], "name", "schedule_time", "Generation", "Snoozes", "Scheduled", "Expires")
 }
 
-// App Engine tasks go back to their service and version.
+// A copy of an App Engine task goes to the same service and version.
 func TestCopyToAppEngine(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -325,15 +325,15 @@ func TestCopyToAppEngine(t *testing.T) {
 	assert.Equal(t, proto.Equal(twin.GetAppEngineRouting(), original.GetAppEngineHttpRequest().GetAppEngineRouting()), true)
 }
 
-// The worker dies after the copy was made and before it could say so: the next
-// delivery finds the copy, and that is success.
+// The worker dies after it has created the copy and before it has recorded that.
+// The next delivery finds the copy, and succeeds.
 func TestCopyTwiceIsOneTask(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server := new(taskServer)
 		client := server.client(t, nil)
 		snooze := func() int {
-			router := newCopying(t, client, memstore.NewDeadLetters(), handoff.Caller{}) // its Store forgets, as if complete had never come
+			router := newCopying(t, client, memstore.NewDeadLetters(), handoff.Caller{}) // with a new Store, as if Complete had never arrived
 			handoff.Handle(router, func(context.Context, job) error { return handoff.Snooze(time.Hour) })
 			return deliverStored(router, server.taken()[0])
 		}
@@ -345,8 +345,8 @@ func TestCopyTwiceIsOneTask(t *testing.T) {
 	})
 }
 
-// A copy that can never be created fails the attempt, which counts; one that
-// could not be created just now leaves the task as it is.
+// If a copy can never be created, the attempt fails and counts. If the failure is
+// temporary, the task is left as it is, to be retried.
 func TestCopyThatCannotBeCreated(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

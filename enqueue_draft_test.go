@@ -11,7 +11,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// stored is a draft that went through a database.
+// stored returns the draft after a round trip through a database.
 func stored(t *testing.T, d handoff.Draft) handoff.Draft {
 	t.Helper()
 	data, err := d.MarshalBinary()
@@ -21,7 +21,7 @@ func stored(t *testing.T, d handoff.Draft) handoff.Draft {
 	return back
 }
 
-// drafter makes drafts and needs no credentials.
+// drafter returns a client that makes drafts, for which it needs no credentials.
 func drafter(t *testing.T) *handoff.Client {
 	t.Helper()
 	c, err := handoff.NewClient(t.Context(), handoff.ClientConfig{
@@ -32,7 +32,7 @@ func drafter(t *testing.T) *handoff.Client {
 	return c
 }
 
-// TestDraftSentTwice: what is sent again is the same work.
+// TestDraftSentTwice: a draft that is sent twice is the same work.
 func TestDraftSentTwice(t *testing.T) {
 	t.Parallel()
 	srv, seen := newEmulated(t)
@@ -83,7 +83,8 @@ func TestDraftRefused(t *testing.T) {
 	}
 }
 
-// TestDraftsOfOthers: a client sends what is its own and due within 30 days.
+// TestDraftsOfOthers: a client refuses drafts of another project, drafts due in
+// more than 30 days, and empty ones.
 func TestDraftsOfOthers(t *testing.T) {
 	t.Parallel()
 	client := new(taskServer).client(t, func(c *handoff.ClientConfig) { c.Project = "other" })
@@ -99,7 +100,8 @@ func TestDraftsOfOthers(t *testing.T) {
 	assert.Equal(t, len(wants), 0)
 }
 
-// TestLetterOfADraft: what expired while it was stored is kept whole.
+// TestLetterOfADraft: the letter of a draft that expired in storage keeps the whole
+// task.
 func TestLetterOfADraft(t *testing.T) {
 	t.Parallel()
 	d, err := drafter(t).Draft(t.Context(), blob{Text: strings.Repeat("long ", 10_000)}, handoff.OnQueue("q"), handoff.Header("X-Own", "1"), handoff.TTL(time.Hour))

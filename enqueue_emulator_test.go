@@ -84,10 +84,10 @@ func newEmulatedClient(t *testing.T, opts []option.ClientOption) *handoff.Client
 	return client
 }
 
-// A service that loses responses after it stored the task, responds too late, and
-// fails every third call: each payload runs exactly once, and never is a task
+// The service loses responses after it has stored the task, responds too late, and
+// fails every third call. Each payload still runs exactly once, and no task is
 // created under two identities.
-func TestLostAnswersRunOnce(t *testing.T) {
+func TestLostResponsesRunOnce(t *testing.T) {
 	t.Parallel()
 	const n = 300
 	type enqueue = func(t *testing.T, ctx context.Context, client *handoff.Client)
@@ -150,7 +150,7 @@ func TestLostAnswersRunOnce(t *testing.T) {
 				tc.enqueue(t, ctx, newEmulatedClient(t, bad.serve(t)))
 				assert.NoError(t, srv.Wait(ctx))
 				if creates, batches, _ := bad.counts(); creates+batches*100 < n*13/10 {
-					t.Errorf("%d creates and %d batch calls for %d payloads: nothing was lost, so the test shows nothing", creates, batches, n)
+					t.Errorf("%d creates and %d batch calls for %d payloads: no response was lost, so the test shows nothing", creates, batches, n)
 				}
 				assert.Equal(t, len(seen.n), n)
 				for payload, times := range seen.n {
@@ -163,8 +163,9 @@ func TestLostAnswersRunOnce(t *testing.T) {
 	}
 }
 
-// What we count and what the emulator counts agree to the byte: the largest
-// task that the client lets go is taken, and one byte more would not be.
+// The client and the emulator compute the same size of a task, to the byte: the
+// largest task that the client sends is accepted, and one byte more would be
+// refused.
 func TestLimitAgreesWithTheEmulator(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]handoff.Request{
@@ -184,7 +185,7 @@ func TestLimitAgreesWithTheEmulator(t *testing.T) {
 				if _, err := client.EnqueueRequest(t.Context(), request, at); err == nil {
 					fits = middle
 				} else if over = middle; status.Code(err) == codes.InvalidArgument {
-					t.Fatalf("the emulator refuses what the client let go: %v", err)
+					t.Fatalf("the emulator refused a task that the client sent: %v", err)
 				}
 			}
 			for _, task := range srv.Tasks("projects/p/locations/l/queues/q") {
@@ -209,7 +210,7 @@ func TestLimitAgreesWithTheEmulator(t *testing.T) {
 	}
 }
 
-// Queues in every state that an enqueue can meet.
+// Enqueue to queues in every state.
 func TestEnqueueQueueStates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -231,7 +232,7 @@ func TestEnqueueQueueStates(t *testing.T) {
 			assert.Equal(t, status.Code(err), codes.NotFound)
 		}
 
-		// A paused queue takes tasks, and runs them when it is resumed.
+		// A paused queue accepts tasks, and dispatches them when it is resumed.
 		_, err = queues.PauseQueue(ctx, &cloudtaskspb.PauseQueueRequest{Name: "projects/p/locations/l/queues/q"})
 		assert.NoError(t, err)
 		_, err = client.Enqueue(ctx, job{3})
@@ -245,7 +246,8 @@ func TestEnqueueQueueStates(t *testing.T) {
 	})
 }
 
-// A context of more than 30 s must not reach the service, which refuses it.
+// A deadline of more than 30 s must not reach the service, which would refuse the
+// call.
 func TestEnqueueLongDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -263,7 +265,7 @@ func TestEnqueueLongDeadline(t *testing.T) {
 	})
 }
 
-// A large payload travels compressed, and the handler sees no difference.
+// A large payload is sent compressed, and the handler gets the original.
 func TestEnqueueCompressedIsInflated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -281,8 +283,8 @@ func TestEnqueueCompressedIsInflated(t *testing.T) {
 	})
 }
 
-// A connection that was made elsewhere has none of our interceptors, which
-// changes nothing.
+// A connection that the caller has made has none of our interceptors, and works the
+// same.
 func TestEnqueueOverAGivenConnection(t *testing.T) {
 	t.Parallel()
 	srv := emulator.RunT(t)
@@ -304,7 +306,7 @@ func TestEnqueueOverAGivenConnection(t *testing.T) {
 	}
 }
 
-// Credentials that are missing or wrong, against a server that insists.
+// Missing or wrong credentials, with a server that checks them.
 func TestEnqueueWrongCredentials(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", t.TempDir()+"/none.json")
 	config := handoff.ClientConfig{Project: "p", Location: "l", Target: handoff.AppEngineTarget{}}

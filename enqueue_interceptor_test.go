@@ -22,7 +22,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// watcher is an interceptor that keeps every request it sees.
+// watcher is an interceptor that records every request.
 type watcher struct {
 	mu    sync.Mutex
 	tasks []*cloudtaskspb.Task
@@ -42,7 +42,7 @@ func (w *watcher) intercept(ctx context.Context, method string, req, reply any, 
 	return invoke(ctx, method, req, reply, conn, opts...)
 }
 
-// An interceptor given by ClientConfig.Options sees tasks whole.
+// An interceptor in ClientConfig.Options sees every field of a task.
 func TestInterceptorSeesTheTask(t *testing.T) {
 	t.Parallel()
 	server, seen := &taskServer{batch: accept}, new(watcher)
@@ -78,7 +78,7 @@ func TestInterceptorSeesTheTask(t *testing.T) {
 	assert.Equal(t, string(seen.tasks[2].GetAppEngineHttpRequest().GetBody()), "raw")
 }
 
-// Interceptors may change what they are given: no two requests share a message.
+// Interceptors may modify a request: no two requests share a message.
 func TestInterceptorMayChangeTheTask(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -103,8 +103,8 @@ func TestInterceptorMayChangeTheTask(t *testing.T) {
 	}
 }
 
-// A server that cannot be reached has created nothing, and the error says so;
-// a lost response leaves it open.
+// If the server cannot be reached, the error says that no task was created. If a
+// response is lost, it says that the task may exist.
 func TestEnqueueConnectionRefused(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -138,7 +138,7 @@ func TestEnqueueConnectionRefused(t *testing.T) {
 	}
 }
 
-// One lost response before refused connections is enough to leave it open.
+// If one response is lost before connections are refused, the task may exist.
 func TestEnqueueLostThenRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -175,8 +175,8 @@ func TestEnqueueLostThenRefused(t *testing.T) {
 	})
 }
 
-// However many payloads there are, few are in memory at once. A million come to
-// the same heap as these.
+// Few payloads are in memory at a time, however many there are. A million need the
+// same heap as these.
 func TestBatchMemory(t *testing.T) {
 	const payloads = 100_000
 	server := &taskServer{batch: func(_ context.Context, _ int, req *cloudtaskspb.BatchCreateTasksRequest, _ func() *longrunningpb.Operation) (*longrunningpb.Operation, error) {

@@ -23,7 +23,7 @@ func TestLimits(t *testing.T) {
 	for name, tc := range map[string]struct {
 		request handoff.Request
 		opts    []handoff.Option
-		says    []string // nothing: it is within the limit
+		says    []string // empty if it is within the limit
 	}{
 		"30 days ahead":                 {opts: []handoff.Option{handoff.In(720 * time.Hour)}},
 		"over 30 days ahead":            {opts: []handoff.Option{handoff.In(720*time.Hour + 1)}, says: []string{"720h0m0s", "30 days"}},
@@ -79,8 +79,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// The size that counts is that of the task as the service stores it: the last
-// byte that fits and the first that does not are next to each other.
+// The limit applies to the task as the service stores it. The test finds the
+// largest body that fits, and checks that one byte more does not.
 func TestLimitOfTheStoredTask(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]handoff.Request{
@@ -91,7 +91,7 @@ func TestLimitOfTheStoredTask(t *testing.T) {
 			t.Parallel()
 			server := new(taskServer)
 			client := server.client(t, nil)
-			at := handoff.At(time.Now().Add(time.Hour)) // one for all: its length varies
+			at := handoff.At(time.Now().Add(time.Hour)) // the same for all, because its encoded length varies
 			fits, over := 1_000_000, 1_100_000
 			var last error
 			for over-fits > 1 {
@@ -108,7 +108,7 @@ func TestLimitOfTheStoredTask(t *testing.T) {
 				if _, body := create.Parts(task); len(body) == fits {
 					stored := create.StoredSize("projects/p/locations/l/queues/q", task)
 					assert.Equal(t, stored, create.MaxTask)
-					// What the service adds is more than what was sent, and not by much.
+					// The service adds fields, but not many bytes.
 					if sent := proto.Size(task); stored-sent < 20 || stored-sent > 200 {
 						t.Errorf("%d bytes sent are counted as %d", sent, stored)
 					}
@@ -232,7 +232,7 @@ func TestEnqueueBadInput(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "secret") {
-				t.Errorf("the error tells a header's value: %v", err)
+				t.Errorf("the error shows a header's value: %v", err)
 			}
 			creates, _, _ := server.counts()
 			assert.Equal(t, creates, 0)

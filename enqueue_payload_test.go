@@ -15,7 +15,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// mine is a payload whose methods panic where it says so.
+// mine is a payload that panics in the method that In names.
 type mine struct{ In string }
 
 func (m mine) explode(in string) {
@@ -34,8 +34,8 @@ func (m mine) MarshalJSON() ([]byte, error) {
 	return []byte(`{}`), nil
 }
 
-// A panic in the code of a payload is an error to the caller, alone and in a
-// batch, and no task.
+// A panic in the code of a payload is returned as an error, by Enqueue and in a
+// batch, and creates no task.
 func TestEnqueuePayloadPanics(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"Kind", "Policy", "Aliases", "IdempotencyKey", "Validate", "MarshalJSON"} {
@@ -58,8 +58,8 @@ func TestEnqueuePayloadPanics(t *testing.T) {
 	}
 }
 
-// A Goexit ends the goroutine that called, as it does everywhere, and leaves
-// nothing behind: neither a task nor what the batch had running.
+// A Goexit in the code of a payload ends the caller's goroutine. It creates no task
+// and leaves no goroutine of a batch running.
 func TestEnqueuePayloadGoexit(t *testing.T) {
 	t.Parallel()
 	server := &taskServer{batch: accept}
@@ -85,7 +85,7 @@ func TestInstrumentPanics(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		instrument func(context.Context, handoff.Enqueuing) (context.Context, func(handoff.Receipt, error))
-		says       []string // nothing: the task is created
+		says       []string // empty if the task is created
 	}{
 		"at once": {func(context.Context, handoff.Enqueuing) (context.Context, func(handoff.Receipt, error)) {
 			panic("boom")
@@ -160,7 +160,7 @@ type batchOfIDs []string
 
 func (batchOfIDs) Kind() string { return "ids" }
 
-// A nil slice is a payload like any other.
+// A nil slice is a valid payload.
 func TestEnqueueNilSlice(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -169,8 +169,8 @@ func TestEnqueueNilSlice(t *testing.T) {
 	assert.Equal(t, string(server.only(t).GetHttpRequest().GetBody()), "null")
 }
 
-// A payload that the default router would refuse is refused before the call,
-// however small it is when compressed.
+// A payload over the router's default MaxBody is refused before the call, even if
+// it is small when compressed.
 func TestEnqueueMaxBody(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -185,7 +185,7 @@ func TestEnqueueMaxBody(t *testing.T) {
 	assert.ErrorContains(t, err, "ClientConfig.MaxBody is -1")
 }
 
-// bill is invoice before it was renamed.
+// bill is invoice under its old name.
 type bill struct {
 	ID string `json:"id"`
 }
@@ -198,18 +198,18 @@ type badAlias struct{}
 func (badAlias) Kind() string      { return "good" }
 func (badAlias) Aliases() []string { return []string{"Bad"} }
 
-// A renamed kind is the same keyed work, in the fence and at the service;
-// another project, kind or request is not.
+// With the same key, a renamed kind is the same work, in the fence and for the
+// service. Another project, kind or request is other work.
 func TestKeysNameTheWork(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
 	client := server.client(t, nil)
 	first, err := client.Enqueue(t.Context(), bill{ID: "7"})
 	assert.NoError(t, err)
-	again, err := client.Enqueue(t.Context(), invoice{ID: "7"})
+	second, err := client.Enqueue(t.Context(), invoice{ID: "7"})
 	assert.NoError(t, err)
-	assert.Equal(t, again.Duplicate, true)
-	assert.Equal(t, again.Name, first.Name)
+	assert.Equal(t, second.Duplicate, true)
+	assert.Equal(t, second.Name, first.Name)
 
 	distinct := map[string]bool{stampOf(t, server.only(t)).Key: true}
 	for _, r := range []handoff.Request{
@@ -219,9 +219,9 @@ func TestKeysNameTheWork(t *testing.T) {
 		receipt, err := client.EnqueueRequest(t.Context(), r, handoff.Key("7"))
 		assert.NoError(t, err)
 		assert.Equal(t, receipt.Duplicate, false)
-		again, err := client.EnqueueRequest(t.Context(), r, handoff.Key("7"))
+		second, err := client.EnqueueRequest(t.Context(), r, handoff.Key("7"))
 		assert.NoError(t, err)
-		assert.Equal(t, again.Duplicate, true)
+		assert.Equal(t, second.Duplicate, true)
 	}
 	for _, task := range server.taken() {
 		distinct[stampOf(t, task).Key] = true
@@ -239,7 +239,7 @@ func TestKeysNameTheWork(t *testing.T) {
 	}
 }
 
-// Kinds may have targets of their own.
+// Each kind may have its own target.
 func TestTargetsByKind(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -267,7 +267,7 @@ func TestTargetsByKind(t *testing.T) {
 	assert.Equal(t, errors.Is(err, handoff.ErrNotSent), false)
 }
 
-// A token over plain http is for development alone, in targets and requests.
+// Tokens over plain http are allowed only for development, in targets and requests.
 func TestTokensNeedTLS(t *testing.T) {
 	t.Parallel()
 	const account = "a@p.iam.gserviceaccount.com"

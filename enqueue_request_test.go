@@ -42,7 +42,7 @@ func TestEnqueueRequestHTTP(t *testing.T) {
 	if r.GetAuthorizationHeader() != nil || task.RetryConfig != nil {
 		t.Errorf("token %v and retry config %v, which nobody asked for", r.GetAuthorizationHeader(), task.RetryConfig)
 	}
-	// Named before its first try.
+	// The name is set before the first try.
 	assert.Equal(t, task.Name, "projects/p/locations/l/queues/q/tasks/"+receipt.ID)
 }
 
@@ -99,10 +99,9 @@ func TestEnqueueRequestRetryConfig(t *testing.T) {
 	assert.Equal(t, config.GetMaxDoublings(), 16)
 }
 
-// Somebody without a fence receives it, so one lost response must not make two
-// tasks: neither named, where the name tells, nor unnamed, where it is not
-// tried again.
-func TestEnqueueRequestLostAnswer(t *testing.T) {
+// The receiver may have no fence, so a lost response must not lead to two tasks: a
+// named task is deduplicated by its name, and an unnamed one is not retried.
+func TestEnqueueRequestLostResponse(t *testing.T) {
 	t.Parallel()
 	for _, unnamed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {

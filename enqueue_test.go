@@ -27,7 +27,7 @@ type job struct {
 
 func (job) Kind() string { return "job" }
 
-// order happens once.
+// order is a payload with an IdempotencyKey.
 type order struct {
 	ID string `json:"id"`
 }
@@ -43,7 +43,7 @@ func (order) Policy() handoff.Policy {
 	}
 }
 
-// millis reads one of the stamped times.
+// millis returns one of the times in the stamp.
 func millis(t *testing.T, header map[string]string, name string) time.Time {
 	t.Helper()
 	n, err := strconv.ParseInt(header[name], 10, 64)
@@ -83,7 +83,7 @@ func TestEnqueueBuildsTheTask(t *testing.T) {
 	}
 	assert.Equal(t, millis(t, header, "Handoff-Expires").Sub(enqueued), 24*time.Hour)
 
-	// The pace only: the router counts attempts, not the service.
+	// Only the backoff: the router counts attempts, not the service.
 	assert.Equal(t, task.GetRetryConfig().GetMaxAttempts(), -1)
 	assert.Equal(t, task.GetRetryConfig().GetMaxRetryDuration().AsDuration(), 0)
 	assert.Equal(t, task.GetRetryConfig().GetMinBackoff().AsDuration(), time.Second)
@@ -165,11 +165,11 @@ func TestEnqueueKeyed(t *testing.T) {
 	ctx := t.Context()
 	first, err := client.Enqueue(ctx, order{ID: "42"})
 	assert.NoError(t, err)
-	again, err := client.Enqueue(ctx, order{ID: "42"})
+	second, err := client.Enqueue(ctx, order{ID: "42"})
 	assert.NoError(t, err)
-	assert.Equal(t, again.Duplicate, true)
-	assert.Equal(t, again.Name, first.Name)
-	assert.Equal(t, again.ID, "")
+	assert.Equal(t, second.Duplicate, true)
+	assert.Equal(t, second.Name, first.Name)
+	assert.Equal(t, second.ID, "")
 
 	task := server.only(t)
 	if strings.Contains(task.String(), "42\"") && strings.Contains(task.Name, "42") {
@@ -178,7 +178,7 @@ func TestEnqueueKeyed(t *testing.T) {
 	key := task.GetHttpRequest().GetHeaders()["Handoff-Key"]
 	assert.Equal(t, len(key), 22)
 
-	// The same key of another kind is other work; so is another key.
+	// The same key of another kind is other work, and so is another key.
 	for _, p := range []struct {
 		payload handoff.Payload
 		opts    []handoff.Option
@@ -227,7 +227,7 @@ func TestEnqueueEvery(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		assert.Equal(t, enqueue("a"), false)
 
-		// What counts is when a task is due.
+		// The window is that of the time when the task is due.
 		assert.Equal(t, enqueue("a", handoff.In(59*time.Minute)), true)
 		assert.Equal(t, enqueue("a", handoff.In(61*time.Minute)), false)
 		keys := make(map[string]bool)
@@ -240,7 +240,8 @@ func TestEnqueueEvery(t *testing.T) {
 	})
 }
 
-// lost fails with code after or before the task was stored.
+// lost returns a script that fails the first create with code, after storing the
+// task if stored is set.
 func lost(code codes.Code, stored bool) func(context.Context, int, *cloudtaskspb.CreateTaskRequest, func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
 	return func(_ context.Context, n int, _ *cloudtaskspb.CreateTaskRequest, take func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
 		if n > 1 {
@@ -255,8 +256,8 @@ func lost(code codes.Code, stored bool) func(context.Context, int, *cloudtaskspb
 	}
 }
 
-// A create that failed on the way is tried again, under the same ID.
-func TestEnqueueLostAnswer(t *testing.T) {
+// A create whose response was lost is retried under the same ID.
+func TestEnqueueLostResponse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		code    codes.Code
@@ -291,8 +292,8 @@ func TestEnqueueLostAnswer(t *testing.T) {
 	}
 }
 
-// A quota refusal says that nothing was created, so the task that is there at
-// the second try is somebody else's.
+// A call refused by a quota has created nothing, so a task that exists at the
+// second try was created by another.
 func TestEnqueueDuplicateAfterACertainRefusal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -331,7 +332,7 @@ func TestEnqueueRefused(t *testing.T) {
 	}
 }
 
-// hang returns when the caller has gone.
+// hang returns when the caller's context has ended.
 func hang(ctx context.Context, _ int, _ *cloudtaskspb.CreateTaskRequest, _ func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
@@ -344,9 +345,9 @@ func TestEnqueueHangingServer(t *testing.T) {
 		within  time.Duration
 		creates int
 	}{
-		"no deadline of the caller's": {0, time.Minute, 3},
-		"a long one":                  {5 * time.Minute, 5 * time.Minute, 10},
-		"a short one":                 {time.Second, time.Second, 1},
+		"without a deadline": {0, time.Minute, 3},
+		"a long one":         {5 * time.Minute, 5 * time.Minute, 10},
+		"a short one":        {time.Second, time.Second, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -412,9 +413,8 @@ func TestEnqueueCancelled(t *testing.T) {
 	assert.ErrorIs(t, err, why)
 }
 
-// A server that cannot be trusted in any way: it loses responses after storing
-// the task, responds late, and fails every third create. Every payload is there
-// in the end, under one ID.
+// An unreliable server loses responses after storing the task, responds late, and
+// fails every third create. In the end every payload has exactly one task.
 func TestEnqueueLostLateAndFailing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -463,7 +463,7 @@ func unreliable(ctx context.Context, n int, _ *cloudtaskspb.CreateTaskRequest, t
 		return nil, status.Error(codes.Unavailable, "stored, and the response lost")
 	case n%11 == 0:
 		task, err := take()
-		<-ctx.Done() // too late for anybody to hear
+		<-ctx.Done() // too late for the caller
 		return task, err
 	}
 	return take()
@@ -542,7 +542,7 @@ type blob struct {
 
 func (blob) Kind() string { return "blob" }
 
-// noise is text that does not compress below its size by much.
+// noise returns n bytes of text that hardly compress.
 func noise(n int) string {
 	var b strings.Builder
 	for x := uint64(1); b.Len() < n; {

@@ -14,7 +14,8 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// Invoice is sent once, however often it is enqueued.
+// Invoice has an IdempotencyKey, so it is sent once even if it is enqueued several
+// times.
 type Invoice struct {
 	Number string `json:"number"`
 }
@@ -22,14 +23,15 @@ type Invoice struct {
 func (Invoice) Kind() string             { return "invoice" }
 func (i Invoice) IdempotencyKey() string { return i.Number }
 
-// Report is work that may be done again and again.
+// Report is work that may be repeated.
 type Report struct {
 	Team string `json:"team"`
 }
 
 func (Report) Kind() string { return "report" }
 
-// exampleClient returns a client of an emulator that has the queue "mail".
+// exampleClient returns a client that is connected to an emulator with the queue
+// "mail".
 func exampleClient() (client *handoff.Client, done func()) {
 	ctx := context.Background()
 	srv, err := emulator.New(emulator.Config{})
@@ -60,8 +62,8 @@ func exampleClient() (client *handoff.Client, done func()) {
 	}
 }
 
-// A payload with an IdempotencyKey becomes one task, however often it is
-// enqueued. The second receipt says so; it is no error.
+// A payload with an IdempotencyKey becomes one task, even if it is enqueued several
+// times. That is no error: the second receipt has Duplicate set.
 func ExampleClient_Enqueue() {
 	client, done := exampleClient()
 	defer done()
@@ -78,8 +80,8 @@ func ExampleClient_Enqueue() {
 	// mail true
 }
 
-// A task for a service that knows nothing of handoff: any URL, method, headers
-// and body.
+// A task for a service that does not use handoff: any URL, method, headers and
+// body.
 func ExampleClient_EnqueueRequest() {
 	client, done := exampleClient()
 	defer done()
@@ -97,8 +99,9 @@ func ExampleClient_EnqueueRequest() {
 	// Output: projects/my-project/locations/europe-west1/queues/mail/tasks/invoice-117-paid
 }
 
-// A batch yields one pair for each payload, in order. A sequence that reads a
-// file or a table fits in place of the slice, and never is all of it in memory.
+// A batch yields one pair for each payload, in order. Instead of a slice it can be
+// a sequence that reads a file or a table, which is then never in memory as a
+// whole.
 func ExampleEnqueueBatch() {
 	client, done := exampleClient()
 	defer done()
@@ -115,7 +118,7 @@ func ExampleEnqueueBatch() {
 	// "" duplicate: false, error: handoff: enqueue invoice: IdempotencyKey is empty, so all payloads without a key would be one piece of work
 }
 
-// At most one report a team and hour, however often it is asked for.
+// At most one report per team and hour, however often it is requested.
 func ExampleEvery() {
 	client, done := exampleClient()
 	defer done()

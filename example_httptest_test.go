@@ -20,12 +20,11 @@ type WelcomeEmail struct {
 
 func (WelcomeEmail) Kind() string { return "welcome-email" }
 
-// A handler is tested through net/http/httptest alone: a request with the
-// headers of a dispatch goes in, and the status that Cloud Tasks would see
-// comes out.
+// A handler can be tested with only net/http/httptest: send a request with the
+// headers of a dispatch, and check the status that Cloud Tasks would get.
 func Example_httptest() {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
-		DangerouslyAllowUnauthenticated: true, // in a test of what comes after
+		DangerouslyAllowUnauthenticated: true, // only in a test that is not about authentication
 		Store:                           memstore.New(),
 		DeadLetters:                     memstore.NewDeadLetters(),
 		Logger:                          slog.New(slog.DiscardHandler),
@@ -64,8 +63,8 @@ func Example_httptest() {
 	// t2 205
 }
 
-// A router that could let strangers in, or run a task twice, is not built: the
-// error names every field and the way out.
+// NewRouter refuses a configuration that would accept unauthenticated callers or
+// run a task twice. The error names every field and how to fix it.
 func ExampleNewRouter_incorrect() {
 	_, err := handoff.NewRouter(handoff.RouterConfig{})
 	fmt.Println(err)
@@ -75,8 +74,8 @@ func ExampleNewRouter_incorrect() {
 	// handoff: RouterConfig.Store is nil; use redisstore.New, or memstore.New within one process, or set DangerouslyRunUnfenced to let tasks run twice
 }
 
-// What a handler returns says what becomes of its task, at any depth of
-// wrapping.
+// The error that a handler returns decides the outcome of its task, even if it is
+// wrapped.
 func ExampleOutcomeOf() {
 	for _, err := range []error{
 		nil,
@@ -84,7 +83,7 @@ func ExampleOutcomeOf() {
 		fmt.Errorf("while sending: %w", handoff.Permanent(errors.New("no such address"))),
 		handoff.Drop(nil),
 		handoff.ErrBusy,
-		errors.Join(io.ErrClosedPipe, handoff.Permanent(nil), handoff.Drop(nil)), // the first of ours decides
+		errors.Join(io.ErrClosedPipe, handoff.Permanent(nil), handoff.Drop(nil)), // the first of handoff's errors decides
 	} {
 		outcome := handoff.OutcomeOf(err)
 		fmt.Printf("%-9s %d\n", outcome, outcome.Status())

@@ -9,11 +9,11 @@ import (
 	"github.com/brillconsulting/handoff"
 )
 
-// Which Verifier? Tasks of an HTTPTarget carry an OIDC token: use NewOIDC,
-// wherever the worker runs. Tasks of an AppEngineTarget carry none: use
-// NewAppEngine, which works there alone. A service that gets both asks AnyOf. Only
-// on a private Cloud Run service whose tokens arrive without their signature
-// (NewOIDC's error says so) is DangerouslyTrustPlatform the answer.
+// Which Verifier? Tasks of an HTTPTarget carry an OIDC token: use NewOIDC, wherever
+// the worker runs. Tasks of an AppEngineTarget carry none: use NewAppEngine, which
+// works only on App Engine. A service that gets both uses AnyOf. Use
+// DangerouslyTrustPlatform only on a private Cloud Run service whose tokens arrive
+// without their signature, which NewOIDC's error then says.
 func ExampleNewOIDC() {
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{"https://worker.example.com"},
@@ -33,7 +33,7 @@ func ExampleNewOIDC() {
 	// true
 }
 
-// Everything that is wrong is reported at once, each with the field it is in.
+// All mistakes are reported at once, each with its field.
 func ExampleNewOIDC_mistakes() {
 	_, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Callers: []string{"Tasks@project.iam.gserviceaccount.com"},
@@ -46,8 +46,8 @@ func ExampleNewOIDC_mistakes() {
 	// handoff: OIDCConfig.Keys: RemoteKeys: http://keys.example.com: its scheme must be https: http is for localhost and names without a dot
 }
 
-// A service that is the target of both kinds of task, here with the emulator
-// in place of Google: its keys, and no App Engine around it.
+// A service that is the target of both kinds of task. Here it trusts the emulator's
+// keys instead of Google's, and does not run on App Engine.
 func ExampleAnyOf() {
 	oidc, err := handoff.NewOIDC(handoff.OIDCConfig{
 		Audiences: []string{"https://worker.example.com"},
@@ -72,7 +72,7 @@ func ExampleAnyOf() {
 	// Output: true <nil>
 }
 
-// mesh believes the identity that a service mesh has established by mutual TLS.
+// mesh trusts the identity that a service mesh has verified by mutual TLS.
 type mesh struct{ identity string }
 
 func (m mesh) Verify(r *http.Request) (handoff.Caller, error) {
@@ -85,7 +85,7 @@ func (m mesh) Verify(r *http.Request) (handoff.Caller, error) {
 	return handoff.Caller{Subject: m.identity}, nil
 }
 
-// A Verifier of one's own, for callers that this package does not know.
+// A custom Verifier, for callers that this package cannot verify.
 func ExampleVerifier() {
 	var verifier handoff.Verifier = mesh{identity: "dispatcher"}
 	_, err := verifier.Verify(httptest.NewRequest(http.MethodPost, "/tasks/welcome-email", nil))

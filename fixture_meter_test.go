@@ -10,7 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 )
 
-// metricsTo is a MeterProvider that writes whatever is measured to w.
+// metricsTo is a MeterProvider that writes every measurement to w.
 type metricsTo struct {
 	noop.MeterProvider
 	w io.Writer

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { assert.NoLeaksMain(m) }
 
-// note is the payload of most tests here.
+// note is the payload of most tests.
 type note struct {
 	Text string `json:"text"`
 }
@@ -36,7 +36,7 @@ func (n note) Validate() error {
 	return nil
 }
 
-// syncBuffer is a log that several goroutines may write.
+// syncBuffer is a buffer that several goroutines may write to.
 type syncBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -54,7 +54,7 @@ func (b *syncBuffer) String() string {
 	return b.buf.String()
 }
 
-// fixture is a router with everything it talks to.
+// fixture is a router with its stores and its log.
 type fixture struct {
 	*handoff.Router
 	store   *faultyStore
@@ -62,8 +62,8 @@ type fixture struct {
 	log     *syncBuffer
 }
 
-// newFixture returns a router that lets everybody in, since most tests are about
-// what comes after; change may alter its configuration.
+// newFixture returns a router that does not authenticate callers, because most
+// tests are not about that. change may modify its configuration.
 func newFixture(t *testing.T, change func(*handoff.RouterConfig)) *fixture {
 	t.Helper()
 	b := &fixture{
@@ -152,7 +152,7 @@ func (b *fixture) serve(req *http.Request) *httptest.ResponseRecorder {
 	return rec
 }
 
-// faultyStore is a Store whose calls fail on demand.
+// faultyStore is a Store whose calls a test can make fail.
 type faultyStore struct {
 	handoff.Store
 	mu      sync.Mutex
@@ -161,7 +161,7 @@ type faultyStore struct {
 	hanging map[string]bool
 }
 
-// fault makes every call of method return what fn does, unless that is nil.
+// fault makes every call of method return the error of fn, if it is not nil.
 func (s *faultyStore) fault(method string, fn func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

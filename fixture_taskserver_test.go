@@ -24,29 +24,29 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// taskServer is a Cloud Tasks that only takes tasks, and misbehaves as a test
-// asks it to. The real client talks to it over real gRPC.
+// taskServer is a Cloud Tasks server that stores tasks and dispatches none. Tests
+// can make it fail. The real client calls it over real gRPC.
 type taskServer struct {
 	cloudtaskspb.UnimplementedCloudTasksServer
 	longrunningpb.UnimplementedOperationsServer
 
-	// script stands before each create; n counts them from 1. It may call
-	// take, which stores the task, or not, and says what the caller sees.
+	// script handles each create; n counts from 1. It may call take, which stores
+	// the task. The caller gets what it returns.
 	script func(ctx context.Context, n int, req *cloudtaskspb.CreateTaskRequest, take func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error)
 
-	// batch stands before each batch call, take stores all of it. If it is
-	// nil, the server has no batch call.
+	// batch handles each batch call; take stores all its tasks. If batch is nil,
+	// the server has no batch call.
 	batch func(ctx context.Context, n int, req *cloudtaskspb.BatchCreateTasksRequest, take func() *longrunningpb.Operation) (*longrunningpb.Operation, error)
 
-	// upstream is where tasks are really created, if this server only stands
-	// before another.
+	// upstream, if set, is the server that stores the tasks; this one is then a
+	// proxy.
 	upstream cloudtaskspb.CloudTasksClient
 
 	// operation implements GetOperation.
 	operation func(ctx context.Context, n int, name string) (*longrunningpb.Operation, error)
 
 	dial    func(context.Context) (net.Conn, error)
-	options []option.ClientOption // of more clients, once there is one
+	options []option.ClientOption // for further clients, once there is one
 
 	mu      sync.Mutex
 	tasks   []*cloudtaskspb.Task
@@ -57,7 +57,7 @@ type taskServer struct {
 	polls   int
 }
 
-// serve starts the server and returns the options that a client needs.
+// serve starts the server and returns the options for its clients.
 func (s *taskServer) serve(t testing.TB) []option.ClientOption {
 	t.Helper()
 	s.names, s.ops = make(map[string]bool), make(map[string]*longrunningpb.Operation)
@@ -81,7 +81,7 @@ func (s *taskServer) serve(t testing.TB) []option.ClientOption {
 	return s.options
 }
 
-// client returns a client of the server; change may alter its configuration.
+// client returns a client of the server. change may modify its configuration.
 func (s *taskServer) client(t testing.TB, change func(*handoff.ClientConfig)) *handoff.Client {
 	t.Helper()
 	config := handoff.ClientConfig{
@@ -146,13 +146,13 @@ func (s *taskServer) BatchCreateTasks(ctx context.Context, req *cloudtaskspb.Bat
 	return s.batch(ctx, n, req, func() *longrunningpb.Operation { return s.takeAll(req) })
 }
 
-// takeAll stores a batch once for each request ID. The tasks come back in
-// reverse, since their order is not documented.
+// takeAll stores a batch once for each request ID. It returns the tasks in reverse,
+// because their order is not documented.
 func (s *taskServer) takeAll(req *cloudtaskspb.BatchCreateTasksRequest) *longrunningpb.Operation {
 	s.mu.Lock()
-	op, again := s.ops[req.RequestId]
+	op, repeated := s.ops[req.RequestId]
 	s.mu.Unlock()
-	if again {
+	if repeated {
 		return op
 	}
 	resp := &cloudtaskspb.BatchCreateTasksResponse{}
@@ -172,7 +172,7 @@ func (s *taskServer) takeAll(req *cloudtaskspb.BatchCreateTasksRequest) *longrun
 	return op
 }
 
-// operation is one that is done.
+// operation returns an operation that is done.
 func operation(id string, resp *cloudtaskspb.BatchCreateTasksResponse, failed map[int32]error) *longrunningpb.Operation {
 	meta := &cloudtaskspb.BatchCreateTasksMetadata{
 		State:          cloudtaskspb.BatchCreateTasksMetadata_SUCCEEDED,
@@ -213,7 +213,8 @@ func (s *taskServer) taken() []*cloudtaskspb.Task {
 	return append([]*cloudtaskspb.Task(nil), s.tasks...)
 }
 
-// only returns the one task that the server must hold.
+// only returns the only task of the server. It fails the test if there is not
+// exactly one.
 func (s *taskServer) only(t testing.TB) *cloudtaskspb.Task {
 	t.Helper()
 	tasks := s.taken()
@@ -223,15 +224,15 @@ func (s *taskServer) only(t testing.TB) *cloudtaskspb.Task {
 	return tasks[0]
 }
 
-// counts returns how many creates, batch calls and polls came.
+// counts returns the numbers of creates, batch calls and polls.
 func (s *taskServer) counts() (creates, batches, polls int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.creates, s.batches, s.polls
 }
 
-// allSet fails for every field of a message, and of those in it, that is not
-// set. Of a oneof, one is enough.
+// allSet fails the test for every field that is not set, in the message and in
+// those that it contains. In a oneof, one field is enough.
 func allSet(t testing.TB, m protoreflect.Message) {
 	t.Helper()
 	fields := m.Descriptor().Fields()
@@ -252,8 +253,8 @@ func allSet(t testing.TB, m protoreflect.Message) {
 	}
 }
 
-// outputOnly are the fields that the service sets, and the routing host, which
-// it makes from the other fields.
+// outputOnly lists the fields that only the service sets, such as the routing host,
+// which it derives from other fields.
 var outputOnly = map[string]bool{
 	"create_time": true, "dispatch_count": true, "response_count": true, "first_attempt": true, "last_attempt": true, "view": true, "host": true,
 	"max_doublings": true, // 0 is a value

@@ -17,7 +17,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// shaky is a payload whose own code does what it is told.
+// shaky is a payload whose methods misbehave as the test wants.
 type shaky struct {
 	Where string `json:"where"`
 	How   string `json:"how"`
@@ -71,8 +71,8 @@ type brokenError struct{}
 
 func (brokenError) Error() string { panic("no text") }
 
-// brokenCode is a Verifier, a Store and a store of letters whose calls do what
-// they are told.
+// brokenCode is a Verifier, a Store and a DeadLetterStore whose calls misbehave as
+// the test wants.
 type brokenCode struct {
 	handoff.Store
 	handoff.DeadLetterStore
@@ -116,16 +116,16 @@ func (b *brokenCode) Put(ctx context.Context, letter handoff.DeadLetter) error {
 	return b.DeadLetterStore.Put(ctx, letter)
 }
 
-// TestUserCode is the table of what becomes of a task whose code misbehaves:
-// the status of its first delivery, and of the next.
+// TestUserCode is the table of what happens if the user's code misbehaves: the
+// status of the first delivery and of the next.
 func TestUserCode(t *testing.T) {
 	t.Parallel()
 	const panics, exits = "panic", "exit"
 	for _, tc := range []struct {
 		where, how string
-		returns    error // of a handler that works
+		returns    error // by the handler, if it works
 		statuses   [2]int
-		reason     handoff.Reason // of the letter, if there is one in the end
+		reason     handoff.Reason // of the letter; empty if there is none at the end
 		says       string         // in the letter or in the Delivery
 	}{
 		{"UnmarshalJSON", panics, nil, [2]int{205, 208}, handoff.ReasonUndecodable, "unmarshaller panicked"},
@@ -202,8 +202,7 @@ func TestUserCode(t *testing.T) {
 	}
 }
 
-// deliver sends d as net/http would. It returns 0 if the connection was given
-// up.
+// deliver sends d as net/http would. It returns 0 if the connection was aborted.
 func (b *fixture) deliver(d task) (status int) {
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -11,7 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// marking handles tasks by saying that they were marked, and returns err.
+// marking handles tasks with a handler that calls Marked, or MarkedBeside, with a
+// function that returns done and asked. The handler then returns err.
 func marking(b *fixture, beside bool, err error, done bool, asked error) {
 	handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 		held, ok := handoff.HeldFromContext(ctx)
@@ -39,7 +40,7 @@ func TestMarkedElsewhere(t *testing.T) {
 		completes  int
 		releases   int
 		said       string
-		thenStatus int // of the same task once more
+		thenStatus int // of a second delivery of the task
 	}{
 		"committed":               {false, nil, true, nil, 200, 0, 0, "", 409},
 		"committed, an error":     {false, boom, true, nil, 200, 0, 0, "boom", 409},
@@ -69,7 +70,7 @@ func TestMarkedElsewhere(t *testing.T) {
 	}
 }
 
-// TestMarkTakenBack: the latest word counts.
+// TestMarkTakenBack: the latest call of Marked counts.
 func TestMarkTakenBack(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -83,7 +84,7 @@ func TestMarkTakenBack(t *testing.T) {
 	assert.Equal(t, b.store.count("complete"), 1)
 }
 
-// TestHeldMemo: what an attempt keeps, the next one finds.
+// TestHeldMemo: the next attempt gets the memo that an attempt has kept.
 func TestHeldMemo(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)

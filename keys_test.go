@@ -10,7 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// invoice was called bill once; its key is that of the work under either name.
+// invoice has the old name bill. Its key is the same under both names.
 type invoice struct {
 	ID string `json:"id"`
 }
@@ -19,8 +19,8 @@ func (invoice) Kind() string             { return "invoice" }
 func (invoice) Aliases() []string        { return []string{"statement", "bill"} }
 func (i invoice) IdempotencyKey() string { return i.ID }
 
-// A client shows and frees the key of its project's work by the oldest name of
-// its kind.
+// A client shows and frees the key that the oldest name of its kind gives in its
+// project.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)

@@ -10,7 +10,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// parsed is a payload with a field of each kind that JSON can hide something in.
+// parsed is a payload with a field of each type that JSON can misuse.
 type parsed struct {
 	Text string                     `json:"text"`
 	Any  any                        `json:"any"`
@@ -19,14 +19,14 @@ type parsed struct {
 
 func (parsed) Kind() string { return "parsed" }
 
-// verbatim is a payload that marshals to its own text.
+// verbatim is a payload that marshals to its text as it is.
 type verbatim string
 
 func (verbatim) Kind() string                   { return "parsed" }
 func (v verbatim) MarshalJSON() ([]byte, error) { return []byte(v), nil }
 
-// TestJSONThatIsNotTaken: what a worker would refuse is refused at enqueue, and
-// what the client would refuse is buried with its bytes.
+// TestJSONThatIsNotTaken: JSON that a worker would refuse is refused at enqueue. If
+// another producer sends it, the task is buried with the bytes of its body.
 func TestJSONThatIsNotTaken(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ body, says string }{
@@ -59,13 +59,13 @@ func TestJSONThatIsNotTaken(t *testing.T) {
 	}
 }
 
-// Two names of one field are one name: which value counts would depend on the
-// decoder.
+// Two spellings of one field's name count as repeated, because the decoder would
+// decide which value wins.
 func TestNamesOfOneField(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
 	handoff.Handle(b.Router, func(_ context.Context, p parsed) error {
-		assert.Equal(t, len(p.Map), 2) // keys of a map are apart
+		assert.Equal(t, len(p.Map), 2) // keys of a map may differ by case
 		return nil
 	})
 	d := typed("1", "")
@@ -87,7 +87,8 @@ func TestEnqueueTextThatIsNotUTF8(t *testing.T) {
 	assert.Equal(t, len(server.taken()), 1)
 }
 
-// A letter whose body could not be decompressed is redriven as it was sent.
+// A letter whose body could not be decompressed is redriven with the body as it was
+// sent.
 func TestRedriveOfABodyAsSent(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)

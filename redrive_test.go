@@ -19,7 +19,8 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// letterOf is the letter of a job that Enqueue made; change may alter its stamp.
+// letterOf returns the letter of a job that was enqueued. change may modify its
+// stamp.
 func letterOf(change func(*wire.Stamp)) handoff.DeadLetter {
 	stamp := wire.Stamp{
 		ID: "OLDID", Kind: "job", Target: "https://worker.example.com/tasks", Headers: []string{"X-Tenant"},
@@ -34,7 +35,7 @@ func letterOf(change func(*wire.Stamp)) handoff.DeadLetter {
 	return handoff.DeadLetter{ID: "OLDID.2", HandoffID: stamp.ID, Kind: "job", Queue: "jobs", Header: header, Payload: []byte(`{"n":1}`), Target: "https://internal.gateway/tasks/job"}
 }
 
-// boxOf is a store of these letters.
+// boxOf returns a store with these letters.
 func boxOf(t *testing.T, letters ...handoff.DeadLetter) *memstore.DeadLetters {
 	t.Helper()
 	box := memstore.NewDeadLetters()
@@ -45,8 +46,8 @@ func boxOf(t *testing.T, letters ...handoff.DeadLetter) *memstore.DeadLetters {
 	return box
 }
 
-// A letter becomes the same work again: its attempts, snoozes and age begin
-// anew, and nothing else.
+// A redriven letter is the same work. Only its attempts, snoozes and age begin
+// anew.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -74,14 +75,16 @@ func TestRedrive(t *testing.T) {
 		t.Errorf("task %s", task.Name)
 	}
 
-	// Again, as when two people do it at once: one task.
-	again, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	// A second redrive, as when two operators do it at once, creates no second
+	// task.
+	second, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
 	assert.NoError(t, err)
-	assert.Equal(t, again.Duplicate, true)
-	assert.Equal(t, again.Name, receipt.Name)
+	assert.Equal(t, second.Duplicate, true)
+	assert.Equal(t, second.Name, receipt.Name)
 	assert.Equal(t, len(server.taken()), 1)
 
-	// It died once more, and its letter has the same ID: another task.
+	// If the work dies again, its letter has the same ID, and a redrive creates
+	// another task.
 	letter = letterOf(func(s *wire.Stamp) { s.Redrives = 1 })
 	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
 	assert.NoError(t, err)
@@ -91,7 +94,7 @@ func TestRedrive(t *testing.T) {
 	assert.ErrorIs(t, err, handoff.ErrNoDeadLetter)
 }
 
-// What never expired does not begin to by being redriven.
+// A task without a TTL has none after a redrive.
 func TestRedriveWithoutTTL(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -101,7 +104,7 @@ func TestRedriveWithoutTTL(t *testing.T) {
 	assert.Equal(t, stampOf(t, server.only(t)).Expires.IsZero(), true)
 }
 
-// A letter goes to where its task was enqueued for, and nowhere else by
+// A redrive goes to the target of the original task, and never to another one by
 // accident.
 func TestRedriveToAnotherTarget(t *testing.T) {
 	t.Parallel()
@@ -122,7 +125,7 @@ func TestRedriveToAnotherTarget(t *testing.T) {
 	assert.Equal(t, server.only(t).GetHttpRequest().GetUrl(), "https://worker.example.com/tasks/job")
 	assert.Equal(t, stampOf(t, server.only(t)).Target, "https://worker.example.com/tasks")
 
-	// The target of its kind counts.
+	// The target of the letter's kind is used.
 	letter = letterOf(func(s *wire.Stamp) { s.ID, s.Kind, s.Target = "OTHER", "order", "https://orders.example.com/tasks" })
 	letter.ID = "OTHER.0"
 	_, err = client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
@@ -130,8 +133,8 @@ func TestRedriveToAnotherTarget(t *testing.T) {
 	assert.Equal(t, server.taken()[1].GetHttpRequest().GetUrl(), "https://orders.example.com/tasks/order")
 }
 
-// A task that handoff did not create goes to where it was delivered, as what it
-// was, and becomes a piece of work with an ID.
+// A task that handoff did not create is redriven to the URL where it was delivered,
+// with its request unchanged. It then has an ID.
 func TestRedriveForeign(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -159,19 +162,19 @@ func TestRedriveForeign(t *testing.T) {
 	assert.Equal(t, []any{stamp.Key, stamp.Redrives, stamp.Kind, stamp.Target}, []any{"THEIRKEY", 1, "", ""})
 	assert.Equal(t, stamp.Headers, []string{"Content-Type", "X-Crm"})
 
-	// If that dies, its letter leads to the same work again.
+	// If it dies again, a redrive of its letter is the same work.
 	header := http.Header{}
 	for name, value := range r.GetHeaders() {
 		header.Set(name, value)
 	}
 	letter.ID, letter.Header = "ITSLETTER", header
-	again, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	second, err := client.Redrive(t.Context(), boxOf(t, letter), letter.ID)
 	assert.NoError(t, err)
-	assert.Equal(t, again.ID, receipt.ID)
+	assert.Equal(t, second.ID, receipt.ID)
 	assert.Equal(t, stampOf(t, server.taken()[1]).Redrives, 2)
 }
 
-// A request of our own keeps what its Retry asked for.
+// A task of EnqueueRequest keeps its Retry.
 func TestRedriveRequest(t *testing.T) {
 	t.Parallel()
 	server := new(taskServer)
@@ -193,8 +196,8 @@ func TestRedriveRequest(t *testing.T) {
 	sameTask(t, original, server.taken()[1], "name", "Enqueued", "Redrives")
 }
 
-// The names and values of headers are checked again: who can write to the store
-// of letters must not put line ends into tasks.
+// A redrive checks the names and values of headers: somebody who can write to the
+// dead-letter store must not be able to put line breaks into tasks.
 func TestRedriveChecksHeaders(t *testing.T) {
 	t.Parallel()
 	for _, h := range []http.Header{
@@ -223,7 +226,7 @@ func TestRedriveOptions(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// A letter that cannot be redriven stays.
+// A letter that cannot be redriven stays in the store, unmarked.
 func TestRedriveFails(t *testing.T) {
 	t.Parallel()
 	server := &taskServer{script: func(context.Context, int, *cloudtaskspb.CreateTaskRequest, func() (*cloudtaskspb.Task, error)) (*cloudtaskspb.Task, error) {
@@ -238,8 +241,8 @@ func TestRedriveFails(t *testing.T) {
 		change func(*handoff.DeadLetter)
 		says   string
 	}{
-		"a kind that is none":    {func(l *handoff.DeadLetter) { l.Header["Handoff-Kind"] = []string{"Not A Kind"} }, "Not A Kind"},
-		"a stamp of old":         {func(l *handoff.DeadLetter) { delete(l.Header, "Handoff-Version") }, "Handoff-Version"},
+		"an invalid kind":        {func(l *handoff.DeadLetter) { l.Header["Handoff-Kind"] = []string{"Not A Kind"} }, "Not A Kind"},
+		"no stamp version":       {func(l *handoff.DeadLetter) { delete(l.Header, "Handoff-Version") }, "Handoff-Version"},
 		"a foreign one, nowhere": {func(l *handoff.DeadLetter) { l.Header, l.Target = nil, "" }, "Request.URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -252,11 +255,11 @@ func TestRedriveFails(t *testing.T) {
 	kept, err := box.Get(t.Context(), letter.ID)
 	assert.NoError(t, err)
 	if !kept.RedrivenAt.IsZero() {
-		t.Error("the letter is marked as redriven, and no task exists")
+		t.Error("the letter is marked as redriven, but no task exists")
 	}
 }
 
-// A task that died runs again after it was redriven, with all its attempts.
+// A redriven task runs again, with all its attempts.
 func TestRedriveRunsAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

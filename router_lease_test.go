@@ -308,7 +308,7 @@ func TestAClaimIsGivenUpInTime(t *testing.T) {
 
 // A claim that returns after it was given up does not run, since nobody
 // would renew it; and it is released.
-func TestAClaimThatIsAnsweredTooLateDoesNotRun(t *testing.T) {
+func TestAClaimWhoseResponseIsTooLateDoesNotRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t, nil)
@@ -345,7 +345,7 @@ func (s *lateStore) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, 
 // A claim was carried out, and its response and the releases after it are lost for
 // a while: no handler ran, so nothing is counted, and a task of one attempt is
 // not buried unrun.
-func TestAClaimWithoutAnAnswerIsReleasedUntilItSucceeds(t *testing.T) {
+func TestAClaimWithoutAResponseIsReleasedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t, nil)

@@ -253,7 +253,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 	}
 }
 
-func TestAClaimWhoseAnswerNeverCameIsTakenBack(t *testing.T) {
+func TestAClaimWhoseResponseNeverCameIsTakenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t, nil)
@@ -281,7 +281,7 @@ func (s *responseLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Clai
 	return handoff.Claim{}, errors.New("i/o timeout")
 }
 
-func TestAMarkIsRepeatedUntilTheStoreAnswers(t *testing.T) {
+func TestAMarkIsRepeatedUntilTheStoreResponds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t, nil)
