@@ -5,8 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/brillconsulting/handoff/internal/wire"
 	"github.com/brillconsulting/handoff/memstore"
 	"github.com/brillconsulting/handoff/sqlstore"
 	"github.com/brillconsulting/handoff/sqlstore/sqlitetest"
@@ -120,5 +122,47 @@ func inboxOfTwo(t *testing.T, open func(t *testing.T) (*sqlstore.DB, *worker)) {
 		if status := <-statuses; status != first.status || second != first.second || w.count() != 1 {
 			t.Errorf("statuses %d and %d, %d effects, want %d, %d and 1\n%s%s", status, second, w.count(), first.status, first.second, w.log, other.log)
 		}
+	}
+}
+
+// TestStalledGeneration: generation 0 stalls before its Run, another worker takes it
+// over and ends its attempt, generation 1 commits. What goes on afterwards finds that.
+func TestStalledGeneration(t *testing.T) {
+	t.Parallel()
+	for name, open := range inboxes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, stalled := open(t)
+			takesOver, next, last := stalled.sibling(), stalled.sibling(), stalled.sibling()
+			runAs := func(worker string) func(context.Context) error {
+				return func(ctx context.Context) error {
+					return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+						_, err := tx.ExecContext(ctx, stalled.insert(), worker) // a second one would be counted
+						return err
+					})
+				}
+			}
+			generation1 := func(s *wire.Stamp) { s.Generation = 1 }
+			inside, goOn := make(chan struct{}), make(chan struct{})
+			status := make(chan int, 1)
+			go func() {
+				status <- stalled.deliver(t.Context(), "a", func(ctx context.Context) error {
+					close(inside)
+					<-goOn
+					return runAs("stalled")(ctx)
+				})
+			}()
+			<-inside
+			statuses := []int{
+				takesOver.deliver(t.Context(), "a", func(context.Context) error { return errBoom }),
+				next.deliver(t.Context(), "a", runAs("next"), generation1),
+			}
+			close(goOn)
+			statuses = append(statuses, <-status, last.deliver(t.Context(), "a", runAs("last"), generation1))
+			want := []int{http.StatusInternalServerError, http.StatusOK, http.StatusAlreadyReported, http.StatusAlreadyReported}
+			if !slices.Equal(statuses, want) || stalled.count() != 1 {
+				t.Errorf("statuses %v, %d effects, want %v and 1", statuses, stalled.count(), want)
+			}
+		})
 	}
 }

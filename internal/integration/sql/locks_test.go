@@ -178,6 +178,67 @@ func runLong(t *testing.T, what string, level sql.IsolationLevel) {
 	}
 }
 
+// TestLeasesBesideARun: 100 tasks run for three leases of their router beside a Run
+// that goes on sending statements, and none is lost.
+func TestLeasesBesideARun(t *testing.T) {
+	t.Parallel()
+	db, pool := postgres(t)
+	const renewals = 9 // three a lease
+	store := &tellingStore{Store: db.Store(), renewed: make(chan struct{})}
+	w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = 2 * time.Second })
+	running := make(chan struct{})
+	over := make(chan struct{})
+	statuses := make(chan int, 100)
+	w.handle = func(ctx context.Context) error {
+		if handoff.InfoFromContext(ctx).ID == "a" {
+			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+				_, err := tx.ExecContext(ctx, w.insert(), "a")
+				for range renewals {
+					select {
+					case <-store.renewed:
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+					if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
+						return err
+					}
+				}
+				return err
+			})
+		}
+		running <- struct{}{}
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	for i := range 100 {
+		go func() { statuses <- w.serve(t.Context(), fmt.Sprint("other-", i)) }()
+	}
+	for range 100 {
+		select {
+		case <-running:
+		case status := <-statuses:
+			t.Fatalf("status %d\n%s", status, w.log)
+		}
+	}
+	status := w.serve(t.Context(), "a")
+	close(over)
+	for range 100 {
+		if other := <-statuses; other != http.StatusOK {
+			t.Errorf("a task beside the Run: status %d", other)
+		}
+	}
+	if status != http.StatusOK || w.count() != 1 {
+		t.Errorf("the Run: status %d, %d effects", status, w.count())
+	}
+	if t.Failed() {
+		t.Log(w.log)
+	}
+}
+
 // TestStoppedInsideRun: the database ends the transaction of a worker that sends
 // nothing for a lease, and the work is free.
 func TestStoppedInsideRun(t *testing.T) {

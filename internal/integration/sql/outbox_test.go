@@ -277,6 +277,34 @@ func manyRelays(s *shop) {
 // them.
 func TestMissingQueue(t *testing.T) { onEach(t, missingQueue, "there") }
 
+// TestBacklogOfAMissingQueue: 100,000 rows that the service refuses keep no other
+// queue waiting. The log has for how long they did.
+func TestBacklogOfAMissingQueue(t *testing.T) {
+	t.Parallel()
+	const backlog = 100_000
+	s := newShop(t, "q")
+	s.enqueue(1, "missing", (*sql.Tx).Commit)
+	exec(t, s.pool, `INSERT INTO `+s.table+` (queue, kind, made, due, next_at, expires, size, draft)
+SELECT queue, kind, made, due, next_at, expires, size, draft FROM `+s.table+`, generate_series(2, $1::int)`, backlog)
+	s.relayed(s.outbox)
+	const rows = 20
+	var waited time.Duration
+	for i := range rows {
+		start := time.Now()
+		s.enqueue(1, "q", (*sql.Tx).Commit)
+		s.outbox.Nudge(t.Context())
+		for len(s.srv.Tasks(parent+"/queues/q")) <= i {
+			time.Sleep(5 * time.Millisecond) // between two looks
+		}
+		waited += time.Since(start)
+	}
+	t.Logf("a row of another queue waited for %v", waited/rows)
+	stats, err := s.outbox.Stats(t.Context())
+	if err != nil || stats.Queues[0].Queue != "missing" || stats.Queues[0].Waiting != backlog {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
 func missingQueue(s *shop) {
 	t := s.t
 	s.enqueue(300, "missing", (*sql.Tx).Commit)

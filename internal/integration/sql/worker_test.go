@@ -89,20 +89,28 @@ func newWorker(t testing.TB, pool *sql.DB, store handoff.Store, change func(*han
 }
 
 // deliver sends the task of an ID and returns the status.
-func (w *worker) deliver(ctx context.Context, id string, handle func(ctx context.Context) error) int {
+func (w *worker) deliver(ctx context.Context, id string, handle func(ctx context.Context) error, change ...func(*wire.Stamp)) int {
 	w.mu.Lock()
 	w.handle = handle
 	w.mu.Unlock()
+	return w.serve(ctx, id, change...)
+}
+
+// serve is deliver without another handler.
+func (w *worker) serve(ctx context.Context, id string, change ...func(*wire.Stamp)) int {
 	rec := httptest.NewRecorder()
-	w.ServeHTTP(rec, request(ctx, id))
+	w.ServeHTTP(rec, request(ctx, id, change...))
 	return rec.Code
 }
 
-func request(ctx context.Context, id string) *http.Request {
+func request(ctx context.Context, id string, change ...func(*wire.Stamp)) *http.Request {
 	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/tasks/order", strings.NewReader("{}"))
 	req.Header.Set("Content-Type", "application/json")
 	wire.HTTP.Write(req.Header, wire.Dispatch{Queue: "orders", Task: "task-" + id, ETA: time.Now()})
 	stamp := wire.Stamp{ID: id, Enqueued: time.Now(), Expires: time.Now().Add(time.Hour), MaxAttempts: 5}
+	for _, c := range change {
+		c(&stamp)
+	}
 	stamp.Write(req.Header.Set)
 	return req
 }
