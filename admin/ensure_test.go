@@ -382,7 +382,7 @@ func TestNoDoublings(t *testing.T) {
 	_, err = a.Queues().Diff(t.Context(), []admin.QueueConfig{config})
 	assert.ErrorContains(t, err, want)
 	_, err = admin.Load(strings.NewReader("queues: [{name: linear, max_doublings: 0}]"))
-	assert.ErrorContains(t, err, "line 1: admin: max_doublings is 0; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0")
+	assert.ErrorContains(t, err, "line 1: max_doublings is 0; it must be 1 to 2147483647, and is 16 if left out: gcloud sends 16 for 0")
 }
 
 // TestEnsureSeesWhatTheServiceKept: the service silently truncates values that it

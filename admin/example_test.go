@@ -105,8 +105,8 @@ queues:
 	fmt.Println(err)
 	// Output:
 	// admin: line 4: invalid: unknown key "max_dispatch_per_second"
-	// admin: line 5: admin: name is "api_tasks"; it must be 1 to 100 letters, digits and '-'
-	// admin: line 6: admin: task_ttl is 24h0m0s; it must be 10 days (240h) to 10 years (87600h) in whole seconds, or left out to stay as it is; handoff.Policy.TTL is for less
+	// admin: line 5: name is "api_tasks"; it must be 1 to 100 letters, digits and '-'
+	// admin: line 6: task_ttl is 24h0m0s; it must be 10 days (240h) to 10 years (87600h) in whole seconds, or left out to stay as it is; handoff.Policy.TTL is for less
 }
 
 // Reminder names its queue in its Policy.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,9 +45,9 @@ import (
 // Anchors, aliases and merge keys work. A zero in a file means zero, not the
 // default, so a zero that the service cannot store is an error.
 //
-// All problems are reported together, each with its line: an unknown or repeated
-// key, a value of the wrong type or out of range ([ErrInvalid]), a second queue
-// with the same name.
+// All problems are reported together, in the order of their lines: an unknown or
+// repeated key, a value of the wrong type or out of range ([ErrInvalid]), a second
+// queue with the same name.
 func Load(r io.Reader) ([]QueueConfig, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -70,6 +71,7 @@ func Load(r io.Reader) ([]QueueConfig, error) {
 		errs = append(inLines(err), errs...)
 	}
 	if len(errs) > 0 {
+		slices.SortStableFunc(errs, byLine)
 		return nil, errors.Join(errs...)
 	}
 	return configs, nil
@@ -192,7 +194,7 @@ func configsOf(nodes []yaml.Node) (_ []QueueConfig, errs []error) {
 		undecoded := linesOf(err)
 		fail := func(key string, problem error) {
 			if line := lineOf(node, key); !undecoded[line] {
-				errs = append(errs, fmt.Errorf("admin: line %d: %w", line, problem))
+				errs = append(errs, &lineError{line, problem})
 			}
 		}
 		if line, twice := first[f.Name]; twice {
@@ -326,7 +328,30 @@ func located(line int, message string) error {
 	if line == 0 {
 		return fmt.Errorf("admin: load queues: %w: %s", ErrInvalid, message)
 	}
-	return fmt.Errorf("admin: line %d: %w: %s", line, ErrInvalid, message)
+	return &lineError{line, fmt.Errorf("%w: %s", ErrInvalid, message)}
+}
+
+// lineError is an error on a line of a file.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string {
+	return fmt.Sprintf("admin: line %d: %s", e.line, strings.TrimPrefix(e.err.Error(), "admin: "))
+}
+
+func (e *lineError) Unwrap() error { return e.err }
+
+// byLine compares errors by their lines, of which some have none.
+func byLine(a, b error) int {
+	line := func(err error) int {
+		if e, ok := errors.AsType[*lineError](err); ok {
+			return e.line
+		}
+		return 0
+	}
+	return line(a) - line(b)
 }
 
 // rephrased replaces Go types in errors: they mean nothing to the author of a

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,10 +103,10 @@ func TestLoadBadFiles(t *testing.T) {
 		"unknown key":      {"queues:\n- name: a\n  max_attempt: 3\n- name: b\n  rate: 1", []string{`line 3: invalid: unknown key "max_attempt"`, `line 5: invalid: unknown key "rate"`}},
 		"unknown below":    {"queues:\n- name: a\n  http_target:\n    hots: h", []string{`line 4: invalid: unknown key "hots"`}},
 		"key twice":        {"queues:\n- name: a\n  name: b", []string{"line 3", `"name" already defined at line 2`}},
-		"one name twice":   {"queues:\n- name: a\n- name: b\n- name: a", []string{`line 4: admin: name is "a"; it must be another than that of the queue on line 2`}},
-		"no name":          {"queues:\n- max_attempts: 3", []string{`line 2: admin: name is ""`}},
-		"no name, nested":  {"queues:\n- max_attempts: 3\n  http_target:\n    headers: {name: a}", []string{`line 2: admin: name is ""`}},
-		"null item":        {"queues:\n- name: a\n-\n", []string{`line 3: admin: name is ""`}},
+		"one name twice":   {"queues:\n- name: a\n- name: b\n- name: a", []string{`line 4: name is "a"; it must be another than that of the queue on line 2`}},
+		"no name":          {"queues:\n- max_attempts: 3", []string{`line 2: name is ""`}},
+		"no name, nested":  {"queues:\n- max_attempts: 3\n  http_target:\n    headers: {name: a}", []string{`line 2: name is ""`}},
+		"null item":        {"queues:\n- name: a\n-\n", []string{`line 3: name is ""`}},
 		"item is no map":   {"queues:\n- a", []string{"line 2", "a str `a` cannot stand here"}},
 		"rate is text":     {"queues:\n- name: a\n  max_dispatches_per_second: fast", []string{"line 3: invalid: `fast` is not a number"}},
 		"attempts are 1.5": {"queues:\n- name: a\n  max_attempts: 1.5", []string{"line 3: invalid: `1.5` is not a whole number"}},
@@ -113,16 +114,16 @@ func TestLoadBadFiles(t *testing.T) {
 		"name is a list":   {"queues:\n- name: [a]", []string{"line 2", "seq", "cannot stand here"}},
 		"duration is bare": {"queues:\n- name: a\n  min_backoff: 10", []string{"line 3: invalid: `10` is not a duration, such as 90s or 240h"}},
 		"duration in days": {"queues:\n- name: a\n  task_ttl: 10d", []string{"line 3: invalid: `10d` is not a duration"}},
-		"TTL of the seed":  {"queues:\n- name: a\n  task_ttl: 24h", []string{"line 3: admin: task_ttl is 24h0m0s; it must be 10 days (240h) to 10 years", "handoff.Policy.TTL"}},
-		"out of range":     {"queues:\n- name: a\n\n  max_dispatches_per_second: 501\n  max_attempts: -2", []string{"line 4: admin: max_dispatches_per_second is 501", "line 5: admin: max_attempts is -2"}},
-		"zeros":            {"queues:\n- name: a\n  max_dispatches_per_second: 0\n  max_attempts: 0\n  task_ttl: 0s", []string{"line 3: admin: max_dispatches_per_second is 0", "line 4: admin: max_attempts is 0", "line 5: admin: task_ttl is 0", "left out"}},
-		"nested range":     {"queues:\n- name: a\n  http_target:\n    scheme: https\n    port: 70000", []string{"line 5: admin: http_target.port is 70000"}},
-		"nested account":   {"queues:\n- name: a\n  http_target:\n    service_account: c@p", []string{"line 4: admin: http_target.service_account is \"c@p\""}},
-		"nested condition": {"queues:\n- name: a\n  http_target: {method: GET, if_not_exists: true}", []string{"line 3: admin: http_target.if_not_exists is true"}},
-		"merged":           {"queues:\n- &a\n  name: a\n  max_attempts: -2\n- <<: *a\n  name: b", []string{"line 4: admin: max_attempts is -2"}},
+		"TTL of the seed":  {"queues:\n- name: a\n  task_ttl: 24h", []string{"line 3: task_ttl is 24h0m0s; it must be 10 days (240h) to 10 years", "handoff.Policy.TTL"}},
+		"out of range":     {"queues:\n- name: a\n\n  max_dispatches_per_second: 501\n  max_attempts: -2", []string{"line 4: max_dispatches_per_second is 501", "line 5: max_attempts is -2"}},
+		"zeros":            {"queues:\n- name: a\n  max_dispatches_per_second: 0\n  max_attempts: 0\n  task_ttl: 0s", []string{"line 3: max_dispatches_per_second is 0", "line 4: max_attempts is 0", "line 5: task_ttl is 0", "left out"}},
+		"nested range":     {"queues:\n- name: a\n  http_target:\n    scheme: https\n    port: 70000", []string{"line 5: http_target.port is 70000"}},
+		"nested account":   {"queues:\n- name: a\n  http_target:\n    service_account: c@p", []string{"line 4: http_target.service_account is \"c@p\""}},
+		"nested condition": {"queues:\n- name: a\n  http_target: {method: GET, if_not_exists: true}", []string{"line 3: http_target.if_not_exists is true"}},
+		"merged":           {"queues:\n- &a\n  name: a\n  max_attempts: -2\n- <<: *a\n  name: b", []string{"line 4: max_attempts is -2"}},
 		"several at once": {"queues:\n- name: a\n  rate: 1\n  max_attempts: -2\n- name: b\n  min_backoff: 1\n  max_backoff: 1s\n- name: b\nqueue: []", []string{
-			`line 3: invalid: unknown key "rate"`, "line 4: admin: max_attempts is -2", "line 6: invalid: `1` is not a duration",
-			`line 8: admin: name is "b"`, `line 9: invalid: unknown key "queue"`,
+			`line 3: invalid: unknown key "rate"`, "line 4: max_attempts is -2", "line 6: invalid: `1` is not a duration",
+			`line 8: name is "b"`, `line 9: invalid: unknown key "queue"`,
 		}},
 		"too large": {strings.Repeat("#", 17<<20), []string{"the file is over 16777216 bytes"}},
 	} {
@@ -130,6 +131,7 @@ func TestLoadBadFiles(t *testing.T) {
 			t.Parallel()
 			configs, err := admin.Load(strings.NewReader(tc.file))
 			assert.ErrorContains(t, err, append(tc.says, "admin: ")...)
+			assert.Equal(t, slices.IsSorted(strings.Split(err.Error(), "\n")), true) // their lines have one digit
 			assert.Equal(t, len(configs), 0)
 			assert.Equal(t, errors.Is(err, admin.ErrInvalid), name != "too large")
 			for _, own := range []string{"admin.file", "yaml.Node", "struct {"} {
