@@ -25,7 +25,10 @@ func (h *Held) Resume(ctx context.Context) ([]byte, error) {
 	}
 	memo := h.Memo()
 	if !r.keepsMemos.Load() {
-		if err := h.Keep(ctx, memo); err != nil {
+		switch err := h.Keep(ctx, memo); {
+		case err != nil && ctx.Err() != nil:
+			return nil, err
+		case err != nil:
 			return nil, fmt.Errorf("handoff: RouterConfig.Store does not keep a memo for a later attempt: %w", err)
 		}
 		r.keepsMemos.Store(true)

@@ -23,11 +23,12 @@ var ErrContinue = fmt.Errorf("steps: continue in another task: %w", handoff.Cont
 // Do returns it decoded from that JSON, even in the attempt that ran fn.
 //
 // name must not be empty, and no two steps of a handler may have the same name.
-// Do returns [ErrContinue], without running fn, if it is time to continue in another
-// task. It returns the error of fn as it is; the step may then run again, in this attempt or
-// a later one. Any other error is one of package steps, which every later step
-// of the attempt returns too. Steps run one after the other: Do must not be called
-// inside a step.
+// Without running fn, Do returns [ErrContinue] if it is time to continue in another
+// task, and an error that wraps [handoff.ErrLeaseLost] if another delivery may have
+// taken over the work. It returns the error of fn as it is; the step may then run
+// again, in this attempt or a later one. Any other error is one of package steps,
+// which every later step of the attempt returns too. Steps run one after the other:
+// Do must not be called inside a step.
 func Do[T any](ctx context.Context, name string, fn func(ctx context.Context) (T, error)) (T, error) {
 	var result, none T
 	r, err := of(ctx, name)
@@ -148,8 +149,13 @@ func of(ctx context.Context, name string) (*run, error) {
 	r := held.Local(runKey{}, func() any { return &run{held: held} }).(*run)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.memo.Version != 0 || r.err != nil {
-		return r, r.err
+	switch {
+	case r.err != nil:
+		return nil, r.err
+	case errors.Is(context.Cause(ctx), handoff.ErrLeaseLost): // another delivery may have run this step
+		return nil, r.failLocked(fmt.Errorf("steps: step %q: %w; it was not run", name, handoff.ErrLeaseLost))
+	case r.memo.Version != 0:
+		return r, nil
 	}
 	held.Returned(r.verdict)
 	text, err := held.Resume(ctx)

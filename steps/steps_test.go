@@ -537,6 +537,29 @@ func TestSaveByAnOlderOwner(t *testing.T) {
 	})
 }
 
+// No step begins once the lease is known to be lost, since another worker may have
+// finished it.
+func TestNoStepBeginsWithoutTheLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stalled := &stalling{Store: memstore.New()}
+		kit := handofftest.New(t, handofftest.Config{Store: stalled})
+		var l trace
+		deploys(kit, func(ctx context.Context) error {
+			stalled.set(true)
+			time.Sleep(time.Minute) // this worker does not look at ctx
+			stalled.set(false)
+			err := l.do(ctx, "a", 1, nil)
+			if !errors.Is(err, handoff.ErrLeaseLost) {
+				t.Errorf("Do returns %v", err)
+			}
+			return err
+		}, func(context.Context) error { return nil })
+		assert.Equal(t, outcomes(t, kit), []string{"lost", "done"})
+		assert.Equal(t, len(l.seen), 0)
+	})
+}
+
 // stalling is a Store whose renewals do not get through while it stalls.
 type stalling struct {
 	handoff.Store

@@ -22,7 +22,9 @@ type history struct {
 	letters    []handoff.DeadLetter
 	redrives   int // tasks created by redriving its letters
 	buriedAt   []time.Duration
-	hits       int // failed calls, and deaths of workers that had claims
+	hits       int               // failed calls, and deaths of workers that had claims
+	before     map[series]int    // attempts before those of a copy that continues their count
+	from       map[series]series // and the series that they are in
 	story      []string
 	violations []string
 }
@@ -55,6 +57,9 @@ type series struct{ redrives, generation int }
 
 func (d *delivery) series() series { return series{d.chain, d.lease.Generation} }
 
+// next returns the series of the copy for later.
+func (d *delivery) next() series { return series{d.chain, d.lease.Generation + 1} }
+
 func (w *world) claimed(d *delivery) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,7 +85,7 @@ type mark struct {
 func (w *world) of(work string) *history {
 	h := w.ledger[work]
 	if h == nil {
-		h = &history{}
+		h = &history{before: map[series]int{}, from: map[series]series{}}
 		w.ledger[work] = h
 	}
 	return h
@@ -132,10 +137,29 @@ func (w *world) buried(work string, letter handoff.DeadLetter) {
 	w.checkLetter(work, h, letter)
 }
 
-func (w *world) marked(work string, l handoff.Lease) {
+// copied notes a copy for later that the delivery of ctx created.
+func (w *world) copied(ctx context.Context) {
+	d, ok := ctx.Value(inDelivery{}).(*delivery)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	h, next := w.of(d.work), d.next()
+	for _, r := range h.runs {
+		if r.owner == d.lease.Owner && (r.outcome == "retried" || r.outcome == "busy") {
+			h.before[next], h.from[next] = counted(h, r), r.series
+		}
+	}
+}
+
+func (w *world) marked(ctx context.Context, work string, l handoff.Lease) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h := w.of(work)
+	if d, ok := ctx.Value(inDelivery{}).(*delivery); ok && l.Opens > handoff.OpensNext {
+		h.from[d.next()] = d.series()
+	}
 	h.marks = append(h.marks, mark{w.now(), l.Opens, l.Letter})
 	w.noteLockedf(work, "marked: %s", markName(l))
 }
@@ -192,8 +216,10 @@ func (h *history) over(at time.Duration) bool {
 
 // counted returns how many executions of the generation and redrive of r count
 // as attempts, r included: all but those that ended as busy or snoozed, and those
-// that a shutdown interrupted.
+// that a shutdown interrupted. Those before a copy that continues their count are
+// included.
 func counted(h *history, r *run) (n int) {
+	n = h.before[r.series]
 	for _, other := range h.runs {
 		if other.series != r.series || slices.Contains([]string{"busy", "snoozed", "continued"}, other.outcome) || other.outcome == "stopped" && other.cause == handoff.ErrInterrupted {
 			continue
@@ -246,18 +272,19 @@ func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 // worker could neither use nor give back counts too: the worker died, or the store
 // was unreachable until the lease ended.
 func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
-	if w.long {
-		return // attempts of RetryIn are of several generations
-	}
 	last := h.claims[len(h.claims)-1] // the burial's own claim, if the limit was already reached
+	all := []series{last.series}      // whose attempts are one count
+	for s, more := h.from[last.series]; more; s, more = h.from[s] {
+		all = append(all, s)
+	}
 	runs, unrun := 0, 0
 	for _, r := range h.runs {
-		if r.series == last.series {
+		if slices.Contains(all, r.series) {
 			runs++
 		}
 	}
 	for _, c := range h.claims {
-		if c.series == last.series && !c.ran && !c.back && c != last {
+		if slices.Contains(all, c.series) && !c.ran && !c.back && c != last {
 			unrun++
 		}
 	}

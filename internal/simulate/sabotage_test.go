@@ -25,10 +25,11 @@ const (
 	ignoreLeases    sabotage = "leases ignored"
 	dropLetters     sabotage = "letters dropped"
 	ackBusy         sabotage = "success returned while busy"
+	freshCopies     sabotage = "copies forget the attempts before them"
 )
 
 var sabotages = []sabotage{
-	noOwnerCheck, noRenewal, markFirst, forgetCounters, giveBack, freshGeneration, forgetDone, sameToken, ignoreLeases, dropLetters, ackBusy,
+	noOwnerCheck, noRenewal, markFirst, forgetCounters, giveBack, freshGeneration, forgetDone, sameToken, ignoreLeases, dropLetters, ackBusy, freshCopies,
 }
 
 // Sabotages of work in steps.
@@ -127,6 +128,9 @@ func (s *saboteur) Complete(ctx context.Context, l handoff.Lease) error {
 	}
 	if s.how == snoozesMemo && l.Opens != handoff.OpensNothing {
 		_ = s.Store.Keep(ctx, l, nil)
+	}
+	if s.how == freshCopies && l.Opens > handoff.OpensNext {
+		l.Opens = handoff.OpensNext
 	}
 	err := s.Store.Complete(ctx, s.lease(l))
 	if s.how == markFirst {

@@ -37,7 +37,6 @@ type longWork struct {
 // stalls in that time.
 func (w *world) enqueueLong(ctx context.Context) {
 	w.trouble = []float64{0, 0.001, 0.004}[w.rng.IntN(3)]
-	w.longs = map[string]*longWork{}
 	jobs := []longJob{{Work: "long0"}, {Work: "long1", Stuck: 100}}
 	for _, j := range jobs {
 		w.jobs[j.Work] = &job{Work: j.Work, Max: longMax}
@@ -74,47 +73,115 @@ func (w *world) enqueueLong(ctx context.Context) {
 // again, and that no position goes back.
 func (w *world) handleLong(ctx context.Context, p *process, j longJob) (err error) {
 	r := w.begin(ctx, p, job{Work: j.Work, Max: longMax}, handoff.InfoFromContext(ctx))
-	defer func() {
-		switch {
-		case p.dead.Load():
-			w.end(r, "died", nil)
-		case err == nil:
-			w.end(r, "done", nil)
-		case errors.Is(err, steps.ErrContinue):
-			w.end(r, "continued", nil)
-		case errors.Is(err, handoff.BusyFor(0)), errors.Is(err, handoff.ErrBusy):
-			w.end(r, "busy", nil)
-		case context.Cause(ctx) != nil:
-			w.end(r, "stopped", context.Cause(ctx))
-		default:
-			w.end(r, "failed", err)
-		}
-	}()
-	known := w.longs[j.Work]
-	_, err = steps.Do(ctx, "first", func(context.Context) (int, error) {
+	defer func() { w.endOf(ctx, p, r, err) }()
+	if err := w.firstStep(ctx, p, j.Work); err != nil {
+		return err
+	}
+	return steps.Each(ctx, "parts", func(ctx context.Context, c *steps.Cursor[int]) error { return w.longParts(ctx, p, r, j, c) })
+}
+
+// endOf ends a run by the error of its steps.
+func (w *world) endOf(ctx context.Context, p *process, r *run, err error) {
+	switch {
+	case p.dead.Load():
+		w.end(r, "died", nil)
+	case err == nil:
+		w.end(r, "done", nil)
+	case errors.Is(err, steps.ErrContinue):
+		w.end(r, "continued", nil)
+	case errors.Is(err, handoff.Snooze(0)):
+		w.end(r, "snoozed", nil)
+	case errors.Is(err, handoff.ErrBusy):
+		w.end(r, "busy", nil)
+	case handoff.OutcomeOf(err) == handoff.Retried:
+		w.end(r, "retried", nil)
+	case context.Cause(ctx) != nil:
+		w.end(r, "stopped", context.Cause(ctx))
+	default:
+		w.end(r, "failed", err)
+	}
+}
+
+// firstStep is a step that must not run again once it has finished.
+func (w *world) firstStep(ctx context.Context, p *process, work string) error {
+	known := w.knownOf(work)
+	_, err := steps.Do(ctx, "first", func(context.Context) (int, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if known.first {
-			w.violateLockedf(j.Work, "a step that finished runs again")
+			w.violateLockedf(work, "a step that finished runs again")
 		}
 		return 1, nil
 	})
-	if err != nil {
-		return err
-	}
 	w.mu.Lock()
-	known.first = known.first || !p.dead.Load()
+	defer w.mu.Unlock()
+	known.first = known.first || err == nil && !p.dead.Load()
+	return err
+}
+
+// knownOf returns what is known of the steps of a piece of work.
+func (w *world) knownOf(work string) *longWork {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.longs[work] == nil {
+		w.longs[work] = &longWork{}
+	}
+	return w.longs[work]
+}
+
+// shortParts is how many positions ordinary work in steps has.
+const shortParts = 6
+
+var errPaused = errors.New("the rest comes later")
+
+// inSteps does a part of ordinary work in steps, two positions a run. It reports
+// whether the run came further than those before it.
+func (w *world) inSteps(ctx context.Context, p *process, r *run, work string) (moved bool, err error) {
+	known := w.knownOf(work)
+	w.mu.Lock()
+	moved = !known.first
 	w.mu.Unlock()
-	return steps.Each(ctx, "parts", func(ctx context.Context, c *steps.Cursor[int]) error { return w.longParts(ctx, p, r, j, c) })
+	if err := w.firstStep(ctx, p, work); err != nil {
+		return false, err
+	}
+	err = steps.Each(ctx, "parts", func(ctx context.Context, c *steps.Cursor[int]) error {
+		w.beginsAt(work, r, c.At(), known)
+		for at := c.At() + 1; at <= min(c.At()+2, shortParts); at++ {
+			err := c.Save(ctx, at)
+			if (err == nil || errors.Is(err, steps.ErrContinue)) && !p.dead.Load() {
+				w.savedAt(known, at)
+				moved = true
+			}
+			if err != nil {
+				return err
+			}
+			if at%2 == 0 {
+				break
+			}
+		}
+		if c.At() < shortParts {
+			return errPaused
+		}
+		return nil
+	})
+	if errors.Is(err, errPaused) {
+		err = nil
+	}
+	return moved, err
+}
+
+// beginsAt checks the position that a run begins at.
+func (w *world) beginsAt(work string, r *run, at int, known *longWork) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at < known.saved {
+		w.violateLockedf(work, "run %d begins at %d, and %d was saved", r.n, at, known.saved)
+	}
 }
 
 func (w *world) longParts(ctx context.Context, p *process, r *run, j longJob, c *steps.Cursor[int]) error {
 	known, h := w.longs[j.Work], w.ledger[j.Work]
-	w.mu.Lock()
-	if c.At() < known.saved {
-		w.violateLockedf(j.Work, "run %d begins at %d, and %d was saved", r.n, c.At(), known.saved)
-	}
-	w.mu.Unlock()
+	w.beginsAt(j.Work, r, c.At(), known)
 	for at := c.At() + 1; at <= longParts; at++ {
 		if w.wrong(h) {
 			return handoff.Permanent(errFailed) // this job has shown enough

@@ -213,7 +213,7 @@ func (s *storeAccess) Complete(ctx context.Context, l handoff.Lease) error {
 	return s.w.call(ctx, s.p, "complete", work, func() error {
 		err := s.w.store.Complete(context.Background(), l)
 		if err == nil {
-			s.w.marked(work, l)
+			s.w.marked(ctx, work, l)
 		}
 		return err
 	})

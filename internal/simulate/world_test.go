@@ -159,7 +159,7 @@ func simulated(t *testing.T, seed uint64, s sabotage, long bool) *world {
 	w := &world{
 		seed: seed, sabotage: s, long: long, rng: rand.New(rand.NewPCG(seed, 1)),
 		jobs: map[string]*job{}, keys: map[string]string{}, chains: map[string]int{}, counts: map[string]int{}, ledger: map[string]*history{}, faults: map[string]int{},
-		works: map[string]string{},
+		works: map[string]string{}, longs: map[string]*longWork{},
 	}
 	oldrand.Seed(int64(seed)) //nolint:staticcheck // reproducible jitter
 	synctest.Test(t, func(t *testing.T) { w.run(t) })
@@ -379,9 +379,13 @@ func (w *world) intercept(ctx context.Context, method string, req, reply any, cc
 		return status.FromContextError(ctx.Err()).Err()
 	}
 	w.chain(ctx, work, create.GetTask().GetName())
+	if w.sabotage == freshCopies {
+		delete(create.GetTask().GetHttpRequest().GetHeaders(), "Handoff-Attempts")
+	}
 	err := invoke(ctx, method, req, reply, cc, opts...)
 	if err == nil {
 		w.created(work, reply)
+		w.copied(ctx)
 	}
 	if p != nil && how == diesAfter {
 		w.kill(p, time.Minute)
