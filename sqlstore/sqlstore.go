@@ -201,7 +201,7 @@ func (db *DB) version(ctx context.Context, q querier) (version, least int, err e
 func (db *DB) explain(err error) error {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703": // undefined_table, invalid_schema_name, undefined_column
-		return fmt.Errorf("no tables of this version in schema %q: run DB.Migrate, or the files of sqlstore.Migrations: %w", db.schema, err)
+		return fmt.Errorf("no tables of this version in schema %q: run DB.Migrate, or the files of sqlstore.Migrations; a transaction of your own must be of the same database: %w", db.schema, err)
 	case "25006": // read_only_sql_transaction
 		return fmt.Errorf("the database takes no writes; connect to the primary, not to a replica: %w", err)
 	case "42501": // insufficient_privilege
