@@ -238,6 +238,12 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// target sets the HTTP target of the queue and returns the code of the call.
+func (s *setup) target(target *cloudtaskspb.HttpTarget) codes.Code {
+	_, err := s.client.UpdateQueue(s.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{Name: emails, HttpTarget: target}})
+	return status.Code(err)
+}
+
 func TestHostOverride(t *testing.T) {
 	t.Parallel()
 	s := begin(t, emulator.Config{})
@@ -246,11 +252,8 @@ func TestHostOverride(t *testing.T) {
 		"": codes.InvalidArgument, "https://worker": codes.InvalidArgument, "worker:8080": codes.InvalidArgument, "worker/x": codes.InvalidArgument,
 		"a b": codes.InvalidArgument, "worker\r\nX: y": codes.InvalidArgument, "user@worker": codes.InvalidArgument, "[": codes.InvalidArgument,
 	} {
-		_, err := s.client.UpdateQueue(t.Context(), &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{
-			Name: emails, HttpTarget: &cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{Host: &host}},
-		}})
-		if status.Code(err) != want {
-			t.Errorf("%q: got %v, want %v", host, err, want)
+		if got := s.target(&cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{Host: &host}}); got != want {
+			t.Errorf("%q: got %v, want %v", host, got, want)
 		}
 	}
 }
@@ -296,6 +299,15 @@ func TestEndsOfFields(t *testing.T) {
 	for bytes, want := range map[int]codes.Code{80<<10 - 1: codes.OK, 80 << 10: codes.InvalidArgument} {
 		_, err := s.send(httpTask("https://h/", func(r *cloudtaskspb.HttpRequest) { r.Headers = map[string]string{"X": strings.Repeat("x", bytes-1)} }))
 		assert.Equal(t, status.Code(err), want)
+	}
+	for bytes, want := range map[int]codes.Code{80<<10 - 1: codes.OK, 80 << 10: codes.InvalidArgument} {
+		header := &cloudtaskspb.HttpTarget_Header{Key: "X", Value: strings.Repeat("x", bytes-2)}
+		assert.Equal(t, s.target(&cloudtaskspb.HttpTarget{HeaderOverrides: []*cloudtaskspb.HttpTarget_HeaderOverride{{Header: header}, {Header: &cloudtaskspb.HttpTarget_Header{Key: "Y"}}}}), want)
+	}
+	for length, want := range map[int]codes.Code{2083: codes.OK, 2084: codes.InvalidArgument} {
+		long := strings.Repeat("x", length)
+		assert.Equal(t, s.target(&cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{PathOverride: &cloudtaskspb.PathOverride{Path: long}}}), want)
+		assert.Equal(t, s.target(&cloudtaskspb.HttpTarget{UriOverride: &cloudtaskspb.UriOverride{QueryOverride: &cloudtaskspb.QueryOverride{QueryParams: long}}}), want)
 	}
 	for version, want := range map[int32]codes.Code{0: codes.OK, 1: codes.OK, 2: codes.InvalidArgument, 3: codes.OK, 4: codes.InvalidArgument, -1: codes.InvalidArgument} {
 		_, err := s.client.SetIamPolicy(t.Context(), &iampb.SetIamPolicyRequest{Resource: emails, Policy: &iampb.Policy{Version: version}})

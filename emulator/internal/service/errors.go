@@ -29,6 +29,8 @@ var (
 	errURLScheme      = invalid("HttpTarget.url must start with 'http://' or 'https://'.")
 	errTokenOverHTTP  = invalid("HttpRequest.url must start with 'https://' for request with HttpRequest.authorization_header")
 	errAccountMissing = invalid("service_account_email must be set.")
+
+	errHeadersTooLarge = invalid("The total size of the headers must be less than 80KB.") // a text of our own
 )
 
 const docs = "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"

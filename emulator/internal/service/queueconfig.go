@@ -158,10 +158,19 @@ func checkHTTPTarget(t *cloudtaskspb.HttpTarget) error {
 	if o.GetHost() != "" && !target.IsHost(o.GetHost()) {
 		return invalid("UriOverride.host is %q. It must be a host name or an IP address, without a scheme, a port or a path.", o.GetHost())
 	}
+	// No URL is longer, so no part of one is.
+	if path, query := o.GetPathOverride().GetPath(), o.GetQueryOverride().GetQueryParams(); len(path) > maxURL || len(query) > maxURL {
+		return invalid("UriOverride.pathOverride and queryOverride must be at most %d characters long.", maxURL)
+	}
+	size := 0
 	for _, h := range t.GetHeaderOverrides() {
 		if err := checkHeader("HttpTarget.headerOverrides", h.GetHeader().GetKey(), h.GetHeader().GetValue()); err != nil {
 			return err
 		}
+		size += len(h.GetHeader().GetKey()) + len(h.GetHeader().GetValue())
+	}
+	if size >= maxHeaderBytes {
+		return errHeadersTooLarge
 	}
 	if o != nil && o.Port != nil && (o.GetPort() < 0 || o.GetPort() > 65535) {
 		return invalid("UriOverride.port must be between 1 and 65535, or 0 to clear it.")

@@ -211,7 +211,7 @@ func keptHeaders(message string, headers map[string]string, computed func(string
 		drop = drop || computed(name)
 	}
 	if size >= maxHeaderBytes {
-		return nil, invalid("The total size of the headers must be less than 80KB.")
+		return nil, errHeadersTooLarge
 	}
 	if !drop {
 		return headers, nil
