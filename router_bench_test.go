@@ -21,11 +21,12 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// Run them together, since only their relation means something:
+// Run these benchmarks together, because only their ratios are meaningful:
 //
 //	go test -run '^$' -bench 'BareEcho|Delivery|RSA' -benchmem -count 10 .
 
-// serve sends dispatches with the tokens in turn; by default, with one token.
+// serve sends dispatches with the tokens in turn. If authorization is nil, it uses
+// one token.
 func serve(b *testing.B, h http.Handler, authorization []string) {
 	b.Helper()
 	if authorization == nil {
@@ -43,8 +44,8 @@ func serve(b *testing.B, h http.Handler, authorization []string) {
 
 var oneToken = sync.OnceValue(func() []string { return []string{"Bearer " + oidctest.Shared().Good()} })
 
-// manyTokens are more than a Verifier remembers, so that by the time one comes
-// again it is new. Signing them takes some seconds.
+// manyTokens returns more tokens than a Verifier remembers, so that each is
+// forgotten before it is sent again. Signing them takes some seconds.
 var manyTokens = sync.OnceValue(func() []string {
 	tokens := make([]string, 8192+1)
 	for i := range tokens {
@@ -53,7 +54,7 @@ var manyTokens = sync.OnceValue(func() []string {
 	return tokens
 })
 
-// BenchmarkBareEcho is the same body into the same struct by echo alone.
+// BenchmarkBareEcho decodes the same body into the same struct with echo alone.
 func BenchmarkBareEcho(b *testing.B) { serve(b, bareEcho(), nil) }
 
 func bareEcho() http.Handler {
@@ -75,9 +76,9 @@ func BenchmarkDelivery(b *testing.B) {
 	b.Run("new-token", func(b *testing.B) { serve(b, benchRouter(b, newOIDC(b, staticKeys())), manyTokens()) })
 }
 
-// BenchmarkDeliveryOverBareEcho has the two take turns every few hundred
-// microseconds, so that both see the same moments of a machine whose speed
-// comes and goes, and reports how many times the one is of the other.
+// BenchmarkDeliveryOverBareEcho reports the cost of a delivery as a multiple of
+// bare echo's. It alternates between the two every few hundred microseconds,
+// because the speed of the machine varies over time.
 func BenchmarkDeliveryOverBareEcho(b *testing.B) {
 	const turn = 50
 	handlers := [...]http.Handler{bareEcho(), benchRouter(b, newOIDC(b, staticKeys()))}
@@ -115,7 +116,8 @@ func benchRouter(b *testing.B, v handoff.Verifier) http.Handler {
 	return e
 }
 
-// BenchmarkRSA is the floor under a new token: the bare check of its signature.
+// BenchmarkRSA measures the minimum cost of a new token: the check of its signature
+// alone.
 func BenchmarkRSA(b *testing.B) {
 	header, claims, signature := splitToken(strings.TrimPrefix(oneToken()[0], "Bearer "))
 	signed, raw := []byte(header+"."+claims), oidctest.Decode(signature)

@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// A body that cannot be decompressed is kept in its letter as it was sent.
+// The letter of a body that cannot be decompressed has the body as it was sent.
 func TestLettersOfBodiesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ coding, body string }{
@@ -37,7 +37,8 @@ func TestLettersOfBodiesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A body that middleware around the router has read is not an empty body.
+// A body that middleware around the router has already read is not taken for an
+// empty one.
 func TestABodyThatWasReadIsNotBuried(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -52,7 +53,8 @@ func TestABodyThatWasReadIsNotBuried(t *testing.T) {
 	}
 }
 
-// What is too large is buried as it came when it expires.
+// A task whose body is too large is buried when it expires, with the body as it was
+// sent.
 func TestATooLargeBodyIsBuriedWhenItExpires(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, func(c *handoff.RouterConfig) { c.MaxBody = 100 })
@@ -64,7 +66,7 @@ func TestATooLargeBodyIsBuriedWhenItExpires(t *testing.T) {
 	assert.Equal(t, string(b.onlyLetter(t).Payload), d.body)
 }
 
-// trickling is a request whose body comes a byte at a time.
+// trickling returns a request whose body arrives byte by byte.
 func trickling(d task) (req *http.Request, stop func()) {
 	r, w := io.Pipe()
 	done := make(chan struct{})
@@ -86,9 +88,9 @@ func trickling(d task) (req *http.Request, stop func()) {
 	return req, func() { close(done) }
 }
 
-// A body that trickles in holds its delivery no longer than an attempt may take,
-// and not at all when the router is interrupted. The writer of these tests has
-// no deadlines, so the body is closed.
+// A body that arrives slowly holds its delivery no longer than an attempt may take,
+// and ends at once when the router is interrupted. The writer of these tests has no
+// deadlines, so the router closes the body instead.
 func TestABodyThatTrickles(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -129,8 +131,8 @@ func TestABodyThatTrickles(t *testing.T) {
 	}
 }
 
-// The keeper, which sleeps while an attempt runs, is woken for a reading that ends
-// before it would look again.
+// The keeper, which sleeps while an attempt runs, is woken for a read whose
+// deadline is earlier than the keeper's next wake-up.
 func TestABodyThatTricklesBesideARun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -155,8 +157,8 @@ func TestABodyThatTricklesBesideARun(t *testing.T) {
 	})
 }
 
-// Over a connection the read ends by a deadline, also after a refusal: net/http
-// reads the rest of a body before it sends the response.
+// On a real connection the read ends by a read deadline. A refusal needs that too,
+// because net/http reads the rest of the body before it sends the response.
 func TestABodyThatTricklesOverAConnection(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -184,9 +186,9 @@ func TestABodyThatTricklesOverAConnection(t *testing.T) {
 			_, err = fmt.Fprintf(conn, "POST /tasks/note HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n%s\r\n ", text.String())
 			assert.NoError(t, err)
 			assert.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
-			answer, err := io.ReadAll(conn)
-			if len(answer) > 0 {
-				assert.Equal(t, string(answer)[9:12], tc.status)
+			response, err := io.ReadAll(conn)
+			if len(response) > 0 {
+				assert.Equal(t, string(response)[9:12], tc.status)
 			} else if err != nil {
 				t.Errorf("nothing came: %v", err)
 			}

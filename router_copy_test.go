@@ -16,7 +16,7 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// keepAnd keeps one memo after the other, which commas separate, and continues.
+// keepAnd keeps the comma-separated memos, one after the other, and continues.
 func keepAnd(ctx context.Context, memos string) error {
 	held, _ := handoff.HeldFromContext(ctx)
 	for memo := range strings.SplitSeq(memos, ",") {
@@ -27,8 +27,8 @@ func keepAnd(ctx context.Context, memos string) error {
 	return handoff.Continue()
 }
 
-// later is a row of the tests of copies: what the handler returns, and what the
-// copy and its first attempt are.
+// later is a row of the tests of copies: what the handler returns, and the copy
+// that it leads to.
 type later struct {
 	end     func(ctx context.Context) error
 	due     time.Duration // of the copy, from now
@@ -57,8 +57,8 @@ var laters = map[string]later{
 	},
 }
 
-// Each copy for later has all of the original but what makes it a copy, and its
-// attempts go on or begin again.
+// Each copy for later has everything of the original except the fields that make it
+// a copy. Its attempts continue or begin again.
 func TestGoesOnInACopy(t *testing.T) {
 	t.Parallel()
 	for name, want := range laters {
@@ -103,7 +103,7 @@ func goesOn(t *testing.T, want later) {
 		assert.Equal(t, time.Until(twin.GetScheduleTime().AsTime()), want.due)
 	}
 
-	assert.Equal(t, deliverStored(router, original), http.StatusAlreadyReported) // it may be delivered once more
+	assert.Equal(t, deliverStored(router, original), http.StatusAlreadyReported) // a second delivery of the original
 	time.Sleep(want.due)
 	assert.Equal(t, deliverStored(router, twin), http.StatusOK)
 	assert.Equal(t, len(runs), 3)
@@ -116,7 +116,8 @@ func goesOn(t *testing.T, want later) {
 	assert.Equal(t, memo, kept)
 }
 
-// The attempts of RetryIn are all of one count, so the last one buries the task.
+// Attempts are counted across the copies of RetryIn, so the last one buries the
+// task.
 func TestRetryInEndsWithTheLastAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -193,8 +194,8 @@ func TestAttemptsOfAnUnmarkedCopy(t *testing.T) {
 	}
 }
 
-// An attempt that continues without progress has failed, so that nothing continues
-// for ever. One that was cut short by a shutdown is given back.
+// An attempt that continues without progress fails, so that no task continues for
+// ever. One that a shutdown has interrupted does not count.
 func TestContinueNeedsProgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -254,8 +255,8 @@ func TestContinueNeedsProgress(t *testing.T) {
 	})
 }
 
-// Where no copy can be made, the work is retried at the service's pace, and the log
-// says why, once.
+// If no copy can be made, the task is retried with the backoff of its queue, and
+// the log says why, once.
 func TestNoCopyCanBeMade(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -297,7 +298,7 @@ func TestNoCopyCanBeMade(t *testing.T) {
 	}
 }
 
-// A task may not be postponed beyond what the service takes: the attempt failed.
+// A task that is postponed for longer than the service allows fails its attempt.
 func TestRetryInBeyondTheService(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]error{
@@ -326,7 +327,8 @@ func TestRetryInBeyondTheService(t *testing.T) {
 	}
 }
 
-// A last attempt that lost its lease is buried, also if it returned RetryIn or Continue.
+// A last attempt that lost its lease is buried, even if it returned RetryIn or
+// Continue.
 func TestRetryInOfALastAttemptWithoutItsLease(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]error{"retry in": handoff.RetryIn(errBoom, time.Hour), "continue": handoff.Continue()} {

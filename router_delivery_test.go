@@ -22,16 +22,16 @@ import (
 
 var errBoom = errors.New("boom")
 
-// TestOutcomeOfWhatTheHandlerReturns is the outcome table, from the handler's
-// side: the status of the response, and whether the attempt counted.
+// TestOutcomeOfWhatTheHandlerReturns is the table of what a handler returns, the
+// status of the response, and whether the attempt counts.
 func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name    string
 		err     error
 		status  int
-		again   int // status of a second delivery
-		attempt int // which attempt the second delivery is; 0: it does not run
+		second  int // status of a second delivery
+		attempt int // number of the attempt in the second delivery; 0 if the handler does not run
 		letter  handoff.Reason
 	}{
 		{"nil", nil, 200, 208, 0, ""},
@@ -60,7 +60,7 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 			assert.Status(t, b.send(t, typed("1", "x")), tt.status)
 			assert.Equal(t, last, 1)
 			last = 0
-			assert.Status(t, b.send(t, typed("1", "x")), tt.again)
+			assert.Status(t, b.send(t, typed("1", "x")), tt.second)
 			assert.Equal(t, last, tt.attempt)
 			if tt.letter == "" {
 				b.noLetters(t)
@@ -74,8 +74,8 @@ func TestOutcomeOfWhatTheHandlerReturns(t *testing.T) {
 	}
 }
 
-// TestRetryAfterIsInWholeSecondsRoundedUp: and only where it was asked for,
-// since it slows the whole queue.
+// TestRetryAfterIsInWholeSecondsRoundedUp: the header is sent only if the handler
+// asks for it, because it slows the whole queue.
 func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
@@ -90,7 +90,7 @@ func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 	}
 }
 
-// TestRefusals are the deliveries that end before a handler could run.
+// TestRefusals is the table of deliveries that end before a handler runs.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	var zipped bytes.Buffer
@@ -188,7 +188,7 @@ func TestInfoTellsWhatTheHeadersSay(t *testing.T) {
 	if got.FencingToken < start.UnixMicro() {
 		t.Errorf("fencing token %d is before the claim", got.FencingToken)
 	}
-	// 20 s, less the tenth that is kept for settling.
+	// 20 s, minus the tenth that is reserved for settling.
 	if left := got.Deadline.Sub(start); left < 17*time.Second || left > 19*time.Second {
 		t.Errorf("deadline in %s, want about 18 s", left)
 	}
@@ -282,15 +282,16 @@ func TestSimultaneousDeliveriesRunOnce(t *testing.T) {
 	}
 }
 
-// TestOneIDIsOnePieceOfWork: two tasks born from one ambiguous create carry the
-// same ID under two names, and so does keyed work under two IDs.
+// TestOneIDIsOnePieceOfWork: two tasks of one ambiguous create have two names but
+// the same ID, and are one piece of work. So are tasks with two IDs but the same
+// key.
 func TestOneIDIsOnePieceOfWork(t *testing.T) {
 	t.Parallel()
-	again := typed("1", "x")
-	again.name = "another-name"
+	renamed := typed("1", "x")
+	renamed.name = "another-name"
 	keyed, keyedAgain := typed("2", "x"), typed("3", "x")
 	keyed.stamp.Key, keyedAgain.stamp.Key = "samekey", "samekey"
-	for _, pair := range [][2]task{{typed("1", "x"), again}, {keyed, keyedAgain}} {
+	for _, pair := range [][2]task{{typed("1", "x"), renamed}, {keyed, keyedAgain}} {
 		b := newFixture(t, nil)
 		runs := 0
 		handoff.Handle(b.Router, func(context.Context, note) error { runs++; return nil })
@@ -327,8 +328,8 @@ func TestAPanicIsAFailure(t *testing.T) {
 	}
 }
 
-// TestAnAbandonedGoroutineReleasesItsClaim: ErrAbortHandler goes on to net/http,
-// and Goexit cannot be stopped, but neither may leave the task claimed.
+// TestAnAbandonedGoroutineReleasesItsClaim: ErrAbortHandler is passed on to
+// net/http, and Goexit cannot be stopped. Neither may leave the task claimed.
 func TestAnAbandonedGoroutineReleasesItsClaim(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(){
@@ -387,7 +388,7 @@ func TestAStampWithoutALimitTakesTheTypes(t *testing.T) {
 	assert.Status(t, b.send(t, d), 200)
 }
 
-// bag is a payload with a map, whose keys are payload.
+// bag is a payload with a map, whose keys come from the producer.
 type bag struct {
 	Name string         `json:"name"`
 	Sums map[string]int `json:"sums"`
@@ -398,7 +399,7 @@ type bag struct {
 
 func (bag) Kind() string { return "bag" }
 
-// An error names the fields that the type declares, and no key of a map.
+// An error names the fields that the type declares, but no keys of maps.
 func TestUndecodableNamesDeclaredFieldsOnly(t *testing.T) {
 	t.Parallel()
 	for body, says := range map[string]string{

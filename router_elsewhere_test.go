@@ -18,7 +18,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// charge is one order, as a program without handoff creates its task.
+// charge creates the task of one order as a program without handoff does.
 func (c *crm) charge(t *testing.T, kind, id string) {
 	t.Helper()
 	c.create(t, &cloudtaskspb.HttpRequest{
@@ -26,7 +26,8 @@ func (c *crm) charge(t *testing.T, kind, id string) {
 	})
 }
 
-// Tasks of one IdempotencyKey are one piece of work, whichever program creates them.
+// Tasks with the same IdempotencyKey are one piece of work, even if different
+// programs create them.
 func TestOneOrderOfTwoProducers(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"ours first": "ours", "theirs first": "theirs"} {
@@ -59,8 +60,8 @@ func TestOneOrderOfTwoProducers(t *testing.T) {
 	}
 }
 
-// The letter of keyed work holds its key, also where another producer created the
-// task, and a redrive is the same work.
+// The letter of keyed work holds its key, even if another producer created the
+// task. A redrive is the same work.
 func TestDeadOrderOfAnotherProducer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -132,8 +133,9 @@ func TestDeclaredAttempts(t *testing.T) {
 	}
 }
 
-// The TTL that a type declares counts from the first delivery, for every task that
-// Enqueue did not create. A retry's ETA is its own, so it tells nothing of the age.
+// For a task that Enqueue did not create, the TTL that its type declares begins
+// with the first delivery. The ETA of a retry is the time of that retry, so it does
+// not show the task's age.
 func TestDeclaredTTL(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -159,7 +161,7 @@ func TestDeclaredTTL(t *testing.T) {
 					if got := handoff.InfoFromContext(ctx).ExpiresAt; !got.Equal(want) {
 						t.Errorf("ExpiresAt is %s, want %s", got, want)
 					}
-					return handoff.ErrBusy // an attempt that is given back does not begin the TTL anew
+					return handoff.ErrBusy // an attempt that does not count does not restart the TTL
 				}
 				handoff.Handle(b.Router, func(ctx context.Context, _ order) error { return check(ctx) })
 				handoff.Handle(b.Router, func(ctx context.Context, _ note) error { return check(ctx) })
@@ -181,8 +183,8 @@ func TestDeclaredTTL(t *testing.T) {
 	}
 }
 
-// A task whose queue backs off longer than the TTL is buried by its retry, through
-// a real queue.
+// If the backoff of a queue exceeds the TTL, the retry buries the task. The queue
+// is an emulated one.
 func TestDeclaredTTLInAQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -201,7 +203,7 @@ func TestDeclaredTTLInAQueue(t *testing.T) {
 	})
 }
 
-// keyless is a payload whose IdempotencyKey does what it is told.
+// keyless is a payload whose IdempotencyKey misbehaves as How says, or is empty.
 type keyless struct {
 	How string `json:"how"`
 }
@@ -212,8 +214,8 @@ func (k keyless) IdempotencyKey() string {
 	return ""
 }
 
-// A payload without a key is not valid, as at Enqueue. A task that has the key of
-// its producer needs none.
+// A payload with an empty IdempotencyKey is invalid, as for Enqueue, unless the
+// task carries a key of its producer.
 func TestPayloadsWithoutAKey(t *testing.T) {
 	t.Parallel()
 	for how, tc := range map[string]struct {

@@ -30,8 +30,8 @@ type charged struct {
 func (charged) Kind() string      { return "charge" }
 func (charged) Aliases() []string { return []string{"pay"} }
 
-// newBound returns a router whose kinds have callers of their own, behind real
-// signed tokens, and what serves it.
+// newBound returns a router whose kinds are bound to their own callers, with real
+// signed tokens, and the handler that serves it.
 func newBound(t *testing.T, ran *int) (*fixture, http.Handler) {
 	t.Helper()
 	verifier, err := handoff.NewOIDC(handoff.OIDCConfig{
@@ -53,8 +53,9 @@ func newBound(t *testing.T, ran *int) (*fixture, http.Handler) {
 	return b, mux
 }
 
-// TestAttackOnKindsOfOthers: a caller who may deliver some kinds delivers no other,
-// however the task is dressed, and nothing of it is run, buried or fenced.
+// TestAttackOnKindsOfOthers: a caller that may deliver some kinds cannot deliver
+// others by any form of request. Nothing of such a request is run, buried or
+// fenced.
 func TestAttackOnKindsOfOthers(t *testing.T) {
 	t.Parallel()
 	stamped := func(kind string, change func(*wire.Stamp)) func(*http.Request) {
@@ -133,7 +134,7 @@ func appEngineHeaders(r *http.Request) {
 	wire.AppEngine.Write(r.Header, wire.Dispatch{Queue: "q", Task: "t", ETA: time.Now()})
 }
 
-// The log says who came, and who may.
+// The log names the caller, and those that are allowed.
 func TestForbiddenCallersAreNamed(t *testing.T) {
 	t.Parallel()
 	ran := 0

@@ -31,7 +31,7 @@ func TestALongHandlerKeepsItsLease(t *testing.T) {
 	})
 }
 
-// TestRenewalsAreShared: one Store call a tick for all that runs.
+// TestRenewalsAreShared: one call of the Store per tick renews all running tasks.
 func TestRenewalsAreShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,8 +65,8 @@ func TestNothingIsRenewedWhileNothingRuns(t *testing.T) {
 	})
 }
 
-// TestALeaseIsGivenUpWithoutTheStore: cut off from it, the handler is told
-// before the Store could give the work to somebody else.
+// TestALeaseIsGivenUpWithoutTheStore: if the Store cannot be reached, the handler's
+// context ends before the Store could give the work to another owner.
 func TestALeaseIsGivenUpWithoutTheStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -121,15 +121,15 @@ func (s *stealingStore) Complete(ctx context.Context, l handoff.Lease) error {
 	return s.Store.Complete(ctx, l)
 }
 
-// TestWorkDoneOnALeaseNobodyTookIsStillMarked: giving up was caution, and the
-// Store knows that nobody else began.
+// TestWorkDoneOnALeaseNobodyTookIsStillMarked: the lease was given up only as a
+// precaution, and the Store knows that no other owner has claimed the work.
 func TestWorkDoneOnALeaseNobodyTookIsStillMarked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newFixture(t, nil)
 		handoff.Handle(b.Router, func(ctx context.Context, _ note) error {
 			<-ctx.Done()
-			return nil // it finished all the same
+			return nil // it has finished its work
 		})
 		b.store.fault("renew", down)
 		assert.Status(t, b.send(t, typed("1", "x")), 200)
@@ -137,8 +137,8 @@ func TestWorkDoneOnALeaseNobodyTookIsStillMarked(t *testing.T) {
 	})
 }
 
-// TestTheLastAttemptStaysTheLastWithoutItsLease: found again by nobody else, the
-// work has used up its limit.
+// TestTheLastAttemptStaysTheLastWithoutItsLease: if no other owner has claimed the
+// work since, it has used up its attempts.
 func TestTheLastAttemptStaysTheLastWithoutItsLease(t *testing.T) {
 	t.Parallel()
 	for result, want := range map[error]struct {
@@ -189,14 +189,14 @@ func TestShutdown(t *testing.T) {
 		name     string
 		handler  func(ctx context.Context) error
 		status   int
-		attempt  int // of the next delivery; 0: there is none
+		attempt  int // of the next delivery; 0 if the handler does not run
 		unending bool
 	}{
 		{"waits for a handler", func(context.Context) error { time.Sleep(5 * time.Second); return nil }, 200, 0, false},
 		{"interrupts a slow one", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, 500, 1, false},
 		{"and one that returns its own error", func(ctx context.Context) error { <-ctx.Done(); return errBoom }, 500, 1, false},
-		{"takes success at the last moment", func(ctx context.Context) error { <-ctx.Done(); return nil }, 200, 0, false},
-		{"leaves one that does not listen", func(context.Context) error { time.Sleep(time.Hour); return nil }, 200, 0, true},
+		{"accepts success at the last moment", func(ctx context.Context) error { <-ctx.Done(); return nil }, 200, 0, false},
+		{"does not wait for one that ignores its context", func(context.Context) error { time.Sleep(time.Hour); return nil }, 200, 0, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -247,8 +247,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// hangs is a fault of a Store behind a network that swallows packets: no
-// response comes until the caller gives up.
+// hangs makes calls of method hang until the caller gives up, as behind a network
+// that drops packets.
 func (s *faultyStore) hangs(method string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,8 +258,8 @@ func (s *faultyStore) hangs(method string) {
 	s.hanging[method] = true
 }
 
-// A worker whose renewals hang tells its handler before the Store could give
-// the work to another, whatever the lease.
+// If renewals hang, the handler's context ends before the Store could give the work
+// to another owner, for any length of the lease.
 func TestALeaseIsGivenUpWhileRenewalsHang(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute} {
@@ -280,8 +280,8 @@ func TestALeaseIsGivenUpWhileRenewalsHang(t *testing.T) {
 	}
 }
 
-// A claim without a response is given up after 5 s, whatever the lease and
-// whatever else the keeper waits for.
+// A claim without a response is given up after 5 s, for any length of the lease,
+// and even if the keeper waits for other calls.
 func TestAClaimIsGivenUpInTime(t *testing.T) {
 	t.Parallel()
 	for _, lease := range []time.Duration{time.Second, 30 * time.Second, 5 * time.Minute} {
@@ -306,8 +306,8 @@ func TestAClaimIsGivenUpInTime(t *testing.T) {
 	}
 }
 
-// A claim that returns after it was given up does not run, since nobody
-// would renew it; and it is released.
+// A claim that returns after it was given up is released, and its handler does not
+// run, because the lease would not be renewed.
 func TestAClaimWhoseResponseIsTooLateDoesNotRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -329,7 +329,8 @@ func TestAClaimWhoseResponseIsTooLateDoesNotRun(t *testing.T) {
 	})
 }
 
-// lateStore makes claims, but returns only after the caller has given up.
+// lateStore is a Store that makes claims, but returns only after the caller has
+// given up.
 type lateStore struct {
 	handoff.Store
 	quick bool
@@ -342,9 +343,9 @@ func (s *lateStore) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, 
 	return s.Store.Claim(context.WithoutCancel(ctx), l)
 }
 
-// A claim was carried out, and its response and the releases after it are lost for
-// a while: no handler ran, so nothing is counted, and a task of one attempt is
-// not buried unrun.
+// A claim is made, but its response and the first releases are lost. No handler
+// ran, so the attempt does not count, and a task with one attempt is not buried
+// without having run.
 func TestAClaimWithoutAResponseIsReleasedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -356,7 +357,7 @@ func TestAClaimWithoutAResponseIsReleasedUntilItSucceeds(t *testing.T) {
 		only := typed("1", "x")
 		only.stamp.MaxAttempts = 1
 		assert.Status(t, b.send(t, only), 503)
-		time.Sleep(10 * time.Second) // the Store is back
+		time.Sleep(10 * time.Second) // the Store responds again
 		lost.lose = false
 		b.store.fault("release", nil)
 		time.Sleep(6 * time.Second)
@@ -378,8 +379,8 @@ func (s *lostClaims) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim,
 	return c, err
 }
 
-// A call that never returns does not hold a delivery beyond its dispatch
-// deadline, with its lease or without.
+// A call that never returns does not hold a delivery beyond its dispatch deadline,
+// whether or not its lease is lost.
 func TestAMarkThatHangsEndsInTime(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -421,7 +422,7 @@ func TestAMarkThatHangsEndsInTime(t *testing.T) {
 	}
 }
 
-// A burial that could not be noted gives no attempt back that began.
+// If the note of a burial cannot be stored, the attempt still counts.
 func TestAnUnnotedBurialGivesNothingBack(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -452,7 +453,7 @@ func TestAnUnnotedBurialGivesNothingBack(t *testing.T) {
 					t.Errorf("the note was tried %d times", tries)
 				}
 				b.store.fault("end", nil)
-				time.Sleep(time.Minute) // until its lease is over
+				time.Sleep(time.Minute) // until the lease has expired
 				assert.Status(t, b.send(t, d), 205)
 				assert.Equal(t, runs, tc.runs)
 				assert.Equal(t, b.onlyLetter(t).Reasons[0], tc.reason)
@@ -461,8 +462,8 @@ func TestAnUnnotedBurialGivesNothingBack(t *testing.T) {
 	}
 }
 
-// A shutdown that gives up leaves the leases of what still runs renewed: no
-// other worker begins beside it.
+// A shutdown that has given up waiting still renews the leases of running handlers,
+// so that no other worker runs the same task.
 func TestAShutdownThatGivesUpKeepsTheLeases(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -487,8 +488,8 @@ func TestAShutdownThatGivesUpKeepsTheLeases(t *testing.T) {
 	})
 }
 
-// With one node of a Cluster out of reach, the leases of the others are kept,
-// and its own are not lost before their time.
+// If one node of a Cluster cannot be reached, the leases of other nodes are
+// renewed, and those of that node are not given up too early.
 func TestAnIncompleteRenewal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -517,7 +518,7 @@ func TestAnIncompleteRenewal(t *testing.T) {
 	})
 }
 
-// halfStore renews the leases of attempts whose key is not that of "c".
+// halfStore is a Store that renews all leases but that of key "c".
 type halfStore struct{ handoff.Store }
 
 func (s *halfStore) Renew(ctx context.Context, leases []handoff.Lease) ([]bool, error) {

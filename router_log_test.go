@@ -19,7 +19,7 @@ import (
 
 const logTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
 
-// traced is typed with a trace.
+// traced is like typed, with a trace header.
 func traced(id, text string) task {
 	d := typed(id, text)
 	d.stamp.Headers = []string{"Traceparent"}
@@ -41,8 +41,9 @@ func (l *flakyLetters) Put(ctx context.Context, letter handoff.DeadLetter) error
 	return l.DeadLetters.Put(ctx, letter)
 }
 
-// The end of a delivery is one line, of the router or of middleware.Logger. What it
-// does not tell is a line of the router beside it. All of them have the trace.
+// The end of a delivery is logged in one line, by the router or by
+// middleware.Logger. What that line does not say, the router logs in another. All
+// lines have the trace.
 func TestAnEndIsOneLine(t *testing.T) {
 	t.Parallel()
 	lost := func() error { return handoff.ErrLeaseLost }
@@ -118,8 +119,8 @@ func TestAnEndIsOneLine(t *testing.T) {
 	}
 }
 
-// checkLines checks that log has these messages of the router in this order, and so
-// many lines of Logger.
+// checkLines checks that log has these messages of the router in this order, and
+// ofLogger lines of Logger.
 func checkLines(t *testing.T, log string, want []string, ofLogger int, says string) {
 	t.Helper()
 	var messages []string
@@ -147,7 +148,7 @@ func checkLines(t *testing.T, log string, want []string, ofLogger int, says stri
 	}
 }
 
-// Lines of the router are under the span of the observers.
+// The router logs with the context that observers returned, and so with their span.
 func TestLinesHaveTheContextOfTheDelivery(t *testing.T) {
 	t.Parallel()
 	type spanKey struct{}
@@ -166,7 +167,7 @@ func TestLinesHaveTheContextOfTheDelivery(t *testing.T) {
 	assert.Equal(t, lines.seen[1], any("span"))
 }
 
-// contextLog is a slog.Handler that keeps a value of each line's context.
+// contextLog is a slog.Handler that records a value of each line's context.
 type contextLog struct {
 	slog.Handler
 	key  any
@@ -180,7 +181,7 @@ func (l *contextLog) Handle(ctx context.Context, _ slog.Record) error {
 	return nil
 }
 
-// An Observer that does nothing is a mistake that NewRouter tells.
+// NewRouter refuses an Observer without any function.
 func TestEmptyObservers(t *testing.T) {
 	t.Parallel()
 	config := handoff.RouterConfig{DangerouslyAllowUnauthenticated: true, Store: memstore.New(), Observers: []handoff.Observer{

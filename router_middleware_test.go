@@ -49,8 +49,8 @@ func TestMiddlewareSeesTheTaskAndMayRefuseIt(t *testing.T) {
 	assert.Equal(t, order, []string{"outer", "x", "back", "outer", "x", "attempt 1", "back"})
 }
 
-// What middleware returns is the verdict, and nil is one only after the
-// handler was called: else the task would be gone unrun.
+// What middleware returns decides the outcome. A nil counts as success only if the
+// handler was called: otherwise the task would be deleted without having run.
 func TestVerdictsOfMiddleware(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -78,7 +78,7 @@ func TestVerdictsOfMiddleware(t *testing.T) {
 		"it panics": {func(handoff.Handler) handoff.Handler {
 			return func(context.Context) error { panic("out of order") }
 		}, 500, 0, "out of order"},
-		"it passes a context of its own": {func(next handoff.Handler) handoff.Handler {
+		"it passes an unrelated context": {func(next handoff.Handler) handoff.Handler {
 			return func(context.Context) error { return next(context.Background()) }
 		}, 500, 0, "not derived from its own"},
 	} {
@@ -100,8 +100,8 @@ func TestVerdictsOfMiddleware(t *testing.T) {
 	}
 }
 
-// A middleware that gives up on its handler does not let a second one run
-// beside it: the task is settled when the handler has returned.
+// If middleware returns before its handler does, the task is settled only when the
+// handler has returned, so that no second handler runs at the same time.
 func TestMiddlewareThatLeavesItsHandlerRunning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestUseRefusesNil(t *testing.T) {
 	b.Use(nil)
 }
 
-// The producer's own headers are there, as a copy, and no others.
+// Info.Header has the producer's own headers and no others, and is a copy.
 func TestInfoHeader(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)

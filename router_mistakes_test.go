@@ -11,7 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// Handlers and middleware that come too late are a panic, not a race.
+// Registering handlers or middleware after the first delivery panics, so that it
+// cannot be a data race.
 func TestRegisteredAfterServing(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -32,7 +33,7 @@ func TestRegisteredAfterServing(t *testing.T) {
 	}
 }
 
-// What can never work is a panic at registration.
+// A handler or middleware that can never work panics at registration.
 func TestNothingToRun(t *testing.T) {
 	t.Parallel()
 	run := func(context.Context, note) error { return nil }

@@ -20,10 +20,9 @@ import (
 
 type verifiedMark struct{}
 
-// Observers are called in order: Verified after the caller is verified and the
-// headers are read and before anything else, and not at all for strangers. The
-// context it returns is the handler's, the Store's and the Delivery's from then
-// on.
+// Observers are called in order. Verified is called directly after the caller is
+// verified and the headers are parsed, and not at all for unverified callers. The
+// handler, the Store and the Delivery then use the context that it returns.
 func TestObserverVerified(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -84,16 +83,16 @@ func (s claimSpy) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, er
 	return s.Store.Claim(ctx, l)
 }
 
-// Each begin has one end, however the delivery goes.
+// Each Begin has one End, for every way in which a delivery can end.
 func TestEachBeginHasOneEnd(t *testing.T) {
 	t.Parallel()
 	abort := func() { panic(http.ErrAbortHandler) }
 	for name, tc := range map[string]struct {
 		run      func()                // the handler's
-		observer func(context.Context) // is called by the second observer, in each function
+		observer func(context.Context) // called by each function of the second observer
 		change   func(*http.Request) *http.Request
 		outcome  handoff.Outcome
-		status   int // told to the observers; 0: nothing was sent
+		status   int // in the observers' Delivery; 0 if nothing was sent
 	}{
 		"done":                    {outcome: handoff.Done, status: 200},
 		"a refusal":               {change: func(r *http.Request) *http.Request { r.Header.Del("X-CloudTasks-QueueName"); return r }, outcome: handoff.Malformed, status: 400},
@@ -149,7 +148,7 @@ func TestEachBeginHasOneEnd(t *testing.T) {
 	}
 }
 
-// gone returns r as if its caller had hung up.
+// gone returns r as if its caller had closed the connection.
 func gone(r *http.Request) *http.Request {
 	ctx, cancel := context.WithCancel(r.Context())
 	cancel()
@@ -168,8 +167,8 @@ func TestAPanicOfAnObserverIsLogged(t *testing.T) {
 	}
 }
 
-// A kind is known if there is a handler for it: else it is text that anybody
-// may have made up.
+// A kind is known only if it has a handler. Otherwise it is arbitrary text from the
+// caller.
 func TestObserverEndIsToldTheDelivery(t *testing.T) {
 	t.Parallel()
 	var got handoff.Delivery
@@ -191,7 +190,7 @@ func TestObserverEndIsToldTheDelivery(t *testing.T) {
 	assert.Equal(t, []any{got.Outcome, got.Reason, got.Started.IsZero(), got.Known}, []any{handoff.UnknownKind, handoff.Reason("unknown-kind"), true, false})
 }
 
-// Shutdown waits until the observers were told.
+// Shutdown waits until the observers have been called.
 func TestShutdownWaitsForObservers(t *testing.T) {
 	t.Parallel()
 	telling, tell, told := make(chan struct{}), make(chan struct{}), false
@@ -212,14 +211,14 @@ func TestShutdownWaitsForObservers(t *testing.T) {
 	wg.Wait()
 }
 
-// A Delivery that no router made, as in a test of somebody's observer, has a
-// context as well.
+// A Delivery that was not made by a router, as in a test of an observer, has a
+// context too.
 func TestDeliveryContext(t *testing.T) {
 	t.Parallel()
 	assert.NoError(t, new(handoff.Delivery).Context().Err())
 }
 
-// Middleware of echo goes on working around the router.
+// Echo's own middleware works around the router.
 func TestEchoMiddlewareAroundTheRouter(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)

@@ -32,8 +32,8 @@ const (
 	workerURL  = "https://worker.example.com"
 )
 
-// crm is a producer that does not know handoff: it creates tasks with the plain
-// client, and an emulator delivers them, with signed tokens, to what mux serves.
+// crm is a producer that does not use handoff: it creates tasks with the plain
+// client. An emulator delivers them, with signed tokens, to mux.
 type crm struct {
 	*fixture
 	mux     *http.ServeMux
@@ -71,7 +71,8 @@ func newCRM(t *testing.T, change func(*handoff.RouterConfig)) *crm {
 	return c
 }
 
-// create makes a task as any producer does, and waits until nothing is left to do.
+// create creates a task with the plain client, and waits until the emulator is
+// idle.
 func (c *crm) create(t *testing.T, r *cloudtaskspb.HttpRequest) string {
 	t.Helper()
 	r.AuthorizationHeader = &cloudtaskspb.HttpRequest_OidcToken{OidcToken: &cloudtaskspb.OidcToken{ServiceAccountEmail: crmAccount, Audience: workerURL}}
@@ -84,7 +85,7 @@ func (c *crm) create(t *testing.T, r *cloudtaskspb.HttpRequest) string {
 	return task.GetName()
 }
 
-// record notes a request as a handler sees it.
+// record records a request as a handler sees it.
 func (c *crm) record(ctx context.Context, req *http.Request) error {
 	body, err := io.ReadAll(req.Body)
 	c.mu.Lock()
@@ -109,8 +110,8 @@ func zipped(text string) []byte {
 	return b.Bytes()
 }
 
-// Tasks of another producer arrive as they were created, whatever is mounted above
-// the handler.
+// Tasks of another producer arrive as they were created, wherever the handler is
+// mounted.
 func TestRaw(t *testing.T) {
 	t.Parallel()
 	type request = cloudtaskspb.HttpRequest
@@ -158,8 +159,8 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// A foreign task is counted and buried, its letter says where it went, and a
-// redrive goes there again.
+// The attempts of a foreign task are counted, and it is buried. Its letter has its
+// URL, and a redrive goes to that URL.
 func TestRawIsBuriedAndRedriven(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -167,7 +168,7 @@ func TestRawIsBuriedAndRedriven(t *testing.T) {
 		fails := true
 		c.mux.Handle("/api/", http.StripPrefix("/api", c.Raw("contact-changed", func(ctx context.Context, req *http.Request) error {
 			if req.Header.Get("Content-Encoding") != "br" {
-				return handoff.Permanent(errors.New("the body is as it was sent, and nothing says so"))
+				return handoff.Permanent(errors.New("the Content-Encoding of the body is missing"))
 			}
 			if err := c.record(ctx, req); err != nil || !fails {
 				return err
@@ -194,11 +195,11 @@ func TestRawIsBuriedAndRedriven(t *testing.T) {
 		assert.Equal(t, len(c.got), 3)
 		assert.Equal(t, c.got[2], c.got[0])
 		assert.Equal(t, c.got[2], `PUT /contacts?id=7 application/xml "<contact/>"`)
-		c.noLetters(t) // it is redriven
+		c.noLetters(t) // it was redriven
 	})
 }
 
-// The pipeline in front of a handler of Raw is that of every handler.
+// A handler of Raw has the same pipeline as every other handler.
 func TestRawPipeline(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, func(c *handoff.RouterConfig) { c.ForeignMaxAttempts, c.MaxBody = 3, 64 })
@@ -232,8 +233,8 @@ func TestRawPipeline(t *testing.T) {
 	assert.Status(t, send(rawTask("e", strings.Repeat("x", 65))), 413)
 	assert.Status(t, send(rawTask("", "x")), 400)
 
-	// A request of our own is known by its ID; a typed task of another kind is not
-	// for this handler.
+	// A task of EnqueueRequest is identified by its ID. A typed task of another
+	// kind is refused.
 	own := rawTask("f", "x")
 	own.stamp = wire.Stamp{ID: "REQUEST"}
 	assert.Status(t, send(own), 200)
@@ -250,7 +251,7 @@ func TestRawPipeline(t *testing.T) {
 	assert.Equal(t, strings.Count(b.log.String(), "cannot be copied for later; their attempts fail"), 1)
 }
 
-// Each call of next gets the whole body, and middleware sees it as the payload.
+// Each call of next gets the whole body. Middleware gets it as the payload.
 func TestRawMiddleware(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -296,11 +297,11 @@ func TestRawMistakes(t *testing.T) {
 	}
 }
 
-// A contact that changed in the CRM of another team, which creates its tasks with
-// the plain client, in XML.
+// Another team's CRM creates a task with the plain client for each changed contact.
+// The body is XML.
 func ExampleRouter_Raw() {
 	router, err := handoff.NewRouter(handoff.RouterConfig{
-		DangerouslyAllowUnauthenticated: true, // in an example of what comes after
+		DangerouslyAllowUnauthenticated: true, // for this example only
 		Store:                           memstore.New(),
 		DeadLetters:                     memstore.NewDeadLetters(),
 		ForeignMaxAttempts:              5,

@@ -13,7 +13,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/wire"
 )
 
-// windowSpy notes the Window of every call.
+// windowSpy records the Window of every call.
 type windowSpy struct {
 	handoff.Store
 	windows map[string]time.Duration
@@ -39,9 +39,9 @@ func (s *windowSpy) End(ctx context.Context, l handoff.Lease, note []byte) error
 	return s.Store.End(ctx, l, note)
 }
 
-// TestWindows: unfinished work is remembered for as long as the service can
-// deliver it, finished work for as long as a delivery of it can come, dead work
-// for as long as its letter.
+// TestWindows: the record of unfinished work is kept as long as the service can
+// deliver the task, that of finished work as long as a delivery can still arrive,
+// that of dead work as long as its letter.
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -90,7 +90,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// A dead key is held by its letter.
+// The key of dead work stays reserved as long as its letter exists.
 func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 	t.Parallel()
 	keyed := func(id string) task {
@@ -133,7 +133,7 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 	}
 }
 
-// A redriven task runs, however the letter's burial ended.
+// A redriven task runs, even if the burial of the original was not completed.
 func TestARedrivenTaskOpensTheDead(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -150,14 +150,14 @@ func TestARedrivenTaskOpensTheDead(t *testing.T) {
 	d.stamp.Deadline = time.Millisecond
 	assert.Status(t, b.send(t, d), 205)
 	b.store.fault("complete", nil)
-	again := d
-	again.name, again.stamp.Redrives = "redriven", 1
-	assert.Status(t, b.send(t, again), 409) // the record is still held
+	redriven := d
+	redriven.name, redriven.stamp.Redrives = "redriven", 1
+	assert.Status(t, b.send(t, redriven), 409) // the record is still leased
 	assert.Status(t, b.send(t, d), 409)
 }
 
-// Letters are named by their work: one for all tasks of a key, and one for each
-// task of a name that is used again.
+// The ID of a letter depends on the work: tasks with the same key share one letter,
+// and tasks that reuse a name have one each.
 func TestNamesOfLetters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestNamesOfLetters(t *testing.T) {
 		for _, d := range []task{typedTask, keyed, foreign("nightly", "x")} {
 			assert.Status(t, b.send(t, d), 205)
 		}
-		time.Sleep(3 * time.Hour) // the service has let go of the name
+		time.Sleep(3 * time.Hour) // the service has released the name
 		assert.Status(t, b.send(t, foreign("nightly", "y")), 205)
 		page, err := b.letters.List(t.Context(), handoff.DeadLetterQuery{})
 		assert.NoError(t, err)
@@ -185,7 +185,7 @@ func TestNamesOfLetters(t *testing.T) {
 	})
 }
 
-// Two projects that share a Store may have tasks of one name.
+// Two projects that share a Store may have tasks with the same name.
 func TestForeignTasksOfTwoProjects(t *testing.T) {
 	t.Parallel()
 	runs := 0
@@ -204,7 +204,7 @@ func TestForeignTasksOfTwoProjects(t *testing.T) {
 	assert.Equal(t, runs, 2)
 }
 
-// What a letter says of a task that expired is true.
+// The letter of an expired task says truthfully how it ended.
 func TestWhatIsSaidOfExpiredTasks(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -230,8 +230,8 @@ func TestWhatIsSaidOfExpiredTasks(t *testing.T) {
 	}
 }
 
-// The mark of a later attempt outlives a copy for later that an earlier one may
-// have made, which comes up to 30 days later.
+// The mark of a later attempt is kept until a copy that an earlier attempt may have
+// made has arrived, which can take 30 days.
 func TestWindowOfALaterAttempt(t *testing.T) {
 	t.Parallel()
 	spy := &windowSpy{windows: make(map[string]time.Duration)}

@@ -30,7 +30,7 @@ func early(next http.Handler, status int, flush bool) http.Handler {
 func writeEarly(w http.ResponseWriter, status int, flush bool) {
 	c := http.NewResponseController(w)
 	if flush {
-		_ = c.EnableFullDuplex() // HTTP/1 closes the body when it sends the header, without it
+		_ = c.EnableFullDuplex() // otherwise HTTP/1 closes the body when it sends the header
 	}
 	w.WriteHeader(status)
 	if flush {
@@ -43,7 +43,7 @@ type bare struct{ http.ResponseWriter }
 
 func (w bare) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// surroundings are what a router may be served by, with code around it that has
+// surroundings are the ways to serve a router, each with code around it that has
 // already written a status.
 var surroundings = map[string]struct {
 	around func(r *handoff.Router, status int, flush bool) http.Handler
@@ -70,8 +70,8 @@ var surroundings = map[string]struct {
 	}},
 }
 
-// serving serves a router on a real connection and returns the status of one
-// delivery; 0 if the connection was aborted.
+// serving serves h on real connections. The returned function makes one delivery
+// and returns its status, or 0 if the connection was aborted.
 func serving(t *testing.T, h http.Handler, http2 bool) func(task) int {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
@@ -105,13 +105,13 @@ func TestResponseWrittenBefore(t *testing.T) {
 	for where, s := range surroundings {
 		for name, tc := range map[string]struct {
 			status  int  // written by the middleware
-			flushed bool // it has left
+			flushed bool // it has been sent
 			returns error
 			kind    string
 			store   func() error
 
 			outcome handoff.Outcome
-			sent    int // 0: the connection is aborted
+			sent    int // 0 if the connection is aborted
 			runs    int32
 			buried  bool
 		}{
@@ -130,7 +130,7 @@ func TestResponseWrittenBefore(t *testing.T) {
 			"302, would have died":            {status: 302, returns: handoff.Permanent(errBoom), outcome: handoff.Failed, sent: 302},
 		} {
 			if tc.flushed && where == "http.TimeoutHandler" {
-				continue // nothing leaves it early
+				continue // it sends nothing early
 			}
 			t.Run(where+"/"+name, func(t *testing.T) {
 				t.Parallel()
@@ -162,7 +162,7 @@ func TestResponseWrittenBefore(t *testing.T) {
 	}
 }
 
-// A handler that gets hold of the writer, and writes a 2xx before it fails.
+// A handler writes a 2xx to the ResponseWriter, and then fails.
 func TestResponseWrittenByTheHandler(t *testing.T) {
 	t.Parallel()
 	type writerKey struct{}
@@ -180,8 +180,8 @@ func TestResponseWrittenByTheHandler(t *testing.T) {
 	assert.Equal(t, letter.LastErr, "x")
 }
 
-// Without a dead-letter store a task that failed is not given up: the connection
-// is aborted, so that it is retried.
+// Without a dead-letter store, a failed task is not lost: the connection is
+// aborted, so that the task is retried.
 func TestResponseWrittenBeforeWithoutLetters(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, func(c *handoff.RouterConfig) { c.DeadLetters = nil })
@@ -196,11 +196,11 @@ func TestResponseWrittenBeforeWithoutLetters(t *testing.T) {
 	assert.Status(t, send(typed("1", "x")), 200)
 }
 
-// http.TimeoutHandler sends a 503 while the handler runs. What the handler did
-// counts, so the retry is a duplicate.
+// http.TimeoutHandler sends a 503 while the handler runs. The handler then
+// succeeds, so the retry is a duplicate.
 func TestResponseOfATimeout(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { // so that the time is over while the handler waits, not before
+	synctest.Test(t, func(t *testing.T) { // so that the timeout ends while the handler waits, not before
 		ended := make(chan handoff.Delivery, 1)
 		b := newFixture(t, func(c *handoff.RouterConfig) {
 			c.Observers = []handoff.Observer{{End: func(_ context.Context, d handoff.Delivery) { ended <- d }}}
@@ -213,7 +213,7 @@ func TestResponseOfATimeout(t *testing.T) {
 		close(release)
 		d := <-ended
 		assert.Equal(t, d.Outcome, handoff.Done)
-		assert.Status(t, d.Status, 0) // the router's was discarded
+		assert.Status(t, d.Status, 0) // the router's response was discarded
 		assert.Status(t, b.send(t, typed("1", "x")), 208)
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// However a handler first asks for the end of its context, it is told of the
-// deadline, and by the name that deadlines have.
+// A handler sees the deadline of its context in every way that it can ask for it,
+// and the error is context.DeadlineExceeded.
 func TestTheDeadlineIsSeen(t *testing.T) {
 	t.Parallel()
 	waits := map[string]func(ctx context.Context) error{
@@ -62,7 +62,7 @@ func TestTheDeadlineIsSeen(t *testing.T) {
 	}
 }
 
-// A deadline that the request came with holds if it is the earlier one.
+// The request's own deadline applies if it is the earlier one.
 func TestTheRequestsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -81,8 +81,8 @@ func TestTheRequestsOwnDeadline(t *testing.T) {
 	})
 }
 
-// What a handler leaves running is told that the run is over, whether or not
-// anybody had asked for the context's end before, and may still ask what ran.
+// The context of a handler ends when the handler has returned, for the goroutines
+// that it has left running. Its values can still be read.
 func TestAContextOutOfItsRun(t *testing.T) {
 	t.Parallel()
 	for name, use := range map[string]func(context.Context){

@@ -16,8 +16,8 @@ import (
 	"github.com/brillconsulting/handoff/memstore"
 )
 
-// TestWithoutADeadLetterStore: what is meant to end, ends, and is told to
-// OnDead; what only does not decode here is retried.
+// TestWithoutADeadLetterStore: a task that is meant to end does, and OnDead is
+// called. One that only fails to decode is retried.
 func TestWithoutADeadLetterStore(t *testing.T) {
 	t.Parallel()
 	expired := typed("1", "x")
@@ -60,7 +60,7 @@ func TestWithoutADeadLetterStore(t *testing.T) {
 			assert.Equal(t, dead[0].Reasons[0], tt.dead)
 			assert.Equal(t, string(dead[0].Payload), tt.task.body)
 			assert.Equal(t, strings.Contains(log, "task died"), true)
-			// There is no letter that could hold the work: it is dead once more.
+			// No letter holds the work, so it runs and dies again.
 			assert.Status(t, b.send(t, tt.task), 205)
 			assert.Equal(t, len(dead), 1)
 		})
@@ -90,7 +90,7 @@ func TestALetterKeepsTheTaskAndNoCredentials(t *testing.T) {
 	}
 }
 
-// refusingLetters is a dead-letter store that is down until told otherwise.
+// refusingLetters is a dead-letter store that fails until the test changes it.
 type refusingLetters struct {
 	handoff.DeadLetterStore
 	down bool
@@ -103,8 +103,8 @@ func (l *refusingLetters) Put(ctx context.Context, letter handoff.DeadLetter) er
 	return l.DeadLetterStore.Put(ctx, letter)
 }
 
-// TestABurialIsFinishedWithoutASecondRun: the handler gave its verdict once;
-// whatever fails afterwards, it is not asked again.
+// TestABurialIsFinishedWithoutASecondRun: once the handler has decided to bury the
+// task, it does not run again, even if the burial fails.
 func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -129,7 +129,7 @@ func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 			"the worker died before the end",
 			func(b *fixture, _ *refusingLetters) { b.store.fault("complete", down); b.store.fault("release", down) },
 			func(b *fixture, _ *refusingLetters) { b.store.fault("complete", nil); b.store.fault("release", nil) },
-			205, // the letter is safe
+			205, // the letter is stored
 		},
 	}
 	for _, tt := range tests {
@@ -149,7 +149,7 @@ func TestABurialIsFinishedWithoutASecondRun(t *testing.T) {
 				tt.spoil(b, letters)
 				assert.Status(t, b.send(t, typed("1", "x")), tt.first)
 				tt.mend(b, letters)
-				time.Sleep(time.Minute) // virtual: past the lease of a dead worker
+				time.Sleep(time.Minute) // virtual: until the lease of the dead worker has expired
 				assert.Status(t, b.send(t, typed("1", "x")), 205)
 				assert.Status(t, b.send(t, typed("1", "x")), 208)
 				assert.Equal(t, runs, 1)
@@ -171,11 +171,11 @@ func TestATaskThatKillsItsWorkerIsBuriedAsCrashed(t *testing.T) {
 			runs++
 			return nil
 		})
-		// A worker that dies in the handler leaves a claim behind and says nothing.
+		// A worker that dies in the handler leaves its claim behind.
 		d := typed("1", "x")
 		for range d.stamp.MaxAttempts {
 			claimAndVanish(t, b, d)
-			time.Sleep(time.Minute) // virtual: past the lease
+			time.Sleep(time.Minute) // virtual: until the lease has expired
 		}
 		assert.Status(t, b.send(t, d), 205)
 		assert.Equal(t, runs, 0)
@@ -185,7 +185,7 @@ func TestATaskThatKillsItsWorkerIsBuriedAsCrashed(t *testing.T) {
 	})
 }
 
-// claimAndVanish claims d as a worker would that is killed right after.
+// claimAndVanish claims d like a worker that is killed directly afterwards.
 func claimAndVanish(t *testing.T, b *fixture, d task) {
 	t.Helper()
 	lease := captureLease(t, b, d)
@@ -218,7 +218,8 @@ func (s *leaseSpy) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, e
 	return s.Store.Claim(ctx, l)
 }
 
-// TestTheStoreIsOutOfReach is what each failing call leads to.
+// TestTheStoreIsOutOfReach is the table of what happens if each call of the Store
+// fails.
 func TestTheStoreIsOutOfReach(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -226,7 +227,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 		result error
 		status int
 		runs   int
-		again  int // after the Store is back and the lease is over
+		second int // status after the Store responds again and the lease has expired
 		inAll  int
 	}{
 		{"claim", nil, 503, 0, 200, 1},    // not run, and taken back in the background
@@ -246,7 +247,7 @@ func TestTheStoreIsOutOfReach(t *testing.T) {
 				assert.Equal(t, runs, tt.runs)
 				b.store.fault(tt.method, nil)
 				time.Sleep(time.Minute) // virtual
-				assert.Status(t, b.send(t, typed("1", "x")), tt.again)
+				assert.Status(t, b.send(t, typed("1", "x")), tt.second)
 				assert.Equal(t, runs, tt.inAll)
 			})
 		})
@@ -271,7 +272,7 @@ func TestAClaimWhoseResponseNeverCameIsTakenBack(t *testing.T) {
 	})
 }
 
-// responseLost claims, and then loses the response.
+// responseLost is a Store that makes claims but loses the responses.
 type responseLost struct{ handoff.Store }
 
 func (s *responseLost) Claim(ctx context.Context, l handoff.Lease) (handoff.Claim, error) {
@@ -298,8 +299,8 @@ func TestAMarkIsRepeatedUntilTheStoreResponds(t *testing.T) {
 	})
 }
 
-// TestTheCallerMayBeGone: the work was done, so it is marked, on a context that
-// outlives the request.
+// TestTheCallerMayBeGone: finished work is marked even if the request has been
+// cancelled.
 func TestTheCallerMayBeGone(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -315,8 +316,8 @@ func TestTheCallerMayBeGone(t *testing.T) {
 	assert.Status(t, b.send(t, typed("1", "x")), 208)
 }
 
-// An attempt that a shutdown interrupted does not count, however its handler
-// wraps the error of its context.
+// An attempt that a shutdown has interrupted does not count, even if its handler
+// wraps the error of the context.
 func TestAnInterruptedAttemptDoesNotCount(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(error) error{
@@ -349,8 +350,8 @@ func TestAnInterruptedAttemptDoesNotCount(t *testing.T) {
 	}
 }
 
-// Work that continues because of a shutdown is given back, also if its lease was
-// lost meanwhile.
+// If work continues because of a shutdown, its attempt does not count, even if its
+// lease was lost.
 func TestContinueInAShutdownWithoutTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,7 +37,7 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 	)
 	for line := range strings.Lines(err.Error()) {
 		if !strings.HasPrefix(line, "handoff: ") {
-			t.Errorf("does not name its package: %q", line)
+			t.Errorf("does not begin with the package name: %q", line)
 		}
 	}
 	_, err = handoff.NewRouter(handoff.RouterConfig{
@@ -47,7 +47,7 @@ func TestARouterReportsEveryProblemAtOnce(t *testing.T) {
 	assert.ErrorContains(t, err, "Verifier and DangerouslyAllowUnauthenticated are both set", "Store and DangerouslyRunUnfenced are both set")
 }
 
-// What cannot work is found at start-up, with everything else that is wrong.
+// NewRouter reports stores that cannot work, together with all other problems.
 func TestARouterAsksItsStores(t *testing.T) {
 	t.Parallel()
 	_, err := handoff.NewRouter(handoff.RouterConfig{
@@ -85,8 +85,8 @@ func TestStatusesOfOutcomes(t *testing.T) {
 	assert.Status(t, b.send(t, unknown), 425)
 }
 
-// TestOutcomesAreClosed walks the vocabulary from the first to the last: each
-// has a name and a status, and what is final is a 2xx.
+// TestOutcomesAreClosed checks all outcomes, from the first to the last: each has a
+// name and a status, and the status of a final one is a 2xx.
 func TestOutcomesAreClosed(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -190,8 +190,8 @@ func TestAliasesAndPointersAreServed(t *testing.T) {
 	assert.Equal(t, kinds, []string{"mail", "note", "letter"})
 }
 
-// TestMountServesBelowAnyPrefix: the kind is the last segment, by echo and
-// without it.
+// TestMountServesBelowAnyPrefix: the kind is the last segment of the path, with
+// echo and without it.
 func TestMountServesBelowAnyPrefix(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -228,7 +228,8 @@ func TestUnfencedRunsAgainAndCountsByTheService(t *testing.T) {
 	assert.Equal(t, attempts, []int{1, 2, 3})
 }
 
-// TestAVerifiersErrorBecomesAnOutcome: whatever it does not name is refused.
+// TestAVerifiersErrorBecomesAnOutcome: an error that wraps none of the package's
+// errors is a refusal.
 func TestAVerifiersErrorBecomesAnOutcome(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -249,13 +250,13 @@ func TestAVerifiersErrorBecomesAnOutcome(t *testing.T) {
 			return nil
 		})
 		assert.Status(t, b.send(t, typed("1", "x")), tt.status)
-		assert.Status(t, b.send(t, task{}), tt.status) // before it sees that this is no task
+		assert.Status(t, b.send(t, task{}), tt.status) // before the headers are parsed
 		assert.Equal(t, b.store.count("claim"), 0)
 	}
 }
 
 func TestNoGoroutineBeforeTheFirstDelivery(t *testing.T) {
-	assert.NoLeaks(t) // and a router that never served needs no Shutdown
+	assert.NoLeaks(t) // a router that has served nothing needs no Shutdown
 	_, err := handoff.NewRouter(handoff.RouterConfig{
 		DangerouslyAllowUnauthenticated: true, DangerouslyRunUnfenced: true, Logger: slog.New(slog.DiscardHandler),
 	})

@@ -58,8 +58,9 @@ func TestServeProcess(t *testing.T) {
 	fmt.Println("ended well")
 }
 
-// A process that gets SIGTERM refuses new deliveries, finishes those that run, or
-// interrupts them when the time is over, responds to both, and ends.
+// A process that gets SIGTERM refuses new deliveries. It lets running ones finish,
+// or interrupts them when the grace period has ended, sends the responses of both,
+// and exits.
 func TestServeStops(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[string]int{"finishes": 200, "is interrupted": 500} {
@@ -101,7 +102,7 @@ func lineWith(t *testing.T, lines *bufio.Scanner, prefix string) string {
 			return lines.Text()
 		}
 	}
-	t.Fatalf("the process said nothing of %q: %v", prefix, lines.Err())
+	t.Fatalf("the process printed no line with %q: %v", prefix, lines.Err())
 	return ""
 }
 
@@ -130,7 +131,7 @@ func codeOf(resp *http.Response, err error) int {
 	return resp.StatusCode
 }
 
-// /ready names what is not ready, and tells nothing more of it.
+// /ready names the checks that fail, but does not show their errors.
 func TestServeReady(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
@@ -196,7 +197,8 @@ func TestServeReady(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
-// A task whose URL ends like that of a check is run, not acknowledged by the check.
+// A task whose URL ends like the path of a check is run by its handler, not
+// acknowledged by the check.
 func TestServeTakesNoTaskForACheck(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)

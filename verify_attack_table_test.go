@@ -25,23 +25,23 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
 
-// attack is a request that must be refused. Its token is made anew each time.
+// attack is a request that must be refused. Its token is created anew each time.
 type attack struct {
 	request func() *http.Request
 	status  int
 	reason  handoff.Reason
-	fetches int32 // what it may cost when the keys are at hand
+	fetches int32 // how many fetches of keys it may cause
 }
 
-// stranger signs as well as anybody and is not on the list of keys.
+// stranger is a valid key that is not among the published keys.
 var stranger = sync.OnceValue(func() *oidctest.Key { return oidctest.NewKey("stranger-key") })
 
-// byToken is an attack by a token.
+// byToken returns an attack with a forged token.
 func byToken(reason handoff.Reason, forge func(key *oidctest.Key) string) attack {
 	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{"Bearer " + forge(key)} })
 }
 
-// byHeaders is an attack by one or more Authorization headers.
+// byHeaders returns an attack with these Authorization headers.
 func byHeaders(reason handoff.Reason, forge func(key *oidctest.Key) []string) attack {
 	return attack{status: http.StatusUnauthorized, reason: reason, request: func() *http.Request {
 		r := delivering("")
@@ -50,12 +50,13 @@ func byHeaders(reason handoff.Reason, forge func(key *oidctest.Key) []string) at
 	}}
 }
 
-// byGood is an attack by what is made of a good token.
+// byGood returns an attack with an Authorization header that is derived from a good
+// token.
 func byGood(reason handoff.Reason, forge func(good string) string) attack {
 	return byHeaders(reason, func(key *oidctest.Key) []string { return []string{forge(key.Good())} })
 }
 
-// knowing is an attack by somebody who has a good token.
+// knowing returns an attack with a good token and a changed request.
 func knowing(status int, reason handoff.Reason, change func(r *http.Request)) attack {
 	return attack{status: status, reason: reason, request: func() *http.Request {
 		r := delivering(oidctest.Shared().Good())
@@ -64,8 +65,8 @@ func knowing(status int, reason handoff.Reason, change func(r *http.Request)) at
 	}}
 }
 
-// byClaims is an attack by a well signed token with claims changed; a nil value
-// takes one away.
+// byClaims returns an attack with a correctly signed token whose claims are
+// changed. A nil value removes a claim.
 func byClaims(reason handoff.Reason, changes ...any) attack {
 	return byToken(reason, func(*oidctest.Key) string { return claiming(changes...) })
 }
@@ -80,7 +81,8 @@ func claimsOf(changes ...any) string {
 
 func claiming(changes ...any) string { return oidctest.Shared().Token(claimsOf(changes...)) }
 
-// byText is an attack by a well signed token with its claims rewritten as text.
+// byText returns an attack with a correctly signed token, in whose claims, as text,
+// old is replaced.
 func byText(reason handoff.Reason, old, replacement string) attack {
 	return byToken(reason, func(key *oidctest.Key) string {
 		claims := oidctest.Claims(nil)
@@ -92,15 +94,15 @@ func byText(reason handoff.Reason, old, replacement string) attack {
 	})
 }
 
-// byHeader is an attack by a well signed token with this header, in which KID
-// stands for the key's ID.
+// byHeader returns an attack with a correctly signed token that has this header.
+// KID in it stands for the key's ID.
 func byHeader(reason handoff.Reason, header string) attack {
 	return byToken(reason, func(key *oidctest.Key) string {
 		return key.Sign(strings.ReplaceAll(header, "KID", key.ID), oidctest.Claims(nil))
 	})
 }
 
-// costing allows an attack to have the keys fetched.
+// costing allows an attack to cause fetches of the keys.
 func (a attack) costing(fetches int32) attack { a.fetches = fetches; return a }
 
 func splitToken(token string) (header, claims, signature string) {
@@ -117,7 +119,7 @@ func resign(reason handoff.Reason, change func(signature string) string) attack 
 }
 
 var attacks = map[string]attack{
-	// Without a token, or beside the one place for it.
+	// Without a token, or with a token in the wrong place.
 	"no token":                      {request: func() *http.Request { return delivering("") }, status: 401, reason: handoff.ReasonNoToken},
 	"empty header":                  byGood(handoff.ReasonTokenMalformed, func(string) string { return "" }),
 	"the scheme alone":              byGood(handoff.ReasonTokenMalformed, func(string) string { return "Bearer" }),
@@ -241,7 +243,7 @@ var attacks = map[string]attack{
 	"signature with padding":       resign(handoff.ReasonTokenMalformed, func(s string) string { return s + "==" }),
 	"signature with a byte more":   resign(handoff.ReasonSignature, func(s string) string { return oidctest.Segment(append(oidctest.Decode(s), 0)) }),
 	"signature with a zero before": resign(handoff.ReasonSignature, func(s string) string { return oidctest.Segment(append([]byte{0}, oidctest.Decode(s)...)) }),
-	"signature spelt differently": resign(handoff.ReasonTokenMalformed, func(s string) string { // its last letter carries four bits that count for nothing
+	"signature spelt differently": resign(handoff.ReasonTokenMalformed, func(s string) string { // four bits of its last letter are not significant
 		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 		last := strings.IndexByte(alphabet, s[len(s)-1])
 		return s[:len(s)-1] + alphabet[last^1:][:1]
@@ -263,7 +265,7 @@ var attacks = map[string]attack{
 		return header + "." + oidctest.Segment([]byte(claimsOf("sub", "MARK"))) + "." + signature
 	}),
 
-	// For whom.
+	// The audience.
 	"another service":          byClaims(handoff.ReasonAudience, "aud", "https://MARK.example.com"),
 	"no audience":              byClaims(handoff.ReasonAudience, "aud", nil),
 	"empty audience":           byClaims(handoff.ReasonTokenMalformed, "aud", ""),
@@ -281,7 +283,7 @@ var attacks = map[string]attack{
 	"aud and AUD":              byText(handoff.ReasonTokenMalformed, `"aud":`, `"AUD":"https://MARK.example.com","aud":`),
 	"aud in escapes":           byText(handoff.ReasonTokenMalformed, `"aud":`, `"\u0061ud":`),
 
-	// From whom.
+	// The issuer and the account.
 	"another issuer":          byClaims(handoff.ReasonIssuer, "iss", "https://MARK.example.com"),
 	"Firebase":                byClaims(handoff.ReasonIssuer, "iss", "https://securetoken.google.com/project"),
 	"no issuer":               byClaims(handoff.ReasonIssuer, "iss", nil),
@@ -300,7 +302,7 @@ var attacks = map[string]attack{
 	"a Cyrillic а":            forbidden("email", "tаsks@project.iam.gserviceaccount.com"),
 	"a wide @":                forbidden("email", "tasks＠project.iam.gserviceaccount.com"),
 	"an invisible letter":     forbidden("email", "tasks\u200b@project.iam.gserviceaccount.com"),
-	"bytes beyond UTF-8":      byText(handoff.ReasonCaller, `"tasks@`, "\"tasks\xff@").answered(http.StatusForbidden),
+	"bytes beyond UTF-8":      byText(handoff.ReasonCaller, `"tasks@`, "\"tasks\xff@").responding(http.StatusForbidden),
 	"no email":                byClaims(handoff.ReasonEmail, "email", nil),
 	"an array of emails":      byClaims(handoff.ReasonTokenMalformed, "email", []string{oidctest.Email}),
 	"two emails":              byText(handoff.ReasonTokenMalformed, `"email":`, `"email":"MARK@example.com","email":`),
@@ -310,7 +312,7 @@ var attacks = map[string]attack{
 	"verified as a number":    byClaims(handoff.ReasonTokenMalformed, "email_verified", 1),
 	"verified and not":        byText(handoff.ReasonTokenMalformed, `"email_verified":`, `"email_verified":false,"email_verified":`),
 
-	// When.
+	// The times.
 	"expired by one second": timed(handoff.ReasonTokenExpired, func(now int64) []any { return []any{"exp", now - 1, "iat", now - 3601} }),
 	"expired a year ago":    timed(handoff.ReasonTokenExpired, func(now int64) []any { return []any{"exp", now - 31536000, "iat", now - 31539600} }),
 	"no expiry":             byClaims(handoff.ReasonTokenExpired, "exp", nil),
@@ -340,7 +342,7 @@ var attacks = map[string]attack{
 	"not valid before later": timed(handoff.ReasonNotYetValid, func(now int64) []any { return []any{"nbf", now + 300} }),
 	"not before as text":     byClaims(handoff.ReasonTokenMalformed, "nbf", "now"),
 
-	// With a good token, but not a delivery.
+	// A good token, but no valid delivery.
 	"no dispatch headers":  knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Del("X-CloudTasks-QueueName"); r.Header.Del("X-CloudTasks-TaskName") }),
 	"two task names":       knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Add("X-CloudTasks-TaskName", "MARK") }),
 	"a path for a queue":   knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-QueueName", "../MARK") }),
@@ -371,14 +373,14 @@ var attacks = map[string]attack{
 	}),
 }
 
-func (a attack) answered(status int) attack { a.status = status; return a }
+func (a attack) responding(status int) attack { a.status = status; return a }
 
-// forbidden is an attack by a good token of somebody else.
+// forbidden returns an attack with the valid token of another account.
 func forbidden(changes ...any) attack {
-	return byClaims(handoff.ReasonCaller, changes...).answered(http.StatusForbidden)
+	return byClaims(handoff.ReasonCaller, changes...).responding(http.StatusForbidden)
 }
 
-// timed is an attack by claims that depend on the time.
+// timed returns an attack with claims that depend on the time.
 func timed(reason handoff.Reason, changes func(now int64) []any) attack {
 	return byToken(reason, func(*oidctest.Key) string { return claiming(changes(time.Now().Unix())...) })
 }
@@ -387,7 +389,8 @@ func signable(header, claims string) string {
 	return oidctest.Segment([]byte(header)) + "." + oidctest.Segment([]byte(claims))
 }
 
-// unsigned is an attack by a token with this header and, as it is, this signature.
+// unsigned returns an attack with a token that has this header and, unchanged, this
+// signature.
 func unsigned(header, signature string) attack {
 	return byToken(handoff.ReasonAlgorithm, func(k *oidctest.Key) string {
 		return signable(strings.ReplaceAll(header, "KID", k.ID), oidctest.Claims(nil)) + "." + signature

@@ -24,12 +24,12 @@ import (
 	"github.com/brillconsulting/handoff/middleware"
 )
 
-// fort is a router behind a real token check, with everything that it gives
-// away to the outside kept for inspection.
+// fort is a router with a real verifier. It records everything that can be seen
+// from outside.
 type fort struct {
 	*handoff.Router
 	echo     *echo.Echo
-	fetches  atomic.Int32 // of the keys, from a server that publishes forge.key
+	fetches  atomic.Int32 // of the published keys
 	runs     atomic.Int32 // of the handler
 	said     syncBuffer   // logs, metrics, errors and responses
 	delivery handoff.Delivery
@@ -86,7 +86,7 @@ func newFort(t testing.TB) *fort {
 	return f
 }
 
-// send delivers one request and keeps what the outside sees of it.
+// send delivers one request and records what can be seen from outside.
 func (f *fort) send(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, r)
@@ -96,7 +96,7 @@ func (f *fort) send(h http.Handler, r *http.Request) *httptest.ResponseRecorder 
 
 var taskNumber atomic.Int64
 
-// delivering is a delivery that is good if token is.
+// delivering returns a delivery that is valid if token is.
 func delivering(token string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, "/tasks/order", strings.NewReader(fortBody))
 	r.Header.Set("Content-Type", "application/json")
@@ -111,9 +111,10 @@ func delivering(token string) *http.Request {
 	return r
 }
 
-// TestAttack sends every attack of the table twice, through echo and without.
-// None runs the handler, costs a fetch of keys that it should not, or leaves a
-// trace of the token or the payload anywhere; and after each the router serves on.
+// TestAttack sends every attack of the table twice, through echo and without. None
+// may run the handler, cause an unexpected fetch of keys, or leave a part of the
+// token or the payload anywhere. After each, the router still serves good
+// deliveries.
 func TestAttack(t *testing.T) {
 	t.Parallel()
 	if len(attacks) < 60 {
@@ -129,9 +130,9 @@ func TestAttack(t *testing.T) {
 			r := a.request()
 			sent := append([]string{"correct horse", "battery staple"}, secretsOf(r)...)
 			for _, h := range []http.Handler{f.echo, f} {
-				again := a.request()
-				again.Header = r.Header.Clone() // the very same token
-				rec := f.send(h, again)
+				repeated := a.request()
+				repeated.Header = r.Header.Clone() // the same token
+				rec := f.send(h, repeated)
 				assert.Status(t, rec.Code, a.status)
 				assert.Equal(t, rec.Body.Len(), 0)
 			}
@@ -143,7 +144,7 @@ func TestAttack(t *testing.T) {
 			}
 			fmt.Fprintf(&f.said, "%v\n", f.delivery.Err)
 			if a.reason == handoff.ReasonCaller || a.reason == handoff.ReasonAudience {
-				sent = slices.DeleteFunc(sent, isNamed) // the signature is good, and the log says who came
+				sent = slices.DeleteFunc(sent, isNamed) // the signature is good, so the log may name the caller
 			}
 			f.silentAbout(t, sent)
 
@@ -154,8 +155,8 @@ func TestAttack(t *testing.T) {
 	}
 }
 
-// secretsOf returns what must not be seen outside: the tokens of a request, and
-// what their claims say that is not the fort's own configuration.
+// secretsOf returns what must not be seen from outside: the tokens of a request,
+// and the values of their claims that are not in the fort's own configuration.
 func secretsOf(r *http.Request) []string {
 	secrets := []string{"MARK", oidctest.Subject, oidctest.Email, fortCaller}
 	for _, value := range r.Header["Authorization"] {
@@ -174,8 +175,8 @@ func isNamed(secret string) bool {
 	return secret == "MARK" || secret == oidctest.Email || secret == fortCaller
 }
 
-// silentAbout fails if anything that left the fort holds a secret or, of a long
-// one, any 12 characters in a row.
+// silentAbout fails the test if anything seen from outside contains a secret or,
+// for a long one, any 12 consecutive characters of it.
 func (f *fort) silentAbout(t *testing.T, secrets []string) {
 	t.Helper()
 	const part = 12
@@ -196,8 +197,8 @@ func (f *fort) silentAbout(t *testing.T, secrets []string) {
 	}
 }
 
-// TestAttackIsNotTheRule sends good tokens of every permitted shape: what
-// refuses everything would pass the test above.
+// TestAttackIsNotTheRule sends good tokens of every permitted form, because a
+// router that refuses everything would pass TestAttack.
 func TestAttackIsNotTheRule(t *testing.T) {
 	t.Parallel()
 	key := oidctest.Shared()
@@ -228,8 +229,8 @@ func TestAttackIsNotTheRule(t *testing.T) {
 	}
 }
 
-// TestAttackOnTheWire sends bytes that only a real server takes apart. Whatever
-// it makes of them, no handler runs.
+// TestAttackOnTheWire sends malformed bytes to a real server. No handler may run,
+// however the server parses them.
 func TestAttackOnTheWire(t *testing.T) {
 	t.Parallel()
 	const forged = "X-CloudTasks-QueueName: orders\r\nX-CloudTasks-TaskName: forged\r\n"
@@ -237,7 +238,7 @@ func TestAttackOnTheWire(t *testing.T) {
 	chunk := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(s), s) }
 	for name, tc := range map[string]struct {
 		bytes    string
-		statuses string // of all answers, in order
+		statuses string // of all responses, in order
 	}{
 		"no token":                    {smuggled, "401"},
 		"a header of 2 MB":            {"POST /tasks/order HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + strings.Repeat("a", 2<<20) + "\r\n\r\n", "431"},
@@ -277,7 +278,8 @@ func TestAttackOnTheWire(t *testing.T) {
 	}
 }
 
-// talk sends bytes, closes its side, and returns all that comes back.
+// talk sends bytes, closes its side of the connection, and returns all that it
+// receives.
 func talk(t *testing.T, address, send string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -285,17 +287,17 @@ func talk(t *testing.T, address, send string) string {
 	defer conn.Close()
 	assert.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 	go func() {
-		_, _ = io.WriteString(conn, send) // the server may have heard enough
+		_, _ = io.WriteString(conn, send) // the server may close before it has read everything
 		_ = conn.(*net.TCPConn).CloseWrite()
 	}()
 	var got bytes.Buffer
-	_, _ = got.ReadFrom(conn) // the server may reset what it did not read
+	_, _ = got.ReadFrom(conn) // the server may reset the connection if it has not read everything
 	return got.String()
 }
 
-func statusesOf(answers string) string {
+func statusesOf(responses string) string {
 	var statuses []string
-	for line := range strings.Lines(answers) {
+	for line := range strings.Lines(responses) {
 		if status, ok := strings.CutPrefix(line, "HTTP/1."); ok {
 			statuses = append(statuses, status[2:5])
 		}

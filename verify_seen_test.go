@@ -11,8 +11,8 @@ import (
 	"github.com/brillconsulting/handoff/internal/oidc/oidctest"
 )
 
-// A refusal names the audience and the account of a token whose signature is good,
-// quoted, and the list they are not on. Of any other token it names nothing.
+// If the signature of a token is good, a refusal quotes its audience and account,
+// and shows the list that lacks one of them. Of any other token it shows nothing.
 func TestRefusalsSayWhatWasSeen(t *testing.T) {
 	t.Parallel()
 	forged := func(token string) string { return token[:strings.LastIndexByte(token, '.')] + ".AAAA" }

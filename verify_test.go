@@ -37,16 +37,16 @@ func TestNewOIDCReportsEverythingAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		config handoff.OIDCConfig
-		says   []string // nothing: it is accepted
+		says   []string // empty if the configuration is accepted
 	}{
-		"good":             {config: handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: staticKeys()}},
-		"Google's keys":    {config: handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}}},
-		"nothing":          {handoff.OIDCConfig{}, []string{"Audiences is empty", "Callers is empty"}},
-		"empty audience":   {handoff.OIDCConfig{Audiences: []string{"a", ""}, Callers: []string{"a@b"}}, []string{"Audiences[1] is empty"}},
-		"callers":          {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"", "a", "@b", "a@", "A@b", " a@b"}}, []string{"Callers[0]", "Callers[1]", "Callers[2]", "Callers[3]", "Callers[4]", "Callers[5]"}},
-		"keys over http":   {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: handoff.RemoteKeys("http://keys.example.com")}, []string{"Keys", "http://keys.example.com", "https"}},
-		"keys of no kind":  {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: handoff.StaticKeys([]byte("{}"))}, []string{"Keys", "no RSA key"}},
-		"keys of no maker": {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: new(handoff.KeySource)}, []string{"Keys", "RemoteKeys"}},
+		"good":            {config: handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: staticKeys()}},
+		"Google's keys":   {config: handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}}},
+		"nothing":         {handoff.OIDCConfig{}, []string{"Audiences is empty", "Callers is empty"}},
+		"empty audience":  {handoff.OIDCConfig{Audiences: []string{"a", ""}, Callers: []string{"a@b"}}, []string{"Audiences[1] is empty"}},
+		"callers":         {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"", "a", "@b", "a@", "A@b", " a@b"}}, []string{"Callers[0]", "Callers[1]", "Callers[2]", "Callers[3]", "Callers[4]", "Callers[5]"}},
+		"keys over http":  {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: handoff.RemoteKeys("http://keys.example.com")}, []string{"Keys", "http://keys.example.com", "https"}},
+		"keys of no kind": {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: handoff.StaticKeys([]byte("{}"))}, []string{"Keys", "no RSA key"}},
+		"an empty source": {handoff.OIDCConfig{Audiences: []string{"a"}, Callers: []string{"a@b"}, Keys: new(handoff.KeySource)}, []string{"Keys", "RemoteKeys"}},
 		"all of it": {
 			handoff.OIDCConfig{Audiences: []string{""}, Callers: []string{"a"}, Keys: handoff.StaticKeys(nil)},
 			[]string{"Audiences[0]", "Callers[0]", "Keys"},
@@ -62,7 +62,7 @@ func TestNewOIDCReportsEverythingAtOnce(t *testing.T) {
 			assert.ErrorContains(t, err, tc.says...)
 			for line := range strings.Lines(err.Error()) {
 				if !strings.HasPrefix(line, "handoff: ") {
-					t.Errorf("does not say whose error it is: %s", line)
+					t.Errorf("does not begin with the package name: %s", line)
 				}
 			}
 		})
@@ -106,14 +106,14 @@ func TestOIDCErrors(t *testing.T) {
 	}
 }
 
-// keyServer publishes keys that can be changed, and counts who asks.
+// keyServer publishes keys that can be changed, and counts the requests for them.
 type keyServer struct {
 	*httptest.Server
 	mu      sync.Mutex
 	keys    []*oidctest.Key
 	ready   chan struct{} // closed when keys may be served
 	fetches atomic.Int32
-	served  atomic.Int32 // those whose keys are chosen
+	served  atomic.Int32 // requests for which the keys have been chosen
 }
 
 func newKeyServer(t *testing.T, keys ...*oidctest.Key) *keyServer {
@@ -134,8 +134,7 @@ func newKeyServer(t *testing.T, keys ...*oidctest.Key) *keyServer {
 	return s
 }
 
-// publish changes the keys. They are served from when the returned function is
-// called.
+// publish changes the keys. Requests wait until release is called.
 func (s *keyServer) publish(keys ...*oidctest.Key) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +173,8 @@ func TestACrowdOnAColdCacheFetchesOnce(t *testing.T) {
 	assert.Equal(t, keys.fetches.Load(), 1)
 }
 
-// TestARotationUnderLoadRefusesNoGoodToken: the next key is published before it
-// signs, as Google does it.
+// TestARotationUnderLoadRefusesNoGoodToken: the next key is published before it is
+// used, as Google does.
 func TestARotationUnderLoadRefusesNoGoodToken(t *testing.T) {
 	t.Parallel()
 	keys := newKeyServer(t, oidctest.Shared(), stranger())
@@ -186,10 +185,10 @@ func TestARotationUnderLoadRefusesNoGoodToken(t *testing.T) {
 	assert.Equal(t, keys.fetches.Load(), 1)
 }
 
-// TestAnUnannouncedRotation: tokens of a key that was not published ahead are
-// refused until it is fetched, because only a wait would tell them from forged
-// ones, and the wait itself would tell a stranger which accounts are listed.
-// Tokens of the old key are accepted throughout.
+// TestAnUnannouncedRotation: tokens of a key that was not published in advance are
+// refused until it is fetched. A verifier that waited for the fetch could tell them
+// from forged ones, but the wait itself would show a stranger which accounts are
+// listed. Tokens of the old key are accepted throughout.
 func TestAnUnannouncedRotation(t *testing.T) {
 	t.Parallel()
 	keys := newKeyServer(t, oidctest.Shared())
@@ -205,15 +204,15 @@ func TestAnUnannouncedRotation(t *testing.T) {
 	assert.Equal(t, keys.fetches.Load(), 2)
 }
 
-// The exception: a forged token has just spent the minute's fetch, so good tokens
-// of a new key are refused until the next.
+// A forged token has just used the one fetch of this minute, so good tokens of a
+// new key are refused until the next minute.
 func TestARotationRightAfterJunk(t *testing.T) {
 	t.Parallel()
 	keys := newKeyServer(t, oidctest.Shared())
 	v := newOIDC(t, handoff.RemoteKeys(keys.URL))
 	old, next := oidctest.Shared().Good(), stranger().Good()
 	assert.Equal(t, crowd(v, 10, func(int) string { return old }), 0)
-	assert.Equal(t, crowd(v, 10, func(int) string { return next }), 10) // junk for now
+	assert.Equal(t, crowd(v, 10, func(int) string { return next }), 10) // taken for forged so far
 	assert.Eventually(t, time.Minute, func() bool { return keys.served.Load() == 2 }, "the fetch of this minute")
 	keys.publish(oidctest.Shared(), stranger())()
 	assert.Equal(t, crowd(v, 10, func(int) string { return next }), 10)
@@ -221,8 +220,8 @@ func TestARotationRightAfterJunk(t *testing.T) {
 	assert.Equal(t, keys.fetches.Load(), 2)
 }
 
-// TestShutdownEndsTheFetch: the router owns the fetch of its verifier's keys, so
-// a key server that hangs does not hold a shutdown.
+// TestShutdownEndsTheFetch: the router owns the fetch of its verifier's keys, so a
+// key server that hangs does not block a shutdown.
 func TestShutdownEndsTheFetch(t *testing.T) {
 	t.Parallel()
 	asked, gone := make(chan struct{}), make(chan struct{})
@@ -283,7 +282,7 @@ func TestDangerouslyTrustPlatform(t *testing.T) {
 		says   string
 	}{
 		"good":                {token: removed(good)},
-		"anybody's":           {token: removed(stranger().Good())}, // this is what is dangerous
+		"anybody's":           {token: removed(stranger().Good())}, // the danger that the name warns of
 		"with its signature":  {token: good, want: handoff.ErrUnauthenticated, says: "NewOIDC"},
 		"another audience":    {token: removed(claiming("aud", "https://elsewhere.example.com")), want: handoff.ErrUnauthenticated, says: "audience"},
 		"another account":     {token: removed(claiming("email", "other@example.com")), want: handoff.ErrForbidden, says: "not on the list"},
@@ -352,7 +351,7 @@ func TestAppEngine(t *testing.T) {
 		"from outside":     {nil, false},
 		"a header slipped": {[]string{"emails", "admin"}, false},
 	} {
-		r := delivering(oidctest.Shared().Good()) // an HTTP target's, which proves nothing here
+		r := delivering(oidctest.Shared().Good()) // a valid token of an HTTP target, which proves nothing here
 		r.Header["X-Appengine-Queuename"] = tc.queues
 		caller, err := v.Verify(r)
 		if tc.good {
@@ -366,7 +365,7 @@ func TestAppEngine(t *testing.T) {
 	}
 }
 
-// says is a Verifier of another package.
+// says is a Verifier that returns err, as one of another package.
 type says struct{ err error }
 
 func (v says) Verify(*http.Request) (handoff.Caller, error) {
@@ -387,7 +386,7 @@ func TestAnyOf(t *testing.T) {
 	for name, tc := range map[string]struct {
 		of    []handoff.Verifier
 		token string
-		want  error  // nil: accepted
+		want  error  // nil if accepted
 		says  string // in the error
 	}{
 		"the first says yes":           {of: []handoff.Verifier{yes, unavailable}},
@@ -430,8 +429,8 @@ func TestAnyOfPanicsAtStartUp(t *testing.T) {
 	}
 }
 
-// Somebody else's Verifier gets one word for all its reasons, and an error that
-// names none of the three kinds is a refusal.
+// All refusals by a Verifier of another package have the same reason. An error that
+// wraps none of the three errors is a refusal.
 func TestVerifierOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
