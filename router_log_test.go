@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/memstore"
@@ -148,36 +150,41 @@ func checkLines(t *testing.T, log string, want []string, ofLogger int, says stri
 	}
 }
 
-// The router logs with the context that observers returned, and so with their span.
+// The router logs with the context that observers returned, and so with their span,
+// and names its trace.
 func TestLinesHaveTheContextOfTheDelivery(t *testing.T) {
 	t.Parallel()
-	type spanKey struct{}
-	lines := &contextLog{key: spanKey{}}
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	lines := new(spanLog)
 	b := newFixture(t, func(c *handoff.RouterConfig) {
-		c.Logger = slog.New(lines)
+		c.Project, c.Logger = "shop", slog.New(lines)
 		c.Observers = []handoff.Observer{{Verified: func(ctx context.Context, _ handoff.Info, _ http.Header) context.Context {
-			return context.WithValue(ctx, spanKey{}, "span")
+			return trace.ContextWithSpanContext(ctx, span)
 		}}}
 	})
-	lines.seen = nil // of NewRouter
 	handoff.Handle(b.Router, func(context.Context, note) error { panic("boom") })
-	b.send(t, typed("1", "x"))
-	assert.Equal(t, len(lines.seen), 2)
-	assert.Equal(t, lines.seen[0], any("span"))
-	assert.Equal(t, lines.seen[1], any("span"))
+	b.send(t, traced("1", "x"))
+	id := span.TraceID().String()
+	assert.Equal(t, lines.seen, []string{id, id, id, id}) // the panic and the failed attempt: context and attribute
 }
 
-// contextLog is a slog.Handler that records a value of each line's context.
-type contextLog struct {
+// spanLog is a slog.Handler that records the trace of each line's context, and of its
+// attributes.
+type spanLog struct {
 	slog.Handler
-	key  any
-	seen []any
+	seen []string
 }
 
-func (l *contextLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l *spanLog) Enabled(context.Context, slog.Level) bool { return true }
 
-func (l *contextLog) Handle(ctx context.Context, _ slog.Record) error {
-	l.seen = append(l.seen, ctx.Value(l.key))
+func (l *spanLog) Handle(ctx context.Context, line slog.Record) error {
+	l.seen = append(l.seen, trace.SpanContextFromContext(ctx).TraceID().String())
+	line.Attrs(func(a slog.Attr) bool {
+		if a.Key == "trace_id" {
+			l.seen = append(l.seen, a.Value.String())
+		}
+		return true
+	})
 	return nil
 }
 
