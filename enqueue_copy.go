@@ -66,10 +66,7 @@ func (c *Client) draftCopy(d delivered, later laterCopy, now time.Time) (*draft,
 	stamp.Snoozes += later.snoozes
 	stamp.Attempts = later.attempts
 	if later.opens == OpensNext {
-		stamp.Scheduled = at.due
-		if life := d.stamp.Lifetime(); life > 0 {
-			stamp.Expires = at.due.Add(life)
-		}
+		stamp.Scheduled, stamp.Expires = at.due, c.expiry(d.stamp, at.due)
 	}
 	at.name = fence.TaskID("generation", stamp.ID, strconv.Itoa(stamp.Redrives), strconv.Itoa(stamp.Generation))
 	header, err := producerHeader(d.header, stamp)
@@ -81,6 +78,22 @@ func (c *Client) draftCopy(d delivered, later laterCopy, now time.Time) (*draft,
 		return nil, err
 	}
 	return c.copyOf(description{stamp: stamp, target: target, header: header, body: d.body, place: at})
+}
+
+// expiry returns when a copy expires whose TTL starts again at due. Where the stamp
+// does not tell the TTL, it is the client's.
+func (c *Client) expiry(stamp wire.Stamp, due time.Time) time.Time {
+	life := stamp.Lifetime()
+	if life <= 0 && (stamp.ID == "" || !stamp.Expires.IsZero()) {
+		life = c.config.Policy.TTL
+	}
+	if life <= 0 {
+		return time.Time{}
+	}
+	if expires := due.Add(life); expires.Before(wire.Latest()) {
+		return expires
+	}
+	return wire.Latest()
 }
 
 // copyOf makes a task that carries the work of an earlier one.

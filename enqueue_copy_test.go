@@ -345,6 +345,44 @@ func TestCopyTwiceIsOneTask(t *testing.T) {
 	})
 }
 
+// A worker can read every copy that is made, whatever a producer of another language
+// wrote into the stamp. A copy that none could read is not made, and the work is kept.
+func TestCopiesCanBeRead(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		header, value string        // of the stamp; no value: the header is absent
+		expires       time.Duration // of the copy, after it is due; 0: there is no copy
+	}{
+		"no time of the enqueue": {"Handoff-Enqueued", "", 2 * time.Hour},
+		"the latest time":        {"Handoff-Expires", "9000000000000", time.Until(wire.Latest().Add(-time.Hour))},
+		"the last generation":    {"Handoff-Generation", "2147483647", 0},
+		"the last snooze":        {"Handoff-Snoozes", "2147483647", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := new(taskServer)
+			client := server.client(t, func(c *handoff.ClientConfig) { c.Policy.TTL = 2 * time.Hour })
+			_, err := client.Enqueue(t.Context(), job{})
+			assert.NoError(t, err)
+			original := server.only(t)
+			header := original.GetHttpRequest().Headers
+			if header[tc.header] = tc.value; tc.value == "" {
+				delete(header, tc.header)
+			}
+			router := newCopying(t, client, memstore.NewDeadLetters(), handoff.Caller{})
+			handoff.Handle(router, func(context.Context, job) error { return handoff.Snooze(time.Hour) })
+			status := deliverStored(router, original)
+			if tc.expires == 0 {
+				assert.Equal(t, []int{status, len(server.taken())}, []int{http.StatusInternalServerError, 1})
+				return
+			}
+			assert.Equal(t, status, http.StatusAccepted)
+			stamp := stampOf(t, server.taken()[1]) // a worker reads it so
+			assert.Equal(t, stamp.Expires.Sub(stamp.Scheduled).Round(time.Minute), tc.expires.Round(time.Minute))
+		})
+	}
+}
+
 // If a copy can never be created, the attempt fails and counts. If the failure is
 // temporary, the task is left as it is, to be retried.
 func TestCopyThatCannotBeCreated(t *testing.T) {

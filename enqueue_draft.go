@@ -155,7 +155,8 @@ func (d Draft) receipt(stamp wire.Stamp) Receipt {
 func (d Draft) Expires() time.Time { return d.stamp().Expires }
 
 func (d Draft) stamp() wire.Stamp {
-	stamp, _ := wire.ReadStamp(d.header()) // it was written by this package
+	header, _ := create.Parts(d.req.GetTask())
+	stamp, _ := wire.ReadStored(header) // it was written by this package
 	return stamp
 }
 

@@ -51,10 +51,14 @@ func TestLimits(t *testing.T) {
 		"relative URI of 2084": {request: handoff.Request{AppEngine: &handoff.AppEngineTarget{}, URL: "/" + long[:2083]}, says: []string{"relative URI", "2084", "2083"}},
 		"headers of 70 kB":     {opts: []handoff.Option{handoff.Header("X-A", strings.Repeat("a", 70_000))}},
 		"headers of 82 kB":     {opts: []handoff.Option{handoff.Header("X-A", strings.Repeat("a", 41_000)), handoff.Header("X-B", strings.Repeat("b", 41_000))}, says: []string{"headers are 82", "81920"}},
-		"queue ID of 100":      {opts: []handoff.Option{handoff.OnQueue(long[:100])}},
-		"queue ID of 101":      {opts: []handoff.Option{handoff.OnQueue(long[:101])}, says: []string{"OnQueue", "100"}},
-		"task ID of 500":       {opts: []handoff.Option{handoff.Name(long[:500])}},
-		"task ID of 501":       {opts: []handoff.Option{handoff.Name(long[:501])}, says: []string{"Name", "500"}},
+		"names of headers of 9 kB": {
+			opts: []handoff.Option{handoff.Header("X-"+long, ""), handoff.Header("Y-"+long, ""), handoff.Header("Z-"+long, "")},
+			says: []string{"no worker could read the task", "Handoff-Headers", "8192"},
+		},
+		"queue ID of 100": {opts: []handoff.Option{handoff.OnQueue(long[:100])}},
+		"queue ID of 101": {opts: []handoff.Option{handoff.OnQueue(long[:101])}, says: []string{"OnQueue", "100"}},
+		"task ID of 500":  {opts: []handoff.Option{handoff.Name(long[:500])}},
+		"task ID of 501":  {opts: []handoff.Option{handoff.Name(long[:501])}, says: []string{"Name", "500"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -227,13 +227,18 @@ func (c *Client) put(task *cloudtaskspb.Task, stamp wire.Stamp, at place) (*draf
 		stamp:   stamp,
 		receipt: Receipt{ID: stamp.ID, Queue: at.queue, ScheduledAt: at.due},
 	}
-	d.writeStamp()
-	return d, nil
+	return d, d.writeStamp()
 }
 
-func (d *draft) writeStamp() {
+// writeStamp returns an error for a stamp that no worker could read: it would refuse
+// every delivery, and the task would be lost.
+func (d *draft) writeStamp() error {
 	header, _ := create.Parts(d.req.Task)
 	d.stamp.Write(func(name, value string) { header[name] = value })
+	if _, err := wire.ReadStored(header); err != nil {
+		return fmt.Errorf("no worker could read the task: %w", err)
+	}
+	return nil
 }
 
 // addHeader adds the headers of ClientConfig.Instrument to the task.
@@ -254,8 +259,7 @@ func (d *draft) addHeader(more map[string]string) error {
 		header[canonical], names[canonical] = value, ""
 	}
 	d.stamp.Headers = wire.HeaderNames(names)
-	d.writeStamp()
-	return nil
+	return d.writeStamp()
 }
 
 // profile is what the tasks of one payload type have in common.

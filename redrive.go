@@ -79,15 +79,11 @@ func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*dra
 	if err != nil {
 		return nil, err
 	}
-	foreign := stamp.ID == ""
-	if foreign {
+	expires := c.expiry(stamp, now)
+	if stamp.ID == "" { // of a task that handoff did not create
 		stamp = wire.Stamp{ID: fence.Key("redrive", letter.ID), Key: letter.Key, MaxAttempts: letter.MaxAttempts}
-		if ttl := c.config.Policy.TTL; ttl > 0 {
-			stamp.Expires = now.Add(ttl)
-		}
-	} else if life := stamp.Lifetime(); life > 0 {
-		stamp.Expires = now.Add(life)
 	}
+	stamp.Expires = expires
 	stamp.Redrives, stamp.Generation, stamp.Snoozes, stamp.Attempts = stamp.Redrives+1, 0, 0, wire.Attempts{}
 	stamp.Enqueued, stamp.Scheduled = now, time.Time{}
 	at := place{queue: letter.Queue, due: now, name: fence.TaskID("redrive", letter.ID, strconv.Itoa(stamp.Redrives))}

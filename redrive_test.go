@@ -104,6 +104,16 @@ func TestRedriveWithoutTTL(t *testing.T) {
 	assert.Equal(t, stampOf(t, server.only(t)).Expires.IsZero(), true)
 }
 
+// A letter whose task no worker could read is not redriven, and stays.
+func TestRedriveThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	server := new(taskServer)
+	letter := letterOf(func(s *wire.Stamp) { s.Redrives = 1<<31 - 1 })
+	_, err := server.client(t, nil).Redrive(t.Context(), boxOf(t, letter), letter.ID)
+	assert.ErrorContains(t, err, "handoff: redrive letter OLDID.2", "Handoff-Redrives")
+	assert.Equal(t, len(server.taken()), 0)
+}
+
 // A redrive goes to the target of the original task, and never to another one by
 // accident.
 func TestRedriveToAnotherTarget(t *testing.T) {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -84,17 +85,18 @@ type Backoff struct {
 	Doublings int
 }
 
-// Lifetime returns how long after its due time the task expires, or 0 if it does
-// not expire.
+// Lifetime returns how long after its due time the task expires. It is 0 if the
+// task does not expire, or does not say when it was due.
 func (s Stamp) Lifetime() time.Duration {
-	switch {
-	case s.Expires.IsZero():
+	due := cmp.Or(s.Scheduled, s.Enqueued)
+	if s.Expires.IsZero() || due.IsZero() {
 		return 0
-	case s.Scheduled.IsZero():
-		return s.Expires.Sub(s.Enqueued)
 	}
-	return s.Expires.Sub(s.Scheduled)
+	return s.Expires.Sub(due)
 }
+
+// Latest is the latest time that a stamp can hold.
+func Latest() time.Time { return time.UnixMilli(maxMillis) }
 
 // StampedID returns the handoff ID in the headers of a stored task, or "".
 func StampedID(header map[string]string) string { return header[HeaderID] }
@@ -159,8 +161,12 @@ const (
 // ReadStamp parses the stamp of a task. An absent header leaves its field zero, but
 // the version and the ID are required. Without any header of a stamp, ReadStamp
 // returns the zero Stamp.
-func ReadStamp(h http.Header) (Stamp, error) {
-	r := reader{header: h}
+func ReadStamp(h http.Header) (Stamp, error) { return (&reader{header: h}).stamp() }
+
+// ReadStored is [ReadStamp] for the headers of a stored task.
+func ReadStored(header map[string]string) (Stamp, error) { return (&reader{stored: header}).stamp() }
+
+func (r *reader) stamp() (Stamp, error) {
 	s := Stamp{
 		ID:         r.optionalIdentifier(HeaderID),
 		Kind:       r.text(headerKind, maxKind),

@@ -141,10 +141,12 @@ func ParseETA(s string) (time.Time, error) {
 	return time.Unix(sec, ns), nil
 }
 
-// reader reads headers one at a time and keeps the first error.
+// reader reads headers one at a time, from header or stored, and keeps the first
+// error.
 type reader struct {
 	header http.Header
-	found  int // number of headers present
+	stored map[string]string // the headers of a stored task
+	found  int               // number of headers present
 	err    error
 }
 
@@ -157,6 +159,10 @@ func (r *reader) fail(name, why string) {
 
 // one returns the value of the header with this canonical name.
 func (r *reader) one(name string) (string, bool) {
+	if v, ok := r.stored[name]; ok {
+		r.found++
+		return v, true
+	}
 	values := r.header[name]
 	switch len(values) {
 	case 0:
