@@ -41,13 +41,22 @@ var preludes = map[string]string{
 			router *handoff.Router
 			target handoff.Target
 
+			pool   *sql.DB
+			outbox *sqlstore.Outbox
+			db     *sqlstore.DB
+			order  struct{ ID string }
+
 			mux      *http.ServeMux
 			contacts interface{ Update(ctx context.Context, id string, contact io.Reader) error }
 
 			engine    interface{ Any(path string, h http.Handler) }
 			gin       struct{ WrapH func(http.Handler) http.Handler }
 			chiRouter interface{ Mount(string, http.Handler) }
-		)`,
+		)
+
+		type ChargeCard struct{ OrderID string }
+
+		func (ChargeCard) Kind() string { return "charge-card" }`,
 	"docs/dashboard.md": `
 		var (
 			a         *admin.Admin
