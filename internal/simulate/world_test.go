@@ -56,7 +56,7 @@ type world struct {
 	tasks   *emulator.Server
 	client  *handoff.Client
 	store   handoff.Store
-	letters *memstore.DeadLetters
+	letters handoff.DeadLetterStore
 	begun   time.Time
 	over    chan struct{} // closed when the world ends
 	open    sync.WaitGroup
@@ -149,6 +149,12 @@ func (w *world) pause(d time.Duration, ends ...<-chan struct{}) bool {
 }
 
 // simulate runs a world in a bubble and returns what was wrong with it.
+// newStores makes the stores of a world. A test in internal/integration/sql has worlds
+// with others.
+var newStores = func(*testing.T) (handoff.Store, handoff.DeadLetterStore) {
+	return memstore.New(), memstore.NewDeadLetters()
+}
+
 func simulate(t *testing.T, seed uint64, s sabotage) *world {
 	t.Helper()
 	return simulated(t, seed, s, false)
@@ -171,8 +177,9 @@ func (w *world) run(t *testing.T) {
 	w.t = t
 	w.begun, w.over, w.cut = time.Now(), make(chan struct{}), make(chan struct{}) // of the bubble
 	w.trouble = []float64{0, 0.02, 0.08}[w.rng.IntN(3)]
-	w.letters = memstore.NewDeadLetters()
-	w.store = w.sabotage.wrap(memstore.New())
+	var store handoff.Store
+	store, w.letters = newStores(t)
+	w.store = w.sabotage.wrap(store)
 	var err error
 	if w.tasks, err = emulator.New(emulator.Config{Handler: w}); err != nil {
 		t.Fatal(err)
