@@ -179,7 +179,7 @@ func (r *Request) target() (Target, string, error) {
 	case r.Audience != "" && r.Scope != "":
 		return nil, "", errors.New("Request.Audience (OIDC) and Scope (OAuth) are both set; a request carries one token")
 	case authorized && !strings.Contains(r.ServiceAccount, "@"):
-		return nil, "", fmt.Errorf("Request.ServiceAccount is %q; a token needs the email of one", r.ServiceAccount)
+		return nil, "", fmt.Errorf("Request.ServiceAccount is %q; it must be an email, because the task carries a token", r.ServiceAccount)
 	}
 	u, err := create.URL(r.URL)
 	if err != nil {

@@ -75,5 +75,5 @@ func (h *handler) checkFrom(c Caller) error {
 	if len(h.from) == 0 || slices.ContainsFunc(h.from, func(s source) bool { return s.includes(c) }) {
 		return nil
 	}
-	return fmt.Errorf("%w: kind %q is from %v, and the caller is %q with a token for %q", ErrForbidden, h.kind, h.from, c.Email, c.Audience)
+	return fmt.Errorf("%w: kind %q may come only from %v; the caller is %q with a token for %q", ErrForbidden, h.kind, h.from, c.Email, c.Audience)
 }

@@ -144,7 +144,7 @@ func TestForbiddenCallersAreNamed(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	log := strings.ReplaceAll(b.log.String(), `\"`, `"`)
 	for _, want := range []string{
-		"outcome=forbidden", "reason=caller", `kind "charge" is from ["` + shopAccount + `" for ["` + shopAudience + `"]]`,
+		"outcome=forbidden", "reason=caller", `kind "charge" may come only from ["` + shopAccount + `" for ["` + shopAudience + `"]]`,
 		`the caller is "` + otherAccount + `" with a token for "` + crmAudience + `"`,
 	} {
 		if !strings.Contains(log, want) {

@@ -343,13 +343,13 @@ var attacks = map[string]attack{
 	"not before as text":     byClaims(handoff.ReasonTokenMalformed, "nbf", "now"),
 
 	// A good token, but no valid delivery.
-	"no dispatch headers":  knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Del("X-CloudTasks-QueueName"); r.Header.Del("X-CloudTasks-TaskName") }),
-	"two task names":       knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Add("X-CloudTasks-TaskName", "MARK") }),
-	"a path for a queue":   knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-QueueName", "../MARK") }),
-	"a task not in UTF-8":  knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskName", "MARK\xff") }),
-	"a huge task name":     knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskName", strings.Repeat("MARK", 1<<16)) }),
-	"a negative count":     knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskRetryCount", "-1") }),
-	"a stamp that is none": knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("Handoff-Expires", "MARK") }),
+	"no dispatch headers": knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Del("X-CloudTasks-QueueName"); r.Header.Del("X-CloudTasks-TaskName") }),
+	"two task names":      knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Add("X-CloudTasks-TaskName", "MARK") }),
+	"a path for a queue":  knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-QueueName", "../MARK") }),
+	"a task not in UTF-8": knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskName", "MARK\xff") }),
+	"a huge task name":    knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskName", strings.Repeat("MARK", 1<<16)) }),
+	"a negative count":    knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("X-CloudTasks-TaskRetryCount", "-1") }),
+	"a malformed stamp":   knowing(http.StatusBadRequest, "malformed", func(r *http.Request) { r.Header.Set("Handoff-Expires", "MARK") }),
 	"App Engine's headers": knowing(http.StatusBadRequest, "malformed", func(r *http.Request) {
 		r.Header.Del("X-CloudTasks-QueueName")
 		r.Header.Set("X-AppEngine-QueueName", "orders")

@@ -9,7 +9,7 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	t.Setenv("HANDOFF_HISTORY_DEPTH", "6") // in under a second
+	t.Setenv("HANDOFF_HISTORY_DEPTH", "6") // takes less than a second
 	handofftest.TestStore(t, func(*testing.T) handoff.Store { return memstore.New() })
 }
 

@@ -58,7 +58,7 @@ func buildAndRun(m *testing.M) (int, error) {
 // process is a running emulator.
 type process struct {
 	cmd    *exec.Cmd
-	ready  string // the line it printed
+	ready  string // the ready line it printed
 	grpc   string
 	http   string
 	stdout io.Reader
@@ -67,7 +67,7 @@ type process struct {
 
 var readyLine = regexp.MustCompile(`^handoff emulator: ready, gRPC on (127\.0\.0\.1:\d+), HTTP on (127\.0\.0\.1:\d+)\n$`)
 
-// start runs the emulator on free ports and waits for its line.
+// start runs the emulator on free ports and waits for its ready line.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{stderr: new(strings.Builder)}
@@ -77,7 +77,7 @@ func start(t *testing.T, args ...string) *process {
 	assert.NoError(t, err)
 	assert.NoError(t, p.cmd.Start())
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // for a test that failed; else it has ended
+		_ = p.cmd.Process.Kill() // needed only if the test failed; otherwise it has ended
 		_ = p.cmd.Wait()
 	})
 	reader := bufio.NewReader(stdout)
@@ -94,8 +94,8 @@ func start(t *testing.T, args ...string) *process {
 	return p
 }
 
-// end sends a signal and returns how the process ended and what it printed
-// after its first line.
+// end sends a signal. It returns what the process printed after its first line, and
+// how it ended.
 func (p *process) end(t *testing.T, signal os.Signal) (string, error) {
 	t.Helper()
 	assert.NoError(t, p.cmd.Process.Signal(signal))
@@ -104,8 +104,8 @@ func (p *process) end(t *testing.T, signal os.Signal) (string, error) {
 	return string(rest), p.cmd.Wait()
 }
 
-// awaitStopping returns when the emulator has begun to stop. A dispatch in flight
-// keeps it from ending meanwhile.
+// awaitStopping returns when the emulator has begun to stop. The test must keep a
+// dispatch in flight, so that the emulator does not end before.
 func (p *process) awaitStopping(t *testing.T) {
 	t.Helper()
 	assert.Eventually(t, 10*time.Second, func() bool {
@@ -167,15 +167,15 @@ func TestSignalsEndIt(t *testing.T) {
 	}
 }
 
-// TestSignalDrains: the dispatch in flight ends in peace, the task that waits
-// behind it is not begun.
+// TestSignalDrains: after SIGTERM the dispatch in flight may finish, and the next
+// task is not dispatched.
 func TestSignalDrains(t *testing.T) {
 	t.Parallel()
-	arrived, answer := make(chan string, 2), make(chan struct{})
+	arrived, respond := make(chan string, 2), make(chan struct{})
 	worker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived <- r.URL.Path
 		select {
-		case <-answer:
+		case <-respond:
 		case <-r.Context().Done():
 			arrived <- "cut off"
 		}
@@ -198,7 +198,7 @@ func TestSignalDrains(t *testing.T) {
 	first := <-arrived
 	assert.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	p.awaitStopping(t)
-	close(answer)
+	close(respond)
 	assert.NoError(t, p.cmd.Wait())
 	close(arrived)
 	for more := range arrived {
@@ -206,8 +206,8 @@ func TestSignalDrains(t *testing.T) {
 	}
 }
 
-// TestWaitDuringAStop: what is left has not settled. That a wait which began
-// before the stop is told so too is emulator.TestWaitOverHTTP.
+// TestWaitDuringAStop: a wait that begins during a stop reports the tasks that are
+// left. emulator.TestWaitOverHTTP tests a wait that began before.
 func TestWaitDuringAStop(t *testing.T) {
 	t.Parallel()
 	arrived, respond := make(chan struct{}, 1), make(chan struct{})

@@ -11,9 +11,9 @@ import (
 	"github.com/brillconsulting/handoff/admin"
 )
 
-// changeJSON is the difference between a queue as it is and as it should be.
-// Action is create, update or unchanged. Fields have the names of queue files;
-// From is left out where there was none.
+// changeJSON is the difference between a queue and its configuration. Action is
+// create, update or unchanged. Fields have the names of the keys in queue files.
+// From is omitted if there was no value.
 type changeJSON struct {
 	Queue   string      `json:"queue"`
 	Action  string      `json:"action"`
@@ -35,8 +35,8 @@ func jsonOfChange(c admin.Change) changeJSON {
 	return out
 }
 
-// settingJSON is a setting as queueJSON has it: numbers are numbers, the rest
-// is text, and an override that is not set is null.
+// settingJSON returns the value of a setting in the form of queueJSON: a number,
+// text, or null for an override that is not set.
 func settingJSON(key string, v any) any {
 	if n, ok := v.(int); ok && key == "max_doublings" {
 		return doublings(n)
@@ -53,7 +53,7 @@ func settingJSON(key string, v any) any {
 	return v
 }
 
-// fileFlag is the file of queues, as admin.Load reads it.
+// fileFlag is the flag for a file of queues, in the format of admin.Load.
 type fileFlag struct {
 	File string `help:"The queues, in YAML; - reads stdin." placeholder:"FILE" required:"" short:"f"`
 }
@@ -75,7 +75,7 @@ func (f fileFlag) load(con *console) ([]admin.QueueConfig, error) {
 	return configs, nil
 }
 
-// eachIn names a file in each of the errors that are joined in err.
+// eachIn adds the name of a file to each of the errors that err joins.
 func eachIn(file string, err error) error {
 	many, ok := err.(interface{ Unwrap() []error })
 	if !ok {
@@ -92,7 +92,7 @@ type queuesEnsure struct{ fileFlag }
 
 // Help is shown by --help.
 func (*queuesEnsure) Help() string {
-	return "Settings that a file leaves out have a default, and are put back to it. Queues that are not in the file are left alone. A new queue may take two minutes until the service finds it, which is waited for."
+	return "Settings that are not in the file are reset to their defaults. Queues that are not in the file are not changed. After creating a queue, the command waits until the service finds it, which may take two minutes."
 }
 
 // Run ensures the queues.
@@ -130,14 +130,14 @@ func appliedOf(changes []admin.Change) string {
 	if applied == 0 {
 		return "nothing was changed"
 	}
-	return fmt.Sprintf("%d of %d changes are made; the same command makes the others", applied, needed)
+	return fmt.Sprintf("%d of %d changes were made; run the same command again for the rest", applied, needed)
 }
 
 type queuesDiff struct{ fileFlag }
 
 // Help is shown by --help.
 func (*queuesDiff) Help() string {
-	return "It changes nothing. Exit code 0: the queues are as in the file; 3: they are not; 1: that could not be found out."
+	return "It changes nothing. Exit code 0: the queues match the file; 3: they differ; 1: the queues could not be read."
 }
 
 // Run shows the differences.
@@ -163,7 +163,8 @@ func (c *queuesDiff) Run(ctx context.Context, con *console, queues *queuesCmd) e
 	})
 }
 
-// tell lists changes, that were to be made or were only looked for.
+// tell lists changes. made reports whether they were to be applied, not only
+// compared.
 func (c *queuesCmd) tell(con *console, changes []admin.Change, made bool) error {
 	out := con.list(c.outputFlags, "QUEUE", "ACTION", "CHANGE")
 	for _, change := range changes {
@@ -189,7 +190,7 @@ func (c *queuesCmd) tell(con *console, changes []admin.Change, made bool) error 
 				return err
 			}
 			if out.json != nil {
-				break // one line says it all
+				break // the one object has all fields
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func TestFreshness(t *testing.T) {
 		"age":                    {http.Header{"Cache-Control": {"max-age=60"}, "Age": {"20"}}, 40 * time.Second},
 		"older than it may be":   {http.Header{"Cache-Control": {"max-age=60"}, "Age": {"61"}}, none},
 		"list of ages":           {http.Header{"Cache-Control": {"max-age=60"}, "Age": {"20 , 50"}}, 40 * time.Second},
-		"age that is none":       {http.Header{"Cache-Control": {"max-age=60"}, "Age": {"-20"}}, time.Minute},
+		"negative age":           {http.Header{"Cache-Control": {"max-age=60"}, "Age": {"-20"}}, time.Minute},
 		"expires":                {http.Header{"Expires": {"Mon, 23 Nov 2026 10:00:00 GMT"}, "Date": {date}}, time.Hour},
 		"max-age over expires":   {http.Header{"Cache-Control": {"max-age=60"}, "Expires": {"Mon, 23 Nov 2026 10:00:00 GMT"}, "Date": {date}}, time.Minute},
 		"expires in the past":    {http.Header{"Expires": {"Mon, 23 Nov 2026 08:00:00 GMT"}, "Date": {date}}, none},

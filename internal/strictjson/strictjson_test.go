@@ -21,7 +21,7 @@ type order struct {
 	base
 	Amount int               `json:"amount"`
 	AMOUNT int               `json:"AMOUNT,omitempty"`
-	Key    string            // by its own name
+	Key    string            // without a tag, so its name is Key
 	Tags   map[string]string `json:"tags"`
 	Lines  []*order          `json:"lines"`
 	At     time.Time         `json:"at"`
@@ -87,14 +87,14 @@ func TestCheck(t *testing.T) {
 			}
 			assert.NoError(t, err)
 			if !json.Valid([]byte(tc.text)) {
-				t.Error("the test itself is not JSON")
+				t.Error("the text of the test is not valid JSON")
 			}
 		})
 	}
 }
 
-// FuzzCheck shows that whatever is not refused, and is JSON, decodes to a value
-// that has nothing replaced or overwritten: encoding it makes the same value again.
+// FuzzCheck shows that no member is lost when a text that Check accepts is decoded:
+// the decoded value has as many members as the text.
 func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{`{"a":{"b":[1,"\ud83d\ude00"]},"A":1e9}`, `{"a":1,"a":2}`, `"\ud83d"`, "\"\xff\"", `[1e10000]`, `{"a`, `"\`, `{"\u`, `-`} {
 		f.Add([]byte(seed))
@@ -104,7 +104,7 @@ func FuzzCheck(f *testing.F) {
 			return
 		}
 		if names, colons := countNames(text), countMembers(text); names != colons {
-			t.Errorf("%d names, of which %d are left: %q", colons, names, text)
+			t.Errorf("the text has %d members, but its decoded value %d: %q", colons, names, text)
 		}
 	})
 }
@@ -135,7 +135,7 @@ func countNames(text []byte) int {
 	return count(decoded(text))
 }
 
-// countMembers counts the members in the text: outside strings, each has a colon.
+// countMembers counts the members in a text: each has one colon outside of strings.
 func countMembers(text []byte) (n int) {
 	quoted := false
 	for i := 0; i < len(text); i++ {

@@ -33,7 +33,7 @@ func TestBetaErrors(t *testing.T) {
 		{"5.1", "v2beta3: max_burst_size below 0", refusedBeta("RateLimits.maxBurstSize cannot be negative.", betaLimits(1, -1))},
 		{"5.1", "v2beta3: max_burst_size over 500", refusedBeta("RateLimits.maxBurstSize must be less than or equal to 500.", betaLimits(1, 501))},
 		{"12.1", "v2beta3: what v2 refuses, with its texts", refusedBeta("RateLimits.maxDispatchesPerSecond must be less than or equal to 500.", betaLimits(501, 0))},
-		{"12.1", "v2beta3: CreateQueue: a name that is none", refusedBeta(badQueueName, func(q *betapb.Queue) { q.Name += "_" })},
+		{"12.1", "v2beta3: CreateQueue: an invalid name", refusedBeta(badQueueName, func(q *betapb.Queue) { q.Name += "_" })},
 		{"12.1", "v2beta3: CreateQueue: exists in v2", fails(codes.AlreadyExists, "Queue already exists", func(b *fixture) error {
 			_, err := b.betaCreate(&betapb.Queue{Name: b.queue()})
 			return err
@@ -51,21 +51,21 @@ func TestBetaErrors(t *testing.T) {
 			b.fails(err, codes.InvalidArgument, badTombstoneTTL)
 			b.protoEqual(b.betaGet(want.GetName()), want)
 		}},
-		{"3.3", "v2beta3: UpdateQueue with a path that is no field", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		{"3.3", "v2beta3: UpdateQueue with an unknown path", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.UpdateQueue(b.ctx, &betapb.UpdateQueueRequest{
 				Queue: &betapb.Queue{Name: b.queue()}, UpdateMask: readMask([]string{"app_engine_routing_override"}), // v2's
 			})
 			return err
 		})},
-		{"5.1", "v2beta3: GetQueue with a read mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		{"5.1", "v2beta3: GetQueue with an invalid read mask", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
 			return err
 		})},
-		{"5.1", "v2beta3: ListQueues with a read mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		{"5.1", "v2beta3: ListQueues with an invalid read mask", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, ReadMask: readMask([]string{"colour"})}).Next()
 			return err
 		})},
-		{"12.1", "v2beta3: a filter that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		{"12.1", "v2beta3: an invalid filter", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.ListQueues(b.ctx, &betapb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
 			return err
 		})},
@@ -114,12 +114,12 @@ func TestBetaErrors(t *testing.T) {
 		})},
 		{"12.2", "v2beta3: CreateTask under a name that v2 has used", fails(codes.AlreadyExists, "Requested entity already exists", func(b *fixture) error {
 			task := b.task(b.pausedQueue(), httpTask("https://example.com/"))
-			again := betaTask("https://example.com/")
-			again.Name = task.GetName()
-			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: task.GetName()[:len(task.GetName())-len("/tasks/")-20], Task: again})
+			second := betaTask("https://example.com/")
+			second.Name = task.GetName()
+			_, err := b.beta.CreateTask(b.ctx, &betapb.CreateTaskRequest{Parent: task.GetName()[:len(task.GetName())-len("/tasks/")-20], Task: second})
 			return err
 		})},
-		{"4", "v2beta3: a CMEK key that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+		{"4", "v2beta3: an invalid CMEK key", fails(codes.InvalidArgument, "", func(b *fixture) error {
 			_, err := b.beta.UpdateCmekConfig(b.ctx, &betapb.UpdateCmekConfigRequest{CmekConfig: &betapb.CmekConfig{Name: b.parent + "/cmekConfig", KmsKey: "k"}})
 			return err
 		})},

@@ -171,7 +171,7 @@ var betaQueueRows = []Row{
 		b.equal(q.GetTaskTtl().AsDuration(), 20*day)
 		b.equal(q.GetRetryConfig() == nil, true)
 	}},
-	{"5.1", Inferred, "a read_mask that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+	{"5.1", Inferred, "an invalid read_mask", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		_, err := b.beta.GetQueue(b.ctx, &betapb.GetQueueRequest{Name: b.queue(), ReadMask: readMask([]string{"colour"})})
 		return err
 	})},

@@ -132,7 +132,7 @@ var callRows = []Row{
 		name := b.queue()
 		b.equal(b.update(&cloudtaskspb.Queue{Name: name, State: cloudtaskspb.Queue_PAUSED}).GetState(), cloudtaskspb.Queue_RUNNING)
 	}},
-	{"3.3", Documented, "UpdateQueue by a path that is no field", fails(codes.InvalidArgument, "", func(b *fixture) error {
+	{"3.3", Documented, "UpdateQueue with an unknown path", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		_, err := b.updateQueue(&cloudtaskspb.Queue{Name: b.queue()}, "colour")
 		return err
 	})},

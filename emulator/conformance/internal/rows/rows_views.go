@@ -180,7 +180,7 @@ var filterRows = []Row{
 		name, _ := b.queue(), b.queue()
 		b.equal(slices.Concat(b.listQueues(10, `name="`+name+`"`)...), []string{name})
 	}},
-	{"3.2", Documented, "ListQueues by a filter that is none", fails(codes.InvalidArgument, "", func(b *fixture) error {
+	{"3.2", Documented, "ListQueues with an invalid filter", fails(codes.InvalidArgument, "", func(b *fixture) error {
 		_, err := b.v2.ListQueues(b.ctx, &cloudtaskspb.ListQueuesRequest{Parent: b.parent, Filter: "colour=red"}).Next()
 		return err
 	})},
