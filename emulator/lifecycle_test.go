@@ -184,6 +184,35 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
+// A response that is not final ends the dispatch at once, although its body does not
+// end.
+func TestOddStatuses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		status := 0
+		s := begin(t, emulator.Config{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			body, _ := io.Pipe()
+			return &http.Response{StatusCode: status, Body: body, Request: r}, nil
+		})})
+		s.update(&cloudtaskspb.Queue{RetryConfig: &cloudtaskspb.RetryConfig{MaxAttempts: 1}})
+		start := time.Now()
+		for code, failure := range map[int]string{0: "malformed HTTP status code 000", http.StatusSwitchingProtocols: ""} {
+			status = code
+			task := s.create()
+			s.wait()
+			dispatches := s.srv.Dispatches(task.GetName())
+			assert.Equal(t, len(dispatches), 1)
+			assert.Equal(t, dispatches[0].Status, code)
+			assert.Equal(t, dispatches[0].Err, failure)
+		}
+		assert.Equal(t, time.Since(start), 0)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 // Over real sockets: the request and its token, and what a broken connection
 // looks like.
 func TestNetwork(t *testing.T) {

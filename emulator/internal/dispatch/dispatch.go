@@ -5,6 +5,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -59,12 +60,16 @@ func (d *Dispatcher) dispatch(ctx context.Context, a *engine.Dispatch) engine.Ou
 	if err != nil {
 		return noResponse(ctx, err)
 	}
-	// A response cut off in the middle is no response: the worker may have
-	// failed while it wrote.
-	_, err = io.CopyN(io.Discard, resp.Body, drained)
-	resp.Body.Close()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return noResponse(ctx, err)
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode < 100: // net/http takes "000"
+		return engine.Outcome{Failure: fmt.Sprintf("malformed HTTP status code %03d", resp.StatusCode)}
+	case resp.StatusCode >= 200: // the body of a 101 is the connection, and would not end
+		// A response cut off in the middle is no response: the worker may have
+		// failed while it wrote.
+		if _, err = io.CopyN(io.Discard, resp.Body, drained); err != nil && !errors.Is(err, io.EOF) {
+			return noResponse(ctx, err)
+		}
 	}
 	return engine.Outcome{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 }

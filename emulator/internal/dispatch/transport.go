@@ -44,7 +44,7 @@ func exceptLocal(proxy func(*http.Request) (*url.URL, error)) func(*http.Request
 		return nil
 	}
 	return func(req *http.Request) (*url.URL, error) {
-		if !strings.ContainsAny(req.URL.Hostname(), ".:") {
+		if !strings.ContainsAny(strings.TrimSuffix(req.URL.Hostname(), "."), ".:") {
 			return nil, nil
 		}
 		return proxy(req)

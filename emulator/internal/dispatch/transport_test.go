@@ -94,6 +94,7 @@ func TestTransportProxy(t *testing.T) {
 		"http://worker/":              nil,
 		"http://worker:8080/":         nil,
 		"https://worker/":             nil,
+		"http://worker.:8080/":        nil,
 	} {
 		u, err := url.Parse(target)
 		assert.NoError(t, err)
