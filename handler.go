@@ -120,13 +120,18 @@ func withoutValue(err error, payload reflect.Type) error {
 }
 
 // declaredField returns the beginning of a path that the fields of t declare.
-// Since Go 1.27 a path of encoding/json goes on with the keys of maps, which are
-// payload.
+// Since Go 1.27 a path of encoding/json has the places of elements, which are left
+// out, and goes on with the keys of maps, which are payload.
 func declaredField(t reflect.Type, path string) string {
 	var declared []string
 	for name := range strings.SplitSeq(path, ".") {
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array {
+		number, element := strings.Trim(name, "0123456789") == "", false
+		for !element && (t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Array) {
+			element = number && t.Kind() != reflect.Pointer
 			t = t.Elem()
+		}
+		if element {
+			continue
 		}
 		field, ok := fieldNamed(t, name)
 		if !ok {

@@ -395,6 +395,9 @@ type bag struct {
 	Rows []struct {
 		Count int `json:"count"`
 	} `json:"rows"`
+	Grid [2][]*struct {
+		Sums map[string]int `json:"sums"`
+	} `json:"grid"`
 }
 
 func (bag) Kind() string { return "bag" }
@@ -406,6 +409,7 @@ func TestUndecodableNamesDeclaredFieldsOnly(t *testing.T) {
 		`{"sums":{"S3CRET":"x"}}`:                 `field "sums" needs a int`,
 		`{"rows":[{"count":"S3CRET"}]}`:           `field "rows.count" needs a int`,
 		`{"name":7}`:                              `field "name" needs a string`,
+		`{"grid":[[],[{"sums":{"S3CRET":"x"}}]]}`: `field "grid.sums" needs a int`,
 		`["S3CRET"]`:                              `field "" needs a`,
 		`{"sums":{"S3CRET":9999999999999999999}}`: `field "sums" needs a int`,
 	} {
