@@ -5,15 +5,23 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/brillconsulting/handoff"
 )
 
 // report is what the checker found.
 type report struct {
 	violations []string
+	story      []string       // of the work of the first one
 	endings    map[string]int // how tasks ended
+	works      map[string]int // pieces of work, by origin
+	runsOf     map[string]int // runs, by origin
+	excused    map[string]int // second effects and overlaps that are excused, by origin
 	repeats    map[string]int // second effects, by what explains them
 	stood      int            // overlaps of a run whose worker stood still and could not be told
+	redriven   int            // letters
 	crashed    map[string]int // attempts of tasks that were buried as crashed, by how they ended
 	runs       int
 	troubles   map[string]int
@@ -22,9 +30,9 @@ type report struct {
 
 // execution is one run of a handler.
 type execution struct {
-	run              string
+	run, task        string
 	pid              int
-	gen, att         int
+	red, gen, att    int
 	tok              int64
 	start            int64
 	effects          []int64
@@ -38,12 +46,21 @@ type execution struct {
 
 const never = int64(1) << 62
 
+// rank orders executions as the fence does: redrives count before generations.
+func (x *execution) rank() int { return rank(x.red, x.gen) }
+
+func rank(redrives, generation int) int { return redrives<<16 | generation }
+
 // check holds the ledger against what is promised. It looks at one piece of
 // work after the other; letters are those in the store at the end.
-func check(events []event, letters map[string][]string) *report {
+func check(events []event, letters map[string][]handoff.DeadLetter) *report {
 	c := &checker{
-		report: &report{endings: map[string]int{}, repeats: map[string]int{}, crashed: map[string]int{}},
-		acts:   map[string]string{}, exits: map[int]int64{}, stops: map[int][]stop{}, work: map[string]map[string]*execution{}, done: map[string][]event{},
+		report: &report{
+			endings: map[string]int{}, works: map[string]int{}, runsOf: map[string]int{}, excused: map[string]int{},
+			repeats: map[string]int{}, crashed: map[string]int{},
+		},
+		acts: map[string]string{}, origins: map[string]string{}, exits: map[int]int64{}, stops: map[int][]stop{},
+		work: map[string]map[string]*execution{}, done: map[string][]event{}, redrives: map[string][]event{},
 	}
 	for _, e := range events {
 		c.read(e)
@@ -61,12 +78,14 @@ func check(events []event, letters map[string][]string) *report {
 }
 
 type checker struct {
-	report *report
-	acts   map[string]string                // work → act
-	exits  map[int]int64                    // process → when it was gone
-	stops  map[int][]stop                   // process → when it stood still
-	work   map[string]map[string]*execution // work → delivery → execution
-	done   map[string][]event               // work → marks and letters, in order
+	report   *report
+	acts     map[string]string                // work → act
+	origins  map[string]string                // work → how it was enqueued
+	exits    map[int]int64                    // process → when it was gone
+	stops    map[int][]stop                   // process → when it stood still
+	work     map[string]map[string]*execution // work → delivery → execution
+	done     map[string][]event               // work → marks and letters, in order
+	redrives map[string][]event               // work → redrives, in order
 }
 
 func (c *checker) violatef(id, format string, args ...any) {
@@ -76,7 +95,10 @@ func (c *checker) violatef(id, format string, args ...any) {
 func (c *checker) read(e event) {
 	switch e.What {
 	case evEnqueued:
-		c.acts[e.ID] = e.Out
+		c.acts[e.ID], c.origins[e.ID] = e.Out, e.Origin
+		return
+	case evRedrive, evRedriven:
+		c.redrives[e.ID] = append(c.redrives[e.ID], e)
 		return
 	case evExit:
 		c.exits[e.PID] = e.T
@@ -93,12 +115,16 @@ func (c *checker) read(e event) {
 		}
 		return
 	}
+	c.readRun(e)
+}
+
+func (c *checker) readRun(e event) {
 	if c.work[e.ID] == nil {
 		c.work[e.ID] = map[string]*execution{}
 	}
 	x := c.work[e.ID][e.Run]
 	if x == nil {
-		x = &execution{run: e.Run, pid: e.PID, gen: e.Gen, start: never}
+		x = &execution{run: e.Run, task: e.Task, pid: e.PID, red: e.Red, gen: e.Gen, start: never}
 		c.work[e.ID][e.Run] = x
 	}
 	switch e.What {
@@ -114,7 +140,9 @@ func (c *checker) read(e event) {
 		x.end, x.out = e.T, e.Out
 	case evMarked:
 		x.marked = e.T
-		c.done[e.ID] = append(c.done[e.ID], e)
+		if e.Out != markBuried { // its letter closes it
+			c.done[e.ID] = append(c.done[e.ID], e)
+		}
 	case evUnmarked:
 		x.unmarked = e.T
 	case evLetter:
@@ -137,7 +165,7 @@ func (c *checker) gone(x *execution) int64 {
 	return end
 }
 
-func (c *checker) checkWork(id, act string, letters []string) {
+func (c *checker) checkWork(id, act string, letters []handoff.DeadLetter) {
 	var runs []*execution
 	for _, x := range c.work[id] {
 		if x.start != never {
@@ -146,11 +174,18 @@ func (c *checker) checkWork(id, act string, letters []string) {
 	}
 	slices.SortFunc(runs, func(a, b *execution) int { return int(a.start - b.start) })
 	c.report.runs += len(runs)
+	c.report.works[c.origin(id, nil)]++
+	for _, x := range runs {
+		c.report.runsOf[c.origin(id, x)]++
+	}
 	c.checkOverlaps(id, runs)
 	c.checkTokens(id, runs)
 	c.checkAttempts(id, runs)
 	c.checkAfterTheEnd(id, runs)
 	c.checkEffects(id, runs)
+	c.checkTasks(id, runs)
+	c.checkRedrives(id, runs, letters)
+	c.checkForeign(id, runs)
 	c.checkEnding(id, act, runs, letters)
 }
 
@@ -164,6 +199,7 @@ func (c *checker) checkOverlaps(id string, runs []*execution) {
 			}
 			if c.stood(older.pid, newer.start) {
 				c.report.stood++
+				c.report.excused[c.origin(id, newer)]++
 				continue
 			}
 			c.violatef(id, "run %s began %s after run %s, which had not ended and was not told", newer.run, span(newer.start-older.start), older.run)
@@ -200,7 +236,7 @@ func (c *checker) checkAttempts(id string, runs []*execution) {
 		if x.att > maxAttempts {
 			c.violatef(id, "run %s is attempt %d of %d", x.run, x.att, maxAttempts)
 		}
-		if i == 0 || runs[i-1].gen != x.gen {
+		if i == 0 || runs[i-1].rank() != x.rank() {
 			continue
 		}
 		if before := runs[i-1]; before.counted && x.att <= before.att {
@@ -209,13 +245,17 @@ func (c *checker) checkAttempts(id string, runs []*execution) {
 	}
 }
 
-// Nothing runs after the work was marked as done or its letter was taken, but
-// for a newer generation.
+// After a mark that opened the next generation, only that one and later ones run;
+// after the work was marked as done or its letter was taken, only a redrive.
 func (c *checker) checkAfterTheEnd(id string, runs []*execution) {
 	for _, over := range c.done[id] {
+		closed := rank(over.Red, over.Gen)
+		if over.Out != markOpened {
+			closed = rank(over.Red+1, 0) - 1
+		}
 		for _, x := range runs {
-			if x.start > over.T && x.gen <= over.Gen && x.run != over.Run {
-				c.violatef(id, "run %s of generation %d began %s after %s", x.run, x.gen, span(x.start-over.T), over.What)
+			if x.start > over.T && x.rank() <= closed && x.run != over.Run {
+				c.violatef(id, "run %s of generation %d, redrive %d began %s after %s", x.run, x.gen, x.red, span(x.start-over.T), over.What)
 			}
 		}
 	}
@@ -237,6 +277,7 @@ func (c *checker) checkEffects(id string, runs []*execution) {
 				c.violatef(id, "runs %s and %s both had their effect, and nothing explains it", before.run, x.run)
 			} else {
 				c.report.repeats[why]++
+				c.report.excused[c.origin(id, x)]++
 			}
 		}
 		before = x
@@ -264,10 +305,12 @@ func (c *checker) explain(before, x *execution) string {
 
 // Nothing is lost: each task is done with its effect, dropped on purpose, or a
 // dead letter with a reason that its act can have.
-func (c *checker) checkEnding(id, act string, runs []*execution, letters []string) {
+func (c *checker) checkEnding(id, act string, runs []*execution, letters []handoff.DeadLetter) {
 	if len(letters) > 1 {
-		c.violatef(id, "%d dead letters: %v", len(letters), letters)
+		c.violatef(id, "%d dead letters", len(letters))
 	}
+	mended := len(c.redrives[id]) > 0 && act != actPoison
+	buries := act == actFailAlways || act == actPermanent || act == actPoison || act == actSnooze && c.origins[id] == originForeign
 	effects, dropped := 0, false
 	for _, x := range runs {
 		effects += len(x.effects)
@@ -275,21 +318,38 @@ func (c *checker) checkEnding(id, act string, runs []*execution, letters []strin
 	}
 	switch {
 	case len(letters) > 0:
-		c.report.endings["dead: "+letters[0]]++
-		if letters[0] == "crashed" {
+		reason := letters[0].Reasons[0]
+		c.report.endings["dead: "+string(reason)]++
+		if reason == handoff.ReasonCrashed {
 			c.checkCrashed(id)
 		}
-		if act == actPermanent && letters[0] != "permanent" && letters[0] != "crashed" && letters[0] != "exhausted" {
-			c.violatef(id, "%s was buried as %s", act, letters[0])
+		if act == actPermanent && reason != handoff.ReasonPermanent && reason != handoff.ReasonCrashed && reason != handoff.ReasonExhausted {
+			c.violatef(id, "%s was buried as %s", act, reason)
 		}
 	case act == actDrop && dropped:
 		c.report.endings["dropped"]++
-	case act == actFailAlways || act == actPermanent || act == actPoison:
+	case buries && !mended:
 		c.violatef(id, "%s left no dead letter", act)
 	case effects == 0:
 		c.violatef(id, "lost: %s has no effect and no dead letter after %d runs", act, len(runs))
 	default:
 		c.report.endings["done"]++
+	}
+}
+
+// tell keeps what happened to the first work of a violation, and to the workers that
+// had it.
+func (r *report) tell(events []event) {
+	if len(r.violations) == 0 {
+		return
+	}
+	id, _, _ := strings.Cut(r.violations[0], ":")
+	had := map[int]bool{}
+	for _, e := range events {
+		if e.ID == id || e.ID == "" && had[e.PID] {
+			had[e.PID] = true
+			r.story = append(r.story, fmt.Sprintf("%12s %+v", span(e.T-events[0].T), e))
+		}
 	}
 }
 
@@ -300,7 +360,11 @@ const shown = 20
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%d runs in %s\n", r.runs, r.took.Round(time.Second))
 	printCounts(w, "what went wrong", r.troubles)
-	printCounts(w, "how tasks ended", r.endings)
+	printCounts(w, "pieces of work", r.works)
+	fmt.Fprintf(w, "%d letters were redriven\n", r.redriven)
+	printCounts(w, "how they ended", r.endings)
+	printCounts(w, "runs", r.runsOf)
+	printCounts(w, "runs that are excused", r.excused)
 	printCounts(w, "second effects, explained", r.repeats)
 	printCounts(w, "attempts of tasks that were buried as crashed", r.crashed)
 	fmt.Fprintf(w, "%d overlaps with a run whose worker stood still\n", r.stood)
@@ -308,9 +372,15 @@ func (r *report) print(w io.Writer) {
 	for _, v := range r.violations[:min(shown, len(r.violations))] {
 		fmt.Fprintln(w, "  ", v)
 	}
+	for _, line := range r.story {
+		fmt.Fprintln(w, line)
+	}
 }
 
 func printCounts(w io.Writer, title string, counts map[string]int) {
+	if len(counts) == 0 {
+		return
+	}
 	fmt.Fprintln(w, title+":")
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		fmt.Fprintf(w, "  %6d  %s\n", counts[name], name)

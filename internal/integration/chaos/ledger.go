@@ -20,26 +20,39 @@ type event struct {
 	PID  int    `json:"pid"`           // who saw it
 	ID   string `json:"id,omitempty"`  // of the work
 	Run  string `json:"run,omitempty"` // of the delivery: unique over all processes
+	Task string `json:"task,omitempty"`
+	Red  int    `json:"red,omitempty"` // how often the work was redriven before
 	Gen  int    `json:"gen,omitempty"`
 	Tok  int64  `json:"tok,omitempty"` // fencing token
 	Att  int    `json:"att,omitempty"`
 	Out  string `json:"out,omitempty"` // outcome, act or cause
 	N    int    `json:"n,omitempty"`
+
+	Origin string `json:"origin,omitempty"`
 }
 
 // What happens to a piece of work, in this order.
 const (
-	evEnqueued = "enqueued" // Out: its act
+	evEnqueued = "enqueued" // Out: its act; Origin: how it was enqueued
 	evClaimed  = "claimed"
-	evStart    = "start"  // the handler began
-	evEffect   = "effect" // the handler changed the world
-	evLost     = "lost"   // the handler was told that its lease is lost
-	evEnd      = "end"    // the handler returned
-	evMarked   = "marked"
+	evStart    = "start"    // the handler began
+	evEffect   = "effect"   // the handler changed the world
+	evLost     = "lost"     // the handler was told that its lease is lost
+	evEnd      = "end"      // the handler returned
+	evMarked   = "marked"   // Out: as what
 	evUnmarked = "unmarked" // the mark was tried and the Store could not be reached
 	evLetter   = "letter"   // the dead-letter store took it
+	evRedrive  = "redrive"  // the letter is about to be redriven
+	evRedriven = "redriven" // its task exists and it is marked
 	evCounted  = "counted"  // the claim was released, and the attempt counts
 	evAnswered = "answered" // Out: the outcome
+)
+
+// What work is marked as.
+const (
+	markDone   = "done"
+	markOpened = "opened" // a copy for later goes on
+	markBuried = "buried" // by whichever delivery finished the burial
 )
 
 // What happens to processes.

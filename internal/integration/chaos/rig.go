@@ -15,7 +15,6 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
-	"github.com/brillconsulting/handoff/redisstore"
 	"google.golang.org/api/option"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -33,6 +32,7 @@ type rig struct {
 	dir     string
 	tasks   *emulator.Server
 	redis   *redisServer
+	store   restartable
 	fleet   *fleet
 	ledger  *ledger
 	client  *handoff.Client
@@ -60,6 +60,7 @@ const (
 	project  = "chaos"
 	location = "l"
 	queues   = 5
+	parent   = "projects/" + project + "/locations/" + location
 )
 
 // run is the whole: set up, trouble, calm, check.
@@ -73,7 +74,8 @@ func (c config) run(ctx context.Context) (*report, error) {
 		return nil, errors.Join(err, r.stop())
 	}
 	unsettled := r.drive(ctx)
-	letters, err := r.letters(context.WithoutCancel(ctx))
+	left := r.left()
+	letters, err := r.deadLetters(context.WithoutCancel(ctx))
 	if err := errors.Join(err, r.stop(), errors.Join(r.errs...)); err != nil {
 		return nil, r.explain(err)
 	}
@@ -83,8 +85,12 @@ func (c config) run(ctx context.Context) (*report, error) {
 	}
 	rep := check(events, letters)
 	if unsettled != nil {
+		for _, work := range left {
+			rep.violations = append(rep.violations, work+": its task is still there")
+		}
 		rep.violations = append(rep.violations, "the tasks did not settle: "+unsettled.Error())
 	}
+	rep.tell(events)
 	rep.took, rep.troubles = time.Since(start), r.events
 	return rep, nil
 }
@@ -99,6 +105,7 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if r.redis, err = startRedis(ctx, r.dir); err != nil {
 		return err
 	}
+	r.store = r.redis
 	return r.startCloud(ctx, roleWorker, r.redis.addr)
 }
 
@@ -159,7 +166,6 @@ func (r *rig) deliverTwice() {
 func (r *rig) createQueues(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // the service takes no call with a deadline beyond 30 s
 	defer cancel()
-	parent := "projects/" + project + "/locations/" + location
 	for i := range queues {
 		_, err := r.admin.CreateQueue(ctx, &cloudtaskspb.CreateQueueRequest{Parent: parent, Queue: &cloudtaskspb.Queue{
 			Name:       parent + "/queues/" + queueName(i),
@@ -179,25 +185,41 @@ func (r *rig) createQueues(ctx context.Context) error {
 // nothing left.
 func (r *rig) drive(ctx context.Context) error {
 	random := rand.New(rand.NewPCG(r.config.seed, 1))
-	jobs := make([]job, r.config.tasks)
-	for i := range jobs {
-		jobs[i] = newJob(random)
-	}
+	requests := newRequests(random, r.config.tasks)
 	troubled, calm := context.WithTimeout(ctx, r.config.trouble)
 	defer calm()
 	var wg sync.WaitGroup
 	wg.Go(func() { r.trouble(troubled, random) })
-	err := r.enqueue(ctx, jobs)
+	wg.Go(func() {
+		random := rand.New(rand.NewPCG(r.config.seed, 3))
+		for pause(troubled, 500*time.Millisecond) {
+			_, _ = r.redriveSome(troubled, random) // Redis may be away
+		}
+	})
+	err := r.enqueue(ctx, requests)
 	if err == nil {
 		err = r.settle(ctx, calm)
 	}
 	calm()
 	wg.Wait()
+	if err == nil {
+		err = r.redriveAll(ctx)
+	}
 	return err
 }
 
-// enqueue hands the jobs over, a few at a time.
-func (r *rig) enqueue(ctx context.Context, jobs []job) error {
+// left returns the work of the tasks that are left.
+func (r *rig) left() (works []string) {
+	for i := range queues {
+		for _, task := range r.tasks.Tasks(queueName(i)) {
+			works = append(works, task.GetHttpRequest().GetHeaders()[headerWork])
+		}
+	}
+	return works
+}
+
+// enqueue hands the tasks over, a few at a time.
+func (r *rig) enqueue(ctx context.Context, requests []request) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan int)
@@ -205,21 +227,37 @@ func (r *rig) enqueue(ctx context.Context, jobs []job) error {
 	for range 8 {
 		wg.Go(func() {
 			for i := range next {
-				receipt, err := r.client.Enqueue(ctx, jobs[i], handoff.OnQueue(queueName(i)))
-				if err != nil {
+				if err := r.enqueueOne(ctx, requests[i], queueName(i)); err != nil {
 					cancel(err)
-					continue
 				}
-				r.ledger.write(event{What: evEnqueued, ID: receipt.ID, Out: jobs[i].Act})
 			}
 		})
 	}
-	for i := range jobs {
+	for i := range requests {
 		next <- i
 	}
 	close(next)
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+func (r *rig) enqueueOne(ctx context.Context, q request, queue string) (err error) {
+	enqueued := event{What: evEnqueued, ID: q.work, Out: q.job.Act}
+	switch {
+	case q.shared:
+		enqueued.Origin = originShared
+	case q.foreign:
+		enqueued.Origin = originForeign
+	}
+	if q.foreign {
+		err = r.createForeign(ctx, q, queue)
+	} else {
+		_, err = r.client.Enqueue(ctx, q.payload(), handoff.OnQueue(queue), handoff.Header(headerWork, q.work))
+	}
+	if err == nil {
+		r.ledger.write(enqueued)
+	}
+	return err
 }
 
 // settle waits for the end. The last tasks get calm: what is to be shown is
@@ -239,26 +277,6 @@ func (r *rig) settle(ctx context.Context, calm func()) error {
 	}
 	calm()
 	return r.tasks.Wait(ctx)
-}
-
-// letters returns the reason of each dead letter by the ID of its work.
-func (r *rig) letters(ctx context.Context) (map[string][]string, error) {
-	rdb := r.redis.client()
-	defer rdb.Close()
-	store := redisstore.NewDeadLetters(rdb, nil)
-	found := make(map[string][]string)
-	for query := (handoff.DeadLetterQuery{Limit: 1000}); ; {
-		page, err := store.List(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		for _, letter := range page.Letters {
-			found[letter.HandoffID] = append(found[letter.HandoffID], string(letter.Reasons[0]))
-		}
-		if query.Cursor = page.Next; page.Next == "" {
-			return found, nil
-		}
-	}
 }
 
 func (r *rig) stop() error {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/brillconsulting/handoff"
@@ -27,6 +26,13 @@ type sqlRig struct {
 	db       *sqlstore.DB
 	outbox   *sqlstore.Outbox
 }
+
+// postgres is a server that the rig restarts.
+type postgres struct{ *pgtest.Server }
+
+func (p postgres) kill() { p.Kill() }
+
+func (p postgres) start(context.Context) error { return p.Restart() }
 
 // runSQL is the whole: set up, trouble, calm, check.
 func (c config) runSQL(ctx context.Context) (*report, error) {
@@ -60,6 +66,7 @@ func (r *sqlRig) start(ctx context.Context) (err error) {
 	if r.postgres, err = pgtest.New("-c", "max_connections=300"); err != nil {
 		return err
 	}
+	r.store = postgres{r.postgres}
 	if r.pool, err = connect(r.postgres.Addr()); err != nil {
 		return err
 	}
@@ -154,44 +161,6 @@ func (r *sqlRig) placeOne(ctx context.Context, random *rand.Rand, i int) error {
 		return nil
 	}
 	return tx.Commit()
-}
-
-// trouble makes one thing go wrong after the other until ctx ends. It leaves
-// everything mended.
-func (r *sqlRig) trouble(ctx context.Context, random *rand.Rand) {
-	r.mending.Go(func() {
-		for pause(ctx, 700*time.Millisecond) {
-			r.runByHand(ctx)
-		}
-	})
-	for pause(ctx, 100*time.Millisecond+time.Duration(random.Int64N(int64(600*time.Millisecond)))) {
-		proxy := r.fleet.slots[random.IntN(len(r.fleet.slots))].proxy
-		switch n := random.IntN(100); {
-		case n < 25:
-			r.count("workers killed")
-			r.fleet.signal(random, syscall.SIGKILL)
-		case n < 35:
-			r.count("workers drained")
-			r.fleet.signal(random, syscall.SIGTERM)
-		case n < 45:
-			r.count("PostgreSQL killed")
-			r.postgres.Kill()
-			if err := r.postgres.Restart(); err != nil {
-				r.fail(err)
-			}
-		case n < 60:
-			r.count("connections cut")
-			r.during(ctx, time.Duration(random.Int64N(int64(3*lease/2))), func() { proxy.setCut(true) }, func() { proxy.setCut(false) })
-		case n < 80:
-			r.count("connections swallowed")
-			r.during(ctx, time.Duration(random.Int64N(int64(3*lease))), func() { proxy.setSwallow(true) }, func() { proxy.setSwallow(false) })
-		default:
-			r.count("connections slowed")
-			delay := int64(time.Duration(random.IntN(100)) * time.Millisecond)
-			r.during(ctx, time.Second, func() { proxy.delay.Store(delay) }, func() { proxy.delay.Store(0) })
-		}
-	}
-	r.mending.Wait()
 }
 
 // settle waits for the end. Rows that a killed relay had in its hands would wait for

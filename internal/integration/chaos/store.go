@@ -27,7 +27,14 @@ func (s recordingStore) Complete(ctx context.Context, l handoff.Lease) error {
 	err := s.Store.Complete(ctx, l)
 	switch {
 	case err == nil:
-		s.ledger.write(runOf(ctx).event(evMarked))
+		e := runOf(ctx).event(evMarked)
+		e.Out = markDone
+		if l.Opens != handoff.OpensNothing {
+			e.Out = markOpened
+		} else if l.Letter != "" {
+			e.Out = markBuried
+		}
+		s.ledger.write(e)
 	case !errors.Is(err, handoff.ErrLeaseLost):
 		s.ledger.write(runOf(ctx).event(evUnmarked))
 	}
@@ -52,6 +59,7 @@ func (s recordingLetters) Put(ctx context.Context, letter handoff.DeadLetter) er
 	err := s.DeadLetterStore.Put(ctx, letter)
 	if err == nil {
 		e := runOf(ctx).event(evLetter)
+		e.Red = letter.Redrives // a redriven task may finish the burial before it
 		e.Out = string(letter.Reasons[0])
 		s.ledger.write(e)
 	}

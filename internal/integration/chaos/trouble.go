@@ -10,6 +10,12 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 )
 
+// restartable is a server that can be killed, and started on what it left.
+type restartable interface {
+	kill()
+	start(ctx context.Context) error
+}
+
 // trouble makes one thing go wrong after the other until ctx ends, at random
 // but from the seed. It leaves everything mended.
 func (r *rig) trouble(ctx context.Context, random *rand.Rand) {
@@ -28,8 +34,8 @@ func (r *rig) trouble(ctx context.Context, random *rand.Rand) {
 			r.count("workers drained")
 			r.fleet.signal(random, syscall.SIGTERM)
 		case n < 45:
-			r.count("redis killed")
-			r.restartRedis(ctx, random)
+			r.count("store killed")
+			r.restartStore(ctx, random)
 		case n < 55:
 			r.count("workers stopped")
 			if resume := r.fleet.stop(random); resume != nil {
@@ -51,10 +57,10 @@ func (r *rig) trouble(ctx context.Context, random *rand.Rand) {
 	r.mending.Wait()
 }
 
-func (r *rig) restartRedis(ctx context.Context, random *rand.Rand) {
-	r.redis.kill()
+func (r *rig) restartStore(ctx context.Context, random *rand.Rand) {
+	r.store.kill()
 	pause(ctx, time.Duration(random.Int64N(int64(500*time.Millisecond))))
-	if err := r.redis.start(context.WithoutCancel(ctx)); err != nil {
+	if err := r.store.start(context.WithoutCancel(ctx)); err != nil {
 		r.fail(err)
 	}
 }

@@ -82,6 +82,7 @@ func workerMain() error {
 		return err
 	}
 	handoff.Handle(router, w.handle)
+	handoff.Handle(router, func(ctx context.Context, j sharedJob) error { return w.handle(ctx, j.job) })
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -148,8 +149,8 @@ func (w *worker) newRouter(rdb *redis.Client, dir string, log io.Writer) (*hando
 
 // run is one delivery of one piece of work, as the ledger knows it.
 type run struct {
-	id, name string
-	gen      int
+	id, name, task string
+	red, gen       int
 }
 
 type runKey struct{}
@@ -159,14 +160,17 @@ func runOf(ctx context.Context) run {
 	return r
 }
 
-func (r run) event(what string) event { return event{What: what, ID: r.id, Run: r.name, Gen: r.gen} }
+func (r run) event(what string) event {
+	return event{What: what, ID: r.id, Run: r.name, Task: r.task, Red: r.red, Gen: r.gen}
+}
 
 // name gives each delivery its name.
 func (w *worker) name(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		h := req.Header
-		gen, _ := strconv.Atoi(h.Get("Handoff-Generation"))
-		r := run{id: h.Get("Handoff-Id"), gen: gen, name: fmt.Sprintf("%d-%d", os.Getpid(), w.runs.Add(1))}
+		r := run{id: h.Get(headerWork), task: h.Get("X-Cloudtasks-Taskname"), name: fmt.Sprintf("%d-%d", os.Getpid(), w.runs.Add(1))}
+		r.gen, _ = strconv.Atoi(h.Get("Handoff-Generation"))
+		r.red, _ = strconv.Atoi(h.Get("Handoff-Redrives"))
 		next.ServeHTTP(rw, req.WithContext(context.WithValue(req.Context(), runKey{}, r)))
 	})
 }
@@ -204,9 +208,13 @@ func (w *worker) act(ctx context.Context, r run, info handoff.Info, j job) error
 	first := info.Attempt == 1
 	switch j.Act {
 	case actFailAlways:
-		return errors.New("fails always")
+		if r.red == 0 {
+			return errors.New("fails always")
+		}
 	case actPermanent:
-		return handoff.Permanent(errors.New("permanent"))
+		if r.red == 0 {
+			return handoff.Permanent(errors.New("permanent"))
+		}
 	case actDrop:
 		return handoff.Drop(nil)
 	case actPoison:
