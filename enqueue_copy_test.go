@@ -391,15 +391,17 @@ func TestCopyThatCannotBeCreated(t *testing.T) {
 		code   codes.Code
 		snooze time.Duration
 		want   int
+		forged string // the header Handoff-Generation
 	}{
-		"no queue":          {codes.NotFound, time.Hour, http.StatusInternalServerError},
-		"not allowed":       {codes.PermissionDenied, time.Hour, http.StatusInternalServerError},
-		"invalid":           {codes.InvalidArgument, time.Hour, http.StatusInternalServerError},
-		"beyond 30 days":    {codes.OK, 721 * time.Hour, http.StatusInternalServerError},
-		"quota":             {codes.ResourceExhausted, time.Hour, http.StatusServiceUnavailable},
-		"service is away":   {codes.Unavailable, time.Hour, http.StatusServiceUnavailable},
-		"internal error":    {codes.Internal, time.Hour, http.StatusServiceUnavailable},
-		"no longer allowed": {codes.Unauthenticated, time.Hour, http.StatusServiceUnavailable},
+		"last generation":   {codes.OK, time.Hour, http.StatusInternalServerError, "2147483647"},
+		"no queue":          {codes.NotFound, time.Hour, http.StatusInternalServerError, ""},
+		"not allowed":       {codes.PermissionDenied, time.Hour, http.StatusInternalServerError, ""},
+		"invalid":           {codes.InvalidArgument, time.Hour, http.StatusInternalServerError, ""},
+		"beyond 30 days":    {codes.OK, 721 * time.Hour, http.StatusInternalServerError, ""},
+		"quota":             {codes.ResourceExhausted, time.Hour, http.StatusServiceUnavailable, ""},
+		"service is away":   {codes.Unavailable, time.Hour, http.StatusServiceUnavailable, ""},
+		"internal error":    {codes.Internal, time.Hour, http.StatusServiceUnavailable, ""},
+		"no longer allowed": {codes.Unauthenticated, time.Hour, http.StatusServiceUnavailable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -413,7 +415,11 @@ func TestCopyThatCannotBeCreated(t *testing.T) {
 				}
 				router := newCopying(t, client, memstore.NewDeadLetters(), handoff.Caller{})
 				handoff.Handle(router, func(context.Context, job) error { return handoff.Snooze(tc.snooze) })
-				assert.Equal(t, deliverStored(router, server.only(t)), tc.want)
+				task := server.only(t)
+				if tc.forged != "" {
+					task.GetHttpRequest().Headers["Handoff-Generation"] = tc.forged
+				}
+				assert.Equal(t, deliverStored(router, task), tc.want)
 				assert.Equal(t, len(server.taken()), 1)
 			})
 		})
