@@ -33,7 +33,8 @@ type Middleware func(next Handler) Handler
 // Aliases. The payload is decoded and valid; [InfoFromContext] returns the rest
 // of the task. What fn returns decides the outcome: nil is done, an error is
 // retried with backoff, unless it is [Permanent], [Drop], [Snooze], [RetryIn],
-// [Continue] or [RetryAfter]. A panic counts as an error.
+// [Continue] or [RetryAfter]. Of several of these in an [errors.Join], the first
+// decides. A panic counts as an error.
 //
 // ctx ends at the dispatch deadline, when the caller closes the connection, when
 // the lease is lost ([ErrLeaseLost]), or when the context of a shutdown ends
