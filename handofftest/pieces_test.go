@@ -49,7 +49,7 @@ func TestPieces(t *testing.T) {
 				assert.NoError(t, err)
 				var got []string
 				for _, p := range kit.Pieces(n) {
-					got = append(got, strings.Join(strings.Fields(fmt.Sprintf("%q %s %s %s", p.Done, p.Step, p.Position, p.Outcome)), " "))
+					got = append(got, strings.Join(strings.Fields(fmt.Sprintf("%q %s %s %s", p.Done, p.Step, string(p.Position), p.Outcome)), " "))
 				}
 				for i := range want {
 					want[i] = strings.Join(strings.Fields(want[i]), " ")
