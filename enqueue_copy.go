@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,16 +117,16 @@ func (c *Client) targetOfCopy(stamp wire.Stamp, caller Caller, header map[string
 	if own := c.targetOf(stamp.Kind); caller.Email == "" && header["Authorization"] == "" && own.base() == stamp.Target {
 		return own, nil
 	}
-	target, err := parseTarget(stamp.Target, caller)
-	if t, ok := target.(HTTPTarget); ok && t.authorizes() && !c.trusts(t.URL, t.Audience) {
-		return nil, untrusted(t.URL, t.Audience)
+	if caller.Email != "" && !c.trusts(stamp.Target, caller.Audience) {
+		return nil, untrusted(stamp.Target, caller.Audience)
 	}
-	return target, err
+	return parseTarget(stamp.Target, caller)
 }
 
-// trusts reports whether a URL that a request named may get a token for an
-// audience. The sender of a request chooses its headers, and the holder of a
-// leaked token could otherwise have new tokens sent to a server of its own.
+// trusts reports whether a target that a request named may get what was delivered
+// with a token for an audience. The sender of a request chooses its headers, and the
+// holder of a leaked token could otherwise have new tokens sent to a server of its
+// own, or tasks to App Engine, which believes every task.
 func (c *Client) trusts(url, audience string) bool {
 	if of := origin(url); of != "" && of == origin(audience) {
 		return true
@@ -147,7 +148,7 @@ func within(url string, target Target) bool {
 }
 
 func untrusted(url, audience string) error {
-	return fmt.Errorf("it would go to %s with a token for the audience %q, which is not that URL's origin; if the URL is one of yours, put it into ClientConfig.Targets", origin(url), audience)
+	return fmt.Errorf("it would go to %s, and its token is for the audience %q, which is not there; if the target is one of yours, put it into ClientConfig.Targets", cmp.Or(origin(url), "a target without an origin"), audience)
 }
 
 // producerHeader returns the headers that a producer set on a task. It checks them

@@ -250,6 +250,8 @@ func TestTokensGoWhereTheyMay(t *testing.T) {
 		"a host that the client's begins":    {"https://own.example.com.attacker.example/tasks", "notes", false},
 		"a path that the client's begins":    {"https://own.example.com/tasksandmore", "notes", false},
 		"no URL, for an audience that is no": {"notes", "notes", false},
+		"App Engine":                         {"appengine:/tasks", "https://a.example.com", false},
+		"App Engine, for no audience":        {"appengine:/tasks?service=admin", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
