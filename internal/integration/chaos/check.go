@@ -74,6 +74,7 @@ func check(events []event, letters map[string][]handoff.DeadLetter) *report {
 		}
 	}
 	c.checkExcuses()
+	c.checkLong(events)
 	return c.report
 }
 

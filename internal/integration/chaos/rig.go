@@ -196,7 +196,7 @@ func (r *rig) drive(ctx context.Context) error {
 			_, _ = r.redriveSome(troubled, random) // Redis may be away
 		}
 	})
-	err := r.enqueue(ctx, requests)
+	err := errors.Join(r.enqueueLong(ctx), r.enqueue(ctx, requests))
 	if err == nil {
 		err = r.settle(ctx, calm)
 	}

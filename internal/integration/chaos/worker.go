@@ -83,6 +83,7 @@ func workerMain() error {
 	}
 	handoff.Handle(router, w.handle)
 	handoff.Handle(router, func(ctx context.Context, j sharedJob) error { return w.handle(ctx, j.job) })
+	handoff.Handle(router, w.handleLong)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
