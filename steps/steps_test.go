@@ -503,38 +503,55 @@ func TestRedriveWithoutARecord(t *testing.T) {
 	})
 }
 
-// A worker whose lease was taken over cannot move the position of the work.
+// A worker whose lease was taken over cannot move the position of the work, neither
+// by another delivery of its task nor by one of the next generation.
 func TestSaveByAnOlderOwner(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		store := memstore.New()
-		stalled := &stalling{Store: store}
-		kit := handofftest.New(t, handofftest.Config{Store: stalled})
-		var late error
-		deploys(kit, func(ctx context.Context) error {
-			return steps.Each(ctx, "rows", func(ctx context.Context, c *steps.Cursor[int]) error {
-				if err := c.Save(ctx, 1); err != nil {
-					return err
-				}
-				stalled.set(true)
-				time.Sleep(time.Minute) // the lease is over, and this worker does not look
-				stalled.set(false)
-				l := stalled.other()
-				_, err := store.Claim(t.Context(), l)
-				assert.NoError(t, err)
-				late = c.Save(ctx, 9)
-				assert.NoError(t, store.Release(t.Context(), l, false))
-				return late
-			})
-		}, func(ctx context.Context) error {
-			return steps.Each(ctx, "rows", func(_ context.Context, c *steps.Cursor[int]) error {
-				assert.Equal(t, c.At(), 1)
-				return nil
+	for name, tc := range map[string]struct {
+		generation int // of the delivery that takes over
+		ends       []string
+		seen       int // position of the delivery after it
+	}{
+		"same generation": {0, []string{"lost", "done"}, 1},
+		"next generation": {1, []string{"lost", "duplicate"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := memstore.New()
+				stalled := &stalling{Store: store}
+				kit := handofftest.New(t, handofftest.Config{Store: stalled})
+				var late error
+				var seen int
+				deploys(kit, func(ctx context.Context) error {
+					return steps.Each(ctx, "rows", func(ctx context.Context, c *steps.Cursor[int]) error {
+						if err := c.Save(ctx, 1); err != nil {
+							return err
+						}
+						stalled.set(true)
+						time.Sleep(time.Minute) // the lease is over, and this worker does not look
+						stalled.set(false)
+						l := stalled.other()
+						l.Generation = tc.generation
+						claim, err := store.Claim(t.Context(), l)
+						assert.NoError(t, err)
+						assert.Equal(t, string(claim.Memo), `{"v":1,"at":{"n":"rows","r":1}}`)
+						late = c.Save(ctx, 9)
+						assert.NoError(t, store.Release(t.Context(), l, false))
+						return late
+					})
+				}, func(ctx context.Context) error {
+					return steps.Each(ctx, "rows", func(_ context.Context, c *steps.Cursor[int]) error {
+						seen = c.At()
+						return nil
+					})
+				})
+				assert.Equal(t, outcomes(t, kit), tc.ends)
+				assert.Equal(t, errors.Is(late, handoff.ErrLeaseLost), true)
+				assert.Equal(t, seen, tc.seen)
 			})
 		})
-		assert.Equal(t, outcomes(t, kit), []string{"lost", "done"})
-		assert.Equal(t, errors.Is(late, handoff.ErrLeaseLost), true)
-	})
+	}
 }
 
 // No step begins once the lease is known to be lost, since another worker may have
