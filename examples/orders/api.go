@@ -20,9 +20,8 @@ func (s *shop) api(g *echo.Group) {
 	g.POST("/dead-letters/:id/redrive", s.redrive)
 }
 
-// putOrder stores the order, then enqueues its task. If the second fails, the
-// customer is told to send it again. That is safe, because both steps use the
-// customer's ID.
+// putOrder stores the order and its task in one transaction. Cloud Tasks need not be
+// reachable for that.
 func (s *shop) putOrder(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 5*time.Second)
 	defer cancel()
@@ -31,12 +30,10 @@ func (s *shop) putOrder(c echo.Context) error {
 		return err
 	}
 	o.ID = c.Param("id")
-	if err := s.books.place(ctx, o); err != nil {
+	if err := s.books.place(ctx, s.outbox, o); err != nil {
 		return err
 	}
-	if _, err := s.client.Enqueue(ctx, Charge{Order: o.ID}); err != nil {
-		return echo.NewHTTPError(http.StatusServiceUnavailable, "not taken yet: please send it again").SetInternal(err)
-	}
+	s.send(ctx)
 	return c.JSON(http.StatusAccepted, o)
 }
 

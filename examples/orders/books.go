@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/brillconsulting/handoff/sqlstore"
 	_ "modernc.org/sqlite" // pure Go, so there is nothing to install
 )
 
@@ -15,14 +16,10 @@ CREATE TABLE orders (
 	id       TEXT PRIMARY KEY,
 	customer TEXT NOT NULL REFERENCES customers,
 	cents    INTEGER NOT NULL,
-	state    TEXT NOT NULL DEFAULT 'placed',
-	token    INTEGER NOT NULL DEFAULT 0 -- the fencing token of the latest run that touched it
+	state    TEXT NOT NULL DEFAULT 'placed'
 );`
 
-var (
-	errDeclined = errors.New("the card is declined")
-	errStale    = errors.New("a newer run has this order, or nobody placed it")
-)
+var errDeclined = errors.New("the card is declined")
 
 // order is a row of orders.
 type order struct {
@@ -32,53 +29,59 @@ type order struct {
 	State    string `json:"state"` // placed, paid, shipped
 }
 
-// books is the database.
-type books struct{ db *sql.DB }
+// books is the database. It has the shop's tables and those of sqlstore: the record
+// of each task, dead letters, and the outbox.
+type books struct {
+	db    *sql.DB
+	tasks *sqlstore.DB
+}
 
-func openBooks(ctx context.Context, file string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", file+"?_pragma=foreign_keys(1)")
+func openBooks(ctx context.Context, file string) (books, error) {
+	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)")
 	if err != nil {
-		return nil, err
+		return books{}, err
 	}
-	db.SetMaxOpenConns(1) // SQLite has one writer at a time; the others wait here
-	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return nil, errors.Join(err, db.Close())
+	tasks, err := sqlstore.New(db, sqlstore.Config{Dialect: sqlstore.SQLite})
+	if err == nil {
+		err = tasks.Migrate(ctx)
 	}
-	return db, nil
+	if err == nil {
+		_, err = db.ExecContext(ctx, schema)
+	}
+	if err != nil {
+		return books{}, errors.Join(err, db.Close())
+	}
+	return books{db, tasks}, nil
 }
 
-// place stores an order. The customer chose its ID, so placing it again after a
-// lost response changes nothing.
-func (b books) place(ctx context.Context, o order) error {
-	_, err := b.db.ExecContext(ctx, `INSERT INTO orders (id, customer, cents) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, o.ID, o.Customer, o.Cents)
-	return err
-}
-
-// charge takes an order's money from its customer, once.
-//
-// The fence and this database are two systems, so two things can go wrong. If a
-// worker dies after the commit below and before it marks the task as done, the
-// task runs again: the order's state shows that it is paid. If a worker stalls
-// for longer than its lease while another takes over, it resumes with a smaller
-// token: the first statement refuses it. That statement also locks the row, in
-// databases that, unlike SQLite, allow concurrent writers.
-func (b books) charge(ctx context.Context, id string, token int64) error {
+// place stores an order and its first task: both are there or neither is. The
+// customer chose its ID, so placing it again after a lost response changes nothing.
+func (b books) place(ctx context.Context, outbox *sqlstore.Outbox, o order) error {
 	tx, err := b.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after the commit
-	var o order
-	err = tx.QueryRowContext(ctx, `UPDATE orders SET token = ? WHERE id = ? AND token < ? RETURNING customer, cents, state`,
-		token, id, token).Scan(&o.Customer, &o.Cents, &o.State)
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("order %s: %w", id, errStale)
-	}
+	placed, err := tx.ExecContext(ctx, `INSERT INTO orders (id, customer, cents) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, o.ID, o.Customer, o.Cents)
 	if err != nil {
 		return err
 	}
-	if o.State != "placed" {
-		return tx.Commit()
+	if n, err := placed.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	if _, err := outbox.Enqueue(ctx, tx, Charge{Order: o.ID}); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// charge takes an order's money from its customer. It runs in the transaction that
+// marks the task as done, so it needs no guard against a second run.
+func charge(ctx context.Context, tx sqlstore.Tx, id string) error {
+	var o order
+	err := tx.QueryRowContext(ctx, `UPDATE orders SET state = 'paid' WHERE id = ? RETURNING customer, cents`, id).Scan(&o.Customer, &o.Cents)
+	if err != nil {
+		return fmt.Errorf("order %s: %w", id, err)
 	}
 	taken, err := tx.ExecContext(ctx, `UPDATE customers SET cents = cents - ? WHERE name = ? AND cents >= ?`, o.Cents, o.Customer, o.Cents)
 	if err != nil {
@@ -89,16 +92,12 @@ func (b books) charge(ctx context.Context, id string, token int64) error {
 	} else if n == 0 {
 		return fmt.Errorf("order %s: %w", id, errDeclined)
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE orders SET state = 'paid' WHERE id = ?`, id); err != nil {
-		return err
-	}
-	return tx.Commit()
+	return nil
 }
 
-// shipped records that the carrier has the order. It sets a state instead of
-// changing an amount, so repeating it is harmless and it needs no token.
+// shipped records that the carrier has the order. Repeating that is harmless.
 func (b books) shipped(ctx context.Context, id string) error {
-	_, err := b.db.ExecContext(ctx, `UPDATE orders SET state = 'shipped' WHERE id = ? AND state <> 'placed'`, id)
+	_, err := b.db.ExecContext(ctx, `UPDATE orders SET state = 'shipped' WHERE id = ?`, id)
 	return err
 }
 

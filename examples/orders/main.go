@@ -5,13 +5,14 @@
 //
 //	go run -C examples/orders .
 //
-// books.go has the charge, which must not happen twice, and the fencing token
-// that guards it; api.go has the API.
+// The shop's database also has the fence, the dead letters and the outbox of package
+// sqlstore. So an order and its first task are one commit, and so are a charge, the
+// mark of its task, and the tasks that follow. books.go has the SQL, tasks.go the
+// handlers, api.go the API.
 package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,6 @@ import (
 	"cloud.google.com/go/cloudtasks/apiv2/cloudtaskspb"
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/emulator"
-	"github.com/brillconsulting/handoff/memstore"
 	"github.com/labstack/echo/v4"
 )
 
@@ -52,11 +52,11 @@ func run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	db, err := openBooks(ctx, filepath.Join(dir, "books.db"))
+	b, err := openBooks(ctx, filepath.Join(dir, "books.db"))
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer b.db.Close()
 
 	tasks, err := emulator.New(emulator.Config{})
 	if err != nil {
@@ -76,7 +76,7 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	url := "http://" + listener.Addr().String()
 	say := log.New(out, "", 0) // a Logger is safe for concurrent use
-	s, err := newShop(ctx, db, tasks, url, say)
+	s, err := newShop(ctx, b, tasks, url, say)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -97,7 +97,7 @@ func run(ctx context.Context, out io.Writer) error {
 
 // newShop returns the shop's server: the API and the worker. They could be two
 // services: they share only the books and the payloads.
-func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string, say *log.Logger) (*shop, error) {
+func newShop(ctx context.Context, b books, tasks *emulator.Server, url string, say *log.Logger) (*shop, error) {
 	client, err := handoff.NewClient(ctx, handoff.ClientConfig{
 		Project:  "shop",
 		Location: "europe-west1",
@@ -115,10 +115,10 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	letters := memstore.NewDeadLetters()
+	letters := b.tasks.DeadLetters()
 	router, err := handoff.NewRouter(handoff.RouterConfig{
 		Verifier:    verifier,
-		Store:       memstore.New(), // use redisstore for more than one process
+		Store:       b.tasks.Store(),
 		DeadLetters: letters,
 		Observers:   []handoff.Observer{show(say)},
 		Logger:      slog.New(slog.DiscardHandler), // show prints every delivery
@@ -126,7 +126,7 @@ func newShop(ctx context.Context, db *sql.DB, tasks *emulator.Server, url string
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	s := &shop{echo: echo.New(), router: router, client: client, books: books{db}, letters: letters}
+	s := &shop{echo: echo.New(), router: router, client: client, books: b, outbox: b.tasks.Outbox(client), letters: letters, say: say}
 	handoff.Handle(router, s.charge)
 	handoff.Handle(router, s.ship)
 	handoff.Handle(router, s.mail)

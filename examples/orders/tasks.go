@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"log"
 	"sync/atomic"
 	"time"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/sqlstore"
 	"github.com/labstack/echo/v4"
 )
 
@@ -62,26 +64,42 @@ type shop struct {
 	router  *handoff.Router
 	client  *handoff.Client
 	books   books
+	outbox  *sqlstore.Outbox
 	letters handoff.DeadLetterStore
+	say     *log.Logger
 	carrier atomic.Int32 // calls so far
 }
 
-// charge has two steps, each safe to repeat: the books know which orders are
-// paid, and keys make a second task a duplicate. So after a crash between the
-// two it can run again.
+// charge takes the money, enqueues what follows, and marks the task as done, in one
+// commit: whatever dies when, each happens once.
 func (s *shop) charge(ctx context.Context, c Charge) error {
-	err := s.books.charge(ctx, c.Order, handoff.InfoFromContext(ctx).FencingToken)
+	err := s.books.tasks.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+		if err := charge(ctx, tx, c.Order); err != nil {
+			return err
+		}
+		if _, err := s.outbox.Enqueue(ctx, tx, Ship(c)); err != nil {
+			return err
+		}
+		_, err := s.outbox.Enqueue(ctx, tx, Receipt(c))
+		return err
+	})
 	if errors.Is(err, errDeclined) {
 		return handoff.Permanent(err) // a retry would not help
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := s.client.Enqueue(ctx, Ship(c)); err != nil {
-		return err
+	s.send(ctx)
+	return nil
+}
+
+// send creates the tasks of the outbox before the response, as on Cloud Run, where the
+// CPU stops after it. What fails stays in the outbox. A server would run
+// Outbox.Run in a goroutine instead.
+func (s *shop) send(ctx context.Context) {
+	if _, err := s.outbox.Send(ctx); err != nil {
+		s.say.Printf("  the outbox: %v", err)
 	}
-	_, err = s.client.Enqueue(ctx, Receipt(c))
-	return err
 }
 
 // ship calls the carrier, which fails the first time. Give a real carrier the
