@@ -100,9 +100,10 @@ func TestABodyThatTrickles(t *testing.T) {
 		status   int
 		within   time.Duration
 	}{
-		"the dispatch deadline": {func(*handoff.RouterConfig) {}, 20 * time.Second, false, 400, 20 * time.Second},
-		"MaxRun":                {func(c *handoff.RouterConfig) { c.MaxRun = 3 * time.Second }, 0, false, 400, 4 * time.Second},
-		"a shutdown":            {func(*handoff.RouterConfig) {}, 0, true, 500, 10 * time.Second},
+		"the dispatch deadline":  {func(*handoff.RouterConfig) {}, 20 * time.Second, false, 400, 20 * time.Second},
+		"a deadline no task has": {func(*handoff.RouterConfig) {}, 1000 * time.Hour, false, 400, 30 * time.Minute},
+		"MaxRun":                 {func(c *handoff.RouterConfig) { c.MaxRun = 3 * time.Second }, 0, false, 400, 4 * time.Second},
+		"a shutdown":             {func(*handoff.RouterConfig) {}, 0, true, 500, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/brillconsulting/handoff/internal/create"
 	"github.com/brillconsulting/handoff/internal/fence"
 	"github.com/brillconsulting/handoff/internal/wire"
 )
@@ -388,8 +389,16 @@ func (d *delivery) perform() {
 // and for the response, before Cloud Tasks closes the connection.
 const maxMargin = 5 * time.Second
 
-// deadline is the dispatch deadline: how long Cloud Tasks waits for the response.
-func (d *delivery) deadline() time.Duration { return cmp.Or(d.stamp.Deadline, defaultDeadline) }
+// deadline is the dispatch deadline: how long Cloud Tasks waits for the response. The
+// sender of a request could otherwise hold it for ever with a stamp that says more
+// than the service allows.
+func (d *delivery) deadline() time.Duration {
+	longest := create.MaxDeadline
+	if d.result.Info.Caller.AppEngine {
+		longest = create.MaxDeadlineAppEngine
+	}
+	return min(cmp.Or(d.stamp.Deadline, defaultDeadline), longest)
+}
 
 // limit is how long an attempt may take.
 func (d *delivery) limit() time.Duration {
