@@ -60,7 +60,7 @@ type delivery struct {
 // process takes the delivery through the pipeline, one step a line. A step that
 // ends the delivery sets the outcome and returns false.
 func (d *delivery) process() {
-	if !d.unanswered() || !d.verify() || !d.parse() {
+	if !d.unsent() || !d.verify() || !d.parse() {
 		return
 	}
 	d.observeVerified()

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,10 +16,10 @@ import (
 // does, Cloud Tasks acts on that status. docs/guarantees.md has the table of what
 // becomes of the task.
 
-// unanswered refuses a delivery whose response is already written with a status
+// unsent refuses a delivery whose response is already written with a status
 // that makes Cloud Tasks retry: middleware may have rejected the caller. After a
 // 2xx there is no retry, so the delivery goes on.
-func (d *delivery) unanswered() bool {
+func (d *delivery) unsent() bool {
 	status := sentStatus(d.writer)
 	if status == 0 || deletes(status) {
 		return true
@@ -51,7 +52,7 @@ func (d *delivery) respond(w http.ResponseWriter) {
 	switch {
 	case !d.returns:
 	case deletes(status) && !d.result.Outcome.Final():
-		d.refuse(d.result.Outcome, ReasonResponseSent,
+		d.refuse(d.result.Outcome, cmp.Or(d.result.Reason, ReasonResponseSent), // a refusal keeps its reason
 			errors.Join(fmt.Errorf("handoff: code around the router wrote status %d; the connection is aborted, so that the task is retried", status), d.result.Err))
 		panic(http.ErrAbortHandler)
 	case !discarded(d.req, w):
