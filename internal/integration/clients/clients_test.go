@@ -2,6 +2,8 @@ package clients_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"io"
 	"net"
 	"net/http"
@@ -103,5 +105,36 @@ func TestNode(t *testing.T) {
 			expect(t, arrived, arrival{http.MethodPut, "node", "from node"})
 			assert.Equal(t, len(srv.Queues()), 0)
 		})
+	}
+}
+
+// verify fails unless google-auth accepts the token of an audience, and refuses it
+// for another.
+const verify = `
+import assert from 'node:assert/strict';
+import {OAuth2Client} from 'google-auth-library';
+const [certs, idToken, audience, email] = process.argv.slice(1);
+const client = new OAuth2Client({endpoints: {oauth2FederatedSignonPemCertsUrl: certs}});
+const ticket = await client.verifyIdToken({idToken, audience});
+assert.equal(ticket.getPayload().email, email);
+await assert.rejects(client.verifyIdToken({idToken, audience: audience + '/other'}), /audience/);
+`
+
+// TestGoogleAuthNode: google-auth verifies the token of a dispatch by the
+// certificates of the emulator, and knows no other emulator's.
+func TestGoogleAuthNode(t *testing.T) {
+	needNode(t)
+	const account, audience = "tasks@p.iam.gserviceaccount.com", "https://worker.example"
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	assert.NoError(t, err)
+	other := emulator.RunT(t, emulator.Config{SigningKey: key})
+	srv, _, _ := setup(t)
+	for server, want := range map[*emulator.Server]string{srv: "", other: "No pem found"} {
+		token, err := server.Token(account, audience)
+		assert.NoError(t, err)
+		_, stderr, err := run(t, nil, "node", "--input-type=module", "--eval", verify, "--", "http://"+srv.HTTPAddr()+"/oauth2/v1/certs", token, audience, account)
+		if (err == nil) != (want == "") || !strings.Contains(stderr, want) {
+			t.Errorf("want %q, got %v: %s", want, err, stderr)
+		}
 	}
 }

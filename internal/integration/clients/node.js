@@ -1,7 +1,6 @@
 // Google's Node client against an emulator: node node.js grpc|rest HOST PORT WORKER_URL
 //
-// It fails, with a stack, at the first answer that the client does not take
-// for what it is.
+// It fails, with a stack, at the first response that is not the expected one.
 
 import assert from 'node:assert/strict';
 import grpc from '@grpc/grpc-js';
