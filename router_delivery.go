@@ -84,7 +84,9 @@ func (d *delivery) claimAndRun() {
 
 func (d *delivery) close() {
 	d.router.keeper.remove(&d.lease)
-	d.freeBody()
+	if d.freeBody != nil { // nil if the reading panicked
+		d.freeBody()
+	}
 	if d.cancel != nil {
 		d.cancel(nil)
 	}

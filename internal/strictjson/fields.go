@@ -86,7 +86,8 @@ func fieldsOf(t reflect.Type) *fields {
 	for _, v := range visible {
 		tag := v.Tag.Get("json")
 		name, _, _ := strings.Cut(tag, ",")
-		if tag == "-" || !v.IsExported() || (v.Anonymous && name == "") {
+		promotes := v.Anonymous && name == "" && structure(v.Type)
+		if tag == "-" || !v.IsExported() || promotes {
 			continue
 		}
 		name = cmp.Or(name, v.Name)
@@ -101,6 +102,12 @@ func fieldsOf(t reflect.Type) *fields {
 	}
 	stored, _ := known.LoadOrStore(t, f)
 	return stored.(*fields)
+}
+
+// structure reports whether t is a struct or points to one: embedded without a tag, it
+// is no field itself.
+func structure(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct
 }
 
 // fold returns a text that is the same for all names that differ in case only, as

@@ -17,8 +17,11 @@ type base struct {
 	ID string `json:"id"`
 }
 
+type Unit string
+
 type order struct {
 	base
+	Unit
 	Amount int               `json:"amount"`
 	AMOUNT int               `json:"AMOUNT,omitempty"`
 	Key    string            // without a tag, so its name is Key
@@ -54,6 +57,7 @@ func TestCheck(t *testing.T) {
 		"repeated, in an any":       {`{"any":[{"a":{"b":1,"b":1}}]}`, "repeated"},
 		"repeated, in a RawMessage": {`{"raw":{"b":1,"b":1}}`, "repeated"},
 		"repeated, embedded":        {`{"id":"1","ID":"2"}`, "repeated"},
+		"case variant, embedded":    {`{"Unit":"1","unit":"2"}`, "repeated"},
 		"case variant":              {`{"Key":"1","key":"2"}`, "repeated at offset 11"},
 		"Kelvin variant":            {`{"Key":"1","` + "\u212A" + `ey":"2"}`, "repeated"},
 		"case variant, in a list":   {`{"lines":[{},{"Key":"","KEY":""}]}`, "repeated"},
