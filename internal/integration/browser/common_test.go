@@ -86,7 +86,7 @@ type world struct {
 
 // setup serves a dashboard. The path of a task is the status of its response: /200,
 // /404, /502.
-func setup(t *testing.T) *world {
+func setup(t *testing.T, change ...func(*dashboard.Config)) *world {
 	t.Helper()
 	if chromium == nil {
 		t.Skip("chromium is not installed (Debian's package chromium)")
@@ -109,9 +109,13 @@ func setup(t *testing.T) *world {
 	})
 	assert.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() })
-	board, err := dashboard.New(dashboard.Config{
+	config := dashboard.Config{
 		Source: source, DeadLetters: w.letters, Store: w.store, Client: client, Loopback: true, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	board, err := dashboard.New(config)
 	assert.NoError(t, err)
 	w.server = httptest.NewServer(board)
 	t.Cleanup(w.server.Close)
