@@ -95,7 +95,7 @@ func (c *keyShow) Run(ctx context.Context, con *console, key *keyCmd) error {
 			fact("state", r.State),
 			fact("steps done", strings.Join(value.Steps, ", ")),
 			fact("step", value.Step),
-			fact("position", string(value.Position)),
+			fact("position", value.shownPosition()),
 			fact("hash", value.Hash),
 			fact("letter", r.Letter),
 			fact("first run", moment(r.First, now)),
@@ -120,6 +120,14 @@ func (v *keyJSON) progress(memo []byte, payload bool) {
 	if payload {
 		v.Position = p.Position
 	}
+}
+
+// shownPosition returns the position for people.
+func (v *keyJSON) shownPosition() string {
+	if v.Step != "" && v.Position == nil {
+		return "hidden: --payload shows it"
+	}
+	return string(v.Position)
 }
 
 type keyFree struct {
