@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/brillconsulting/handoff"
@@ -75,4 +76,75 @@ func TestWorkersClocks(t *testing.T) {
 			assert.Equal(t, done.Status, handoff.ClaimDone)
 		})
 	}
+}
+
+// TestServersClockSteps tests what docs/guarantees.md says of a step of Redis's clock:
+// forward it ends leases early and forgets work, back it holds leases longer. The
+// server is miniredis, whose clock can be set, with the same scripts.
+func TestServersClockSteps(t *testing.T) {
+	t.Parallel()
+	start := func(t *testing.T) (*onMiniredis, func(owner string) handoff.Claim) {
+		s := &onMiniredis{server: miniredis.RunT(t), now: time.Now()}
+		s.Advance(0)
+		s.Store = redisstore.New(connect(t, s.server.Addr()), nil)
+		return s, func(owner string) handoff.Claim {
+			claim, err := s.Claim(t.Context(), leaseOf("work", owner))
+			assert.NoError(t, err)
+			return claim
+		}
+	}
+	lease := leaseOf("work", "a")
+
+	t.Run("forward, while work runs", func(t *testing.T) {
+		t.Parallel()
+		store, claim := start(t)
+		first := claim("a")
+		store.Advance(lease.TTL + time.Second)
+		second := claim("b")
+		assert.Equal(t, second.Status, handoff.ClaimAcquired)
+		assert.Equal(t, second.Token > first.Token, true)
+		held, err := store.Renew(t.Context(), []handoff.Lease{lease})
+		assert.NoError(t, err)
+		assert.Equal(t, held, []bool{false})
+		assert.ErrorIs(t, store.Complete(t.Context(), lease), handoff.ErrLeaseLost)
+	})
+	t.Run("forward, after work is done", func(t *testing.T) {
+		t.Parallel()
+		store, claim := start(t)
+		claim("a")
+		assert.NoError(t, store.Complete(t.Context(), lease))
+		assert.Equal(t, claim("b").Status, handoff.ClaimDone)
+		store.Advance(lease.Window + time.Second)
+		assert.Equal(t, claim("b").Status, handoff.ClaimAcquired)
+	})
+	t.Run("back, while work runs", func(t *testing.T) {
+		t.Parallel()
+		store, claim := start(t)
+		first := claim("a")
+		const step = 10 * time.Minute
+		store.server.SetTime(store.now.Add(-step))
+		busy := claim("b")
+		assert.Equal(t, busy.Status, handoff.ClaimBusy)
+		if longest := lease.TTL + step; busy.Left <= step || busy.Left > longest {
+			t.Errorf("the lease holds for %v, want %v at most, and more than the step", busy.Left, longest)
+		}
+		held, err := store.Renew(t.Context(), []handoff.Lease{lease})
+		assert.NoError(t, err)
+		assert.Equal(t, held, []bool{true})
+		assert.NoError(t, store.Release(t.Context(), lease, true))
+		if second := claim("b"); second.Status != handoff.ClaimAcquired || second.Token <= first.Token {
+			t.Errorf("%v with token %d after %d", second.Status, second.Token, first.Token)
+		}
+	})
+	t.Run("back, by more than the window of what is forgotten", func(t *testing.T) {
+		t.Parallel()
+		store, claim := start(t)
+		first := claim("a")
+		assert.NoError(t, store.Complete(t.Context(), lease))
+		store.Advance(lease.Window + time.Second)
+		store.server.SetTime(store.now.Add(-2 * lease.Window))
+		if again := claim("b"); again.Status != handoff.ClaimAcquired || again.Token >= first.Token {
+			t.Errorf("%v with token %d after %d", again.Status, again.Token, first.Token)
+		}
+	})
 }

@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/brillconsulting/handoff"
+	"github.com/brillconsulting/handoff/handofftest"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/redistest"
 	"github.com/brillconsulting/handoff/memstore"
@@ -62,6 +64,68 @@ func TestAFullRedis(t *testing.T) {
 	assert.NoError(t, err)
 	assert.NoError(t, letters.Delete(ctx, "letter"))
 	assert.NoError(t, store.FreeKey(ctx, "complete"))
+}
+
+// beforeFlags makes a server take scripts as one before 7.0 does: "#!lua" at their
+// beginning is not Lua, and the server's own compiler says so.
+type beforeFlags struct{ refused *atomic.Int64 }
+
+func (beforeFlags) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b beforeFlags) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		b.age(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (b beforeFlags) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			b.age(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (b beforeFlags) age(cmd redis.Cmder) {
+	args := cmd.Args()
+	if source, ok := args[min(1, len(args)-1)].(string); ok && strings.HasPrefix(source, "#!") {
+		b.refused.Add(1)
+		args[1] = "#" + source
+	}
+}
+
+// TestRedisBeforeFlags: on a server before 7.0 everything holds but that a full one
+// refuses to mark what runs, too. The error says what to do.
+func TestRedisBeforeFlags(t *testing.T) {
+	t.Parallel()
+	rdb := connect(t, redistest.Start(t, "--maxmemory-policy", "noeviction"))
+	hook := beforeFlags{new(atomic.Int64)}
+	rdb.AddHook(hook)
+	ctx := t.Context()
+	store := redisstore.New(rdb, nil)
+	for _, key := range []string{"a", "b"} {
+		_, err := store.Claim(ctx, leaseOf(key, "owner"))
+		assert.NoError(t, err)
+	}
+	assert.NoError(t, store.Complete(ctx, leaseOf("a", "owner")))
+	assert.NoError(t, rdb.ConfigSet(ctx, "maxmemory", "1").Err())
+	assert.ErrorContains(t, store.Complete(ctx, leaseOf("b", "owner")), "OOM", "Redis is full: raise maxmemory")
+	assert.NoError(t, rdb.ConfigSet(ctx, "maxmemory", "0").Err())
+	assert.NoError(t, store.Complete(ctx, leaseOf("b", "owner")))
+	assert.Equal(t, hook.refused.Load(), 1) // the store remembers
+
+	t.Run("store", func(t *testing.T) {
+		handofftest.TestStore(t, func(t *testing.T) handoff.Store {
+			return redisstore.New(rdb, &redisstore.Options{Prefix: t.Name() + ":"})
+		})
+	})
+	t.Run("letters", func(t *testing.T) {
+		letters := redisstore.NewDeadLetters(rdb, nil)
+		assert.NoError(t, letters.Put(ctx, handoff.DeadLetter{ID: "letter", BuriedAt: time.Now()}))
+		assert.NoError(t, letters.Delete(ctx, "letter"))
+	})
 }
 
 // TestAFullRedisDoesNotMakeWorkRunTwice tests the same through the router: the
