@@ -157,6 +157,9 @@ func (d *delivery) free() bool {
 		return d.ask()
 	case err != nil:
 		return d.refuse(Unavailable, ReasonDeadLetterStore, fmt.Errorf("handoff: the letter that holds the key: %w", err))
+	case !letter.RedrivenAt.IsZero() && d.byName():
+		// The redriven task has an ID made from its letter, so it never claims this record.
+		d.end(Duplicate, fmt.Errorf("handoff: the task was buried, and its letter %s was redriven as another task", id))
 	case !letter.RedrivenAt.IsZero():
 		d.end(Busy, fmt.Errorf("handoff: letter %s, which holds the key, was redriven, and its task has not begun", id))
 	default:

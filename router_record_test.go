@@ -133,6 +133,22 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 	}
 }
 
+// The redriven task of a foreign one has a record of its own. A retry of the foreign task,
+// whose response was lost, must not wait for it.
+func TestForeignTaskAfterItsRedrive(t *testing.T) {
+	t.Parallel()
+	b := newFixture(t, nil)
+	runs := 0
+	handoff.Handle(b.Router, func(context.Context, note) error { runs++; return handoff.Permanent(errBoom) })
+	d := foreign("nightly", "x")
+	assert.Status(t, b.send(t, d), 205)
+	letter := b.onlyLetter(t)
+	assert.Status(t, b.send(t, d), 208)
+	assert.NoError(t, b.letters.MarkRedriven(t.Context(), letter.ID, letter.BuriedAt))
+	assert.Status(t, b.send(t, d), 208)
+	assert.Equal(t, runs, 1)
+}
+
 // A redriven task runs, even if the burial of the original was not completed.
 func TestARedrivenTaskOpensTheDead(t *testing.T) {
 	t.Parallel()
