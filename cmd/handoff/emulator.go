@@ -18,7 +18,7 @@ import (
 	"github.com/brillconsulting/handoff/emulator"
 )
 
-// drainTime is how long dispatches in flight may go on after a signal.
+// drainTime is how long dispatches in flight may continue after a signal.
 const drainTime = 10 * time.Second
 
 type emulatorCmd struct {
@@ -46,8 +46,8 @@ type emulatorCmd struct {
 	Insecure   bool              `help:"Accept any certificate of a worker, such as a self-signed one." name:"insecure-targets"`
 
 	Dashboard   string `help:"Where a dashboard of it is served: an address of this machine alone, such as 127.0.0.1:8080. Defaults to none." placeholder:"ADDR"`
-	redisFlags         // of the dead letters that the dashboard shows
-	targetFlags        // of the tasks that the dashboard makes of them
+	redisFlags         // for the dead letters that the dashboard shows
+	targetFlags        // for the tasks that the dashboard creates by redriving them
 
 	Log bool `help:"Log every API call and every dispatch to stderr, a line each, never bodies, headers or tokens."`
 }
@@ -79,7 +79,7 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 	if err := c.createQueues(ctx, srv, queues); err != nil {
 		return err
 	}
-	srv.KeepQueues() // a reset is for the next test, which has the same flags
+	srv.KeepQueues() // after a reset, the next test finds the queues of the flags
 	if err := c.withBoard(ctx, srv, func() {
 		fmt.Printf("handoff emulator: ready, gRPC on %s, HTTP on %s\n", srv.GRPCAddr(), srv.HTTPAddr())
 		returnMemory(ctx)
@@ -89,12 +89,12 @@ func (c *emulatorCmd) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	_ = srv.Shutdown(ctx) // its only error is that the time is up
+	_ = srv.Shutdown(ctx) // its only error is that ctx has ended
 	return nil
 }
 
-// configError makes a bad setting a mistake in the command line. A well-formed
-// address that cannot be listened on is none.
+// configError returns invalid settings as usage errors. It is no usage error if the
+// emulator cannot listen on a valid address.
 func configError(err error) error {
 	opErr, listens := errors.AsType[*net.OpError](err)
 	_, malformed := errors.AsType[*net.AddrError](err)
@@ -127,8 +127,8 @@ func (c *emulatorCmd) config() emulator.Config {
 	return cfg
 }
 
-// orNone turns the zero of a flag into what is none for emulator.Config, where
-// zero is the default.
+// orNone converts the zero of a flag to the value that means none in
+// emulator.Config, where zero means the default.
 func orNone[T time.Duration | int](v T) T {
 	if v == 0 {
 		return -1
@@ -138,11 +138,11 @@ func orNone[T time.Duration | int](v T) T {
 
 var queueName = regexp.MustCompile(`^projects/[A-Za-z0-9:.-]+/locations/[A-Za-z0-9-]+/queues/[A-Za-z0-9-]{1,100}$`)
 
-// check reads the file of queues and reports everything that is wrong with it
-// and with what emulator.New does not get to see.
+// check reads the file of queues. It returns all problems of the file and of the
+// settings that emulator.New does not check.
 func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	var errs []error
-	if c.Retention == 0 { // which emulator.Config takes for its default
+	if c.Retention == 0 { // which means the default in emulator.Config
 		errs = append(errs, errors.New("--retention is 0: it must be positive"))
 	}
 	if c.Dashboard != "" {
@@ -175,13 +175,14 @@ func (c *emulatorCmd) check() ([]admin.QueueConfig, error) {
 	return queues, errors.Join(errs...)
 }
 
-// redrives reports whether the dashboard is to redrive dead letters.
+// redrives reports whether the dashboard can redrive dead letters.
 func (c *emulatorCmd) redrives() bool {
 	return c.Dashboard != "" && c.Redis != "" && c.given()
 }
 
-// checkRedrive reports what a dashboard that redrives lacks. HANDOFF_TARGET alone,
-// which other commands need, asks for none.
+// checkRedrive returns an error if the dashboard should redrive, but settings for
+// that are missing. HANDOFF_TARGET alone does not ask for it, because other
+// commands use it too.
 func (c *emulatorCmd) checkRedrive() error {
 	if !c.redrives() {
 		return nil
@@ -193,8 +194,8 @@ func (c *emulatorCmd) checkRedrive() error {
 	return err
 }
 
-// createQueues creates the queues of the flags and of the file, and reports
-// all that could not be.
+// createQueues creates the queues of the flags and of the file, and returns the
+// errors of all that failed.
 func (c *emulatorCmd) createQueues(ctx context.Context, srv *emulator.Server, file []admin.QueueConfig) error {
 	client, err := cloudtasks.NewClient(ctx, srv.ClientOptions()...)
 	if err != nil {
@@ -203,7 +204,7 @@ func (c *emulatorCmd) createQueues(ctx context.Context, srv *emulator.Server, fi
 	defer client.Close()
 	var errs []error
 	for _, name := range c.Queue {
-		// UpdateQueue creates what is not there, whatever its location.
+		// UpdateQueue creates a queue that does not exist, in any location.
 		_, err := client.UpdateQueue(ctx, &cloudtaskspb.UpdateQueueRequest{Queue: &cloudtaskspb.Queue{Name: name}})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("--queue %s: %s", name, status.Convert(err).Message()))
@@ -215,7 +216,7 @@ func (c *emulatorCmd) createQueues(ctx context.Context, srv *emulator.Server, fi
 	return errors.Join(errs...)
 }
 
-// ensure makes the queues of the file as it would be done with the service.
+// ensure creates the queues of the file with package admin, as for the service.
 func (c *emulatorCmd) ensure(ctx context.Context, srv *emulator.Server, queues []admin.QueueConfig) error {
 	a, err := admin.New(ctx, admin.Config{Project: c.Project, Location: c.Location, Options: srv.ClientOptions()})
 	if err != nil {

@@ -80,7 +80,7 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 		}
 		value := receiptJSON{ID: receipt.ID, Name: receipt.Name, Queue: receipt.Queue, ScheduledAt: stamp(receipt.ScheduledAt), Duplicate: receipt.Duplicate}
 		if receipt.Duplicate {
-			return con.describe(tasks.outputFlags, value, fact("duplicate", "a task of this name or key exists, or did lately; none was created"))
+			return con.describe(tasks.outputFlags, value, fact("duplicate", "a task with this name or key exists or existed recently; none was created"))
 		}
 		return con.describe(tasks.outputFlags, value,
 			fact("enqueued", receipt.Name),
@@ -90,8 +90,9 @@ func (c *tasksEnqueue) Run(ctx context.Context, con *console, tasks *tasksCmd) e
 	})
 }
 
-// destine says where a task goes, and as whom. Only a task of a kind has a default:
-// another may be for a stranger, who must not get a token of the workers.
+// destine sets the target of the task and the account of its token. Only a task
+// with a kind has defaults. Another may go to a foreign service, which must not get
+// a token for the workers.
 func (c *tasksEnqueue) destine() error {
 	if c.Kind != "" {
 		c.URL = cmp.Or(c.URL, os.Getenv("HANDOFF_TARGET"))
@@ -110,7 +111,8 @@ func (c *tasksEnqueue) destine() error {
 	return nil
 }
 
-// enqueue returns what creates the task, and the target of the client for it.
+// enqueue returns a function that creates the task, and the target of the client
+// that it needs.
 func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(context.Context, *handoff.Client) (handoff.Receipt, error), error) {
 	if c.Kind == "" {
 		if c.MaxAttempts != nil {
@@ -128,7 +130,7 @@ func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(co
 		return nil, nil, usagef("--max-attempts is 0; it must be positive, or -1 for no limit")
 	}
 	if !json.Valid(request.Body) {
-		return nil, nil, usagef("the body is not JSON, which the payload of --kind is")
+		return nil, nil, usagef("the body is not JSON; with --kind it must be")
 	}
 	var target handoff.Target = handoff.HTTPTarget{
 		URL: c.URL, ServiceAccount: c.ServiceAccount, Audience: c.Audience, DangerouslySendUnsigned: c.Unsigned,
@@ -149,8 +151,9 @@ func (c *tasksEnqueue) enqueue(request handoff.Request) (handoff.Target, func(co
 	}, nil
 }
 
-// typed is the kind and the policy of the one task that this program creates: a
-// client asks the payload's type for both, not the payload.
+// typed holds the kind and the policy of the only task that this program creates.
+// It is global because a client takes both from the payload's type, not from the
+// payload.
 var typed typedTask
 
 type typedTask struct {
@@ -158,7 +161,7 @@ type typedTask struct {
 	policy handoff.Policy
 }
 
-// typedBody is a payload in JSON.
+// typedBody is a payload that is already JSON.
 type typedBody []byte
 
 // Kind implements handoff.Payload.
@@ -201,7 +204,7 @@ func (c *tasksEnqueue) request(con *console) (handoff.Request, error) {
 	return r, err
 }
 
-// cutHeader reads a --header.
+// cutHeader parses the value of a --header flag.
 func cutHeader(line string) (name, value string, err error) {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok {

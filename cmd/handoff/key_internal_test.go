@@ -7,7 +7,7 @@ import (
 	"github.com/brillconsulting/handoff/internal/assert"
 )
 
-// The steps of work are shown, and a position only where payloads may be. A memo of
+// Steps are always shown, positions only if payloads may be shown. A memo of
 // another package is not shown.
 func TestProgressOfAKey(t *testing.T) {
 	t.Parallel()

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Sentinel runs a sentinel that watches master under the given name, and returns the
-// sentinel's host:port. It starts a failover alone, after the master has been down for
-// half a second.
+// Sentinel runs a sentinel that watches master under the given name, and returns
+// the sentinel's host:port. It starts a failover without a vote of others, after
+// the master has been down for half a second.
 func Sentinel(t testing.TB, name string, master *Server) (addr string) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "sentinel.conf") // the sentinel also writes its state to this file

@@ -23,7 +23,7 @@ type history struct {
 	redrives   int // tasks created by redriving its letters
 	buriedAt   []time.Duration
 	hits       int               // failed calls, and deaths of workers that had claims
-	before     map[series]int    // attempts before those of a copy that continues their count
+	before     map[series]int    // number of attempts before a copy that continues their count
 	from       map[series]series // and the series that they are in
 	story      []string
 	violations []string
@@ -137,7 +137,7 @@ func (w *world) buried(work string, letter handoff.DeadLetter) {
 	w.checkLetter(work, h, letter)
 }
 
-// copied notes a copy for later that the delivery of ctx created.
+// copied records a copy for later that the delivery of ctx has created.
 func (w *world) copied(ctx context.Context) {
 	d, ok := ctx.Value(inDelivery{}).(*delivery)
 	if !ok {
@@ -273,7 +273,7 @@ func (w *world) checkLetter(work string, h *history, l handoff.DeadLetter) {
 // was unreachable until the lease ended.
 func (w *world) checkAttempts(work string, h *history, reason handoff.Reason) {
 	last := h.claims[len(h.claims)-1] // the burial's own claim, if the limit was already reached
-	all := []series{last.series}      // whose attempts are one count
+	all := []series{last.series}      // the series that are counted together
 	for s, more := h.from[last.series]; more; s, more = h.from[s] {
 		all = append(all, s)
 	}
