@@ -71,11 +71,13 @@ func Concurrency(config ConcurrencyConfig) (handoff.Middleware, error) {
 // claimedKind returns the kind of the task that runs; for an alias, the kind that it
 // stands for. It returns an error outside of Router.Use.
 func claimedKind(ctx context.Context, middleware string) (string, error) {
-	payload, ok := handoff.PayloadFromContext(ctx).(handoff.Payload)
-	if !ok {
-		return "", fmt.Errorf("middleware: %s runs only in Router.Use", middleware)
+	if payload, ok := handoff.PayloadFromContext(ctx).(handoff.Payload); ok {
+		return payload.Kind(), nil
 	}
-	return payload.Kind(), nil
+	if kind := handoff.InfoFromContext(ctx).Kind; kind != "" { // of Router.Raw
+		return kind, nil
+	}
+	return "", fmt.Errorf("middleware: %s runs only in Router.Use", middleware)
 }
 
 type running struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,26 @@ func TestConcurrency(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A task of Router.Raw has no payload type, and has the limits of its kind too.
+func TestLimitsOfRaw(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Use(must(middleware.Concurrency(middleware.ConcurrencyConfig{Limit: 1})),
+		must(middleware.Timeout(middleware.TimeoutConfig{Kinds: map[string]time.Duration{"upload": time.Minute}})))
+	var inner int
+	b.Raw("upload", func(ctx context.Context, _ *http.Request) error {
+		if deadline, _ := ctx.Deadline(); time.Until(deadline) > time.Minute {
+			t.Errorf("it may run for %s", time.Until(deadline))
+		}
+		if handoff.InfoFromContext(ctx).Task == "outer" {
+			inner = b.send(b.request("inner", path("/tasks/upload")))
+		}
+		return nil
+	})
+	assert.Status(t, b.send(b.request("outer", path("/tasks/upload"))), 200)
+	assert.Status(t, inner, 409)
 }
 
 // A task that fails or panics no longer counts towards the limit.
