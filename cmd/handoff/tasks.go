@@ -264,7 +264,7 @@ type tasksRun struct{ tasksArg }
 
 // Help is shown by --help.
 func (*tasksRun) Help() string {
-	return "A task is dispatched before its time, over the limits of its queue, and even if it is being dispatched already, which a handoff router answers with 409. The service allows some 60 such runs a minute."
+	return "The task is dispatched before its time and beyond the limits of its queue. If it is already in flight, it is dispatched a second time, and a handoff router responds with 409. The service allows about 60 such runs a minute."
 }
 
 // Run runs the tasks.

@@ -107,9 +107,9 @@ func TestWireNode(t *testing.T) {
 	})
 	assert.NoError(t, err)
 	defer client.Close()
-	again, err := client.Enqueue(t.Context(), charge{Order: "1001"})
+	second, err := client.Enqueue(t.Context(), charge{Order: "1001"})
 	assert.NoError(t, err)
-	assert.Equal(t, again.Duplicate, true)
+	assert.Equal(t, second.Duplicate, true)
 	// On another queue the task's name is not taken, but the key is the same.
 	other, err := client.Enqueue(t.Context(), charge{Order: "1001"}, handoff.OnQueue("other"))
 	assert.NoError(t, err)
