@@ -142,6 +142,19 @@ func TestLoggerLines(t *testing.T) {
 	}
 }
 
+// The line of work in steps names the step.
+func TestLoggerNamesTheStep(t *testing.T) {
+	t.Parallel()
+	b, j := newLogged(t, nil)
+	handoff.Handle(b.Router, func(ctx context.Context, _ order) error {
+		held, _ := handoff.HeldFromContext(ctx)
+		held.Step("rows")
+		return nil
+	})
+	assert.Status(t, b.send(b.request("t")), 200)
+	assert.Equal(t, j.lines(t)[0]["step"], any("rows"))
+}
+
 func TestLoggerSuppressesRefusals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
