@@ -69,7 +69,8 @@ const (
 //   - /healthz responds 200 while the server runs;
 //   - /ready responds 200 if every check of config.Ready returns nil, and otherwise
 //     503 with the names of the checks that failed. It responds 503 once shutdown begins.
-//     The errors are logged by the router's logger and are not in the response.
+//     The errors are logged by the router's logger, once a second for each check, and
+//     are not in the response.
 //
 // Serve returns nil after a clean end. It returns an error for a bad config, if it
 // cannot listen or serve, or if handlers still run after the drain.
@@ -86,7 +87,7 @@ func Serve(ctx context.Context, config ServeConfig) error {
 			return fmt.Errorf("handoff: serve: %w", err)
 		}
 	}
-	s := &service{config: config, log: config.Router.log}
+	s := &service{config: config, log: config.Router.log, failed: refusals{last: make(map[Reason]refusal)}}
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -131,6 +132,7 @@ func (c *ServeConfig) addr() string {
 type service struct {
 	config ServeConfig
 	log    *slog.Logger
+	failed refusals // of checks, by their names: anyone may ask
 	ending atomic.Bool
 }
 
@@ -180,7 +182,9 @@ func (s *service) unready(ctx context.Context) []string {
 				if err == nil {
 					return
 				}
-				s.log.WarnContext(ctx, "handoff: not ready", "check", name, "error", err)
+				if hidden, due := s.failed.due(Reason(name)); due {
+					s.log.WarnContext(ctx, "handoff: not ready", "check", name, "error", err, "unlogged", hidden)
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				missing = append(missing, name)

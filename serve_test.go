@@ -197,6 +197,34 @@ func TestServeReady(t *testing.T) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 }
 
+// Anyone may ask /ready, and each check that fails is logged once a second at most.
+func TestReadyDoesNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	b := newFixture(t, nil)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	assert.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- handoff.Serve(ctx, handoff.ServeConfig{
+			Router: b.Router, Listener: listener,
+			Ready: map[string]func(context.Context) error{"redis": func(context.Context) error { return errBoom }},
+		})
+	}()
+	start := time.Now()
+	for range 30 {
+		code, _ := get("http://" + listener.Addr().String() + "/ready")
+		assert.Status(t, code, 503)
+	}
+	lines := strings.Count(b.log.String(), "not ready")
+	if most := 1 + int(time.Since(start)/time.Second); lines < 1 || lines > most {
+		t.Errorf("%d lines in %s", lines, time.Since(start))
+	}
+	stop()
+	assert.NoError(t, <-ended)
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
 // A task whose URL ends like the path of a check is run by its handler, not
 // acknowledged by the check.
 func TestServeTakesNoTaskForACheck(t *testing.T) {
