@@ -93,7 +93,7 @@ func (c *Client) draftLetter(letter DeadLetter, call *call, now time.Time) (*dra
 	target := c.targetOf(stamp.Kind)
 	if own := target.base(); stamp.Target != own {
 		if !call.retarget {
-			return nil, fmt.Errorf("it was enqueued for %s, and this client delivers %q to %s; use a client of that target, or Retarget (handoff dead redrive --to) to send it to this one", stamp.Target, stamp.Kind, own)
+			return nil, fmt.Errorf("it was enqueued for %s, and this client delivers %q to %s; use a client of that target, or Retarget (handoff dead redrive --to) to send it to this one", shown(stamp.Target), stamp.Kind, own)
 		}
 		stamp.Target = own
 	}

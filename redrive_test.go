@@ -122,10 +122,11 @@ func TestRedriveToAnotherTarget(t *testing.T) {
 	client := server.client(t, func(c *handoff.ClientConfig) {
 		c.Targets = map[string]handoff.Target{"order": handoff.HTTPTarget{URL: "https://orders.example.com/tasks", DangerouslySendUnsigned: true}}
 	})
-	letter := letterOf(func(s *wire.Stamp) { s.Target = "https://mail.example.com/tasks" })
+	letter := letterOf(func(s *wire.Stamp) { s.Target = "https://user:secret@mail.example.com/tasks?token=secret" })
 	box := boxOf(t, letter)
 	_, err := client.Redrive(t.Context(), box, letter.ID)
 	assert.ErrorContains(t, err, "handoff: redrive letter OLDID.2", "https://mail.example.com/tasks", "https://worker.example.com/tasks", "Retarget")
+	assert.Equal(t, strings.Contains(err.Error(), "secret"), false)
 	assert.Equal(t, len(server.taken()), 0)
 	_, err = box.Get(t.Context(), letter.ID)
 	assert.NoError(t, err)

@@ -133,7 +133,7 @@ func (d *delivery) parse() bool {
 	}
 	kind := cmp.Or(d.stamp.Kind, d.mounted, path.Base(req.URL.Path))
 	if err == nil && !d.router.takes(kind, req.Method) {
-		err = fmt.Errorf("method %s carries no payload", req.Method)
+		err = errors.New("its method carries no payload")
 	}
 	if err != nil {
 		return d.refuse(Malformed, "", fmt.Errorf("handoff: not a Cloud Tasks delivery: %w", err))

@@ -216,6 +216,19 @@ func (t AppEngineTarget) task(address, method string, header map[string]string, 
 func (t AppEngineTarget) appEngine() bool  { return true }
 func (t AppEngineTarget) authorizes() bool { return false }
 
+// shown returns the target that a task was stamped with, without what may be secret in
+// a URL. A client has no target with such parts, but another producer may.
+func shown(base string) string {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil:
+		return "a target that cannot be parsed"
+	case u.Scheme+":" != appEngineScheme:
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+	}
+	return u.String()
+}
+
 // parseTarget returns the target that a task was stamped with. Its deliveries
 // are signed as the verified caller, or unsigned if caller is zero.
 func parseTarget(base string, caller Caller) (Target, error) {
@@ -226,7 +239,7 @@ func parseTarget(base string, caller Caller) (Target, error) {
 	path, query, _ := strings.Cut(rest, "?")
 	routing, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, fmt.Errorf("target %q: its routing cannot be parsed", base)
+		return nil, errors.New("the routing of its App Engine target cannot be parsed")
 	}
 	return AppEngineTarget{
 		Service: routing.Get("service"), Version: routing.Get("version"), Instance: routing.Get("instance"),
