@@ -209,9 +209,6 @@ func (c *Client) put(task *cloudtaskspb.Task, stamp wire.Stamp, at place) (*draf
 	if at.queue == "" {
 		return nil, errors.New("no queue: name one in the payload's Policy, in ClientConfig.Policy or by OnQueue")
 	}
-	if err := stamp.Check(); err != nil {
-		return nil, err
-	}
 	if stamp.Deadline != 0 {
 		if err := create.Deadline(stamp.Deadline, task.GetAppEngineHttpRequest() != nil); err != nil {
 			return nil, err

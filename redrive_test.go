@@ -254,7 +254,7 @@ func TestRedriveFails(t *testing.T) {
 	}{
 		"an invalid kind":        {func(l *handoff.DeadLetter) { l.Header["Handoff-Kind"] = []string{"Not A Kind"} }, "Not A Kind"},
 		"no stamp version":       {func(l *handoff.DeadLetter) { delete(l.Header, "Handoff-Version") }, "Handoff-Version"},
-		"redriven too often":     {func(l *handoff.DeadLetter) { l.Header["Handoff-Redrives"] = []string{"2147483647"} }, "Handoff-Redrives would be 2147483648"},
+		"redriven too often":     {func(l *handoff.DeadLetter) { l.Header["Handoff-Redrives"] = []string{"2147483647"} }, "Handoff-Redrives is not a count"},
 		"a foreign one, nowhere": {func(l *handoff.DeadLetter) { l.Header, l.Target = nil, "" }, "Request.URL"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -107,32 +106,6 @@ func StampedID(header map[string]string) string { return header[HeaderID] }
 func StampedLimit(header map[string]string) int {
 	n, _ := strconv.Atoi(header[headerMaxAttempts])
 	return n
-}
-
-// Check returns an error if a number or a time of s is beyond what ReadStamp takes.
-func (s Stamp) Check() error {
-	for _, n := range [...]struct {
-		name        string
-		value, most int64
-	}{
-		{headerMaxAttempts, int64(s.MaxAttempts), math.MaxInt32},
-		{headerRedrives, int64(s.Redrives), math.MaxInt32},
-		{headerGeneration, int64(s.Generation), math.MaxInt32},
-		{headerSnoozes, int64(s.Snoozes), math.MaxInt32},
-		{headerEnqueued, s.Enqueued.UnixMilli(), maxMillis},
-		{headerScheduled, s.Scheduled.UnixMilli(), maxMillis},
-		{headerExpires, s.Expires.UnixMilli(), maxMillis},
-		{headerDeadline, s.Deadline.Milliseconds(), maxMillis},
-		{headerWindow, s.Window.Milliseconds(), maxMillis},
-		{headerBackoff, s.Backoff.Min.Milliseconds(), maxMillis},
-		{headerBackoff, s.Backoff.Max.Milliseconds(), maxMillis},
-		{headerBackoff, int64(s.Backoff.Doublings), math.MaxInt32},
-	} {
-		if n.value > n.most {
-			return fmt.Errorf("%s would be %d; the most that can be read is %d", n.name, n.value, n.most)
-		}
-	}
-	return nil
 }
 
 // Write calls set with each header of s. The zero Stamp has none.
