@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -67,16 +68,31 @@ func (db *DB) changed(ctx context.Context, lost error, statement string, args ..
 const conflictTries = 3
 
 // retry repeats call where the database says that a repetition may succeed, and
-// that it changed nothing. Calls must not be nested.
+// that it changed nothing. Calls must not be nested, nor be made in a Run.
 func (db *DB) retry(ctx context.Context, call func() error) error {
-	if db.turn != nil {
-		select {
-		case db.turn <- struct{}{}:
-			defer func() { <-db.turn }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	leave, err := db.takeTurn(ctx)
+	if err != nil {
+		return err
 	}
+	defer leave()
+	return db.repeat(ctx, call)
+}
+
+// takeTurn waits until no other call or Run of this DB writes to SQLite. With one
+// connection, the turn must be taken before that.
+func (db *DB) takeTurn(ctx context.Context) (leave func(), err error) {
+	if db.turn == nil {
+		return func() {}, nil
+	}
+	select {
+	case db.turn <- struct{}{}:
+		return sync.OnceFunc(func() { <-db.turn }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (db *DB) repeat(ctx context.Context, call func() error) error {
 	ends := time.Now().Add(resolvePatience)
 	for try := 1; ; try++ {
 		err := call()

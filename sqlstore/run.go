@@ -74,11 +74,18 @@ type run struct {
 	db    *DB
 	work  work
 	id    string    // of the transaction, in a setting that ends with it
+	leave func()    // ends its turn
 	state markState // when Run returns
 }
 
 // once is one try.
 func (r *run) once(ctx context.Context, fn func(ctx context.Context, tx Tx) error) error {
+	leave, err := r.db.takeTurn(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlstore: run: %w", err)
+	}
+	r.leave = leave
+	defer leave()
 	conn, err := r.db.pool.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("sqlstore: run: %w", r.db.explain(err))
@@ -115,7 +122,7 @@ func (r *run) begin(ctx context.Context, conn *sql.Conn) (err error) {
 
 // begin begins a transaction, as soon as the database is not busy.
 func (db *DB) begin(ctx context.Context, conn *sql.Conn, statement string) error {
-	return db.retry(ctx, func() error {
+	return db.repeat(ctx, func() error {
 		_, err := conn.ExecContext(ctx, statement)
 		return err
 	})
@@ -175,6 +182,7 @@ func (r *run) commit(ctx context.Context, conn *sql.Conn) error {
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), resolvePatience)
 	defer cancel()
 	_, err := conn.ExecContext(within, r.db.commit(r.work, r.id))
+	r.leave()
 	if err == nil {
 		r.committed()
 		if r.db.inbox {

@@ -70,6 +70,7 @@ func (r *run) limit(parent context.Context, conn *sql.Conn) (ctx context.Context
 		if _, err := conn.ExecContext(context.WithoutCancel(ctx), "BEGIN"); err != nil {
 			discard(conn)
 		}
+		r.leave()
 	})
 	return ctx, sync.OnceValue(func() error {
 		defer cancel()

@@ -72,8 +72,8 @@ type DB struct {
 	inbox     bool
 	runs      atomic.Uint64 // that were committed with an inbox
 
-	// turn has a value while a statement is sent to SQLite, nil with others. Those who
-	// wait for SQLite's lock do not queue: the late ones would win.
+	// turn has a value while a statement or a Run writes to SQLite; nil with
+	// PostgreSQL. SQLite's lock has no queue: who waits for it sleeps and looks again.
 	turn chan struct{}
 
 	mu    sync.Mutex

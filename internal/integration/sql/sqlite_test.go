@@ -5,10 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/brillconsulting/handoff"
@@ -249,4 +253,74 @@ func TestClaimBesideARun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVirtualTime: in a bubble, a lease of an hour is over at once.
+func TestVirtualTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db, _ := inMemory(t)
+		held := lease("a", "first")
+		held.TTL, held.Window = time.Hour, 2*time.Hour
+		if _, err := db.Store().Claim(t.Context(), held); err != nil {
+			t.Fatal(err)
+		}
+		c, err := db.Store().Claim(t.Context(), lease("a", "second"))
+		if err != nil || c.Status != handoff.ClaimBusy || c.Left != time.Hour {
+			t.Fatalf("at once: %+v, %v", c, err)
+		}
+		time.Sleep(time.Hour)
+		c, err = db.Store().Claim(t.Context(), lease("a", "second"))
+		if err != nil || c.Status != handoff.ClaimAcquired || !c.Crashed {
+			t.Fatalf("an hour later: %+v, %v", c, err)
+		}
+	})
+}
+
+// TestDeferredTransaction: one that reads before it marks is told why it failed.
+func TestDeferredTransaction(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a.db")
+	db, whole := sqlitetest.New(t, path, sqlstore.Config{})
+	pool, err := sql.Open("sqlite", "file:"+path) // BEGIN is deferred
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	w := newWorker(t, whole, db.Store(), nil)
+	status := w.deliver(t.Context(), "a", func(ctx context.Context) error {
+		tx, err := pool.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		var n int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+w.effects).Scan(&n); err != nil {
+			return err
+		}
+		exec(t, whole, w.insert(), "another")
+		return db.CompleteTx(ctx, tx)
+	})
+	if status != http.StatusInternalServerError || !strings.Contains(w.log.String(), "begin with BEGIN IMMEDIATE") {
+		t.Fatalf("status %d\n%s", status, w.log)
+	}
+}
+
+// BenchmarkReceiveOnSQLite delivers tasks with a Run, on one file whose commits are
+// synced.
+func BenchmarkReceiveOnSQLite(b *testing.B) {
+	db, pool := sqlitetest.New(b, filepath.Join(b.TempDir(), "a.db"), sqlstore.Config{})
+	w := newWorker(b, pool, db.Store(), nil)
+	w.handle = effectIn(db, w)
+	var n atomic.Int64
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			rec := httptest.NewRecorder()
+			w.ServeHTTP(rec, request(b.Context(), strconv.FormatInt(n.Add(1), 10)))
+			if rec.Code != http.StatusOK {
+				b.Errorf("status %d", rec.Code)
+			}
+		}
+	})
 }
