@@ -278,6 +278,7 @@ func TestNewClientBadConfig(t *testing.T) {
 		"not an email":        {handoff.HTTPTarget{URL: "https://h/", ServiceAccount: "ab"}, []string{`ServiceAccount is "ab"`}},
 		"both":                {handoff.HTTPTarget{URL: "https://h/", ServiceAccount: "a@b", DangerouslySendUnsigned: true}, []string{"both set"}},
 		"audience for nobody": {handoff.HTTPTarget{URL: "https://h/", Audience: "x", DangerouslySendUnsigned: true}, []string{"Audience"}},
+		"App Engine, ASCII":   {handoff.AppEngineTarget{Path: "/tâches"}, []string{"Target.Path", "ASCII", "escape it"}},
 		"App Engine path":     {handoff.AppEngineTarget{Path: "tasks"}, []string{"Target.Path", `"tasks"`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -173,6 +173,9 @@ func (t AppEngineTarget) check(field string) error {
 	if strings.Contains(t.Path, "?") {
 		return fmt.Errorf("handoff: %s.Path %q has a query, to which the kind would be appended", field, strings.SplitN(t.Path, "?", 2)[0])
 	}
+	if strings.ContainsFunc(t.Path, func(r rune) bool { return r > '~' }) {
+		return fmt.Errorf("handoff: %s.Path %q holds more than ASCII, and tasks carry it in a header; escape it", field, t.Path)
+	}
 	return nil
 }
 
