@@ -130,7 +130,7 @@ func TestPgBouncer(t *testing.T) {
 			t.Errorf("status %d", status)
 		}
 	}
-	b := &bench{worker: w, db: db}
+	b := &fixture{worker: w, db: db}
 	if status := w.deliver(t.Context(), "own", func(ctx context.Context) error { return b.own(ctx, (*sql.Tx).Commit, nil) }); status != http.StatusOK {
 		t.Errorf("a transaction of its own: status %d", status)
 	}

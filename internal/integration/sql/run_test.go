@@ -15,27 +15,27 @@ import (
 
 var errBoom = errors.New("boom")
 
-// bench is what a row of a table has at hand.
-type bench struct {
+// fixture is what a row of a table has at hand.
+type fixture struct {
 	*worker
 	db     *sqlstore.DB
 	fence  string             // table
 	cancel context.CancelFunc // of the request
 }
 
-func (b *bench) effect(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) effect(ctx context.Context, tx sqlstore.Tx) error {
 	_, err := tx.ExecContext(ctx, b.insert(), "a")
 	return err
 }
 
 // run is db.Run with the effect and what a row does after it.
-func (b *bench) run(ctx context.Context, after func(ctx context.Context, tx sqlstore.Tx) error) error {
+func (b *fixture) run(ctx context.Context, after func(ctx context.Context, tx sqlstore.Tx) error) error {
 	return b.db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
 		return errors.Join(b.effect(ctx, tx), after(ctx, tx))
 	})
 }
 
-func (b *bench) begin(ctx context.Context) *sql.Tx {
+func (b *fixture) begin(ctx context.Context) *sql.Tx {
 	b.t.Helper()
 	tx, err := b.pool.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
@@ -48,7 +48,7 @@ func nothing(context.Context, sqlstore.Tx) error { return nil }
 
 // end is what the handler does and returns, and what then holds.
 type end struct {
-	handle  func(b *bench, ctx context.Context) error
+	handle  func(b *fixture, ctx context.Context) error
 	status  int
 	effects int
 	state   string // of the record
@@ -57,56 +57,56 @@ type end struct {
 
 // ends is the table.
 var ends = map[string]end{
-	"committed":                {func(b *bench, ctx context.Context) error { return b.run(ctx, nothing) }, 200, 1, "done", ""},
-	"committed, then an error": {func(b *bench, ctx context.Context) error { return errors.Join(b.run(ctx, nothing), errBoom) }, 200, 1, "done", "boom"},
-	"committed, then permanent": {func(b *bench, ctx context.Context) error {
+	"committed":                {func(b *fixture, ctx context.Context) error { return b.run(ctx, nothing) }, 200, 1, "done", ""},
+	"committed, then an error": {func(b *fixture, ctx context.Context) error { return errors.Join(b.run(ctx, nothing), errBoom) }, 200, 1, "done", "boom"},
+	"committed, then permanent": {func(b *fixture, ctx context.Context) error {
 		return errors.Join(b.run(ctx, nothing), handoff.Permanent(errBoom))
 	}, 200, 1, "done", "boom"},
-	"committed, then a panic":     {func(b *bench, ctx context.Context) error { _ = b.run(ctx, nothing); panic("boom") }, 200, 1, "done", "boom"},
-	"committed, then caller gone": {func(b *bench, ctx context.Context) error { err := b.run(ctx, nothing); b.cancel(); return err }, 200, 1, "done", ""},
-	"committed twice": {func(b *bench, ctx context.Context) error {
+	"committed, then a panic":     {func(b *fixture, ctx context.Context) error { _ = b.run(ctx, nothing); panic("boom") }, 200, 1, "done", "boom"},
+	"committed, then caller gone": {func(b *fixture, ctx context.Context) error { err := b.run(ctx, nothing); b.cancel(); return err }, 200, 1, "done", ""},
+	"committed twice": {func(b *fixture, ctx context.Context) error {
 		return errors.Join(b.run(ctx, nothing), b.run(ctx, nothing))
 	}, 200, 1, "done", "already done"},
-	"an error":                   {func(b *bench, ctx context.Context) error { return b.run(ctx, boom) }, 500, 0, "idle", "boom"},
-	"an error that is swallowed": {func(b *bench, ctx context.Context) error { _ = b.run(ctx, boom); return nil }, 200, 0, "done", ""},
-	"permanent":                  {func(b *bench, ctx context.Context) error { return b.run(ctx, permanent) }, 205, 0, "dead", "boom"},
-	"a panic":                    {func(b *bench, ctx context.Context) error { return b.run(ctx, panics) }, 500, 0, "idle", "boom"},
-	"a goroutine that ends":      {func(b *bench, ctx context.Context) error { return b.goexit(ctx) }, 500, 0, "idle", "abandoned"},
-	"the caller gone": {func(b *bench, ctx context.Context) error {
+	"an error":                   {func(b *fixture, ctx context.Context) error { return b.run(ctx, boom) }, 500, 0, "idle", "boom"},
+	"an error that is swallowed": {func(b *fixture, ctx context.Context) error { _ = b.run(ctx, boom); return nil }, 200, 0, "done", ""},
+	"permanent":                  {func(b *fixture, ctx context.Context) error { return b.run(ctx, permanent) }, 205, 0, "dead", "boom"},
+	"a panic":                    {func(b *fixture, ctx context.Context) error { return b.run(ctx, panics) }, 500, 0, "idle", "boom"},
+	"a goroutine that ends":      {func(b *fixture, ctx context.Context) error { return b.goexit(ctx) }, 500, 0, "idle", "abandoned"},
+	"the caller gone": {func(b *fixture, ctx context.Context) error {
 		return b.run(ctx, func(context.Context, sqlstore.Tx) error { b.cancel(); return nil })
 	}, 500, 0, "idle", "cancel"},
-	"an error, then committed": {func(b *bench, ctx context.Context) error { _ = b.run(ctx, boom); return b.run(ctx, nothing) }, 200, 1, "done", ""},
-	"nested": {func(b *bench, ctx context.Context) error {
+	"an error, then committed": {func(b *fixture, ctx context.Context) error { _ = b.run(ctx, boom); return b.run(ctx, nothing) }, 200, 1, "done", ""},
+	"nested": {func(b *fixture, ctx context.Context) error {
 		return b.run(ctx, func(ctx context.Context, _ sqlstore.Tx) error { return b.run(ctx, nothing) })
 	}, 500, 0, "idle", "cannot be nested"},
-	"completed inside": {func(b *bench, ctx context.Context) error {
+	"completed inside": {func(b *fixture, ctx context.Context) error {
 		return b.run(ctx, func(ctx context.Context, tx sqlstore.Tx) error { return b.db.CompleteTx(ctx, tx) })
 	}, 500, 0, "idle", "cannot be nested"},
-	"a savepoint":                  {func(b *bench, ctx context.Context) error { return b.run(ctx, savepoint) }, 200, 1, "done", ""},
-	"COMMIT":                       {func(b *bench, ctx context.Context) error { return b.run(ctx, statement(" commit ; ")) }, 500, 0, "idle", "COMMIT in the function"},
-	"COMMIT in a query of a row":   {func(b *bench, ctx context.Context) error { return b.run(ctx, commitInRow) }, 500, 0, "idle", "COMMIT in the function"},
-	"COMMIT that hides":            {func(b *bench, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT")) }, 200, 1, "done", "ended the transaction"},
-	"ROLLBACK that hides":          {func(b *bench, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; ROLLBACK")) }, 500, 0, "idle", "ended the transaction"},
-	"COMMIT and BEGIN that hide":   {func(b *bench, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT; BEGIN")) }, 200, 1, "done", "ended the transaction"},
-	"a failed statement":           {func(b *bench, ctx context.Context) error { return b.run(ctx, swallows) }, 500, 0, "idle", "did not return its error"},
-	"refused at COMMIT":            {func(b *bench, ctx context.Context) error { return b.run(ctx, b.twiceDeferred) }, 500, 0, "idle", "duplicate key"},
-	"lease lost":                   {func(b *bench, ctx context.Context) error { b.steal(); return b.run(ctx, nothing) }, 409, 0, "running", "lease lost"},
-	"used after its end":           {func(b *bench, ctx context.Context) error { return b.late(ctx) }, 200, 1, "done", "is over"},
-	"own transaction":              {func(b *bench, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Commit, nil) }, 200, 1, "done", ""},
-	"own transaction and an error": {func(b *bench, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Commit, errBoom) }, 200, 1, "done", "boom"},
-	"own transaction, rolled back": {func(b *bench, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Rollback, nil) }, 500, 0, "idle", "did not commit"},
-	"own, rolled back, permanent": {func(b *bench, ctx context.Context) error {
+	"a savepoint":                  {func(b *fixture, ctx context.Context) error { return b.run(ctx, savepoint) }, 200, 1, "done", ""},
+	"COMMIT":                       {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement(" commit ; ")) }, 500, 0, "idle", "COMMIT in the function"},
+	"COMMIT in a query of a row":   {func(b *fixture, ctx context.Context) error { return b.run(ctx, commitInRow) }, 500, 0, "idle", "COMMIT in the function"},
+	"COMMIT that hides":            {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT")) }, 200, 1, "done", "ended the transaction"},
+	"ROLLBACK that hides":          {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; ROLLBACK")) }, 500, 0, "idle", "ended the transaction"},
+	"COMMIT and BEGIN that hide":   {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT; BEGIN")) }, 200, 1, "done", "ended the transaction"},
+	"a failed statement":           {func(b *fixture, ctx context.Context) error { return b.run(ctx, swallows) }, 500, 0, "idle", "did not return its error"},
+	"refused at COMMIT":            {func(b *fixture, ctx context.Context) error { return b.run(ctx, b.twiceDeferred) }, 500, 0, "idle", "duplicate key"},
+	"lease lost":                   {func(b *fixture, ctx context.Context) error { b.steal(); return b.run(ctx, nothing) }, 409, 0, "running", "lease lost"},
+	"used after its end":           {func(b *fixture, ctx context.Context) error { return b.late(ctx) }, 200, 1, "done", "is over"},
+	"own transaction":              {func(b *fixture, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Commit, nil) }, 200, 1, "done", ""},
+	"own transaction and an error": {func(b *fixture, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Commit, errBoom) }, 200, 1, "done", "boom"},
+	"own transaction, rolled back": {func(b *fixture, ctx context.Context) error { return b.own(ctx, (*sql.Tx).Rollback, nil) }, 500, 0, "idle", "did not commit"},
+	"own, rolled back, permanent": {func(b *fixture, ctx context.Context) error {
 		return b.own(ctx, (*sql.Tx).Rollback, handoff.Permanent(errBoom))
 	}, 205, 0, "dead", "boom"},
-	"own transaction, left open": {func(b *bench, ctx context.Context) error { return b.own(ctx, leaveOpen(b), nil) }, 503, 0, "running", "not known"},
-	"own, rolled back, then again": {func(b *bench, ctx context.Context) error {
+	"own transaction, left open": {func(b *fixture, ctx context.Context) error { return b.own(ctx, leaveOpen(b), nil) }, 503, 0, "running", "not known"},
+	"own, rolled back, then again": {func(b *fixture, ctx context.Context) error {
 		_ = b.own(ctx, (*sql.Tx).Rollback, nil)
 		return b.own(ctx, (*sql.Tx).Commit, nil)
 	}, 200, 1, "done", ""},
-	"own in two at once":       {func(b *bench, ctx context.Context) error { return b.twoAtOnce(ctx) }, 500, 0, "idle", "cannot be nested"},
-	"own that is over":         {func(b *bench, ctx context.Context) error { return b.overBefore(ctx) }, 500, 0, "idle", "transaction has already been"},
-	"a pool for a transaction": {func(b *bench, ctx context.Context) error { return b.db.CompleteTx(ctx, b.pool) }, 500, 0, "idle", "is no transaction"},
-	"no transaction":           {func(b *bench, ctx context.Context) error { return b.db.CompleteTx(ctx, nil) }, 500, 0, "idle", "is nil"},
+	"own in two at once":       {func(b *fixture, ctx context.Context) error { return b.twoAtOnce(ctx) }, 500, 0, "idle", "cannot be nested"},
+	"own that is over":         {func(b *fixture, ctx context.Context) error { return b.overBefore(ctx) }, 500, 0, "idle", "transaction has already been"},
+	"a pool for a transaction": {func(b *fixture, ctx context.Context) error { return b.db.CompleteTx(ctx, b.pool) }, 500, 0, "idle", "is no transaction"},
+	"no transaction":           {func(b *fixture, ctx context.Context) error { return b.db.CompleteTx(ctx, nil) }, 500, 0, "idle", "is nil"},
 }
 
 func boom(context.Context, sqlstore.Tx) error      { return errBoom }
@@ -140,26 +140,26 @@ func swallows(ctx context.Context, tx sqlstore.Tx) error {
 }
 
 // goexit ends the goroutine inside Run, as a failed test does.
-func (b *bench) goexit(ctx context.Context) error {
+func (b *fixture) goexit(ctx context.Context) error {
 	return b.run(ctx, func(context.Context, sqlstore.Tx) error { runtime.Goexit(); return nil })
 }
 
-func (b *bench) twiceDeferred(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) twiceDeferred(ctx context.Context, tx sqlstore.Tx) error {
 	_, err := tx.ExecContext(ctx, "SET CONSTRAINTS ALL DEFERRED")
 	return errors.Join(err, b.effect(ctx, tx))
 }
 
 // steal gives the lease to another owner, as a claim after it ran out does.
-func (b *bench) steal() { exec(b.t, b.pool, `UPDATE `+b.fence+` SET owner = owner + 1`) }
+func (b *fixture) steal() { exec(b.t, b.pool, `UPDATE `+b.fence+` SET owner = owner + 1`) }
 
-func (b *bench) late(ctx context.Context) error {
+func (b *fixture) late(ctx context.Context) error {
 	var kept sqlstore.Tx
 	err := b.run(ctx, func(_ context.Context, tx sqlstore.Tx) error { kept = tx; return nil })
 	return errors.Join(err, b.effect(ctx, kept))
 }
 
 // own marks in a transaction of its own, ends that by end, and returns what it is told.
-func (b *bench) own(ctx context.Context, end func(*sql.Tx) error, returns error) error {
+func (b *fixture) own(ctx context.Context, end func(*sql.Tx) error, returns error) error {
 	tx := b.begin(ctx)
 	if err := errors.Join(b.db.CompleteTx(ctx, tx), b.effect(ctx, tx)); err != nil {
 		return errors.Join(err, tx.Rollback())
@@ -170,20 +170,20 @@ func (b *bench) own(ctx context.Context, end func(*sql.Tx) error, returns error)
 	return returns
 }
 
-func leaveOpen(b *bench) func(*sql.Tx) error {
+func leaveOpen(b *fixture) func(*sql.Tx) error {
 	return func(tx *sql.Tx) error {
 		b.t.Cleanup(func() { _ = tx.Rollback() })
 		return nil
 	}
 }
 
-func (b *bench) twoAtOnce(ctx context.Context) error {
+func (b *fixture) twoAtOnce(ctx context.Context) error {
 	first, second := b.begin(ctx), b.begin(ctx)
 	defer func() { _ = errors.Join(first.Rollback(), second.Rollback()) }()
 	return errors.Join(b.db.CompleteTx(ctx, first), b.db.CompleteTx(ctx, second))
 }
 
-func (b *bench) overBefore(ctx context.Context) error {
+func (b *fixture) overBefore(ctx context.Context) error {
 	tx := b.begin(ctx)
 	_ = tx.Rollback()
 	return b.db.CompleteTx(ctx, tx)
@@ -209,7 +209,7 @@ func (row end) try(t *testing.T, db *sqlstore.DB, pool *sql.DB, table string, ch
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	b := &bench{newWorker(t, pool, db.Store(), change), db, table, cancel}
+	b := &fixture{newWorker(t, pool, db.Store(), change), db, table, cancel}
 	status := deliverGoexit(ctx, b.worker, func(ctx context.Context) error { return row.handle(b, ctx) })
 	record, err := db.Store().ShowKey(t.Context(), fence.IDKey("a"))
 	if err != nil {

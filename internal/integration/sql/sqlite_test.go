@@ -68,12 +68,12 @@ var notOnSQLite = map[string]bool{"refused at COMMIT": true, "a failed statement
 
 // endsOnSQLite are those that need SQLite.
 var endsOnSQLite = map[string]end{
-	"refused at its COMMIT":        {func(b *bench, ctx context.Context) error { b.checkForeignKeys(); return b.run(ctx, b.orphan) }, 500, 0, "idle", "FOREIGN KEY"},
-	"a failed constraint":          {func(b *bench, ctx context.Context) error { return b.run(ctx, b.twice) }, 200, 1, "done", ""},
-	"an interrupted statement":     {func(b *bench, ctx context.Context) error { return b.run(ctx, b.interrupted) }, 500, 0, "idle", "ended the transaction"},
-	"a third of the lease":         {func(b *bench, ctx context.Context) error { return b.run(ctx, untilEnd) }, 500, 0, "idle", "a third of the router's lease"},
-	"a third of it, unnoticed":     {func(b *bench, ctx context.Context) error { return b.run(ctx, b.writesOn) }, 500, 0, "idle", "a third of the router's lease"},
-	"locks gone before it returns": {func(b *bench, ctx context.Context) error { return b.run(ctx, b.hangs) }, 500, 1, "idle", "a third of the router's lease"},
+	"refused at its COMMIT":        {func(b *fixture, ctx context.Context) error { b.checkForeignKeys(); return b.run(ctx, b.orphan) }, 500, 0, "idle", "FOREIGN KEY"},
+	"a failed constraint":          {func(b *fixture, ctx context.Context) error { return b.run(ctx, b.twice) }, 200, 1, "done", ""},
+	"an interrupted statement":     {func(b *fixture, ctx context.Context) error { return b.run(ctx, b.interrupted) }, 500, 0, "idle", "ended the transaction"},
+	"a third of the lease":         {func(b *fixture, ctx context.Context) error { return b.run(ctx, untilEnd) }, 500, 0, "idle", "a third of the router's lease"},
+	"a third of it, unnoticed":     {func(b *fixture, ctx context.Context) error { return b.run(ctx, b.writesOn) }, 500, 0, "idle", "a third of the router's lease"},
+	"locks gone before it returns": {func(b *fixture, ctx context.Context) error { return b.run(ctx, b.hangs) }, 500, 1, "idle", "a third of the router's lease"},
 }
 
 func TestEndsOnSQLite(t *testing.T) {
@@ -108,13 +108,13 @@ func (row end) short(c *handoff.RouterConfig) {
 }
 
 // checkForeignKeys sets what is a setting of each connection.
-func (b *bench) checkForeignKeys() {
+func (b *fixture) checkForeignKeys() {
 	b.pool.SetMaxOpenConns(1)
 	exec(b.t, b.pool, `PRAGMA foreign_keys = ON`)
 }
 
 // orphan breaks a constraint that is looked at by COMMIT.
-func (b *bench) orphan(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) orphan(ctx context.Context, tx sqlstore.Tx) error {
 	_, err := tx.ExecContext(ctx, `CREATE TABLE child (task text REFERENCES `+b.effects+` (task) DEFERRABLE INITIALLY DEFERRED)`)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, `INSERT INTO child VALUES ('none')`)
@@ -123,7 +123,7 @@ func (b *bench) orphan(ctx context.Context, tx sqlstore.Tx) error {
 }
 
 // twice has a statement fail that leaves the transaction as it was.
-func (b *bench) twice(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) twice(ctx context.Context, tx sqlstore.Tx) error {
 	if err := b.effect(ctx, tx); err == nil || !strings.Contains(err.Error(), "UNIQUE") {
 		b.t.Errorf("a second effect: %v", err)
 	}
@@ -132,7 +132,7 @@ func (b *bench) twice(ctx context.Context, tx sqlstore.Tx) error {
 
 // interrupted swallows the error of a statement that SQLite rolled all back for, and
 // writes again.
-func (b *bench) interrupted(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) interrupted(ctx context.Context, tx sqlstore.Tx) error {
 	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancel()
 	_, err := tx.ExecContext(short, `INSERT INTO `+b.effects+` WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n) SELECT i FROM n`)
@@ -148,7 +148,7 @@ func untilEnd(ctx context.Context, _ sqlstore.Tx) error {
 }
 
 // writesOn does not look at its context.
-func (b *bench) writesOn(ctx context.Context, tx sqlstore.Tx) error {
+func (b *fixture) writesOn(ctx context.Context, tx sqlstore.Tx) error {
 	<-ctx.Done()
 	if err := b.effect(context.WithoutCancel(ctx), tx); err == nil {
 		b.t.Error("a statement after the end was sent")
@@ -157,7 +157,7 @@ func (b *bench) writesOn(ctx context.Context, tx sqlstore.Tx) error {
 }
 
 // hangs has somebody else write before it returns.
-func (b *bench) hangs(ctx context.Context, _ sqlstore.Tx) error {
+func (b *fixture) hangs(ctx context.Context, _ sqlstore.Tx) error {
 	<-ctx.Done()
 	exec(b.t, b.pool, b.insert(), "another")
 	return nil
