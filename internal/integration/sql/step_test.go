@@ -29,7 +29,7 @@ func inside(after func(ctx context.Context, tx sqlstore.Tx) error) func(b *fixtu
 	return func(b *fixture, ctx context.Context) error { return b.step(ctx, "a", after) }
 }
 
-// insideB is inside for what needs the bench.
+// insideB is inside for what needs the fixture.
 func insideB(after func(b *fixture, ctx context.Context, tx sqlstore.Tx) error) func(b *fixture, ctx context.Context) error {
 	return func(b *fixture, ctx context.Context) error {
 		return b.step(ctx, "a", func(ctx context.Context, tx sqlstore.Tx) error { return after(b, ctx, tx) })
