@@ -42,6 +42,9 @@ func inMemory(t *testing.T) (*sqlstore.DB, *sql.DB) {
 }
 
 func TestStoreOnSQLite(t *testing.T) {
+	if raceDetector {
+		t.Skip("takes minutes, in a driver that is translated from C; CI runs it without the race detector")
+	}
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T) (*sqlstore.DB, *sql.DB){"file": inFile, "memory": inMemory} {
 		t.Run(name, func(t *testing.T) {
