@@ -138,23 +138,17 @@ func (d *delivery) maxBackoff() time.Duration {
 // deleted, free repeats the claim, so that the work starts again, and returns
 // true. Otherwise it ends the delivery and returns false.
 func (d *delivery) free() bool {
-	letters, id := d.router.config.DeadLetters, d.claim.Letter
-	if letters == nil {
+	id := d.claim.Letter
+	if d.router.config.DeadLetters == nil {
 		d.end(Dead, errors.New("handoff: the work was buried before, and RouterConfig.DeadLetters is not set"))
 		d.result.Reason = ReasonDeadBefore
 		return false
 	}
-	var letter DeadLetter
-	err := guard("DeadLetterStore.Get", func() (err error) {
-		ctx, cancel := context.WithTimeout(d.ctx, storeTimeout)
-		defer cancel()
-		letter, err = letters.Get(ctx, id)
-		return err
-	})
+	letter, err := d.letterOf(id)
 	switch {
 	case errors.Is(err, ErrNoDeadLetter):
 		d.lease.Freed = id
-		return d.ask()
+		return d.ask() && d.stillGone(id)
 	case err != nil:
 		return d.refuse(Unavailable, ReasonDeadLetterStore, fmt.Errorf("handoff: the letter that holds the key: %w", err))
 	case !letter.RedrivenAt.IsZero() && d.byName():
@@ -163,7 +157,42 @@ func (d *delivery) free() bool {
 	case !letter.RedrivenAt.IsZero():
 		d.end(Busy, fmt.Errorf("handoff: letter %s, which holds the key, was redriven, and its task has not begun", id))
 	default:
-		d.end(Duplicate, fmt.Errorf("handoff: the key is held by dead letter %s; redrive or delete it", id))
+		d.endHeld(id)
 	}
 	return false
+}
+
+func (d *delivery) letterOf(id string) (letter DeadLetter, err error) {
+	err = guard("DeadLetterStore.Get", func() (err error) {
+		ctx, cancel := context.WithTimeout(d.ctx, storeTimeout)
+		defer cancel()
+		letter, err = d.router.config.DeadLetters.Get(ctx, id)
+		return err
+	})
+	return letter, err
+}
+
+// stillGone looks for the letter again, once the claim that frees its work was
+// acquired: another task may have begun the work before that and been buried in a
+// letter with the same ID. The work is then marked as dead again.
+func (d *delivery) stillGone(id string) bool {
+	if d.claim.Status != ClaimAcquired {
+		return true
+	}
+	if _, err := d.letterOf(id); err != nil {
+		return true
+	}
+	l := d.lease.Lease
+	l.Letter, l.Window = id, d.deadWindow()
+	if err := guard("Store.Complete", func() error { return d.router.config.Store.Complete(d.ctx, l) }); err != nil {
+		d.disown()
+		return d.refuse(Unavailable, ReasonStore, fmt.Errorf("handoff: the key is held by dead letter %s: %w", id, err))
+	}
+	d.endHeld(id)
+	return false
+}
+
+func (d *delivery) endHeld(id string) {
+	d.claim.Status = ClaimDead
+	d.end(Duplicate, fmt.Errorf("handoff: the key is held by dead letter %s; redrive or delete it", id))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/brillconsulting/handoff"
 	"github.com/brillconsulting/handoff/internal/assert"
 	"github.com/brillconsulting/handoff/internal/wire"
+	"github.com/brillconsulting/handoff/memstore"
 )
 
 // windowSpy records the Window of every call.
@@ -131,6 +132,46 @@ func TestADeadKeyIsHeldByItsLetter(t *testing.T) {
 			assert.ErrorContains(t, ended.Err, tc.says)
 		})
 	}
+}
+
+// lettersBetween calls between after the first Get that finds no letter.
+type lettersBetween struct {
+	*memstore.DeadLetters
+	between func()
+}
+
+func (l *lettersBetween) Get(ctx context.Context, id string) (handoff.DeadLetter, error) {
+	letter, err := l.DeadLetters.Get(ctx, id)
+	if between := l.between; err != nil && between != nil {
+		l.between = nil
+		between()
+	}
+	return letter, err
+}
+
+// Two tasks find that the letter of their key was deleted. One runs and is buried
+// before the other claims: the new letter, of the same ID, holds the key.
+func TestADeadKeyIsFreedOnce(t *testing.T) {
+	t.Parallel()
+	letters := &lettersBetween{DeadLetters: memstore.NewDeadLetters()}
+	b := newFixture(t, func(c *handoff.RouterConfig) { c.DeadLetters = letters })
+	runs := 0
+	handoff.Handle(b.Router, func(context.Context, note) error { runs++; return handoff.Permanent(errBoom) })
+	keyed := func(id string) task {
+		d := typed(id, "x")
+		d.stamp.Key = "key"
+		return d
+	}
+	assert.Status(t, b.send(t, keyed("1")), 205)
+	assert.NoError(t, letters.Delete(t.Context(), "key"))
+	letters.between = func() { assert.Status(t, b.send(t, keyed("2")), 205) }
+	assert.Status(t, b.send(t, keyed("3")), 208)
+	assert.Status(t, b.send(t, keyed("4")), 208)
+	assert.Equal(t, runs, 2)
+
+	assert.NoError(t, letters.Delete(t.Context(), "key"))
+	assert.Status(t, b.send(t, keyed("5")), 205)
+	assert.Equal(t, runs, 3)
 }
 
 // The redriven task of a foreign one has a record of its own. A retry of the foreign task,
