@@ -362,13 +362,14 @@ func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%d runs in %s\n", r.runs, r.took.Round(time.Second))
 	printCounts(w, "what went wrong", r.troubles)
 	printCounts(w, "pieces of work", r.works)
-	fmt.Fprintf(w, "%d letters were redriven\n", r.redriven)
 	printCounts(w, "how they ended", r.endings)
 	printCounts(w, "runs", r.runsOf)
 	printCounts(w, "runs that are excused", r.excused)
 	printCounts(w, "second effects, explained", r.repeats)
 	printCounts(w, "attempts of tasks that were buried as crashed", r.crashed)
-	fmt.Fprintf(w, "%d overlaps with a run whose worker stood still\n", r.stood)
+	if len(r.works) > 0 { // SQL counts neither
+		fmt.Fprintf(w, "%d letters were redriven\n%d overlaps with a run whose worker stood still\n", r.redriven, r.stood)
+	}
 	fmt.Fprintf(w, "%d violations\n", len(r.violations))
 	for _, v := range r.violations[:min(shown, len(r.violations))] {
 		fmt.Fprintln(w, "  ", v)
