@@ -67,6 +67,7 @@ func (d *delivery) rawRequest(ctx context.Context, body []byte) *http.Request {
 	req.Header.Del("X-Serverless-Authorization")
 	if !d.bodyAsSent {
 		req.Header.Del("Content-Encoding")
+		req.Header.Del("Content-Length") // of the body as it was sent
 	}
 	req.Body, req.ContentLength, req.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
 	return req

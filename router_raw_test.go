@@ -96,6 +96,9 @@ func (c *crm) record(ctx context.Context, req *http.Request) error {
 			return handoff.Permanent(errors.New("the request has " + name))
 		}
 	}
+	if length := req.Header.Get("Content-Length"); length != "" && length != fmt.Sprint(len(body)) {
+		return handoff.Permanent(errors.New("the Content-Length is " + length))
+	}
 	if info := handoff.InfoFromContext(ctx); info.Kind != "contact-changed" || info.Caller.Email != crmAccount || req.Context() != ctx {
 		return handoff.Permanent(fmt.Errorf("info is %+v", info))
 	}
