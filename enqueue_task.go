@@ -136,7 +136,7 @@ func (c *Client) encode(p Payload) ([]byte, error) {
 		return nil, fmt.Errorf("payload marshals to JSON that no worker takes: %w", err)
 	}
 	if len(body) > c.config.MaxBody {
-		return nil, fmt.Errorf("payload is %d bytes of JSON; ClientConfig.MaxBody is %d, and RouterConfig.MaxBody of the receiver may be no more", len(body), c.config.MaxBody)
+		return nil, fmt.Errorf("payload is %d bytes of JSON; ClientConfig.MaxBody is %d; for a larger one raise it, and the receiver's RouterConfig.MaxBody with it", len(body), c.config.MaxBody)
 	}
 	return body, nil
 }

@@ -25,8 +25,9 @@ type RouterConfig struct {
 	// every request. Anyone who can reach the endpoint can then run any task.
 	DangerouslyAllowUnauthenticated bool
 
-	// Store keeps the records of the fence. Use redisstore.New, or memstore.New
-	// if there is only one process.
+	// Store keeps the records of the fence. Use redisstore.New; sqlstore.DB.Store
+	// to have them in the database of the handlers' effects; or memstore.New if
+	// there is only one process.
 	Store Store
 
 	// DangerouslyRunUnfenced replaces the Store by one that keeps no records.

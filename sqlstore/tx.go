@@ -21,7 +21,8 @@ type Tx interface {
 
 // Execer is what CompleteTx and the outbox need of a transaction: any [Tx] is one,
 // and package sqlstore/pgxtx makes one of a pgx.Tx. A [database/sql.DB] is
-// refused.
+// refused. A [database/sql.Conn] must have a transaction open, as after BEGIN: it
+// is not asked, and without one the task is committed at once.
 type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
