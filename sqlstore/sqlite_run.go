@@ -66,7 +66,7 @@ func (r *run) limit(parent context.Context, conn *sql.Conn) (ctx context.Context
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
 		r.db.rollback(ctx, conn)
-		// For what the function still sends: see runTx.failed.
+		// For what the function still sends: see runTx.sent.
 		if _, err := conn.ExecContext(context.WithoutCancel(ctx), "BEGIN"); err != nil {
 			discard(conn)
 		}

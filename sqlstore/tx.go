@@ -58,7 +58,7 @@ func (t *runTx) ExecContext(ctx context.Context, query string, args ...any) (sql
 		return nil, err
 	}
 	result, err := t.conn.ExecContext(ctx, query, args...)
-	t.failed(err)
+	t.sent(query, err, false)
 	return result, err
 }
 
@@ -67,7 +67,7 @@ func (t *runTx) QueryContext(ctx context.Context, query string, args ...any) (*s
 		return nil, err
 	}
 	rows, err := t.conn.QueryContext(ctx, query, args...)
-	t.failed(err)
+	t.sent(query, err, true)
 	return rows, err
 }
 
@@ -80,7 +80,7 @@ func (t *runTx) QueryRowContext(ctx context.Context, query string, args ...any) 
 		ctx = ended
 	}
 	row := t.conn.QueryRowContext(ctx, query, args...)
-	t.failed(row.Err())
+	t.sent(query, row.Err(), true)
 	return row
 }
 
@@ -101,12 +101,14 @@ func (t *runTx) check(query string) error {
 	return checkStatement(query)
 }
 
-// failed is told of a statement's error. After some, such as that of a full disk or
-// of a context that has ended, SQLite has rolled the transaction back, and what
-// comes next would be committed at once. It gets a transaction of its own, which
-// Run rolls back; within the old one, BEGIN does nothing but fail.
-func (t *runTx) failed(err error) {
-	if err != nil && t.dialect == SQLite {
+// sent is told of a statement. If that has rolled the transaction back, what comes
+// next would be committed at once, without the mark. So it gets a transaction of its
+// own, which Run rolls back; within the old one, BEGIN does nothing but fail or warn.
+// SQLite rolls back after some errors, such as that of a full disk or of a context
+// that has ended. While rows of PostgreSQL may be open, nothing can be sent.
+func (t *runTx) sent(query string, err error, rows bool) {
+	onSQLite := t.dialect == SQLite
+	if err != nil && onSQLite || hidden.MatchString(query) && (onSQLite || !rows) {
 		_, _ = t.conn.ExecContext(context.WithoutCancel(t.ctx), "BEGIN")
 	}
 }
@@ -117,10 +119,12 @@ func (t *runTx) failed(err error) {
 var (
 	ends       = regexp.MustCompile(`(?is)^(begin|start\s+transaction|commit|end|rollback|abort|prepare\s+transaction)\b`)
 	savepoints = regexp.MustCompile(`(?is)^rollback\s+(work\s+|transaction\s+)?to\b`)
+	hidden     = regexp.MustCompile(`(?is);.*\b(rollback|abort)\b`)
+	comments   = regexp.MustCompile(`(?s)^([\s;]|--[^\n]*(\n|$)|/\*.*?\*/)+`) // before a statement
 )
 
 func checkStatement(query string) error {
-	query = strings.TrimLeft(query, " \t\r\n;")
+	query = comments.ReplaceAllString(query, "")
 	if found := ends.FindString(query); found != "" && !savepoints.MatchString(query) {
 		return fmt.Errorf("sqlstore: %s in the function of a Run: return nil to commit and an error to roll back", strings.ToUpper(found))
 	}

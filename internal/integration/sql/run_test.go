@@ -82,9 +82,17 @@ var ends = map[string]end{
 	"completed inside": {func(b *fixture, ctx context.Context) error {
 		return b.run(ctx, func(ctx context.Context, tx sqlstore.Tx) error { return b.db.CompleteTx(ctx, tx) })
 	}, 500, 0, "idle", "cannot be nested"},
-	"a savepoint":                  {func(b *fixture, ctx context.Context) error { return b.run(ctx, savepoint) }, 200, 1, "done", ""},
-	"COMMIT":                       {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement(" commit ; ")) }, 500, 0, "idle", "COMMIT in the function"},
-	"COMMIT in a query of a row":   {func(b *fixture, ctx context.Context) error { return b.run(ctx, commitInRow) }, 500, 0, "idle", "COMMIT in the function"},
+	"a savepoint":                {func(b *fixture, ctx context.Context) error { return b.run(ctx, savepoint) }, 200, 1, "done", ""},
+	"COMMIT":                     {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement(" commit ; ")) }, 500, 0, "idle", "COMMIT in the function"},
+	"COMMIT in a query of a row": {func(b *fixture, ctx context.Context) error { return b.run(ctx, commitInRow) }, 500, 0, "idle", "COMMIT in the function"},
+	"COMMIT after a comment": {func(b *fixture, ctx context.Context) error {
+		return b.run(ctx, statement("-- name: End :exec\n/* a */ COMMIT"))
+	}, 500, 0, "idle", "COMMIT in the function"},
+	"ROLLBACK, then the effect": {func(b *fixture, ctx context.Context) error {
+		return b.db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
+			return errors.Join(statement("SELECT 1; ROLLBACK")(ctx, tx), b.effect(ctx, tx))
+		})
+	}, 500, 0, "idle", "ended the transaction"},
 	"COMMIT that hides":            {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT")) }, 200, 1, "done", "ended the transaction"},
 	"ROLLBACK that hides":          {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; ROLLBACK")) }, 500, 0, "idle", "ended the transaction"},
 	"COMMIT and BEGIN that hide":   {func(b *fixture, ctx context.Context) error { return b.run(ctx, statement("SELECT 1; COMMIT; BEGIN")) }, 200, 1, "done", "ended the transaction"},
