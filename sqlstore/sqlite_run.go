@@ -33,19 +33,19 @@ func (db *DB) says(err error, texts ...string) bool {
 	return false
 }
 
-// explainSQLite is [DB.explain].
-func (db *DB) explainSQLite(err error) error {
+// hintSQLite is [DB.hint] for SQLite.
+func (db *DB) hintSQLite(err error) string {
 	switch {
 	case db.says(err, "no such table", "no such column", "has no column"):
-		return fmt.Errorf("no tables of this version whose names begin with %q: run DB.Migrate, or the files of sqlstore.Migrations: %w", db.schema+"_", err)
+		return fmt.Sprintf("no tables of this version whose names begin with %q: run DB.Migrate, or the files of sqlstore.Migrations", db.schema+"_")
 	case db.says(err, "readonly database"):
-		return fmt.Errorf("the database takes no writes; its file and its folder must be writable: %w", err)
+		return "the database takes no writes; its file and its folder must be writable"
 	case db.says(err, "disk is full"):
-		return fmt.Errorf("the database's disk is full: %w", err)
+		return "the database's disk is full"
 	case db.isBusy(err):
-		return fmt.Errorf("another transaction went on writing to the database; transactions must be short, and begin with BEGIN IMMEDIATE: %w", err)
+		return "another transaction went on writing to the database; transactions must be short, and begin with BEGIN IMMEDIATE"
 	}
-	return err
+	return ""
 }
 
 // errRunLimit is the cause of the end of a context that limit returned.

@@ -197,22 +197,40 @@ func (db *DB) version(ctx context.Context, q querier) (version, least int, err e
 	return version, least, db.explain(err)
 }
 
-// explain adds what to do about an error of the database.
+// explained is an error of the database with what to do about it.
+type explained struct {
+	hint string
+	err  error
+}
+
+func (e *explained) Error() string { return e.hint + ": " + e.err.Error() }
+func (e *explained) Unwrap() error { return e.err }
+
+// explain adds what to do about an error of the database, once.
 func (db *DB) explain(err error) error {
+	if _, ok := errors.AsType[*explained](err); ok || err == nil {
+		return err
+	}
+	hint := db.hint(err)
+	if hint == "" {
+		return err
+	}
+	return &explained{hint, err}
+}
+
+// hint says what to do about an error of the database, if that is known.
+func (db *DB) hint(err error) string {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703": // undefined_table, invalid_schema_name, undefined_column
-		return fmt.Errorf("no tables of this version in schema %q: run DB.Migrate, or the files of sqlstore.Migrations; a transaction of your own must be of the same database: %w", db.schema, err)
+		return fmt.Sprintf("no tables of this version in schema %q: run DB.Migrate, or the files of sqlstore.Migrations; a transaction of your own must be of the same database", db.schema)
 	case "25006": // read_only_sql_transaction
-		return fmt.Errorf("the database takes no writes; connect to the primary, not to a replica: %w", err)
+		return "the database takes no writes; connect to the primary, not to a replica"
 	case "42501": // insufficient_privilege
-		return fmt.Errorf("the database's user needs USAGE on schema %q, and SELECT, INSERT, UPDATE and DELETE on its tables: %w", db.schema, err)
+		return fmt.Sprintf("the database's user needs USAGE on schema %q, and SELECT, INSERT, UPDATE and DELETE on its tables", db.schema)
 	case "53100": // disk_full
-		return fmt.Errorf("the database's disk is full: %w", err)
+		return "the database's disk is full"
 	}
-	if db.dialect == SQLite {
-		return db.explainSQLite(err)
-	}
-	return err
+	return db.hintSQLite(err)
 }
 
 // sqlState returns the code of an error of PostgreSQL, as both pgx and lib/pq

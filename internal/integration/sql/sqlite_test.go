@@ -225,6 +225,21 @@ func TestBadSQLite(t *testing.T) {
 	}
 }
 
+// TestBadSQLiteIsSaidOnce: also by the relay, whose look checks the tables first.
+func TestBadSQLiteIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	_, pool := inMemory(t)
+	exec(t, pool, `DROP TABLE handoff_migration`)
+	db, err := sqlstore.New(pool, sqlstore.Config{Dialect: sqlstore.SQLite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.Outbox(handofftest.New(t).Client).Send(t.Context())
+	if err == nil || strings.Count(err.Error(), "run DB.Migrate") != 1 {
+		t.Errorf("got %v, want it to say once what to do", err)
+	}
+}
+
 // TestClaimBesideARun: it waits for the end of the Run, and is done in its turn.
 func TestClaimBesideARun(t *testing.T) {
 	t.Parallel()
