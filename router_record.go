@@ -46,7 +46,7 @@ const (
 	keyedWindow = 24 * time.Hour            // a name may stay reserved this long (docs/cloud-tasks.md#8.3)
 	noTTLWindow = 24 * time.Hour            // for work that never expires
 	lastMargin  = time.Hour                 // added to the time of the last possible retry
-	maxWindow   = 11 * 365 * 24 * time.Hour // limit of a stamp's window: the longest Every and a margin
+	maxWindow   = 11 * 365 * 24 * time.Hour // limit of what a stamp may ask for: the longest Every and a margin
 )
 
 // unfinishedWindow returns how long the record of unfinished work lives: as long
@@ -60,7 +60,7 @@ func (d *delivery) unfinishedWindow() time.Duration {
 }
 
 func (d *delivery) windowUntil(end time.Time) time.Duration {
-	return max(end.Sub(d.result.Received), lastMargin, d.router.config.Lease)
+	return max(min(end.Sub(d.result.Received), maxWindow), lastMargin, d.router.config.Lease)
 }
 
 // finalLease returns the lease to complete with, if the work is over.
@@ -81,7 +81,7 @@ func (d *delivery) finalWindow() time.Duration {
 	case d.result.Info.ExpiresAt.IsZero():
 		window = max(window, noTTLWindow)
 	default:
-		window = max(window, d.result.Info.ExpiresAt.Sub(d.result.Received)+lastMargin)
+		window = max(window, min(d.result.Info.ExpiresAt.Sub(d.result.Received), maxWindow)+lastMargin)
 	}
 	if d.key != "" {
 		window = max(window, keyedWindow)

@@ -60,6 +60,7 @@ func TestWindows(t *testing.T) {
 		"a longer backoff":    {change(func(s *wire.Stamp) { s.Backoff.Max = 20 * time.Hour }), nil, "claim 31d, complete 21h"},
 		"keyed":               {change(func(s *wire.Stamp) { s.Key = "k" }), nil, "claim 31d, complete 24h"},
 		"every three days":    {change(func(s *wire.Stamp) { s.Key, s.Window = "k", 3*day }), nil, "claim 31d, complete 72h"},
+		"forged times":        {change(func(s *wire.Stamp) { s.Expires, s.Scheduled = time.UnixMilli(9e12), time.UnixMilli(9e12) }), nil, "claim 96360h, complete 96361h"},
 		"forged":              {change(func(s *wire.Stamp) { s.Window = 285 * 365 * day }), nil, "claim 31d, complete 96360h"},
 		"without TTL":         {change(func(s *wire.Stamp) { s.Expires = time.Time{} }), nil, "claim 31d, complete 24h"},
 		"scheduled for later": {change(func(s *wire.Stamp) { s.Scheduled = time.Now().Add(3 * day) }), nil, "claim 34d, complete 2h"},
