@@ -162,6 +162,9 @@ func validate(p any) error {
 	return nil
 }
 
+// maxKind is the maximum length of a kind, as kindPattern has it.
+const maxKind = 64
+
 var kindPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$`)
 
 func checkKind(kind string) error {

@@ -12,7 +12,8 @@ import (
 // log writes a line about the delivery.
 func (d *delivery) log(level slog.Level, message string, more ...any) {
 	info := &d.result.Info
-	attrs := []any{"kind", info.Kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}
+	kind := info.Kind[:min(len(info.Kind), maxKind)] // of a path, which may be longer
+	attrs := []any{"kind", kind, "queue", info.Queue, "task", info.Task, "attempt", info.Attempt}
 	if step := d.resumed.currentStep(); step != "" {
 		attrs = append(attrs, "step", step)
 	}

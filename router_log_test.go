@@ -198,3 +198,16 @@ func TestEmptyObservers(t *testing.T) {
 	assert.ErrorContains(t, err, "RouterConfig.Observers[0] has no function", "RouterConfig.Observers[2] has Logs set and no End")
 	assert.Equal(t, strings.Contains(err.Error(), "Observers[1]"), false)
 }
+
+// A line shows no more of the path of a request than a kind can be long.
+func TestLinesCutTheKind(t *testing.T) {
+	t.Parallel()
+	b := newFixture(t, nil)
+	d := foreign("f", "x")
+	d.kind = strings.Repeat("k", 100_000)
+	assert.Equal(t, b.send(t, d), http.StatusNotFound)
+	log := b.log.String()
+	if len(log) > 1000 || !strings.Contains(log, "kind="+strings.Repeat("k", 64)+" ") {
+		t.Errorf("the log has %d bytes: %.300s", len(log), log)
+	}
+}
