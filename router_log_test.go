@@ -203,9 +203,9 @@ func TestEmptyObservers(t *testing.T) {
 func TestLinesCutTheKind(t *testing.T) {
 	t.Parallel()
 	b := newFixture(t, nil)
-	d := foreign("f", "x")
-	d.kind = strings.Repeat("k", 100_000)
-	assert.Equal(t, b.send(t, d), http.StatusNotFound)
+	d := typed("1", "x")
+	d.kind, d.stamp.Expires = strings.Repeat("k", 100_000), time.Now().Add(-time.Second)
+	assert.Equal(t, b.send(t, d), http.StatusResetContent)
 	log := b.log.String()
 	if len(log) > 1000 || !strings.Contains(log, "kind="+strings.Repeat("k", 64)+" ") {
 		t.Errorf("the log has %d bytes: %.300s", len(log), log)
