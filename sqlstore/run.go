@@ -152,6 +152,9 @@ func (r *run) call(ctx context.Context, conn *sql.Conn, fn func(ctx context.Cont
 	case err == nil:
 		err = ended // the lease is lost, or the time is over
 	}
+	if r.db.isBusy(err) { // no statement of tx is: it holds the lock
+		err = fmt.Errorf("sqlstore: run: the function waited for another transaction, or by the pool for its own; write by tx alone: %w", err)
+	}
 	if sqlState(err) == idleTimeout {
 		err = fmt.Errorf("sqlstore: run: the function sent no statement for %v, the router's lease: %w", r.work.lease.TTL, err)
 	}

@@ -240,6 +240,32 @@ func TestBadSQLiteIsSaidOnce(t *testing.T) {
 	}
 }
 
+// TestPoolInsideARun: a statement by the pool waits for the Run; the error says so.
+func TestPoolInsideARun(t *testing.T) {
+	t.Parallel()
+	db, pool := inFile(t)
+	exec(t, pool, `CREATE TABLE effect (n int)`)
+	conn, err := pool.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), `PRAGMA busy_timeout = 0`); err != nil {
+		t.Fatal(err)
+	}
+	kit := handofftest.New(t, handofftest.Config{Store: db.Store()})
+	handoff.Handle(kit.Router, func(ctx context.Context, _ order) error {
+		return db.Run(ctx, func(ctx context.Context, _ sqlstore.Tx) error {
+			_, err := conn.ExecContext(ctx, `INSERT INTO effect VALUES (1)`)
+			return err
+		})
+	})
+	got := handofftest.Deliver(t, kit.Router, order{})
+	if got.Err == nil || !strings.Contains(got.Err.Error(), "write by tx alone") {
+		t.Errorf("got %v, want it to say what to write by", got.Err)
+	}
+}
+
 // TestClaimBesideARun: it waits for the end of the Run, and is done in its turn.
 func TestClaimBesideARun(t *testing.T) {
 	t.Parallel()
