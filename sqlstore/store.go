@@ -225,6 +225,12 @@ func (s *Store) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
 	if len(memo) > handoff.MaxMemo {
 		return fmt.Errorf("sqlstore: keep: a memo of %d bytes; the most is %d", len(memo), handoff.MaxMemo)
 	}
+	s.db.mu.Lock()
+	inside := s.db.marks[l.Owner] == markRun
+	s.db.mu.Unlock()
+	if inside { // it would wait for the Run, which waits for it
+		return errors.New("sqlstore: keep: a Run of this task is open, and holds its record: keep the memo, or begin the step, outside of it")
+	}
 	if len(memo) == 0 {
 		memo = nil
 	}

@@ -88,7 +88,7 @@ var stepEnds = map[string]stepEnd{
 		500, 0, "idle", "cannot be nested"}, nil},
 	"inside Run": {end{func(b *fixture, ctx context.Context) error {
 		return b.run(ctx, func(ctx context.Context, _ sqlstore.Tx) error { return b.step(ctx, "b", nothing) })
-	}, 500, 0, "idle", "does not keep a memo"}, nil},
+	}, 500, 0, "idle", "a Run of this task is open"}, nil},
 	"a savepoint":         {end{inside(savepoint), 200, 1, "done", ""}, nil},
 	"COMMIT":              {end{inside(statement("COMMIT")), 500, 0, "idle", "COMMIT in the function"}, nil},
 	"COMMIT that hides":   {end{inside(statement("SELECT 1; COMMIT")), 500, 1, "idle", "ended the transaction"}, []string{"a"}},
