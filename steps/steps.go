@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/brillconsulting/handoff"
 )
@@ -79,7 +80,7 @@ func Each[P any](ctx context.Context, name string, fn func(ctx context.Context, 
 	}
 	defer r.leave()
 	c := &Cursor[P]{run: r, name: name}
-	if err := r.position(name, &c.at); err != nil {
+	if err := r.position(name, &c.at, c); err != nil {
 		return err
 	}
 	if err := fn(ctx, c); err != nil {
@@ -97,8 +98,8 @@ type Cursor[P any] struct {
 	at   P
 }
 
-// At returns the position that was saved last, in this attempt or an earlier one.
-// It is the zero P if there is none.
+// At returns the position that was saved last, in this attempt or an earlier one,
+// decoded from its JSON. It is the zero P if there is none.
 func (c *Cursor[P]) At() P {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,9 +119,13 @@ func (c *Cursor[P]) Save(ctx context.Context, position P) error {
 	if err != nil {
 		return c.run.fail(fmt.Errorf("steps: step %q: its position cannot be kept: %w", c.name, err))
 	}
-	kept, err := c.run.save(ctx, c.name, value)
+	var decoded P // as a later attempt will see it
+	if err := json.Unmarshal(value, &decoded); err != nil {
+		return c.run.fail(fmt.Errorf("steps: step %q: its position could not be decoded as a %T later: %w", c.name, &decoded, err))
+	}
+	kept, err := c.run.save(ctx, c.name, value, c)
 	if kept {
-		c.at = position
+		c.at = decoded
 	}
 	return err
 }
@@ -133,6 +138,7 @@ type run struct {
 	memo     memo
 	replayed int    // number of the finished steps that this run has passed
 	running  string // name of the step that runs; empty for none
+	cursor   any    // of the step that runs, if it is an Each
 	unsure   bool   // a call to keep the memo had no result, and may still have an effect
 	err      error  // what every later step returns
 }
@@ -198,6 +204,8 @@ func (r *run) begin(name string) (finished *entry, err error) {
 	switch {
 	case name == "":
 		return nil, r.failLocked(errors.New("steps: a step has no name"))
+	case !utf8.ValidString(name): // the memo would hold another name
+		return nil, r.failLocked(fmt.Errorf("steps: the name of step %q is not UTF-8", name))
 	case r.running != "":
 		return nil, r.failLocked(fmt.Errorf("steps: step %q begins while step %q runs; steps run one after the other", name, r.running))
 	case slices.ContainsFunc(r.memo.Done[:r.replayed], func(e entry) bool { return e.Name == name }):
@@ -226,7 +234,7 @@ func moved(name, saved, what string) error {
 func (r *run) leave() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.running = ""
+	r.running, r.cursor = "", nil
 }
 
 // replay decodes the result of a step that finished in an earlier attempt.
@@ -257,13 +265,16 @@ func (r *run) whole(name, now string) error {
 	return r.fail(fmt.Errorf("steps: step %q began in an earlier attempt as an Each, and is now a %s; it was not run", name, now))
 }
 
-// position decodes the position of a step.
-func (r *run) position(name string, at any) error {
+// position decodes the position of a step into at, and lets cursor save later ones.
+func (r *run) position(name string, at, cursor any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cursor = cursor
 	if r.memo.At == nil {
 		return nil
 	}
 	if err := json.Unmarshal(r.memo.At.Value, at); err != nil {
-		return r.fail(fmt.Errorf("steps: step %q: the position of an earlier attempt is not a %T: %w", name, at, err))
+		return r.failLocked(fmt.Errorf("steps: step %q: the position of an earlier attempt is not a %T: %w", name, at, err))
 	}
 	return nil
 }
@@ -281,17 +292,18 @@ func (r *run) finish(ctx context.Context, name string, value json.RawMessage) er
 		return err
 	}
 	r.replayed++
+	r.cursor = nil // a Save that waits for r.mu comes too late
 	return nil
 }
 
-// save keeps the position of the step that runs.
-func (r *run) save(ctx context.Context, name string, value json.RawMessage) (kept bool, err error) {
+// save keeps the position of the step that runs, if cursor is that step's.
+func (r *run) save(ctx context.Context, name string, value json.RawMessage, cursor any) (kept bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.err != nil:
 		return false, r.err
-	case r.running != name:
+	case r.cursor != cursor:
 		return false, r.failLocked(fmt.Errorf("steps: Cursor.Save after step %q ended", name))
 	}
 	m := r.memo

@@ -239,8 +239,6 @@ type unkept struct{ handoff.Store }
 
 func (unkept) Keep(context.Context, handoff.Lease, []byte) error { return errors.ErrUnsupported }
 
-// What a handler does wrong is an error that names the step, and the attempt has
-// failed, whatever the handler makes of that error.
 // A Tx that was rolled back runs again, in the same attempt too; one that committed
 // does not.
 func TestTx(t *testing.T) {
@@ -261,6 +259,8 @@ func TestTx(t *testing.T) {
 	})
 }
 
+// What a handler does wrong is an error that names the step, and the attempt has
+// failed, whatever the handler makes of that error.
 func TestMisuse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -313,6 +313,17 @@ func TestMisuse(t *testing.T) {
 			_ = steps.Each(ctx, "each", func(_ context.Context, c *steps.Cursor[int]) error { kept = c; return nil })
 			return kept.Save(ctx, 1)
 		}, `Cursor.Save after step "each" ended`, 0},
+		"Save by the cursor of an earlier Each": {nil, func(ctx context.Context, _ *trace) error {
+			var first *steps.Cursor[int]
+			_ = steps.Each(ctx, "each", func(_ context.Context, c *steps.Cursor[int]) error { first = c; return errBoom })
+			return steps.Each(ctx, "each", func(ctx context.Context, c *steps.Cursor[int]) error {
+				return errors.Join(c.Save(ctx, 2), first.Save(ctx, 1))
+			})
+		}, `Cursor.Save after step "each" ended`, 0},
+		"a name that is not UTF-8": {nil, func(ctx context.Context, l *trace) error { return l.do(ctx, "a\xff", 1, nil) }, `"a\xff" is not UTF-8`, 0},
+		"a position that cannot come back": {nil, func(ctx context.Context, _ *trace) error {
+			return steps.Each(ctx, "odd", func(ctx context.Context, c *steps.Cursor[error]) error { return c.Save(ctx, errBoom) })
+		}, `step "odd": its position could not be decoded`, 0},
 		"a memo of another package": {nil, func(ctx context.Context, l *trace) error {
 			held, _ := handoff.HeldFromContext(ctx)
 			_ = held.Keep(ctx, []byte("theirs"))
@@ -358,6 +369,37 @@ func TestMisuse(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hookedKeep is a Store whose Keep calls before.
+type hookedKeep struct {
+	handoff.Store
+
+	before func()
+}
+
+func (s hookedKeep) Keep(ctx context.Context, l handoff.Lease, memo []byte) error {
+	s.before()
+	return s.Store.Keep(ctx, l, memo)
+}
+
+// A Save that waits while its Each ends keeps nothing: the step would be finished
+// and have a position.
+func TestSaveWhileTheStepEnds(t *testing.T) {
+	t.Parallel()
+	saved := make(chan error, 1)
+	save := func() {} // when the first step looks whether the Store keeps memos
+	kit := handofftest.New(t, logged(new(bytes.Buffer), func(c *handoff.RouterConfig) {
+		c.Store = hookedKeep{c.Store, func() { go save() }}
+	}))
+	deploys(kit, func(ctx context.Context) error {
+		return steps.Each(ctx, "a", func(ctx context.Context, c *steps.Cursor[int]) error {
+			save = func() { saved <- c.Save(ctx, 1) }
+			return nil
+		})
+	})
+	assert.Equal(t, outcomes(t, kit), []string{"done"})
+	assert.ErrorContains(t, <-saved, `Cursor.Save after step "a" ended`)
 }
 
 func TestNoDelivery(t *testing.T) {
