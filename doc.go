@@ -37,7 +37,7 @@
 //	Drop(err)              204  deleted, without a dead letter
 //	Snooze(d)              202  a copy for later is enqueued, then this task is deleted
 //	RetryIn(err, d)        202  the attempt failed; a copy due in d is enqueued, then this task is deleted
-//	BusyFor(d)             202  the same; not counted as an attempt
+//	BusyFor(d)             202  a copy due in d is enqueued, then this task is deleted; not counted as an attempt
 //	Continue()             202  a copy that continues the work is enqueued, then this task is deleted
 //	Permanent(err)         205  buried in the dead-letter store, then deleted
 //	any error, any panic   500  retried with backoff; buried after the last attempt

@@ -198,12 +198,12 @@ func Snooze(d time.Duration) error {
 // by Retry-After; the queue does not slow down, unlike after [RetryAfter]. A copy
 // of the task is enqueued, due d from now, with the same ID and fence key. Its
 // attempts continue the count, and its expiry is unchanged: after the last attempt
-// the task is buried, as after any other error. d is as for [Snooze].
+// the task is buried, as after any other error. d is at least 1 s, smaller values
+// are raised, and at most 720 h.
 //
 // RetryIn needs [RouterConfig.Client] and a typed task that handoff enqueued.
 // Without them the task is retried with its backoff, and the router logs the
-// reason once. With a d of more than 720 h the attempt fails and is retried with
-// its backoff.
+// reason once. With a longer d the attempt fails and is retried with its backoff.
 func RetryIn(err error, d time.Duration) error {
 	return &intent{outcome: Retried, wait: max(d, time.Second), opens: OpensContinued, err: err}
 }
