@@ -410,8 +410,8 @@ func TestGoesOnLater(t *testing.T) {
 				})
 				_, err := f.client.Enqueue(t.Context(), order{})
 				assert.NoError(t, err)
-				statuses := slices.DeleteFunc(f.settle(t), func(status int) bool { return status == 409 }) // a copy may arrive before its original ended
-				assert.Equal(t, statuses, row.statuses)
+				statuses := slices.DeleteFunc(f.settle(t), func(status int) bool { return status == 409 })          // a copy may arrive before its original ended
+				assert.Equal(t, slices.Sorted(slices.Values(statuses)), slices.Sorted(slices.Values(row.statuses))) // the copy may end before its original is seen to
 				assert.Equal(t, attempts, row.attempts)
 				assert.Equal(t, len(ids), 1)
 				for i, memo := range memos[1:] {
