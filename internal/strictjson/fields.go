@@ -83,11 +83,16 @@ func fieldsOf(t reflect.Type) *fields {
 	f := &fields{exact: make(map[string]*field), folded: make(map[string]*field)}
 	visible := reflect.VisibleFields(t)
 	slices.SortStableFunc(visible, func(a, b reflect.StructField) int { return cmp.Compare(len(a.Index), len(b.Index)) })
+	var named [][]int // embedded structs with a name, none of whose fields is promoted
 	for _, v := range visible {
 		tag := v.Tag.Get("json")
-		name, _, _ := strings.Cut(tag, ",")
+		name := nameIn(tag)
 		promotes := v.Anonymous && name == "" && structure(v.Type)
-		if tag == "-" || !v.IsExported() || promotes {
+		if v.Anonymous && !promotes {
+			named = append(named, v.Index)
+		}
+		inNamed := func(of []int) bool { return len(of) < len(v.Index) && slices.Equal(of, v.Index[:len(of)]) }
+		if tag == "-" || !v.IsExported() || promotes || slices.ContainsFunc(named, inNamed) {
 			continue
 		}
 		name = cmp.Or(name, v.Name)
@@ -102,6 +107,18 @@ func fieldsOf(t reflect.Type) *fields {
 	}
 	stored, _ := known.LoadOrStore(t, f)
 	return stored.(*fields)
+}
+
+// nameIn returns the name in a json tag, if encoding/json takes it for one.
+func nameIn(tag string) string {
+	name, _, _ := strings.Cut(tag, ",")
+	invalid := func(c rune) bool {
+		return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}
+	if strings.ContainsFunc(name, invalid) {
+		return ""
+	}
+	return name
 }
 
 // structure reports whether t is a struct or points to one: embedded without a tag, it

@@ -19,9 +19,13 @@ type base struct {
 
 type Unit string
 
+type Named struct{ Inner string }
+
 type order struct {
 	base
 	Unit
+	Named  `json:"named"`
+	Odd    string            `json:"o'dd"` //nolint:staticcheck // no name for encoding/json, so it is Odd
 	Amount int               `json:"amount"`
 	AMOUNT int               `json:"AMOUNT,omitempty"`
 	Key    string            // without a tag, so its name is Key
@@ -59,6 +63,8 @@ func TestCheck(t *testing.T) {
 		"repeated, embedded":        {`{"id":"1","ID":"2"}`, "repeated"},
 		"case variant, embedded":    {`{"Unit":"1","unit":"2"}`, "repeated"},
 		"case variant":              {`{"Key":"1","key":"2"}`, "repeated at offset 11"},
+		"case variant, odd tag":     {`{"Odd":"1","odd":"2"}`, "repeated"},
+		"not promoted":              {`{"named":{"Inner":""},"Inner":"1","inner":"2"}`, ""},
 		"Kelvin variant":            {`{"Key":"1","` + "\u212A" + `ey":"2"}`, "repeated"},
 		"case variant, in a list":   {`{"lines":[{},{"Key":"","KEY":""}]}`, "repeated"},
 		"third of two":              {`{"amount":1,"AMOUNT":2,"Amount":3}`, "repeated"},
