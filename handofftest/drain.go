@@ -40,13 +40,19 @@ func (k *Kit) Step() (Result, bool) {
 // A task that is retried every hour has 744 in its 31 days.
 const endless = 1000
 
+// refusals is the number of dispatches of one task, refused for their caller, at
+// which Drain fails the test.
+const refusals = 2
+
 // Drain calls Step until no task is left, or until one of the stop functions
 // returns true for the latest result. It also dispatches the tasks that handlers
 // enqueue. It returns all results in order. Drain fails the test if one task is
-// dispatched 1,000 times.
+// dispatched 1,000 times, or if the router refuses the caller of one for the second
+// time.
 func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 	k.t.Helper()
 	var results []Result
+	refused := make(map[string]int) // by task; its RetryCount is not read before its caller is known
 	for {
 		result, ok := k.Step()
 		if !ok {
@@ -55,6 +61,12 @@ func (k *Kit) Drain(stop ...func(Result) bool) []Result {
 		results = append(results, result)
 		if slices.ContainsFunc(stop, func(stop func(Result) bool) bool { return stop(result) }) {
 			return results
+		}
+		if result.Outcome == handoff.Unauthenticated || result.Outcome == handoff.Forbidden {
+			refused[result.Info.Task]++
+		}
+		if refused[result.Info.Task] == refusals {
+			k.t.Fatalf("handofftest: a task was refused %d times, and no retry changes that: %s; stop Drain at the first refusal if it is what the test is about, else let the client's Target sign as an account that the verifier lists and From allows, such as handofftest.Account", refusals, result)
 		}
 		if result.Info.RetryCount+1 == endless {
 			k.t.Fatalf("handofftest: a task was dispatched %d times and has not ended; the latest: %s", endless, result)

@@ -384,6 +384,24 @@ func TestDrainDoesNotGoOnForEver(t *testing.T) {
 		"welcome-email on queue q: attempt 1000 failed (500), claim counted, to be retried: boom")
 }
 
+func TestDrainStopsAtRefusals(t *testing.T) {
+	t.Parallel()
+	got := ""
+	synctest.Test(t, func(t *testing.T) {
+		got = failure(t, func(t testing.TB) {
+			kit := handofftest.New(t)
+			handoff.Handle(kit.Router, func(context.Context, WelcomeEmail) error { return nil }, handoff.From("crm@p.iam.gserviceaccount.com"))
+			if _, err := kit.Client.Enqueue(t.Context(), WelcomeEmail{}); err != nil {
+				t.Error(err)
+			}
+			kit.Drain()
+		})
+	})
+	for _, want := range []string{"was refused 2 times", "welcome-email on queue", "forbidden (403)", "handofftest.Account"} {
+		assert.Equal(t, strings.Contains(got, want), true)
+	}
+}
+
 func TestKitFailures(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
