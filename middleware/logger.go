@@ -26,7 +26,8 @@ type LoggerConfig struct {
 	// CloudProject is the ID of the Google Cloud project whose Cloud Logging
 	// reads the lines, such as "my-project". If it is set, each line also has
 	// the keys that Cloud Logging understands: severity, and those that link the
-	// line to its trace. Defaults to none, without these keys.
+	// line to its trace. Leave it empty with the emulator. Defaults to none,
+	// without these keys.
 	CloudProject string
 }
 

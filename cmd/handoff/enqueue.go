@@ -38,7 +38,7 @@ type tasksEnqueue struct {
 	At       time.Time     `help:"Deliver it then, in RFC 3339." placeholder:"TIME" xor:"due"`
 	Deadline time.Duration `help:"How long a delivery may take." placeholder:"DURATION"`
 	TTL      time.Duration `help:"How long after it is due a router may still run it." name:"ttl" placeholder:"DURATION"`
-	Key      string        `help:"Of all tasks with this key, and of this kind, a router runs one." xor:"name"`
+	Key      string        `help:"Of all tasks with this key, and of this kind, a router runs one. Leave it out if the type has an IdempotencyKey: another key is other work." xor:"name"`
 	Name     string        `help:"The task's ID, for the service's own deduplication." placeholder:"ID" xor:"name"`
 }
 
