@@ -133,6 +133,7 @@ func (s *scanner) object(t reflect.Type, depth int) error {
 		return nil
 	}
 	seen := members{fields: fieldsOf(t), set: make([]*field, 0, few)}
+	unnamed := elem(t) // what no field takes, as in a map
 	for {
 		if s.next() != '"' {
 			return errSyntax
@@ -149,7 +150,7 @@ func (s *scanner) object(t reflect.Type, depth int) error {
 		if !s.skip(':') {
 			return errSyntax
 		}
-		of := elem(t) // of a map
+		of := unnamed
 		if field != nil {
 			of = field.t
 		}
