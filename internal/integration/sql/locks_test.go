@@ -146,20 +146,7 @@ func runLong(t *testing.T, what string, level sql.IsolationLevel) {
 	}
 	store := &tellingStore{Store: db.Store(), renewed: make(chan struct{})}
 	w := newWorker(t, pool, store, func(c *handoff.RouterConfig) { c.Lease = time.Second })
-	long := func(ctx context.Context, tx sqlstore.Tx) error {
-		_, err := tx.ExecContext(ctx, w.insert(), "a")
-		for range 6 { // a third of the lease each
-			select {
-			case <-store.renewed:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-			if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
-				return err
-			}
-		}
-		return err
-	}
+	long := store.insertThrough(w, 6) // a third of the lease each
 	status := w.deliver(t.Context(), "a", func(ctx context.Context) error {
 		if what == "Run" {
 			return db.Run(ctx, long)
@@ -178,6 +165,25 @@ func runLong(t *testing.T, what string, level sql.IsolationLevel) {
 	}
 }
 
+// insertThrough returns the function of a Run that inserts its effect and goes on
+// sending statements, for a number of renewals.
+func (s *tellingStore) insertThrough(w *worker, renewals int) func(context.Context, sqlstore.Tx) error {
+	return func(ctx context.Context, tx sqlstore.Tx) error {
+		_, err := tx.ExecContext(ctx, w.insert(), "a")
+		for range renewals {
+			select {
+			case <-s.renewed:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
+				return err
+			}
+		}
+		return err
+	}
+}
+
 // TestLeasesBesideARun: 100 tasks run for three leases of their router beside a Run
 // that goes on sending statements, and none is lost.
 func TestLeasesBesideARun(t *testing.T) {
@@ -191,20 +197,7 @@ func TestLeasesBesideARun(t *testing.T) {
 	statuses := make(chan int, 100)
 	w.handle = func(ctx context.Context) error {
 		if handoff.InfoFromContext(ctx).ID == "a" {
-			return db.Run(ctx, func(ctx context.Context, tx sqlstore.Tx) error {
-				_, err := tx.ExecContext(ctx, w.insert(), "a")
-				for range renewals {
-					select {
-					case <-store.renewed:
-					case <-ctx.Done():
-						return context.Cause(ctx)
-					}
-					if _, err := tx.ExecContext(ctx, `SELECT 1`); err != nil {
-						return err
-					}
-				}
-				return err
-			})
+			return db.Run(ctx, store.insertThrough(w, renewals))
 		}
 		running <- struct{}{}
 		select {
